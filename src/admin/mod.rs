@@ -1,0 +1,101 @@
+//! The admin server: a thread and a current-thread runtime of its own, so that it answers while
+//! every worker of the service is blocked.
+//!
+//! What a client can make it hold is bounded: connections, the size of a request's head and
+//! body, the time for each. It has no TLS and no authentication: bind it to loopback, or to an
+//! address that only the scraper reaches.
+
+mod page;
+mod server;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::error::BuildError;
+use crate::thread::Worker;
+pub(crate) use page::Render;
+
+/// How often a recorder tidies up: without it, a day of ticks takes tens of megabytes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A running admin server.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: Worker,
+}
+
+impl Admin {
+    /// Binds `address` and serves. `render` makes the page of metrics; without it there is none.
+    /// `upkeep` is called every five seconds.
+    pub(crate) fn start(
+        address: SocketAddr,
+        render: Option<Render>,
+        upkeep: impl Fn() + Send + 'static,
+    ) -> Result<Self, BuildError> {
+        let unusable = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BuildError::AddressInUse { address, source },
+            _ => BuildError::AddressUnusable { address, source },
+        };
+        let listener = bind(address).map_err(unusable)?;
+        listener.set_nonblocking(true).map_err(unusable)?;
+        let bound = listener.local_addr().map_err(unusable)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(BuildError::AdminRuntime)?;
+        let (stop, stopped) = oneshot::channel();
+        let run = move || {
+            let serve = async {
+                // Inside the runtime: a listener registers with it.
+                match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        drop(tokio::spawn(server::serve(listener, page::router(render))))
+                    }
+                    Err(error) => tracing::error!(%error, "the admin server cannot listen"),
+                }
+                tokio::spawn(async move {
+                    loop {
+                        tokio::time::sleep(UPKEEP).await;
+                        upkeep();
+                    }
+                });
+                drop(stopped.await);
+            };
+            runtime.block_on(serve);
+            runtime.shutdown_background();
+        };
+        let name = "stall-admin";
+        let thread =
+            Worker::spawn(name, run).map_err(|source| BuildError::Thread { name, source })?;
+        Ok(Self { address: bound, stop, thread })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn join(self, limit: Duration) -> Result<(), &'static str> {
+        drop(self.stop);
+        self.thread.join(limit)
+    }
+}
+
+/// Binds; an unspecified IPv6 address falls back to IPv4 where the host has no IPv6.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).or_else(|error| {
+        let no_ipv6 = address.is_ipv6()
+            && address.ip().is_unspecified()
+            && !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
+        if no_ipv6 {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
+        } else {
+            Err(error)
+        }
+    })
+}

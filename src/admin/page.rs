@@ -1,0 +1,38 @@
+//! The routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+
+/// Makes the page of metrics.
+pub(crate) type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the Prometheus text format is served as.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const LONGEST_ANSWER: Duration = Duration::from_secs(10);
+/// No route reads a body.
+const LARGEST_BODY: usize = 1024;
+
+/// All routes, with their limits.
+pub(super) fn router(render: Option<Render>) -> Router {
+    let mut router = Router::new()
+        .fallback(|| async { (StatusCode::NOT_FOUND, "tower-stall serves /metrics here\n") });
+    if let Some(render) = render {
+        let metrics = move || async move {
+            ([(header::CONTENT_TYPE, TEXT_FORMAT)], render()).into_response()
+        };
+        router = router.route("/metrics", get(metrics));
+    }
+    router
+        .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LONGEST_ANSWER))
+        .layer(CatchPanicLayer::new())
+}

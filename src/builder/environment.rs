@@ -1,0 +1,148 @@
+//! Settings from environment variables, over those of the code: an operator needs no build.
+
+use std::str::FromStr;
+
+use super::Settings;
+use crate::error::BuildError;
+
+const PREFIX: &str = "TOWER_STALL";
+
+impl Settings {
+    /// Applies all variables that concern us. Returns the names of those that look like ours and
+    /// are not.
+    pub(super) fn apply<I>(&mut self, variables: I) -> Result<Vec<String>, BuildError>
+    where
+        I: IntoIterator<Item = (String, String)>,
+    {
+        let mut unknown = Vec::new();
+        for (variable, value) in variables {
+            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+            match name {
+                "" => self.on = switch(&variable, &value)?,
+                "_THRESHOLD" => self.threshold = duration(&variable, &value)?,
+                "_SCAN" => self.scan = Some(duration(&variable, &value)?),
+                "_TICK" => self.tick = duration(&variable, &value)?,
+                "_RING" => self.ring = number(&variable, &value)?,
+                "_HANDLERS" => self.handlers = number(&variable, &value)?,
+                "_ADMIN" if value == "off" => self.admin = None,
+                "_ADMIN" => {
+                    let expected =
+                        "an address with a port, such as 127.0.0.1:9099 or [::]:9099, or off";
+                    self.admin = Some(parse(&variable, &value, expected)?);
+                }
+                "_FACADE" => self.facade = switch(&variable, &value)?,
+                _ if name.starts_with('_') => unknown.push(variable),
+                _ => {}
+            }
+        }
+        Ok(unknown)
+    }
+}
+
+/// The variables of this process that begin like ours. What is not Unicode is replaced, and will
+/// not parse.
+pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .map(|(name, value)| (lossy(&name), lossy(&value)))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+}
+
+fn lossy(text: &std::ffi::OsStr) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+fn wrong(variable: &str, value: &str, expected: &'static str) -> BuildError {
+    BuildError::Variable { variable: variable.to_owned(), value: value.to_owned(), expected }
+}
+
+fn parse<T: FromStr>(variable: &str, value: &str, expected: &'static str) -> Result<T, BuildError> {
+    value.parse().map_err(|_| wrong(variable, value, expected))
+}
+
+fn duration(variable: &str, value: &str) -> Result<std::time::Duration, BuildError> {
+    let expected = "a duration with its unit, such as 100ms or 60s";
+    humantime::parse_duration(value).map_err(|_| wrong(variable, value, expected))
+}
+
+fn number(variable: &str, value: &str) -> Result<usize, BuildError> {
+    parse(variable, value, "a whole number, such as 256")
+}
+
+fn switch(variable: &str, value: &str) -> Result<bool, BuildError> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(wrong(variable, value, "on or off")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn apply(variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), BuildError> {
+        let owned = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let mut settings = Settings::default();
+        let unknown = settings.apply(owned)?;
+        Ok((settings, unknown))
+    }
+
+    #[test]
+    fn variables_go_over_the_settings_of_the_code() {
+        let (settings, unknown) = apply(&[
+            ("TOWER_STALL", "off"),
+            ("TOWER_STALL_THRESHOLD", "250ms"),
+            ("TOWER_STALL_SCAN", "10ms"),
+            ("TOWER_STALL_TICK", "1s"),
+            ("TOWER_STALL_RING", "7"),
+            ("TOWER_STALL_HANDLERS", "9"),
+            ("TOWER_STALL_ADMIN", "[::1]:9099"),
+            ("TOWER_STALL_FACADE", "on"),
+            ("HOME", "/"),
+        ])
+        .expect("all are well-formed");
+        assert!(unknown.is_empty() && !settings.on && settings.facade);
+        assert_eq!(settings.threshold, Duration::from_millis(250));
+        assert_eq!(settings.scan(), Duration::from_millis(10));
+        assert_eq!(settings.tick, Duration::from_secs(1));
+        assert_eq!((settings.ring, settings.handlers), (7, 9));
+        assert_eq!(settings.admin, Some(([0, 0, 0, 0, 0, 0, 0, 1], 9099).into()));
+    }
+
+    #[test]
+    fn wrong_values_name_the_variable_the_value_and_what_to_write() {
+        for (variable, value, hint) in [
+            ("TOWER_STALL", "no", "on or off"),
+            ("TOWER_STALL_THRESHOLD", "100", "100ms or 60s"),
+            ("TOWER_STALL_SCAN", "", "100ms or 60s"),
+            ("TOWER_STALL_TICK", "-1s", "100ms or 60s"),
+            ("TOWER_STALL_RING", "many", "a whole number"),
+            ("TOWER_STALL_HANDLERS", "-1", "a whole number"),
+            ("TOWER_STALL_ADMIN", "9099", "127.0.0.1:9099"),
+            ("TOWER_STALL_FACADE", "yes", "on or off"),
+        ] {
+            let error = apply(&[(variable, value)]).expect_err(variable).to_string();
+            for part in [variable, &format!("{value:?}"), hint] {
+                assert!(error.contains(part), "{error:?} lacks {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_operator_can_switch_the_admin_server_off() {
+        let mut settings =
+            Settings { admin: Some(([127, 0, 0, 1], 1).into()), ..Settings::default() };
+        let unknown = settings.apply([("TOWER_STALL_ADMIN".into(), "off".into())]);
+        assert!(unknown.is_ok_and(|unknown| unknown.is_empty()));
+        assert_eq!(settings.admin, None);
+    }
+
+    #[test]
+    fn misspelt_variables_are_told() {
+        let (_, unknown) = apply(&[("TOWER_STALL_TRESHOLD", "1s"), ("TOWER_STALLS", "x")])
+            .expect("unknown is not an error");
+        assert_eq!(unknown, ["TOWER_STALL_TRESHOLD"]);
+    }
+}

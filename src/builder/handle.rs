@@ -1,0 +1,169 @@
+//! The handle.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::Builder;
+use crate::clock;
+use crate::detector::hub::Hub;
+use crate::detector::markers::Kind;
+use crate::instrument::{Mark, Watched};
+use crate::layer::StallLayer;
+use crate::probe;
+use crate::record::Stall;
+use crate::thread::Worker;
+
+/// How long a drop waits for the detector's threads, in all.
+const LONGEST_DROP: Duration = Duration::from_secs(1);
+
+/// A running detector: stops when dropped.
+///
+/// Layers and futures made by it outlive it and do nothing more. Put it into an
+/// [`Arc`](std::sync::Arc) to share it.
+///
+/// Dropping it waits for its threads, for a second at most: a thread that is held by a hook, a
+/// subscriber or a recorder of yours is left behind, and that is logged.
+#[must_use = "the detector stops when this is dropped"]
+pub struct StallDetector {
+    hub: Arc<Hub>,
+    threads: Threads,
+    tick: Duration,
+}
+
+/// What runs for it.
+#[derive(Debug, Default)]
+pub(super) struct Threads {
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) watchdog: Option<Worker>,
+    pub(super) reporter: Option<Worker>,
+    #[cfg(feature = "admin")]
+    pub(super) admin: Option<crate::admin::Admin>,
+}
+
+impl StallDetector {
+    /// Sets one up.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(super) fn new(hub: Arc<Hub>, threads: Threads, tick: Duration) -> Self {
+        Self { hub, threads, tick }
+    }
+
+    /// A layer for axum's `Router::layer`, tower's `ServiceBuilder` and tonic's
+    /// `Server::builder().layer`.
+    #[must_use]
+    pub fn layer(&self) -> StallLayer {
+        StallLayer::new(Arc::clone(&self.hub))
+    }
+
+    /// Names a future that no layer covers: its polls and its drop count for the handler `name`.
+    ///
+    /// It counts while a worker polls it. On a thread without a worker (`Handle::block_on`, a
+    /// multi-thread `Runtime::block_on`, such as the body of `#[tokio::main]`) blocking holds up
+    /// nobody else and does not count; see [`watched_root`](Self::watched_root).
+    ///
+    /// Names become labels, up to [`Builder::handlers`].
+    pub fn watched<F: Future>(&self, name: &str, future: F) -> Watched<F> {
+        self.mark(name, future, Kind::Task)
+    }
+
+    /// Names a root future: it counts on a thread without a worker too.
+    ///
+    /// ```
+    /// # async fn accept_forever() {}
+    /// # async fn main_future(stall: &tower_stall::StallDetector) {
+    /// stall.watched_root("main", accept_forever()).await;
+    /// # }
+    /// ```
+    pub fn watched_root<F: Future>(&self, name: &str, future: F) -> Watched<F> {
+        self.mark(name, future, Kind::Root)
+    }
+
+    fn mark<F>(&self, name: &str, future: F, kind: Kind) -> Watched<F> {
+        let marker = self.hub.markers.marker(name, self.hub.threshold, kind);
+        Watched::new(Mark { detector: self.hub.id, marker }, future)
+    }
+
+    /// Watches a further runtime under a name (the `runtime` label).
+    ///
+    /// A runtime that is watched already keeps its name; one whose name is taken gets a number
+    /// after it. The detector keeps no runtime alive: when the runtime ends, so does its watch.
+    /// One task of ours runs on each watched runtime and shows in `num_alive_tasks`.
+    pub fn watch(&self, name: &str, runtime: &Handle) {
+        self.hub.add_runtime(name, runtime);
+        self.arm(runtime);
+    }
+
+    /// Starts the tick task here rather than at the watchdog's next scan.
+    pub(super) fn arm(&self, runtime: &Handle) {
+        if let Some(runtime) = self.hub.runtime(runtime) {
+            probe::arm(&self.hub, &runtime, self.tick);
+        }
+    }
+
+    /// The last stalls, newest first, those in progress included.
+    #[must_use]
+    pub fn stalls(&self) -> Vec<Stall> {
+        self.hub.ring.stalls()
+    }
+
+    /// Where the admin server listens; `None` without one.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        #[cfg(feature = "admin")]
+        return self.threads.admin.as_ref().map(crate::admin::Admin::address);
+        #[cfg(not(feature = "admin"))]
+        None
+    }
+}
+
+impl Drop for StallDetector {
+    fn drop(&mut self) {
+        self.hub.stop();
+        self.threads.join(LONGEST_DROP);
+    }
+}
+
+impl Threads {
+    /// Tells all to end and waits, for `limit` in all.
+    fn join(&mut self, limit: Duration) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.unpark();
+        }
+        let end = clock::now() + clock::nanos(limit);
+        let left = || Duration::from_nanos(end.saturating_sub(clock::now()));
+        let mut stuck: Vec<&'static str> = Vec::new();
+        #[cfg(feature = "admin")]
+        if let Some(admin) = self.admin.take() {
+            stuck.extend(admin.join(left()).err());
+        }
+        // The reporter ends when the watchdog, which feeds it, has.
+        for thread in [self.watchdog.take(), self.reporter.take()].into_iter().flatten() {
+            stuck.extend(thread.join(left()).err());
+        }
+        if !stuck.is_empty() {
+            // On a thread of its own: the subscriber may be what is stuck.
+            let say = move || {
+                tracing::warn!(target: "tower_stall", threads = ?stuck, "left behind: held by a hook, subscriber or recorder");
+            };
+            drop(std::thread::Builder::new().name("stall-last-words".into()).spawn(say));
+        }
+    }
+}
+
+impl fmt::Debug for StallDetector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StallDetector")
+            .field("threshold", &Duration::from_nanos(self.hub.threshold))
+            .field("admin_addr", &self.admin_addr())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,132 @@
+//! The start: threads, admin server, the first runtime.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::runtime::Handle;
+
+use super::handle::Threads;
+use super::wiring::{Out, Wiring};
+use super::{Settings, StallDetector};
+use crate::clock::nanos;
+use crate::detector::hub::{Hub, Limits};
+use crate::error::BuildError;
+use crate::metrics::Batch;
+use crate::report::Reporter;
+use crate::thread::Worker;
+use crate::watchdog::{self, Pace};
+
+/// The shared state for those settings.
+pub(crate) fn hub(settings: &Settings, on_new_runtime: Option<fn()>) -> Arc<Hub> {
+    Hub::new(Limits {
+        threshold: nanos(settings.threshold),
+        handlers: settings.handlers,
+        ring: settings.ring,
+        watching: settings.on,
+        on_new_runtime,
+    })
+}
+
+/// Starts the detector around its hub.
+pub(crate) fn launch(
+    hub: Arc<Hub>,
+    settings: Settings,
+    runtime: Option<Handle>,
+) -> Result<StallDetector, BuildError> {
+    let pace = Pace { scan: nanos(settings.scan()), tick: settings.tick };
+    let facade = settings.facade || settings.admin.is_none();
+    #[cfg(feature = "admin")]
+    let (out, admin) = ways_out(&hub, &settings, facade)?;
+    #[cfg(not(feature = "admin"))]
+    let out = Out::Facade(Batch::default());
+
+    let mut threads = Threads::default();
+    #[cfg(feature = "admin")]
+    {
+        threads.admin = admin;
+    }
+    if settings.on {
+        if let Some(runtime) = &runtime {
+            hub.add_runtime("main", runtime);
+        }
+        if let Err(error) = threads.start(&hub, settings, facade, out, pace) {
+            // What did start stops with the handle.
+            drop(StallDetector::new(hub, threads, pace.tick));
+            return Err(error);
+        }
+    }
+    let detector = StallDetector::new(hub, threads, pace.tick);
+    if let Some(runtime) = &runtime {
+        detector.arm(runtime);
+    }
+    Ok(detector)
+}
+
+impl Threads {
+    fn start(
+        &mut self,
+        hub: &Arc<Hub>,
+        settings: Settings,
+        facade: bool,
+        out: Out,
+        pace: Pace,
+    ) -> Result<(), BuildError> {
+        let (reports, reporter) = Reporter::new(Arc::clone(hub), settings.hooks, facade);
+        self.reporter = Some(spawn("stall-reporter", move || reporter.run())?);
+        let wiring = Wiring::new(Arc::clone(hub), reports, out, pace.tick);
+        let stop: Arc<AtomicBool> = Arc::clone(&self.stop);
+        let hub = Arc::clone(hub);
+        let watch = move || watchdog::run(hub, pace, Box::new(wiring), &stop);
+        self.watchdog = Some(spawn("stall-watchdog", watch)?);
+        Ok(())
+    }
+}
+
+fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Worker, BuildError> {
+    Worker::spawn(name, run).map_err(|source| BuildError::Thread { name, source })
+}
+
+/// Exactly one way out: the private recorder behind `/metrics`, or the facade.
+#[cfg(feature = "admin")]
+fn ways_out(
+    hub: &Arc<Hub>,
+    settings: &Settings,
+    facade: bool,
+) -> Result<(Out, Option<crate::admin::Admin>), BuildError> {
+    use std::sync::Mutex;
+
+    use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+
+    use crate::admin::{Admin, Render};
+    use crate::metrics::{Board, Direct, HISTOGRAM_BUCKETS, describe};
+    use crate::sync::lock;
+
+    let users = settings.prometheus.clone();
+    let Some(address) = settings.admin else {
+        return Ok((Out::Facade(Batch::default()), None));
+    };
+    if facade {
+        let render = users.map(|users| -> Render { Arc::new(move || users.render()) });
+        return Ok((Out::Facade(Batch::default()), Some(Admin::start(address, render, || ())?)));
+    }
+
+    let mut builder = PrometheusBuilder::new();
+    for (name, buckets) in HISTOGRAM_BUCKETS {
+        builder = builder
+            .set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)
+            .expect("the tables of buckets are not empty");
+    }
+    let recorder = Arc::new(builder.build_recorder());
+    describe(&*recorder);
+    let ours = recorder.handle();
+    let gauges = Mutex::new((Board::new(Arc::clone(hub)), Direct::new(recorder.clone())));
+    let render: Render = Arc::new(move || {
+        let (board, sink) = &mut *lock(&gauges);
+        board.show(sink);
+        let theirs = users.as_ref().map_or_else(String::new, |users| users.render());
+        theirs + &ours.render()
+    });
+    let upkeep = recorder.handle();
+    let admin = Admin::start(address, Some(render), move || upkeep.run_upkeep())?;
+    Ok((Out::Private(Direct::new(recorder)), Some(admin)))
+}

@@ -1,0 +1,99 @@
+//! The settings, checked.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Builder;
+use crate::error::BuildError;
+use crate::report::OnStall;
+
+/// Everything that can be set.
+pub(crate) struct Settings {
+    /// `false` by `TOWER_STALL=off` alone.
+    pub(super) on: bool,
+    pub(super) threshold: Duration,
+    /// A quarter of the threshold unless set.
+    pub(super) scan: Option<Duration>,
+    pub(super) tick: Duration,
+    pub(super) ring: usize,
+    pub(super) handlers: usize,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) facade: bool,
+    pub(super) hooks: Vec<Box<dyn OnStall>>,
+    #[cfg(feature = "admin")]
+    pub(super) prometheus: Option<metrics_exporter_prometheus::PrometheusHandle>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            on: true,
+            threshold: Builder::DEFAULT_THRESHOLD,
+            scan: None,
+            tick: Builder::DEFAULT_TICK,
+            ring: Builder::DEFAULT_RING,
+            handlers: Builder::DEFAULT_HANDLERS,
+            admin: None,
+            facade: false,
+            hooks: Vec::new(),
+            #[cfg(feature = "admin")]
+            prometheus: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Nothing is watched.
+    pub(crate) fn off() -> Self {
+        Self { on: false, ..Self::default() }
+    }
+
+    /// The time between two scans.
+    pub(super) fn scan(&self) -> Duration {
+        self.scan.unwrap_or(self.threshold / Builder::DEFAULT_SCANS_IN_THRESHOLD)
+    }
+
+    pub(super) fn check(&self) -> Result<(), BuildError> {
+        let (threshold, scan) = (self.threshold, self.scan());
+        if threshold < Builder::MIN_THRESHOLD {
+            return Err(BuildError::ThresholdTooShort(threshold));
+        }
+        if scan.is_zero() {
+            return Err(BuildError::ScanZero);
+        }
+        if scan > threshold {
+            return Err(BuildError::ScanAboveThreshold { scan, threshold });
+        }
+        if self.tick < Builder::MIN_TICK {
+            return Err(BuildError::TickTooShort(self.tick));
+        }
+        if self.ring == 0 {
+            return Err(BuildError::RingZero);
+        }
+        if self.handlers == 0 {
+            return Err(BuildError::HandlersZero);
+        }
+        match self.admin {
+            Some(address) if cfg!(not(feature = "admin")) => {
+                Err(BuildError::AdminNotBuilt(address))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("on", &self.on)
+            .field("threshold", &self.threshold)
+            .field("scan", &self.scan())
+            .field("tick", &self.tick)
+            .field("ring", &self.ring)
+            .field("handlers", &self.handlers)
+            .field("admin", &self.admin)
+            .field("facade", &self.facade)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! Time: the only place that reads a clock.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Nanoseconds of monotonic time since the process first asked.
+pub(crate) type Nanos = u64;
+
+fn anchor() -> &'static (Instant, SystemTime) {
+    static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+    ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()))
+}
+
+/// Now, on the monotonic clock. Zero is never returned, so that 0 can mean "not yet".
+pub(crate) fn now() -> Nanos {
+    nanos(anchor().0.elapsed()).max(1)
+}
+
+/// What the calling runtime takes for now, which a paused clock can hold still.
+pub(crate) fn runtime_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+/// The wall-clock time at a monotonic instant, as the wall clock stood at the start of the process.
+pub(crate) fn wall(at: Nanos) -> SystemTime {
+    anchor().1 + Duration::from_nanos(at)
+}
+
+/// A duration in nanoseconds, saturating after 584 years.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Nanoseconds as seconds, for metrics.
+pub(crate) fn seconds(nanos: Nanos) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// How durations are written for people: `104 ms`, `5.003 s`.
+pub(crate) fn human(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{:.3} s", duration.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_milliseconds_below_a_second_and_seconds_above() {
+        assert_eq!(human(Duration::from_micros(104_900)), "104 ms");
+        assert_eq!(human(Duration::from_millis(5003)), "5.003 s");
+    }
+
+    #[test]
+    fn the_clock_moves_and_is_never_zero() {
+        let first = now();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(first > 0);
+        assert!(now() >= first + 2_000_000);
+    }
+}

@@ -1,0 +1,281 @@
+//! Markers: the small numbers that slots carry, and the capped table of what they mean.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock};
+
+use super::slot::NO_MARKER;
+use crate::clock::Nanos;
+use crate::label::{intern, printable};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, lock};
+
+/// The label of what comes after the last free one.
+pub(crate) const OTHER: &str = "other";
+/// The label of requests without a matched route.
+pub(crate) const UNMATCHED: &str = "unmatched";
+/// The label of readiness checks, which have no request.
+pub(crate) const POLL_READY: &str = "poll_ready";
+
+/// Labels of our own, which take no place from the user's.
+const BUILT_IN: [&str; 5] = [OTHER, UNMATCHED, POLL_READY, "unattributed", "environment"];
+
+/// Variants of one label (thresholds, kinds) are few; this bounds a program that makes up more.
+const MOST_MARKERS: usize = 4096;
+
+/// One label can stand for several methods and layers.
+const ROUTES_FOR_EACH_LABEL: usize = 4;
+
+/// So many requests without a route, and none with one, are worth a warning.
+const MANY_UNMATCHED: u32 = 1000;
+
+/// What a poll counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// A task on a worker.
+    Task,
+    /// A root future: it counts without a worker too.
+    Root,
+    /// A block that is meant to be there.
+    Allowed,
+}
+
+/// What a marker stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Marker {
+    pub(crate) label: &'static str,
+    pub(crate) threshold: Nanos,
+    pub(crate) kind: Kind,
+}
+
+/// The markers of one detector.
+#[derive(Debug)]
+pub(crate) struct Markers {
+    table: Mutex<Table>,
+    /// Appended under the lock of `table`, read without it.
+    routes: Box<[OnceLock<Known>]>,
+    shortest: AtomicU64,
+    most_labels: usize,
+    /// No label is free any more.
+    full: AtomicBool,
+    /// Requests without a route, as long as that says something.
+    unmatched: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: Vec<Marker>,
+    numbers: HashMap<Marker, u32>,
+    labels: usize,
+    routes: usize,
+}
+
+/// How a route is asked for: without making its label first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route<'a> {
+    /// The marker for `unmatched` of the same layer: it names threshold and kind.
+    pub(crate) unmatched: u32,
+    /// The marker for `other` of the same layer.
+    pub(crate) other: u32,
+    /// A number for the prefix; the caller knows its text.
+    pub(crate) method: u8,
+    pub(crate) path: &'a str,
+}
+
+#[derive(Debug)]
+struct Known {
+    unmatched: u32,
+    method: u8,
+    path: &'static str,
+    marker: u32,
+}
+
+impl Markers {
+    pub(crate) fn new(most_labels: usize) -> Self {
+        let most_routes = most_labels.saturating_mul(ROUTES_FOR_EACH_LABEL).min(MOST_MARKERS);
+        Self {
+            table: Mutex::default(),
+            routes: (0..most_routes).map(|_| OnceLock::new()).collect(),
+            shortest: AtomicU64::new(Nanos::MAX),
+            most_labels,
+            full: AtomicBool::new(false),
+            unmatched: AtomicU32::new(0),
+        }
+    }
+
+    /// The number for a label; for `other` where the cap is reached.
+    pub(crate) fn marker(&self, label: &str, threshold: Nanos, kind: Kind) -> u32 {
+        lock(&self.table).marker(self, label, threshold, kind)
+    }
+
+    /// Whether a route has a place of its own. Takes no lock and never makes one.
+    pub(crate) fn known(&self, route: Route<'_>) -> Option<(u32, &'static str)> {
+        let known = self.routes.iter().map_while(OnceLock::get).find(|known| {
+            known.unmatched == route.unmatched
+                && known.method == route.method
+                && known.path == route.path
+        })?;
+        Some((known.marker, known.path))
+    }
+
+    /// The number for a route that the calling thread has not met, and its path with a life of
+    /// its own if it got a place. `prefix` and the path make the label.
+    pub(crate) fn route(&self, route: Route<'_>, prefix: &str) -> (u32, Option<&'static str>) {
+        if let Some((marker, path)) = self.known(route) {
+            return (marker, Some(path));
+        }
+        if self.is_full() {
+            return (route.other, None);
+        }
+        let mut table = lock(&self.table);
+        if let Some((marker, path)) = self.known(route) {
+            return (marker, Some(path));
+        }
+        let Some(Marker { threshold, kind, .. }) = find(&table.entries, route.unmatched) else {
+            return (route.other, None);
+        };
+        let separator = if prefix.is_empty() { "" } else { " " };
+        let label = format!("{prefix}{separator}{}", route.path);
+        let marker = table.marker(self, &label, threshold, kind);
+        if marker == route.other {
+            return (marker, None);
+        }
+        let Some(free) = self.routes.get(table.routes) else {
+            return (marker, None);
+        };
+        let path = intern(route.path);
+        let known = Known { unmatched: route.unmatched, method: route.method, path, marker };
+        if free.set(known).is_ok() {
+            table.routes += 1;
+        }
+        (marker, Some(path))
+    }
+
+    /// Counts a request without a route, up to [`MANY_UNMATCHED`].
+    #[inline]
+    pub(crate) fn count_unmatched(&self) {
+        if self.unmatched.load(Ordering::Relaxed) < MANY_UNMATCHED {
+            self.unmatched.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Many requests came, and none had a route: the layer is in the wrong place. True once.
+    pub(crate) fn all_unmatched(&self) -> bool {
+        let many = self.unmatched.load(Ordering::Relaxed) == MANY_UNMATCHED;
+        if many {
+            self.unmatched.store(MANY_UNMATCHED + 1, Ordering::Relaxed);
+        }
+        many && lock(&self.table).labels == 0
+    }
+
+    /// No label is free any more: what is not known by now is `other`.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what was added since `known` was last brought up to date.
+    pub(crate) fn update(&self, known: &mut Vec<Marker>) {
+        let table = lock(&self.table);
+        let new = table.entries.get(known.len()..).unwrap_or_default();
+        known.extend_from_slice(new);
+    }
+
+    /// The shortest threshold of any marker.
+    pub(crate) fn shortest_threshold(&self) -> Nanos {
+        self.shortest.load(Ordering::Relaxed)
+    }
+}
+
+/// The entry a marker stands for in a list kept by [`Markers::update`].
+pub(crate) fn find(known: &[Marker], marker: u32) -> Option<Marker> {
+    known.get((marker as usize).checked_sub(1)?).copied()
+}
+
+impl Table {
+    fn marker(&mut self, all: &Markers, label: &str, threshold: Nanos, kind: Kind) -> u32 {
+        let label = self.admit(all, &printable(label));
+        let marker = Marker { label, threshold, kind };
+        if let Some(number) = self.numbers.get(&marker) {
+            return *number;
+        }
+        if self.entries.len() >= MOST_MARKERS {
+            return NO_MARKER;
+        }
+        self.entries.push(marker);
+        let number = self.entries.len() as u32;
+        self.numbers.insert(marker, number);
+        all.shortest.fetch_min(threshold, Ordering::Relaxed);
+        number
+    }
+
+    /// The text to use for a label: its own, or `other` past the cap. A label in use under
+    /// another threshold or kind takes no further place.
+    fn admit(&mut self, all: &Markers, label: &str) -> &'static str {
+        let in_use = self.entries.iter().map(|entry| entry.label);
+        if let Some(known) = BUILT_IN.into_iter().chain(in_use).find(|known| *known == label) {
+            return known;
+        }
+        if self.labels >= all.most_labels {
+            all.full.store(true, Ordering::Relaxed);
+            return OTHER;
+        }
+        self.labels += 1;
+        intern(label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THRESHOLD: Nanos = 100_000_000;
+
+    fn labels(markers: &Markers) -> Vec<&'static str> {
+        let mut known = Vec::new();
+        markers.update(&mut known);
+        known.iter().map(|marker| marker.label).collect()
+    }
+
+    fn route(markers: &Markers, path: &'static str) -> Route<'static> {
+        let unmatched = markers.marker(UNMATCHED, THRESHOLD, Kind::Task);
+        let other = markers.marker(OTHER, THRESHOLD, Kind::Task);
+        Route { unmatched, other, method: 0, path }
+    }
+
+    #[test]
+    fn equal_labels_share_a_number_and_other_thresholds_do_not() {
+        let markers = Markers::new(8);
+        let first = markers.marker("job", THRESHOLD, Kind::Task);
+        assert_eq!(markers.marker("job", THRESHOLD, Kind::Task), first);
+        assert_ne!(markers.marker("job", 5_000_000, Kind::Task), first);
+        assert_eq!(markers.shortest_threshold(), 5_000_000);
+    }
+
+    #[test]
+    fn labels_past_the_cap_are_other_and_built_in_ones_are_not_counted() {
+        let markers = Markers::new(2);
+        for label in [UNMATCHED, POLL_READY, "a", "b", "c", "d", "a"] {
+            markers.marker(label, THRESHOLD, Kind::Task);
+        }
+        assert_eq!(labels(&markers), [UNMATCHED, POLL_READY, "a", "b", OTHER]);
+    }
+
+    #[test]
+    fn known_routes_keep_their_labels_when_no_label_is_free() {
+        let markers = Markers::new(2);
+        let ask = |path| markers.route(route(&markers, path), "GET");
+        let (a, b, c) = (ask("/a").0, ask("/b").0, ask("/c"));
+        assert_eq!(c, (route(&markers, "").other, None), "a text past the cap is not kept");
+        assert!(markers.is_full());
+        assert_eq!(ask("/a"), (a, Some("/a")));
+        assert_eq!(markers.known(route(&markers, "/b")), Some((b, "/b")));
+        assert_eq!(markers.known(route(&markers, "/c")), None);
+        assert_eq!(ask("/d"), c);
+        assert_eq!(labels(&markers), [UNMATCHED, OTHER, "GET /a", "GET /b"]);
+    }
+
+    #[test]
+    fn control_characters_do_not_become_labels() {
+        let markers = Markers::new(2);
+        markers.marker("a\nb", THRESHOLD, Kind::Task);
+        assert_eq!(labels(&markers), ["a\\nb"]);
+    }
+}

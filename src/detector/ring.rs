@@ -1,0 +1,129 @@
+//! The last stalls, newest first.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::clock::Nanos;
+use crate::record::Stall;
+use crate::sync::{AtomicBool, AtomicU64, Ordering, lock, try_lock};
+
+use Ordering::{Acquire, Release};
+
+/// A stall in the ring: what was known when it was counted, and what still moves.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    counted: Stall,
+    lasted: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Entry {
+    pub(crate) fn new(counted: Stall) -> Self {
+        let lasted = AtomicU64::new(crate::clock::nanos(counted.duration));
+        Self { counted, lasted, ended: AtomicBool::new(false) }
+    }
+
+    /// Says how long it has lasted by now.
+    pub(crate) fn last(&self, lasted: Nanos) {
+        self.lasted.store(lasted, Release);
+    }
+
+    pub(crate) fn end(&self, lasted: Nanos) {
+        self.last(lasted);
+        self.ended.store(true, Release);
+    }
+
+    /// The stall as it stands.
+    pub(crate) fn stall(&self) -> Stall {
+        let in_progress = !self.ended.load(Acquire);
+        let duration = Duration::from_nanos(self.lasted.load(Acquire));
+        Stall { duration, in_progress, ..self.counted.clone() }
+    }
+}
+
+/// Keeps the newest.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    entries: Mutex<VecDeque<Arc<Entry>>>,
+    most: usize,
+}
+
+impl Ring {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { entries: Mutex::default(), most }
+    }
+
+    /// Moves all of `new` in, oldest first, unless a reader holds the ring just now: then they
+    /// stay where they are for the next time.
+    pub(crate) fn take_over(&self, new: &mut Vec<Arc<Entry>>) {
+        let Some(mut entries) = try_lock(&self.entries) else { return };
+        for entry in new.drain(..) {
+            entries.push_front(entry);
+        }
+        entries.truncate(self.most);
+    }
+
+    pub(crate) fn stalls(&self) -> Vec<Stall> {
+        let entries: Vec<_> = lock(&self.entries).iter().cloned().collect();
+        entries.iter().map(|entry| entry.stall()).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::record::Cause;
+
+    /// A stall to fill in.
+    pub(crate) fn stall(id: u64) -> Stall {
+        Stall {
+            id,
+            runtime: "main",
+            worker: Some(0),
+            handler: "GET /hello",
+            cause: Cause::Unknown,
+            started_at: SystemTime::UNIX_EPOCH,
+            duration: Duration::from_millis(100),
+            in_progress: true,
+            workers: 4,
+            workers_stalled: 1,
+            requests_in_flight: 0,
+            trace_id: None,
+        }
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_come_first() {
+        let ring = Ring::new(3);
+        let mut new: Vec<_> = (1..=5).map(|id| Arc::new(Entry::new(stall(id)))).collect();
+        ring.take_over(&mut new);
+        assert!(new.is_empty());
+        let ids: Vec<_> = ring.stalls().iter().map(|stall| stall.id).collect();
+        assert_eq!(ids, [5, 4, 3]);
+    }
+
+    #[test]
+    fn a_stall_moves_until_it_ends() {
+        let entry = Entry::new(stall(1));
+        entry.last(200_000_000);
+        assert!(entry.stall().in_progress);
+        entry.end(250_000_000);
+        let stall = entry.stall();
+        assert_eq!((stall.in_progress, stall.duration), (false, Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_reader_in_the_way_loses_nothing() {
+        let ring = Ring::new(3);
+        let mut new = vec![Arc::new(Entry::new(stall(1)))];
+        let reader = ring.entries.lock().expect("unpoisoned");
+        ring.take_over(&mut new);
+        assert_eq!(new.len(), 1);
+        drop(reader);
+        ring.take_over(&mut new);
+        assert_eq!(ring.stalls().len(), 1);
+    }
+}

@@ -1,0 +1,185 @@
+//! A watched runtime: its name, its counters, its pulse, who its workers are.
+
+use std::sync::Mutex;
+
+use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
+use tokio::task::AbortHandle;
+
+use super::pulse::Pulse;
+use crate::clock::Nanos;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, lock};
+
+use Ordering::{Acquire, Relaxed, Release};
+
+/// Bits of an owner that hold the thread; the rest holds the claim.
+const THREAD_BITS: u32 = 24;
+
+/// One runtime, as one detector watches it.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    pub(crate) index: u32,
+    pub(crate) name: &'static str,
+    pub(crate) id: Id,
+    /// A current-thread runtime, which may have nobody who drives it.
+    pub(crate) single: bool,
+    pub(crate) workers: usize,
+    pub(crate) pulse: Pulse,
+    pub(crate) gauges: Gauges,
+    /// Gone when the runtime is: a kept handle keeps the runtime's files open.
+    handle: Mutex<Option<Handle>>,
+    task: Mutex<Option<AbortHandle>>,
+    armed: AtomicBool,
+    ended: AtomicBool,
+    owners: Box<[AtomicU64]>,
+}
+
+/// What the watchdog last saw, for the gauges.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) stalled: AtomicU32,
+    pub(crate) saturated: AtomicU32,
+    /// How long the oldest stall in progress had lasted at the last scan.
+    pub(crate) oldest: AtomicU64,
+}
+
+/// Tokio's counters of one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Odd while the worker is parked.
+    pub(crate) parks: u64,
+    pub(crate) busy: Nanos,
+}
+
+/// Reads the counters of one runtime's workers.
+#[derive(Debug)]
+pub(crate) struct Meter(RuntimeMetrics);
+
+impl Meter {
+    pub(crate) fn counters(&self, worker: usize) -> Counters {
+        Counters {
+            parks: self.0.worker_park_unpark_count(worker),
+            busy: crate::clock::nanos(self.0.worker_total_busy_duration(worker)),
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn is_parked(self) -> bool {
+        self.parks & 1 == 1
+    }
+
+    /// A worker that has not come round its loop even once.
+    pub(crate) fn is_fresh(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Runtime {
+    pub(crate) fn new(index: u32, name: &'static str, handle: &Handle) -> Self {
+        let workers = handle.metrics().num_workers();
+        Self {
+            index,
+            name,
+            id: handle.id(),
+            single: handle.runtime_flavor() == RuntimeFlavor::CurrentThread,
+            workers,
+            pulse: Pulse::new(),
+            gauges: Gauges::default(),
+            handle: Mutex::new(Some(handle.clone())),
+            task: Mutex::new(None),
+            armed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            owners: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// The handle, while the runtime is watched.
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        lock(&self.handle).clone()
+    }
+
+    /// What reads the workers' counters, while the runtime is watched. Keeps the runtime's files
+    /// open as the handle does.
+    pub(crate) fn meter(&self) -> Option<Meter> {
+        self.handle().map(|handle| Meter(handle.metrics()))
+    }
+
+    /// Notes that `thread` was seen running `worker`.
+    pub(crate) fn note_owner(&self, worker: usize, thread: u32, claim: u64) {
+        if let Some(owner) = self.owners.get(worker) {
+            let thread = u64::from(thread) & ((1 << THREAD_BITS) - 1);
+            owner.fetch_max((claim << THREAD_BITS) | thread, Relaxed);
+        }
+    }
+
+    /// Whether another thread was seen running `worker` after `claim`.
+    pub(crate) fn is_lost(&self, worker: usize, thread: u32, claim: u64) -> bool {
+        let Some(owner) = self.owners.get(worker) else { return true };
+        let owner = owner.load(Relaxed);
+        let mask = (1 << THREAD_BITS) - 1;
+        owner >> THREAD_BITS > claim && owner & mask != u64::from(thread) & mask
+    }
+
+    /// Whether the caller is the one to start the tick task.
+    pub(crate) fn arm(&self) -> bool {
+        !self.armed.swap(true, Relaxed)
+    }
+
+    pub(crate) fn set_task(&self, task: AbortHandle) {
+        *lock(&self.task) = Some(task);
+    }
+
+    /// Said by the tick task when the runtime drops it.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Release);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
+    }
+
+    /// Lets go of the runtime: nothing of ours keeps it or runs on it afterwards.
+    pub(crate) fn release(&self) {
+        self.end();
+        self.gauges.stalled.store(0, Relaxed);
+        self.gauges.saturated.store(0, Relaxed);
+        self.gauges.oldest.store(0, Relaxed);
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
+            task.abort();
+        }
+        drop(lock(&self.handle).take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> (tokio::runtime::Runtime, Runtime) {
+        let tokio = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let watched = Runtime::new(1, "main", tokio.handle());
+        (tokio, watched)
+    }
+
+    #[test]
+    fn the_latest_thread_seen_on_a_worker_has_it() {
+        let (_tokio, runtime) = runtime();
+        runtime.note_owner(0, 100, 1);
+        assert!(!runtime.is_lost(0, 100, 1));
+        runtime.note_owner(0, 200, 2);
+        assert!(runtime.is_lost(0, 100, 1));
+        assert!(!runtime.is_lost(0, 200, 2));
+        runtime.note_owner(0, 100, 1);
+        assert!(runtime.is_lost(0, 100, 1), "an old claim does not come back");
+        assert!(runtime.is_lost(7, 100, 9), "there is no such worker");
+    }
+
+    #[test]
+    fn a_released_runtime_has_no_counters() {
+        let (_tokio, runtime) = runtime();
+        assert_eq!(runtime.meter().expect("watched").counters(0), Counters::default());
+        runtime.release();
+        assert!(runtime.meter().is_none() && runtime.has_ended());
+    }
+}

@@ -1,0 +1,388 @@
+//! The slot: what one thread polls now, as seen by one detector.
+//!
+//! # The protocol
+//!
+//! 1. One thread at a time owns a slot. The owner alone stores `sequence`, `marker`, `trace`,
+//!    `place`, `thread`, `claim` and `left`; the watchdog only reads them.
+//! 2. `sequence` only grows. Odd: the owner is inside a poll. The outermost enter and leave add
+//!    one each; `begin_allowed` and `end_allowed` inside a poll add two, so that what came before
+//!    and what comes after an allowed block count as polls of their own.
+//! 3. Every field of a poll is stored (release) before its odd `sequence` (release). So who
+//!    reads the odd number (acquire) reads fields of that poll or of a later one.
+//! 4. Every such store is a release after the even `sequence` of the poll before. So who has
+//!    read a field of a later poll (acquire) reads another `sequence` afterwards. A reading
+//!    between two equal odd numbers is therefore whole: all its fields belong to that poll.
+//! 5. `flags` is the only word both sides write: the watchdog sets a bit, the owner clears it.
+//!    `ASK` is answered at the next outermost enter, before rule 3's stores. `TIME_LEAVE` is
+//!    answered at the next outermost leave by `left`, stored before the even number, so that who
+//!    reads the even number reads it too; `left.sequence` tells whether it was the poll that was
+//!    meant.
+//! 6. A slot that changes hands keeps its `sequence`; the old owner leaves it even, with `ASK`.
+
+use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use Ordering::{Acquire, Relaxed, Release};
+
+/// The marker that is none: the state between two polls.
+pub(crate) const NO_MARKER: u32 = 0;
+
+const ASK: u32 = 1;
+const TIME_LEAVE: u32 = 2;
+
+/// One cache line pair for each thread, so that threads do not slow one another.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Slot {
+    sequence: AtomicU64,
+    marker: AtomicU32,
+    flags: AtomicU32,
+    trace: [AtomicU64; 2],
+    place: AtomicU64,
+    claim: AtomicU64,
+    thread: AtomicU32,
+    left_sequence: AtomicU64,
+    left_at: AtomicU64,
+    in_flight: AtomicI64,
+}
+
+/// What `enter` found and `leave` puts back.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct Entered {
+    outer: u32,
+    outermost: bool,
+}
+
+/// Which worker of which runtime a thread is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Index of the runtime within the detector; 0 for none.
+    pub(crate) runtime: u32,
+    pub(crate) worker: Option<u32>,
+}
+
+/// What a thread says when it is asked who it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) place: Place,
+    /// The kernel's number of the thread.
+    pub(crate) thread: u32,
+    /// Larger for later answers, over all slots of a detector: of two threads that claim one
+    /// worker, the one with the larger claim has it.
+    pub(crate) claim: u64,
+}
+
+/// One poll as the watchdog read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) sequence: u64,
+    pub(crate) marker: u32,
+    pub(crate) trace: u128,
+    pub(crate) identity: Identity,
+}
+
+/// What the watchdog found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// No poll is open, or it changed while it was read.
+    Between(u64),
+    Open(Open),
+}
+
+impl Place {
+    fn pack(self) -> u64 {
+        let worker = self.worker.map_or(0, |worker| worker + 1);
+        (u64::from(self.runtime) << 32) | u64::from(worker)
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let worker = packed as u32;
+        Self { runtime: (packed >> 32) as u32, worker: worker.checked_sub(1) }
+    }
+}
+
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Self {
+            sequence: AtomicU64::new(0),
+            marker: AtomicU32::new(NO_MARKER),
+            flags: AtomicU32::new(ASK),
+            trace: [AtomicU64::new(0), AtomicU64::new(0)],
+            place: AtomicU64::new(0),
+            claim: AtomicU64::new(0),
+            thread: AtomicU32::new(0),
+            left_sequence: AtomicU64::new(0),
+            left_at: AtomicU64::new(0),
+            in_flight: AtomicI64::new(0),
+        }
+    }
+
+    // The owner's side.
+
+    /// Enters a poll (owner only). `identify` is called when the watchdog asked who this is.
+    #[inline]
+    pub(crate) fn enter(&self, marker: u32, identify: impl FnOnce() -> Identity) -> Entered {
+        let sequence = self.sequence.load(Relaxed);
+        if sequence & 1 == 1 {
+            let outer = self.marker.load(Relaxed);
+            self.marker.store(marker, Release);
+            return Entered { outer, outermost: false };
+        }
+        if self.flags.load(Relaxed) & ASK != 0 {
+            self.answer(identify());
+        }
+        self.marker.store(marker, Release);
+        self.sequence.store(sequence + 1, Release);
+        Entered { outer: NO_MARKER, outermost: true }
+    }
+
+    /// Leaves a poll (owner only). `now` is read only when the watchdog wants the end of this one.
+    #[inline]
+    pub(crate) fn leave(&self, entered: Entered, now: impl FnOnce() -> u64) {
+        if !entered.outermost {
+            self.marker.store(entered.outer, Release);
+            return;
+        }
+        let sequence = self.sequence.load(Relaxed);
+        if self.flags.load(Relaxed) & TIME_LEAVE != 0 {
+            self.time_leave(sequence, now());
+        }
+        self.sequence.store(sequence + 1, Release);
+    }
+
+    /// Begins a block that is meant to be there (owner only).
+    pub(crate) fn begin_allowed(
+        &self,
+        marker: u32,
+        identify: impl FnOnce() -> Identity,
+        now: impl FnOnce() -> u64,
+    ) -> Entered {
+        let entered = self.enter(marker, identify);
+        if !entered.outermost {
+            self.restart(now);
+        }
+        entered
+    }
+
+    /// Ends it: the number moves before the marker does, so that no reading blames the outer
+    /// marker for the allowed time (owner only).
+    pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
+        if entered.outermost {
+            self.leave(entered, now);
+        } else {
+            self.restart(|| 0);
+            self.marker.store(entered.outer, Release);
+        }
+    }
+
+    fn restart(&self, now: impl FnOnce() -> u64) {
+        let sequence = self.sequence.load(Relaxed);
+        if self.flags.load(Relaxed) & TIME_LEAVE != 0 {
+            self.time_leave(sequence, now());
+        }
+        self.sequence.store(sequence + 2, Release);
+    }
+
+    #[cold]
+    fn answer(&self, identity: Identity) {
+        self.flags.fetch_and(!ASK, Relaxed);
+        self.place.store(identity.place.pack(), Release);
+        self.thread.store(identity.thread, Release);
+        self.claim.store(identity.claim, Release);
+    }
+
+    #[cold]
+    fn time_leave(&self, sequence: u64, now: u64) {
+        self.flags.fetch_and(!TIME_LEAVE, Relaxed);
+        self.left_at.store(now, Relaxed);
+        self.left_sequence.store(sequence, Relaxed);
+    }
+
+    /// Publishes the trace id of the request polled from now on and returns the one before
+    /// (owner only).
+    #[inline]
+    pub(crate) fn swap_trace(&self, trace: u128) -> u128 {
+        let before = self.trace();
+        self.trace[0].store((trace >> 64) as u64, Release);
+        self.trace[1].store(trace as u64, Release);
+        before
+    }
+
+    #[inline]
+    fn trace(&self) -> u128 {
+        let [high, low] = &self.trace;
+        (u128::from(high.load(Acquire)) << 64) | u128::from(low.load(Acquire))
+    }
+
+    /// Counts a request that began (+1) or ended (-1) on this thread (owner only).
+    #[inline]
+    pub(crate) fn count_in_flight(&self, change: i64) {
+        self.in_flight.store(self.in_flight.load(Relaxed).wrapping_add(change), Relaxed);
+    }
+
+    /// Gives the slot up (owner only) and returns its share of the requests in flight.
+    pub(crate) fn give_up(&self) -> i64 {
+        let sequence = self.sequence.load(Relaxed);
+        self.sequence.store(sequence + (sequence & 1), Release);
+        self.flags.fetch_or(ASK, Relaxed);
+        let in_flight = self.in_flight.load(Relaxed);
+        self.in_flight.store(0, Relaxed);
+        in_flight
+    }
+
+    /// Whether the owner is inside a poll (owner only).
+    pub(crate) fn is_open(&self) -> bool {
+        self.sequence.load(Relaxed) & 1 == 1
+    }
+
+    // The watchdog's side.
+
+    /// The number alone: enough to see that nothing is open.
+    #[inline]
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence.load(Acquire)
+    }
+
+    /// Reads the open poll, whole (rule 4) or not at all.
+    pub(crate) fn read(&self) -> Reading {
+        let sequence = self.sequence.load(Acquire);
+        if sequence & 1 == 0 {
+            return Reading::Between(sequence);
+        }
+        let open = Open {
+            sequence,
+            marker: self.marker.load(Acquire),
+            trace: self.trace(),
+            identity: Identity {
+                place: Place::unpack(self.place.load(Acquire)),
+                thread: self.thread.load(Acquire),
+                claim: self.claim.load(Acquire),
+            },
+        };
+        match self.sequence.load(Acquire) {
+            after if after == sequence => Reading::Open(open),
+            after => Reading::Between(after),
+        }
+    }
+
+    /// Wants to know who the owner is, at its next poll.
+    pub(crate) fn ask(&self) {
+        self.flags.fetch_or(ASK, Relaxed);
+    }
+
+    /// Wants to know when the open poll ends.
+    pub(crate) fn want_leave_time(&self) {
+        self.flags.fetch_or(TIME_LEAVE, Relaxed);
+    }
+
+    /// When the poll of that number ended, if the owner was asked in time.
+    pub(crate) fn left_at(&self, sequence: u64) -> Option<u64> {
+        (self.left_sequence.load(Acquire) == sequence).then(|| self.left_at.load(Acquire))
+    }
+
+    pub(crate) fn in_flight(&self) -> i64 {
+        self.in_flight.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHO: Identity =
+        Identity { place: Place { runtime: 3, worker: Some(0) }, thread: 77, claim: 5 };
+
+    fn enter(slot: &Slot, marker: u32) -> Entered {
+        slot.enter(marker, || WHO)
+    }
+
+    fn open(slot: &Slot) -> Open {
+        match slot.read() {
+            Reading::Open(open) => open,
+            Reading::Between(sequence) => panic!("nothing open, sequence {sequence}"),
+        }
+    }
+
+    #[test]
+    fn a_poll_is_seen_while_it_lasts_and_only_then() {
+        let slot = Slot::new();
+        assert_eq!(slot.read(), Reading::Between(0));
+        let entered = enter(&slot, 9);
+        assert_eq!(open(&slot), Open { sequence: 1, marker: 9, trace: 0, identity: WHO });
+        slot.leave(entered, || unreachable!("nobody asked for the time"));
+        assert_eq!(slot.read(), Reading::Between(2));
+    }
+
+    #[test]
+    fn nested_markers_swap_the_handler_and_put_it_back() {
+        let slot = Slot::new();
+        let outer = enter(&slot, 1);
+        let inner = enter(&slot, 2);
+        assert_eq!((open(&slot).marker, open(&slot).sequence), (2, 1));
+        slot.leave(inner, || 0);
+        assert_eq!((open(&slot).marker, open(&slot).sequence), (1, 1));
+        slot.leave(outer, || 0);
+        assert_eq!(slot.read(), Reading::Between(2));
+    }
+
+    #[test]
+    fn who_the_thread_is_is_told_at_first_and_when_asked() {
+        let slot = Slot::new();
+        let entered = enter(&slot, 1);
+        slot.leave(entered, || 0);
+        let entered = slot.enter(1, || unreachable!("nobody asked"));
+        slot.ask();
+        slot.leave(entered, || 0);
+        let later = Identity { claim: 6, ..WHO };
+        let entered = slot.enter(1, || later);
+        assert_eq!(open(&slot).identity, later);
+        slot.leave(entered, || 0);
+    }
+
+    #[test]
+    fn the_end_of_a_stall_is_timed_for_the_poll_that_was_meant() {
+        let slot = Slot::new();
+        let entered = enter(&slot, 1);
+        slot.want_leave_time();
+        slot.leave(entered, || 1234);
+        assert_eq!(slot.left_at(1), Some(1234));
+        assert_eq!(slot.left_at(3), None);
+        let entered = enter(&slot, 1);
+        slot.leave(entered, || unreachable!("the wish is fulfilled"));
+    }
+
+    #[test]
+    fn an_allowed_block_parts_the_poll_in_two() {
+        let slot = Slot::new();
+        let poll = enter(&slot, 1);
+        let allowed = slot.begin_allowed(2, || WHO, || 0);
+        assert_eq!((open(&slot).marker, open(&slot).sequence), (2, 3));
+        slot.end_allowed(allowed, || 0);
+        assert_eq!((open(&slot).marker, open(&slot).sequence), (1, 5));
+        slot.leave(poll, || 0);
+        assert_eq!(slot.read(), Reading::Between(6));
+    }
+
+    #[test]
+    fn a_slot_that_changes_hands_asks_the_new_owner() {
+        let slot = Slot::new();
+        let _ = enter(&slot, 1);
+        slot.count_in_flight(1);
+        assert_eq!(slot.give_up(), 1);
+        assert_eq!((slot.in_flight(), slot.is_open()), (0, false));
+        let later = Identity { thread: 78, ..WHO };
+        let _ = slot.enter(1, || later);
+        assert_eq!(open(&slot).identity, later);
+    }
+
+    #[test]
+    fn places_survive_packing() {
+        for place in [
+            Place::default(),
+            Place { runtime: 1, worker: None },
+            Place { runtime: u32::MAX, worker: Some(u32::MAX - 1) },
+        ] {
+            assert_eq!(Place::unpack(place.pack()), place);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The response body.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::grpc::Learn;
+use super::mark::{InFlight, RequestMark};
+
+pin_project! {
+    /// The body of a [`StallService`](super::StallService)'s response: its frames and its drop
+    /// are marked, its data, size hint and trailers are those of the body inside.
+    pub struct ResponseBody<B> {
+        // `None` only while it is dropped.
+        #[pin]
+        inner: Option<B>,
+        mark: RequestMark,
+        in_flight: Option<InFlight>,
+        learn: Option<Box<Learn>>,
+    }
+
+    impl<B> PinnedDrop for ResponseBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if std::mem::needs_drop::<B>() {
+                let _polling = this.mark.enter();
+                this.inner.set(None);
+            }
+        }
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn new(
+        inner: B,
+        mark: RequestMark,
+        in_flight: Option<InFlight>,
+        learn: Option<Box<Learn>>,
+    ) -> Self {
+        Self { inner: Some(inner), mark, in_flight, learn }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        let _polling = this.mark.enter();
+        let Some(inner) = this.inner.as_pin_mut() else {
+            unreachable!("the body is there until it is dropped")
+        };
+        let polled = inner.poll_frame(cx);
+        if let (Some(_), Poll::Ready(Some(Ok(frame)))) = (&this.learn, &polled)
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            *this.learn = this.learn.take().and_then(|learn| learn.from(trailers));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,37 @@
+//! gRPC methods: they arrive as raw paths, so one becomes a label only when its service has
+//! shown that it exists.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Uri};
+
+use super::cache::NO_METHOD;
+use super::layer::Settings;
+
+/// A gRPC request whose method has no label yet.
+#[derive(Debug)]
+pub(super) struct Learn {
+    settings: Arc<Settings>,
+    uri: Uri,
+}
+
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+impl Learn {
+    pub(super) fn new(settings: Arc<Settings>, uri: Uri) -> Self {
+        Self { settings, uri }
+    }
+
+    /// Looks for the status among headers (an answer without a body) or trailers. Gives `self`
+    /// back while there is none.
+    pub(super) fn from(self: Box<Self>, headers: &HeaderMap) -> Option<Box<Self>> {
+        let Some(status) = headers.get("grpc-status") else { return Some(self) };
+        if status.as_bytes() == b"0" {
+            self.settings.route(NO_METHOD, self.uri.path());
+        }
+        None
+    }
+}

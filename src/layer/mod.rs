@@ -1,0 +1,45 @@
+//! The tower layer.
+//!
+//! It covers, for each request, the synchronous part of `Service::call`, the polls of the
+//! response future and its drop, the body's `poll_frame` and its drop; and `poll_ready`, which
+//! has no request and counts as `poll_ready`.
+//!
+//! # Labels
+//!
+//! A label holds nothing that a stranger can choose. In this order:
+//!
+//! 1. what the function given to [`StallLayer::handler_name`] returns;
+//! 2. for a gRPC request (`POST` with `content-type: application/grpc…`): the path
+//!    `/pkg.Service/Method`, once it is declared by [`StallLayer::grpc_methods`] or was answered
+//!    with HTTP 200 and `grpc-status: 0`;
+//! 3. with the feature `axum`: method and `MatchedPath`, as in `GET /users/{id}`; methods
+//!    outside the nine standard ones are `_OTHER`;
+//! 4. `unmatched`, without a method.
+//!
+//! Labels past the detector's cap ([`Builder::handlers`](crate::Builder::handlers)) are `other`.
+//!
+//! # Where to put it in an axum service
+//!
+//! | where | label |
+//! |---|---|
+//! | `Router::layer`, after the routes | `GET /users/{id}` |
+//! | `Router::route_layer`, `MethodRouter::layer` | `GET /users/{id}` |
+//! | inside `Router::nest` or `Router::merge` | `GET /api/users/{id}` |
+//! | fallback handlers | `unmatched` |
+//! | outside `nest_service`, for what is inside it | `GET /static` and its wildcard |
+//! | a `ServiceBuilder` around the whole `Router` | `unmatched` |
+//! | routes added after `.layer(..)` | not covered |
+
+mod body;
+mod cache;
+mod future;
+mod grpc;
+#[allow(clippy::module_inception)]
+mod layer;
+mod mark;
+mod service;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+pub use layer::{RequestHead, StallLayer};
+pub use service::StallService;

@@ -1,0 +1,71 @@
+//! The service.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::layer::Settings;
+use super::{ResponseBody, ResponseFuture};
+
+/// A service whose requests are marked. Made by [`StallLayer`](super::StallLayer).
+#[derive(Clone)]
+pub struct StallService<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S> StallService<S> {
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
+    }
+
+    /// The service inside.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside, to change.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the service out.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, RequestBody, Body> Service<Request<RequestBody>> for StallService<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<Body>>,
+{
+    type Response = Response<ResponseBody<Body>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        let _polling = self.settings.poll_ready().enter();
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        let (mark, learn) = self.settings.request(&request);
+        let in_flight = mark.in_flight();
+        let _polling = mark.enter();
+        ResponseFuture::new(self.inner.call(request), mark, in_flight, learn)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for StallService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StallService")
+            .field("inner", &self.inner)
+            .field("settings", &self.settings)
+            .finish()
+    }
+}

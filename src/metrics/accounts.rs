@@ -1,0 +1,175 @@
+//! From what the watchdog sees to counters and samples.
+
+use std::collections::{HashMap, HashSet};
+
+use super::sink::{Key, Sink};
+use super::table::Metric;
+use crate::clock::{Nanos, seconds};
+use crate::detector::markers::OTHER;
+use crate::record::{Cause, Stall};
+
+/// Pairs of handler and cause that have series of their own; further ones count for the handler
+/// `other`.
+const MOST_PAIRS: usize = 256;
+
+const SECOND: Nanos = 1_000_000_000;
+
+/// Keeps what a series of whole numbers cannot show yet.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    /// Parts of a second by series: the facade's counters are integers.
+    rests: HashMap<Key, Nanos>,
+    pairs: HashSet<(&'static str, Cause)>,
+    allowed: HashMap<&'static str, u64>,
+    suppressed: u64,
+}
+
+impl Accounts {
+    /// Makes the series that are there from the start.
+    pub(crate) fn open(sink: &mut dyn Sink) {
+        for metric in
+            [Metric::Scans, Metric::LateSeconds, Metric::LagSamplesLost, Metric::Suppressed]
+        {
+            sink.add(Key::new(metric, []), 0);
+        }
+    }
+
+    /// Makes the series of a runtime that are there from its start.
+    pub(crate) fn open_runtime(sink: &mut dyn Sink, runtime: &'static str) {
+        for cause in Cause::ALL {
+            sink.add(Key::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), 0);
+        }
+    }
+
+    pub(crate) fn lag(sink: &mut dyn Sink, runtime: &'static str, lag: Nanos) {
+        sink.record(Key::new(Metric::Lag, [runtime]), seconds(lag));
+    }
+
+    pub(crate) fn lags_lost(sink: &mut dyn Sink, count: u64) {
+        sink.add(Key::new(Metric::LagSamplesLost, []), count);
+    }
+
+    pub(crate) fn frozen(
+        &mut self,
+        sink: &mut dyn Sink,
+        runtime: &'static str,
+        cause: Cause,
+        time: Nanos,
+    ) {
+        self.add_time(sink, Key::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), time);
+    }
+
+    pub(crate) fn counted(&mut self, sink: &mut dyn Sink, stall: &Stall) {
+        let labels = self.labels(stall);
+        sink.add(Key::new(Metric::Stalls, labels), 1);
+        sink.add(Key::new(Metric::StalledSeconds, labels), 0);
+    }
+
+    pub(crate) fn stalled(&mut self, sink: &mut dyn Sink, stall: &Stall, time: Nanos) {
+        let labels = self.labels(stall);
+        self.add_time(sink, Key::new(Metric::StalledSeconds, labels), time);
+    }
+
+    pub(crate) fn ended(sink: &mut dyn Sink, stall: &Stall) {
+        sink.record(Key::new(Metric::StallDuration, [stall.runtime]), stall.duration.as_secs_f64());
+    }
+
+    pub(crate) fn busy(&mut self, sink: &mut dyn Sink, handler: &'static str, time: Nanos) {
+        self.add_time(sink, Key::new(Metric::HandlerBusySeconds, [handler]), time);
+    }
+
+    pub(crate) fn scanned(&mut self, sink: &mut dyn Sink, late: Nanos) {
+        sink.add(Key::new(Metric::Scans, []), 1);
+        self.add_time(sink, Key::new(Metric::LateSeconds, []), late);
+    }
+
+    /// Brings the count of allowed blocks of that name up to `total`.
+    pub(crate) fn allowed(&mut self, sink: &mut dyn Sink, name: &'static str, total: u64) {
+        let known = self.allowed.entry(name).or_default();
+        if total > *known {
+            sink.add(Key::new(Metric::Allowed, [name]), total - *known);
+            *known = total;
+        }
+    }
+
+    /// Brings the count of suppressed reports up to `total`.
+    pub(crate) fn suppressed(&mut self, sink: &mut dyn Sink, total: u64) {
+        if total > self.suppressed {
+            sink.add(Key::new(Metric::Suppressed, []), total - self.suppressed);
+            self.suppressed = total;
+        }
+    }
+
+    fn labels(&mut self, stall: &Stall) -> [&'static str; 3] {
+        let pair = (stall.handler, stall.cause);
+        let known = self.pairs.len() < MOST_PAIRS || self.pairs.contains(&pair);
+        let handler = if known {
+            self.pairs.insert(pair);
+            stall.handler
+        } else {
+            OTHER
+        };
+        [stall.runtime, handler, stall.cause.as_str()]
+    }
+
+    /// Adds the whole seconds and keeps the rest; the series is there from the first call.
+    fn add_time(&mut self, sink: &mut dyn Sink, key: Key, time: Nanos) {
+        let rest = self.rests.entry(key).or_default();
+        *rest = rest.saturating_add(time);
+        sink.add(key, *rest / SECOND);
+        *rest %= SECOND;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::ring::tests::stall;
+    use crate::metrics::sink::tests::Seen;
+
+    const MS: Nanos = 1_000_000;
+
+    #[test]
+    fn seconds_are_whole_and_the_rest_is_carried() {
+        let (mut accounts, mut seen) = (Accounts::default(), Seen::default());
+        let key = ("tokio_frozen_seconds_total", vec!["main", "unknown"]);
+        let mut after = |time| {
+            accounts.frozen(&mut seen, "main", Cause::Unknown, time);
+            seen.counters[&key]
+        };
+        assert_eq!([after(600 * MS), after(600 * MS), after(800 * MS)], [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_stall_has_its_series_of_seconds_from_the_start() {
+        let (mut accounts, mut seen) = (Accounts::default(), Seen::default());
+        accounts.counted(&mut seen, &stall(1));
+        let labels = vec!["main", "GET /hello", "unknown"];
+        assert_eq!(seen.counters[&("tokio_stalls_total", labels.clone())], 1);
+        assert_eq!(seen.counters[&("tokio_stalled_seconds_total", labels)], 0);
+    }
+
+    #[test]
+    fn pairs_past_the_cap_count_for_other() {
+        let (mut accounts, mut seen) = (Accounts::default(), Seen::default());
+        for number in 0..MOST_PAIRS + 5 {
+            let handler = crate::label::intern(&format!("handler {number}"));
+            accounts.counted(&mut seen, &Stall { handler, ..stall(1) });
+        }
+        accounts.counted(&mut seen, &Stall { handler: "handler 0", ..stall(1) });
+        let count =
+            |handler| seen.counters[&("tokio_stalls_total", vec!["main", handler, "unknown"])];
+        assert_eq!((count(OTHER), count("handler 0")), (5, 2));
+    }
+
+    #[test]
+    fn totals_of_others_are_followed() {
+        let (mut accounts, mut seen) = (Accounts::default(), Seen::default());
+        for total in [2, 2, 5] {
+            accounts.allowed(&mut seen, "migration", total);
+            accounts.suppressed(&mut seen, total);
+        }
+        assert_eq!(seen.counters[&("tower_stall_allowed_total", vec!["migration"])], 5);
+        assert_eq!(seen.counters[&("tower_stall_reports_suppressed_total", vec![])], 5);
+    }
+}

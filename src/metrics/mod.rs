@@ -1,0 +1,17 @@
+//! Metrics: one table of what there is, one way out at a time.
+//!
+//! [`Accounts`] turns what the watchdog sees into counters and samples, [`Board`] reads the
+//! gauges off the runtimes. Both write to a [`Sink`]: [`Direct`] to a recorder that is ours alone,
+//! or [`Batch`] for the reporter to hand to the user's recorder, which may block.
+
+mod accounts;
+mod board;
+mod sink;
+mod table;
+
+pub(crate) use accounts::Accounts;
+pub(crate) use board::Board;
+pub(crate) use sink::{Batch, Direct, Facade, Sink};
+#[cfg(feature = "admin")]
+pub(crate) use table::describe;
+pub use table::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};

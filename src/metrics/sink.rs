@@ -1,0 +1,193 @@
+//! Where metrics go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metrics::{Counter, Histogram, Label, Level, Metadata, Recorder};
+
+use super::table::{Metric, describe};
+
+/// Samples kept for a reporter that is stuck: two minutes of eight runtimes' ticks.
+const MOST_SAMPLES: usize = 40_000;
+
+/// A series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    metric: Metric,
+    /// Values for the labels of the table, then empty.
+    values: [&'static str; 3],
+}
+
+impl Key {
+    pub(crate) fn new<const N: usize>(metric: Metric, labels: [&'static str; N]) -> Self {
+        let mut values = [""; 3];
+        values[..N].copy_from_slice(&labels);
+        Self { metric, values }
+    }
+
+    fn to_metrics(self) -> metrics::Key {
+        let info = self.metric.info();
+        let labels = info.labels.iter().zip(self.values);
+        let labels: Vec<_> =
+            labels.map(|(name, value)| Label::from_static_parts(name, value)).collect();
+        metrics::Key::from_parts(info.name, labels)
+    }
+}
+
+const METADATA: Metadata<'static> = Metadata::new("tower_stall", Level::INFO, Some("tower_stall"));
+
+/// Takes counters, gauges and samples.
+pub(crate) trait Sink {
+    /// Adds to a counter; adding 0 makes the series.
+    fn add(&mut self, key: Key, count: u64);
+    fn set(&mut self, key: Key, value: f64);
+    fn record(&mut self, key: Key, value: f64);
+}
+
+/// Writes to a recorder of our own, at once.
+pub(crate) struct Direct {
+    recorder: Arc<dyn Recorder + Send + Sync>,
+    counters: HashMap<Key, Counter>,
+    histograms: HashMap<Key, Histogram>,
+}
+
+impl Direct {
+    pub(crate) fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        Self { recorder, counters: HashMap::new(), histograms: HashMap::new() }
+    }
+}
+
+impl Sink for Direct {
+    fn add(&mut self, key: Key, count: u64) {
+        let register = || self.recorder.register_counter(&key.to_metrics(), &METADATA);
+        self.counters.entry(key).or_insert_with(register).increment(count);
+    }
+
+    fn set(&mut self, key: Key, value: f64) {
+        self.recorder.register_gauge(&key.to_metrics(), &METADATA).set(value);
+    }
+
+    fn record(&mut self, key: Key, value: f64) {
+        let register = || self.recorder.register_histogram(&key.to_metrics(), &METADATA);
+        self.histograms.entry(key).or_insert_with(register).record(value);
+    }
+}
+
+/// Collects until the reporter takes it. Counters lose nothing by waiting; samples have a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    counters: HashMap<Key, u64>,
+    samples: Vec<(Key, f64)>,
+    /// Samples past the limit.
+    pub(crate) lost: u64,
+}
+
+impl Sink for Batch {
+    fn add(&mut self, key: Key, count: u64) {
+        *self.counters.entry(key).or_default() += count;
+    }
+
+    /// Gauges are read when the reporter is about to set them, see [`Board`](super::Board).
+    fn set(&mut self, _: Key, _: f64) {}
+
+    fn record(&mut self, key: Key, value: f64) {
+        if self.samples.len() < MOST_SAMPLES {
+            self.samples.push((key, value));
+        } else {
+            self.lost += 1;
+        }
+    }
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counters.is_empty() && self.samples.is_empty()
+    }
+
+    /// Writes all of it.
+    pub(crate) fn pour(self, sink: &mut dyn Sink) {
+        for (key, count) in self.counters {
+            sink.add(key, count);
+        }
+        for (key, value) in self.samples {
+            sink.record(key, value);
+        }
+    }
+}
+
+/// Writes to whatever recorder is installed for the process now. Keeps no handles: a recorder
+/// may be installed after the detector was started.
+pub(crate) struct Facade;
+
+impl Facade {
+    pub(crate) fn describe() {
+        metrics::with_recorder(|recorder| describe(recorder));
+    }
+}
+
+impl Sink for Facade {
+    fn add(&mut self, key: Key, count: u64) {
+        metrics::with_recorder(|recorder| {
+            recorder.register_counter(&key.to_metrics(), &METADATA).increment(count);
+        });
+    }
+
+    fn set(&mut self, key: Key, value: f64) {
+        metrics::with_recorder(|recorder| {
+            recorder.register_gauge(&key.to_metrics(), &METADATA).set(value);
+        });
+    }
+
+    fn record(&mut self, key: Key, value: f64) {
+        metrics::with_recorder(|recorder| {
+            recorder.register_histogram(&key.to_metrics(), &METADATA).record(value);
+        });
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Remembers what it was given, by name and label values.
+    #[derive(Debug, Default)]
+    pub(crate) struct Seen {
+        pub(crate) counters: HashMap<(&'static str, Vec<&'static str>), u64>,
+        pub(crate) gauges: HashMap<(&'static str, Vec<&'static str>), f64>,
+        pub(crate) samples: Vec<f64>,
+    }
+
+    fn name(key: Key) -> (&'static str, Vec<&'static str>) {
+        let values = key.values.into_iter().take(key.metric.info().labels.len());
+        (key.metric.info().name, values.collect())
+    }
+
+    impl Sink for Seen {
+        fn add(&mut self, key: Key, count: u64) {
+            *self.counters.entry(name(key)).or_default() += count;
+        }
+
+        fn set(&mut self, key: Key, value: f64) {
+            self.gauges.insert(name(key), value);
+        }
+
+        fn record(&mut self, _: Key, value: f64) {
+            self.samples.push(value);
+        }
+    }
+
+    #[test]
+    fn a_batch_keeps_counts_and_counts_the_samples_it_cannot_keep() {
+        let mut batch = Batch::default();
+        batch.add(Key::new(Metric::Scans, []), 2);
+        batch.add(Key::new(Metric::Scans, []), 3);
+        for _ in 0..MOST_SAMPLES + 7 {
+            batch.record(Key::new(Metric::Lag, ["main"]), 0.5);
+        }
+        assert_eq!(batch.lost, 7);
+        let mut seen = Seen::default();
+        batch.pour(&mut seen);
+        assert_eq!(seen.counters[&("tower_stall_watchdog_scans_total", vec![])], 5);
+        assert_eq!(seen.samples.len(), MOST_SAMPLES);
+    }
+}

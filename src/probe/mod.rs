@@ -1,0 +1,10 @@
+//! The probe: one task on each watched runtime, which ticks, and whose end is the runtime's.
+//!
+//! The task shows in `num_alive_tasks`. It ticks by the runtime's own timers, because those are
+//! what the tasks of the service feel; a runtime without timers has the task all the same, since
+//! it is dropped with the runtime and so tells that the runtime is gone.
+
+mod ticker;
+mod timers;
+
+pub(crate) use ticker::arm;

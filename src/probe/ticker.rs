@@ -1,0 +1,109 @@
+//! The tick task.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::clock::{self, Nanos, nanos};
+use crate::detector::hub::Hub;
+use crate::detector::local;
+use crate::detector::pulse::State;
+use crate::detector::runtime::Runtime;
+
+/// How long a paused clock is left alone before it is looked at again.
+const PAUSED: Nanos = 1_000_000_000;
+
+/// Ends the watch of the runtime that drops it.
+struct Sentinel(Arc<Runtime>);
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        self.0.pulse.set_state(State::Off);
+        self.0.end();
+    }
+}
+
+/// Starts the task of a runtime, once.
+pub(crate) fn arm(hub: &Arc<Hub>, runtime: &Arc<Runtime>, tick: Duration) {
+    let Some(handle) = runtime.handle() else { return };
+    if !runtime.arm() {
+        return;
+    }
+    let ticks = super::timers::has_timers(&handle);
+    if ticks {
+        runtime.pulse.expect(clock::now() + nanos(tick));
+        runtime.pulse.set_state(State::Waiting);
+    }
+    let sentinel = Sentinel(Arc::clone(runtime));
+    let task = handle.spawn(run(sentinel, Arc::downgrade(hub), ticks, nanos(tick)));
+    runtime.set_task(task.abort_handle());
+    if runtime.has_ended() {
+        // It was let go of while the task was made.
+        runtime.release();
+    }
+}
+
+async fn run(sentinel: Sentinel, hub: Weak<Hub>, ticks: bool, tick: Nanos) {
+    let runtime = &sentinel.0;
+    if ticks {
+        clock_runs(runtime, tick).await;
+        while tick_once(runtime, &hub, tick).await {}
+        runtime.pulse.set_state(State::Off);
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Waits until the runtime's clock is seen to keep step with real time, without making a timer:
+/// one made under a paused clock would move it.
+async fn clock_runs(runtime: &Runtime, tick: Nanos) {
+    loop {
+        let (virtual_start, start) = (clock::runtime_now(), clock::now());
+        nudged(runtime).await;
+        let real = clock::now() - start;
+        let virtual_time = nanos(clock::runtime_now().duration_since(virtual_start));
+        if real >= tick / 2 && virtual_time.abs_diff(real) <= real / 2 {
+            break;
+        }
+        let wait = if real < tick / 2 { tick } else { PAUSED };
+        runtime.pulse.expect(clock::now() + wait);
+    }
+    let first = clock::now();
+    runtime.pulse.expect(first + tick);
+    runtime.pulse.stamp(first, first);
+    runtime.pulse.set_state(State::Ticking);
+}
+
+/// Waits for the watchdog's nudge.
+async fn nudged(runtime: &Runtime) {
+    let mut waiting = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waiting, true) {
+            return Poll::Ready(());
+        }
+        runtime.pulse.wait_for_nudge(cx.waker());
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Waits for the tick that is due and stamps it; `false` when the clock was paused meanwhile.
+async fn tick_once(runtime: &Runtime, hub: &Weak<Hub>, tick: Nanos) -> bool {
+    let due = runtime.pulse.due();
+    let start = clock::now();
+    let wait = due.saturating_sub(start);
+    tokio::time::sleep_until(clock::runtime_now() + Duration::from_nanos(wait)).await;
+    let now = clock::now();
+    if now - start < wait / 2 {
+        return false;
+    }
+    // What is awaited next is told before what was, so that the watchdog never takes an old due
+    // time for a missing tick.
+    let next = due + tick;
+    runtime.pulse.expect(if next > now { next } else { now + tick });
+    runtime.pulse.stamp(due, now);
+    if let Some(hub) = hub.upgrade() {
+        hub.note_owner(runtime, tokio::runtime::worker_index(), local::thread_number());
+    }
+    true
+}

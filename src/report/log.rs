@@ -1,0 +1,132 @@
+//! The log lines.
+
+use tracing::Dispatch;
+use tracing::dispatcher::{get_default, with_default};
+use tracing::subscriber::NoSubscriber;
+
+use super::Event;
+use crate::clock::human;
+use crate::record::Stall;
+
+/// Writes to the subscriber that was in force when the detector was started, or, if there was
+/// none, to the one the process has when there is something to write.
+#[derive(Debug)]
+pub(super) struct Logger {
+    at_start: Option<Dispatch>,
+}
+
+impl Logger {
+    pub(super) fn new() -> Self {
+        let current = get_default(Dispatch::clone);
+        Self { at_start: (!current.is::<NoSubscriber>()).then_some(current) }
+    }
+
+    pub(super) fn log(&self, event: Event, stall: &Stall, suppressed: u64) {
+        self.with_subscriber(|| write(event, stall, suppressed));
+    }
+
+    pub(super) fn all_unmatched(&self) {
+        self.with_subscriber(|| {
+            tracing::warn!(
+                target: "tower_stall",
+                event = "all_unmatched",
+                "no request so far had a matched route, so every stall is blamed on `unmatched`: \
+                 put the layer on the Router itself (`Router::layer`), not around it"
+            );
+        });
+    }
+
+    fn with_subscriber(&self, write: impl FnOnce()) {
+        match &self.at_start {
+            Some(dispatch) => with_default(dispatch, write),
+            None => write(),
+        }
+    }
+}
+
+fn write(event: Event, stall: &Stall, suppressed: u64) {
+    let message = message(event, stall);
+    // tracing wants name, level and fields at compile time, so the fields stand in one place.
+    macro_rules! write {
+        ($level:ident, $event:literal) => {
+            tracing::event!(
+                target: "tower_stall",
+                tracing::Level::$level,
+                event = $event,
+                stall = stall.id,
+                runtime = stall.runtime,
+                worker = stall.worker,
+                handler = stall.handler,
+                cause = stall.cause.as_str(),
+                blocked_ms = u64::try_from(stall.duration.as_millis()).unwrap_or(u64::MAX),
+                workers = stall.workers,
+                workers_stalled = stall.workers_stalled,
+                requests_in_flight = stall.requests_in_flight,
+                trace_id = stall.trace_id.map(|id| format!("{id:032x}")),
+                suppressed,
+                fix = stall.cause.fix(),
+                "{message}"
+            )
+        };
+    }
+    match event {
+        Event::Started => write!(WARN, "stall_started"),
+        Event::Continues => write!(WARN, "stall_continues"),
+        Event::Ended => write!(INFO, "stall_ended"),
+    }
+}
+
+/// The sentence of a line.
+fn message(event: Event, stall: &Stall) -> String {
+    let Stall { id, handler, cause, workers, workers_stalled, requests_in_flight, .. } = stall;
+    let time = human(stall.duration);
+    let whom = match stall.worker {
+        Some(worker) => format!("worker {worker}"),
+        None => "its thread".to_owned(),
+    };
+    match event {
+        Event::Started => {
+            let runtime = stall.runtime;
+            let stalled = match workers {
+                1 => "the only worker is stalled".to_owned(),
+                _ => format!("{workers_stalled} of {workers} workers stalled"),
+            };
+            let requests = if *requests_in_flight == 1 { "request" } else { "requests" };
+            format!(
+                "{handler} has blocked {whom} of runtime {runtime:?} for {time}: {cause} cause · {stalled} · {requests_in_flight} {requests} in flight"
+            )
+        }
+        Event::Continues => format!("stall {id} still blocks {whom} after {time}: {handler}"),
+        Event::Ended => format!("stall {id} ended after {time}: {handler}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::detector::ring::tests::stall;
+
+    #[test]
+    fn the_lines_say_who_blocks_what_and_for_how_long() {
+        let stall = Stall { id: 17, requests_in_flight: 27, worker: Some(2), ..stall(17) };
+        assert_eq!(
+            message(Event::Started, &stall),
+            "GET /hello has blocked worker 2 of runtime \"main\" for 100 ms: unknown cause · 1 of 4 workers stalled · 27 requests in flight"
+        );
+        let later = Stall { duration: Duration::from_millis(209), ..stall.clone() };
+        assert_eq!(
+            message(Event::Continues, &later),
+            "stall 17 still blocks worker 2 after 209 ms: GET /hello"
+        );
+        let ended = Stall { duration: Duration::from_millis(5003), ..stall };
+        assert_eq!(message(Event::Ended, &ended), "stall 17 ended after 5.003 s: GET /hello");
+    }
+
+    #[test]
+    fn a_root_future_has_a_thread_and_no_worker() {
+        let root = Stall { worker: None, ..stall(1) };
+        assert!(message(Event::Continues, &root).contains("still blocks its thread after"));
+    }
+}

@@ -1,0 +1,182 @@
+//! The reporter: the thread that calls what may block: the log, hooks, the user's recorder.
+//!
+//! It reads a bounded queue. When one of them is stuck the queue fills up, further reports are
+//! dropped and counted, and nobody else waits.
+
+mod limit;
+mod log;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use crate::clock::{self, Nanos};
+use crate::detector::hub::Hub;
+use crate::detector::ring::Entry;
+use crate::metrics::{Batch, Board, Facade};
+use crate::record::Stall;
+use limit::Limiter;
+use log::Logger;
+
+/// Reports that wait for a stuck reader; a stall makes a handful.
+const QUEUE: usize = 1024;
+/// How often gauges are set, and how long a batch of metrics waits at most.
+pub(crate) const FLUSH: Duration = Duration::from_secs(1);
+/// How often a recorder is told again what the metrics mean: it may be a new one.
+const FLUSHES_BETWEEN_DESCRIPTIONS: u32 = 60;
+
+/// Hears of stalls, on the reporter's thread.
+///
+/// Called twice for each stall: when it is counted (`in_progress` is `true`) and when it has
+/// ended. May take its time, may panic, may drop the detector: the service does not notice.
+/// While it is stuck, log lines and further calls wait, then are dropped and counted in
+/// `tower_stall_reports_suppressed_total`.
+///
+/// Implemented for closures `FnMut(&Stall)`, and for `()`, which does nothing.
+pub trait OnStall: Send + 'static {
+    /// A stall was counted, or ended.
+    fn on_stall(&mut self, stall: &Stall);
+}
+
+impl OnStall for () {
+    fn on_stall(&mut self, _: &Stall) {}
+}
+
+impl<F: FnMut(&Stall) + Send + 'static> OnStall for F {
+    fn on_stall(&mut self, stall: &Stall) {
+        self(stall);
+    }
+}
+
+/// What a stall has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Started,
+    Continues,
+    Ended,
+}
+
+#[derive(Debug)]
+enum Message {
+    Stall(Event, Arc<Entry>),
+    Metrics(Batch),
+    AllUnmatched,
+}
+
+/// The watchdog's end of the queue. When it is dropped the reporter ends.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    queue: SyncSender<Message>,
+    hub: Arc<Hub>,
+}
+
+impl Reports {
+    /// Hands a report over, or counts that it could not.
+    pub(crate) fn stall(&self, event: Event, stall: &Arc<Entry>) {
+        if self.queue.try_send(Message::Stall(event, Arc::clone(stall))).is_err() {
+            self.hub.suppressed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Says that no request so far had a route.
+    pub(crate) fn all_unmatched(&self) {
+        drop(self.queue.try_send(Message::AllUnmatched));
+    }
+
+    /// Hands metrics over and leaves an empty batch, or leaves them where they are.
+    pub(crate) fn metrics(&self, batch: &mut Batch) {
+        if let Err(refused) = self.queue.try_send(Message::Metrics(std::mem::take(batch))) {
+            let (std::sync::mpsc::TrySendError::Full(refused)
+            | std::sync::mpsc::TrySendError::Disconnected(refused)) = refused;
+            if let Message::Metrics(refused) = refused {
+                *batch = refused;
+            }
+        }
+    }
+}
+
+/// The reader's end.
+pub(crate) struct Reporter {
+    queue: Receiver<Message>,
+    hub: Arc<Hub>,
+    limiter: Limiter,
+    logger: Logger,
+    hooks: Vec<Box<dyn OnStall>>,
+    /// The gauges, where metrics go out by the facade.
+    board: Option<Board>,
+    flushes: u32,
+    flush_due: Nanos,
+}
+
+impl Reporter {
+    /// Makes both ends. The log goes to the subscriber that is in force here.
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        hooks: Vec<Box<dyn OnStall>>,
+        facade: bool,
+    ) -> (Reports, Self) {
+        let (sender, queue) = sync_channel(QUEUE);
+        let board = facade.then(|| Board::new(Arc::clone(&hub)));
+        let reports = Reports { queue: sender, hub: Arc::clone(&hub) };
+        let limiter = Limiter::default();
+        let logger = Logger::new();
+        (reports, Self { queue, hub, limiter, logger, hooks, board, flushes: 0, flush_due: 0 })
+    }
+
+    /// Reads until the watchdog is gone.
+    pub(crate) fn run(mut self) {
+        self.flush();
+        loop {
+            // Only gauges want a reporter that wakes by itself.
+            let message = match &self.board {
+                None => self.queue.recv().map_err(RecvTimeoutError::from),
+                Some(_) => {
+                    let wait = self.flush_due.saturating_sub(clock::now());
+                    self.queue.recv_timeout(Duration::from_nanos(wait))
+                }
+            };
+            match message {
+                Ok(Message::Stall(event, entry)) => self.report(event, &entry.stall()),
+                Ok(Message::Metrics(batch)) => guarded(|| batch.pour(&mut Facade)),
+                Ok(Message::AllUnmatched) => guarded(|| self.logger.all_unmatched()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if clock::now() >= self.flush_due {
+                self.flush();
+            }
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        self.flush_due = clock::now() + clock::nanos(FLUSH);
+        let Some(board) = &mut self.board else { return };
+        if self.flushes.is_multiple_of(FLUSHES_BETWEEN_DESCRIPTIONS) {
+            guarded(Facade::describe);
+        }
+        self.flushes = self.flushes.wrapping_add(1);
+        guarded(|| board.show(&mut Facade));
+    }
+
+    fn report(&mut self, event: Event, stall: &Stall) {
+        match self.limiter.admit(clock::now(), stall.handler, stall.cause) {
+            Some(suppressed) => guarded(|| self.logger.log(event, stall, suppressed)),
+            None => {
+                self.hub.suppressed.fetch_add(1, Relaxed);
+            }
+        }
+        if event != Event::Continues {
+            for hook in &mut self.hooks {
+                guarded(|| hook.on_stall(stall));
+            }
+        }
+    }
+}
+
+/// Runs code of others; what it panics with is its own business.
+fn guarded(run: impl FnOnce()) {
+    drop(catch_unwind(AssertUnwindSafe(run)));
+}

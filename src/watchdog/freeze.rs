@@ -1,0 +1,177 @@
+//! When a runtime is frozen, and which ticks are missing: the rules for one runtime's pulse, as
+//! pure functions of what was seen.
+
+use crate::clock::Nanos;
+
+/// A freeze or an undriven runtime fills in at most this much of missing ticks.
+const MOST_FILLED: Nanos = 120_000_000_000;
+
+/// What is known of one runtime's pulse.
+#[derive(Debug, Default)]
+pub(super) struct Freeze {
+    due: Nanos,
+    filled: u64,
+    /// A due time that is missed because of a block that is meant to be there.
+    excused: Option<Nanos>,
+    /// Up to when frozen time has been told.
+    told: Option<Nanos>,
+}
+
+/// A runtime as it looks now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    /// When the awaited tick should wake; `None` where nothing ticks.
+    pub(super) due: Option<Nanos>,
+    /// When the last tick woke.
+    pub(super) beat: Nanos,
+    pub(super) tick: Nanos,
+    pub(super) threshold: Nanos,
+    /// A tick that is missing proves something: not so on a current-thread runtime that
+    /// perhaps nobody drives.
+    pub(super) driven: bool,
+    /// Since when every worker is stalled, if they are.
+    pub(super) all_stalled_since: Option<Nanos>,
+    /// A worker is in a block that is meant to be there.
+    pub(super) allowed: bool,
+}
+
+impl Freeze {
+    /// The missing ticks' lags that are to be recorded now: how late the awaited tick is at each
+    /// later due time that has passed.
+    pub(super) fn missing(
+        &mut self,
+        now: Nanos,
+        look: Look,
+    ) -> impl Iterator<Item = Nanos> + use<> {
+        let due = look.due.unwrap_or(0);
+        if due != self.due {
+            (self.due, self.filled) = (due, 0);
+        }
+        let proven = due > 0 && (look.driven || look.all_stalled_since.is_some());
+        let tick = look.tick.max(1);
+        let missed = if proven { now.saturating_sub(due).min(MOST_FILLED) / tick } else { 0 };
+        let from = self.filled;
+        self.filled = from.max(missed);
+        (from + 1..=missed).map(move |number| number * tick)
+    }
+
+    /// How much further time the runtime was frozen for, since this was last asked.
+    pub(super) fn frozen(&mut self, now: Nanos, look: Look) -> Nanos {
+        if look.allowed {
+            self.excused = look.due;
+            self.told = None;
+            return 0;
+        }
+        let overdue = look.due.filter(|due| {
+            look.driven && now.saturating_sub(*due) > look.threshold && self.excused != Some(*due)
+        });
+        let since = match (overdue, look.all_stalled_since) {
+            (Some(due), Some(stalled)) => Some(due.min(stalled)),
+            (due, stalled) => due.or(stalled),
+        };
+        match (since, self.told) {
+            (Some(since), told) => {
+                let from = told.unwrap_or(since);
+                self.told = Some(now.max(from));
+                now.saturating_sub(from)
+            }
+            (None, Some(told)) => {
+                self.told = None;
+                // It ended when the tick woke, if that is what ended it.
+                look.beat.clamp(told, now.max(told)) - told
+            }
+            (None, None) => 0,
+        }
+    }
+
+    /// Whether the runtime was frozen when last asked.
+    #[cfg(test)]
+    fn is_frozen(&self) -> bool {
+        self.told.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOK: Look = Look {
+        due: Some(1000),
+        beat: 975,
+        tick: 25,
+        threshold: 100,
+        driven: true,
+        all_stalled_since: None,
+        allowed: false,
+    };
+
+    fn missing(freeze: &mut Freeze, now: Nanos, look: Look) -> Vec<Nanos> {
+        freeze.missing(now, look).collect()
+    }
+
+    #[test]
+    fn missing_ticks_are_filled_in_while_they_are_missing_and_once() {
+        let mut freeze = Freeze::default();
+        assert_eq!(missing(&mut freeze, 1010, LOOK), [0; 0]);
+        assert_eq!(missing(&mut freeze, 1060, LOOK), [25, 50]);
+        assert_eq!(missing(&mut freeze, 1060, LOOK), [0; 0]);
+        assert_eq!(missing(&mut freeze, 1080, LOOK), [75]);
+        let next = Look { due: Some(1200), ..LOOK };
+        assert_eq!(missing(&mut freeze, 1226, next), [25]);
+    }
+
+    #[test]
+    fn a_stall_of_a_second_gives_forty_samples() {
+        let mut freeze = Freeze::default();
+        let samples = (1000..=2000).flat_map(|now| missing(&mut freeze, now, LOOK));
+        assert_eq!(samples.collect::<Vec<_>>(), (1..=40).map(|n| n * 25).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn filling_in_ends_after_two_minutes() {
+        let second = 1_000_000_000;
+        let look = Look { due: Some(second), tick: second, ..LOOK };
+        assert_eq!(missing(&mut Freeze::default(), 10_000 * second, look).len(), 120);
+    }
+
+    #[test]
+    fn a_runtime_nobody_drives_lacks_nothing_until_a_stall_proves_it() {
+        let undriven = Look { driven: false, ..LOOK };
+        let mut freeze = Freeze::default();
+        assert_eq!(missing(&mut freeze, 5000, undriven), [0; 0]);
+        assert_eq!(freeze.frozen(5000, undriven), 0);
+        let stalled = Look { all_stalled_since: Some(1001), ..undriven };
+        let mut freeze = Freeze::default();
+        assert_eq!(missing(&mut freeze, 1101, stalled), [25, 50, 75, 100]);
+        assert_eq!(freeze.frozen(1101, stalled), 100);
+    }
+
+    #[test]
+    fn frozen_time_is_told_while_it_lasts_and_up_to_the_tick_that_ends_it() {
+        let mut freeze = Freeze::default();
+        assert_eq!(freeze.frozen(1100, LOOK), 0);
+        assert_eq!(freeze.frozen(1101, LOOK), 101);
+        assert_eq!(freeze.frozen(1150, LOOK), 49);
+        assert!(freeze.is_frozen());
+        let woken = Look { due: Some(1185), beat: 1160, ..LOOK };
+        assert_eq!(freeze.frozen(1170, woken), 10);
+        assert!(!freeze.is_frozen());
+        assert_eq!(freeze.frozen(1180, woken), 0);
+    }
+
+    #[test]
+    fn all_workers_stalled_is_a_freeze_without_any_tick() {
+        let look = Look { due: None, all_stalled_since: Some(1000), ..LOOK };
+        let mut freeze = Freeze::default();
+        assert_eq!(freeze.frozen(1120, look), 120);
+        assert_eq!(freeze.frozen(1130, Look { all_stalled_since: None, ..look }), 0);
+    }
+
+    #[test]
+    fn a_block_that_is_meant_to_be_there_is_no_freeze_nor_what_it_delays() {
+        let mut freeze = Freeze::default();
+        assert_eq!(freeze.frozen(1500, Look { allowed: true, ..LOOK }), 0);
+        assert_eq!(freeze.frozen(1501, LOOK), 0, "the tick is still missing because of it");
+        assert_eq!(freeze.frozen(2200, Look { due: Some(2000), ..LOOK }), 200);
+    }
+}

@@ -1,0 +1,114 @@
+//! The watchdog: a thread that looks at the slots and counters and says what it sees.
+//!
+//! It knows no metrics, no log and no admin server: it calls an [`Observer`]. What is in a file
+//! of its own is pure: [`policy`] (one slot), [`freeze`] (one runtime's heartbeat), both fed
+//! with plain data and the time.
+//!
+//! The watchdog never waits for anybody: it takes no lock that is held while code of others
+//! runs, and those that a reader may hold it only tries.
+
+mod freeze;
+mod policy;
+mod scan;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock::{self, Nanos};
+use crate::detector::hub::Hub;
+use crate::detector::ring::Entry;
+use crate::detector::runtime::Runtime;
+use crate::record::Cause;
+use scan::Scanner;
+
+/// Hears what the watchdog sees, on the watchdog's thread: must not block.
+pub(crate) trait Observer: Send {
+    /// A runtime is watched from now on.
+    fn runtime_appeared(&mut self, runtime: &Arc<Runtime>);
+    /// A runtime ended.
+    fn runtime_ended(&mut self, runtime: &Arc<Runtime>);
+    /// A tick woke late, or is that late by now.
+    fn lag(&mut self, runtime: &'static str, lag: Nanos);
+    /// Ticks that woke, but whose lags could not be kept.
+    fn lags_lost(&mut self, count: u64);
+    /// The runtime was frozen for that much further time.
+    fn frozen(&mut self, runtime: &'static str, cause: Cause, time: Nanos);
+    /// A stall crossed its threshold.
+    fn counted(&mut self, stall: &Arc<Entry>);
+    /// A stall holds its worker for that much further time.
+    fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos);
+    /// A stall has lasted for the next power of two of its threshold.
+    fn continues(&mut self, stall: &Arc<Entry>);
+    /// A stall is over.
+    fn ended(&mut self, stall: &Arc<Entry>);
+    /// A handler was found in a poll; `time` is what the finding stands for.
+    fn busy(&mut self, handler: &'static str, time: Nanos);
+    /// A scan is done, and began that much later than it should.
+    fn scanned(&mut self, now: Nanos, late: Nanos);
+}
+
+/// How often to look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) scan: Nanos,
+    pub(crate) tick: Duration,
+}
+
+/// Looks until `stop` is set; to be woken by `unpark` then.
+pub(crate) fn run(hub: Arc<Hub>, pace: Pace, observer: Box<dyn Observer>, stop: &AtomicBool) {
+    let mut scanner = Scanner::new(hub, pace.tick, observer);
+    let mut jitter = Jitter(clock::now() | 1);
+    let mut last = clock::now();
+    while !stop.load(Ordering::Acquire) {
+        let interval = pace.scan.min(scanner.shortest_threshold() / 4);
+        let mut wake = last + jitter.around(interval);
+        if let Some(due) = scanner.next_due() {
+            wake = wake.min(due);
+        }
+        let now = sleep_until(wake, stop);
+        scanner.scan(now, now.saturating_sub(wake));
+        last = now;
+    }
+    scanner.finish();
+}
+
+/// Returns the time it woke.
+fn sleep_until(wake: Nanos, stop: &AtomicBool) -> Nanos {
+    loop {
+        let now = clock::now();
+        if now >= wake || stop.load(Ordering::Acquire) {
+            return now;
+        }
+        std::thread::park_timeout(Duration::from_nanos(wake - now));
+    }
+}
+
+/// Scatters scans, so that they do not march in step with what they sample.
+struct Jitter(u64);
+
+impl Jitter {
+    /// `interval`, give or take a fifth.
+    fn around(&mut self, interval: Nanos) -> Nanos {
+        // Marsaglia's xorshift64.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let fifth = (interval / 5).max(1);
+        interval - fifth + self.0 % (2 * fifth + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_scatter_within_a_fifth_and_keep_their_mean() {
+        let mut jitter = Jitter(42);
+        let intervals: Vec<_> = (0..10_000).map(|_| jitter.around(1_000_000)).collect();
+        assert!(intervals.iter().all(|interval| (800_000..=1_200_000).contains(interval)));
+        let mean = intervals.iter().sum::<u64>() / 10_000;
+        assert!((990_000..=1_010_000).contains(&mean), "{mean}");
+    }
+}

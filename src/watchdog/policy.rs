@@ -1,0 +1,270 @@
+//! When an open poll is a stall: the rules for one slot, as pure functions of what was seen.
+//!
+//! The same odd number at two scans means at least that long in one poll. It is a stall once
+//! that is the threshold, unless the poll has lost its worker meanwhile (another thread took it
+//! over: `block_in_place`), which shows in the worker's counters moving, or in another thread
+//! being seen on it.
+
+use crate::clock::Nanos;
+use crate::detector::runtime::Counters;
+
+/// What is known of one slot.
+#[derive(Debug, Default)]
+pub(super) struct Track {
+    sequence: u64,
+    /// When the poll was first seen.
+    since: Nanos,
+    /// When it was last seen.
+    seen: Nanos,
+    /// The worker's counters when the poll was first seen.
+    counters: Option<Counters>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// No poll is open.
+    #[default]
+    Quiet,
+    /// One is open, and may become a stall at `due`.
+    Open { due: Nanos },
+    /// It is a stall, to be told again once it has lasted for `next`.
+    Counted { next: Nanos },
+    /// One is open that cannot be a stall.
+    Exempt,
+}
+
+/// An open poll as it looks now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    pub(super) sequence: u64,
+    pub(super) threshold: Nanos,
+    pub(super) holds: Holds,
+}
+
+/// What the poll holds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// A worker whose counters these are.
+    Worker(Counters),
+    /// A thread whose blocking counts by itself: a declared root future.
+    Root,
+    /// Nothing that counts: no worker, one that another thread runs, or a block that is meant
+    /// to be there.
+    Nothing,
+}
+
+/// What follows from a sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing to tell.
+    None,
+    /// It became a stall, after this long.
+    Counted(Nanos),
+    /// It is still the same stall.
+    Lasts(Nanos),
+    /// It has reached the next power of two of its threshold.
+    Doubled(Nanos),
+    /// It was a stall and lost its worker: it ended when it was last seen.
+    Ended(Nanos),
+}
+
+impl Track {
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// When the poll was first seen.
+    pub(super) fn since(&self) -> Nanos {
+        self.since
+    }
+
+    /// Whether the open poll is a stall.
+    pub(super) fn is_counted(&self) -> bool {
+        matches!(self.state, State::Counted { .. })
+    }
+
+    /// When the open poll becomes a stall.
+    pub(super) fn due(&self) -> Option<Nanos> {
+        match self.state {
+            State::Open { due } => Some(due),
+            _ => None,
+        }
+    }
+
+    /// The number moved on to `sequence`. If a stall was open it lasted for the time returned;
+    /// `left_at` is when the thread says it ended, if it was asked in time.
+    pub(super) fn close(
+        &mut self,
+        sequence: u64,
+        now: Nanos,
+        left_at: Option<Nanos>,
+    ) -> Option<Nanos> {
+        let counted = self.is_counted();
+        self.sequence = sequence;
+        self.state = State::Quiet;
+        let end = left_at.unwrap_or(self.seen).clamp(self.seen, now.max(self.seen));
+        counted.then(|| end - self.since)
+    }
+
+    /// The poll is open now.
+    pub(super) fn look(&mut self, now: Nanos, sight: Sight) -> Step {
+        if self.state == State::Quiet || self.sequence != sight.sequence {
+            self.begin(now, sight);
+        }
+        if self.state == State::Exempt {
+            return Step::None;
+        }
+        if !self.still_holds(sight.holds) {
+            let was_counted = self.is_counted();
+            self.state = State::Exempt;
+            let lasted = self.seen - self.since;
+            return if was_counted { Step::Ended(lasted) } else { Step::None };
+        }
+        self.seen = now;
+        let lasted = now - self.since;
+        match self.state {
+            State::Counted { next } if lasted >= next => {
+                self.state = State::Counted { next: power_above(lasted, sight.threshold) };
+                Step::Doubled(lasted)
+            }
+            State::Counted { .. } => Step::Lasts(lasted),
+            _ if lasted >= sight.threshold => {
+                self.state = State::Counted { next: power_above(lasted, sight.threshold) };
+                Step::Counted(lasted)
+            }
+            _ => {
+                self.state = State::Open { due: self.since + sight.threshold };
+                Step::None
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Nanos, sight: Sight) {
+        self.sequence = sight.sequence;
+        self.since = now;
+        self.seen = now;
+        self.counters = match sight.holds {
+            Holds::Worker(counters) => Some(counters),
+            _ => None,
+        };
+        self.state = State::Open { due: now + sight.threshold };
+    }
+
+    fn still_holds(&self, holds: Holds) -> bool {
+        match holds {
+            // A worker that is parked, or came round its loop, is not in this poll.
+            Holds::Worker(now) => self.counters == Some(now) && !now.is_parked(),
+            Holds::Root => true,
+            Holds::Nothing => false,
+        }
+    }
+}
+
+/// The smallest threshold × 2ⁿ above `lasted`, n ≥ 1.
+fn power_above(lasted: Nanos, threshold: Nanos) -> Nanos {
+    let mut next = threshold.max(1).saturating_mul(2);
+    while next <= lasted && next < Nanos::MAX {
+        next = next.saturating_mul(2);
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACTIVE: Counters = Counters { parks: 2, busy: 7 };
+
+    fn sight(sequence: u64, holds: Holds) -> Sight {
+        Sight { sequence, threshold: 100, holds }
+    }
+
+    /// Looks at one poll at each of the times and returns what followed.
+    fn look(times: &[Nanos], holds: Holds) -> (Track, Vec<Step>) {
+        let mut track = Track::default();
+        let steps = times.iter().map(|now| track.look(*now, sight(1, holds))).collect();
+        (track, steps)
+    }
+
+    #[test]
+    fn a_poll_is_a_stall_at_the_threshold_and_told_again_at_powers_of_two() {
+        let (_, steps) = look(&[1000, 1099, 1100, 1150, 1210, 1399, 1900], Holds::Worker(ACTIVE));
+        assert_eq!(
+            steps,
+            [
+                Step::None,
+                Step::None,
+                Step::Counted(100),
+                Step::Lasts(150),
+                Step::Doubled(210),
+                Step::Lasts(399),
+                Step::Doubled(900),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_watchdog_wants_to_wake_when_the_poll_becomes_a_stall() {
+        let (track, _) = look(&[1000, 1030], Holds::Worker(ACTIVE));
+        assert_eq!(track.due(), Some(1100));
+        let (track, _) = look(&[1000, 1100], Holds::Worker(ACTIVE));
+        assert_eq!(track.due(), None);
+    }
+
+    #[test]
+    fn another_poll_starts_anew() {
+        let (mut track, _) = look(&[1000, 1090], Holds::Worker(ACTIVE));
+        assert_eq!(track.close(2, 1095, None), None);
+        assert_eq!(track.look(1101, sight(3, Holds::Worker(ACTIVE))), Step::None);
+        assert_eq!(track.since(), 1101);
+    }
+
+    #[test]
+    fn the_end_is_what_the_thread_says_within_what_was_seen() {
+        for (left_at, lasted) in [(Some(1130), 130), (None, 120), (Some(1), 120), (Some(9999), 140)]
+        {
+            let (mut track, _) = look(&[1000, 1100, 1120], Holds::Worker(ACTIVE));
+            assert_eq!(track.close(2, 1140, left_at), Some(lasted), "{left_at:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_moved_on_is_not_held_by_that_poll() {
+        for moved in [Counters { busy: 8, ..ACTIVE }, Counters { parks: 4, ..ACTIVE }] {
+            let mut track = Track::default();
+            track.look(1000, sight(1, Holds::Worker(ACTIVE)));
+            assert_eq!(track.look(1050, sight(1, Holds::Worker(moved))), Step::None);
+            assert_eq!(track.look(1300, sight(1, Holds::Worker(moved))), Step::None);
+            assert_eq!(track.close(2, 1301, None), None);
+        }
+    }
+
+    #[test]
+    fn a_parked_worker_is_not_held_by_any_poll() {
+        let parked = Counters { parks: 3, ..ACTIVE };
+        assert_eq!(look(&[1000, 1500], Holds::Worker(parked)).1, [Step::None, Step::None]);
+    }
+
+    #[test]
+    fn a_stall_that_loses_its_worker_ends_there() {
+        let mut track = Track::default();
+        track.look(1000, sight(1, Holds::Worker(ACTIVE)));
+        track.look(1100, sight(1, Holds::Worker(ACTIVE)));
+        assert_eq!(track.look(1200, sight(1, Holds::Nothing)), Step::Ended(100));
+        assert_eq!(track.look(1300, sight(1, Holds::Worker(ACTIVE))), Step::None);
+        assert_eq!(track.close(2, 1301, Some(1300)), None, "it has ended already");
+    }
+
+    #[test]
+    fn a_root_future_counts_without_a_worker_and_others_do_not() {
+        assert_eq!(look(&[1000, 1100], Holds::Root).1, [Step::None, Step::Counted(100)]);
+        assert_eq!(look(&[1000, 1100], Holds::Nothing).1, [Step::None, Step::None]);
+    }
+
+    #[test]
+    fn a_late_watchdog_tells_once() {
+        let (_, steps) = look(&[1000, 99_000, 99_001], Holds::Root);
+        assert_eq!(steps, [Step::None, Step::Counted(98_000), Step::Lasts(98_001)]);
+    }
+}

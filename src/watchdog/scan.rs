@@ -1,0 +1,413 @@
+//! One scan: reads every slot, counter and pulse, asks the policy, tells the observer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Observer;
+use super::freeze::{Freeze, Look};
+use super::policy::{Holds, Sight, Step, Track};
+use crate::clock::{self, Nanos, nanos};
+use crate::detector::hub::Hub;
+use crate::detector::markers::{self, Kind, Marker};
+use crate::detector::pulse::State;
+use crate::detector::ring::Entry;
+use crate::detector::runtime::{Counters, Meter, Runtime};
+use crate::detector::slot::{Open, Reading, Slot};
+use crate::record::{Cause, Stall};
+
+/// What the watchdog carries from scan to scan.
+pub(super) struct Scanner {
+    hub: Arc<Hub>,
+    tick: Nanos,
+    observer: Box<dyn Observer>,
+    version: u64,
+    markers: Vec<Marker>,
+    slots: Vec<WatchedSlot>,
+    runtimes: Vec<WatchedRuntime>,
+    /// Stalls that are not in the ring yet.
+    unfiled: Vec<Arc<Entry>>,
+    last_id: u64,
+    last_scan: Nanos,
+    next_due: Option<Nanos>,
+}
+
+struct WatchedSlot {
+    slot: &'static Slot,
+    track: Track,
+    stall: Option<OpenStall>,
+}
+
+/// A stall that is counted and not over.
+struct OpenStall {
+    entry: Arc<Entry>,
+    /// How much of its time the observer knows of.
+    told: Nanos,
+}
+
+struct WatchedRuntime {
+    runtime: Arc<Runtime>,
+    meter: Option<Meter>,
+    workers: Vec<WatchedWorker>,
+    freeze: Freeze,
+    lags_seen: u64,
+    tally: Tally,
+}
+
+#[derive(Clone, Copy, Default)]
+struct WatchedWorker {
+    counters: Counters,
+    unchanged_since: Nanos,
+    /// Its slot explains why it does not come round.
+    explained: bool,
+}
+
+/// What one scan finds in one runtime.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    stalled: usize,
+    /// When the last of them began.
+    stalled_since: Nanos,
+    oldest: Nanos,
+    allowed: bool,
+}
+
+/// A poll that has just become a stall.
+struct Newly {
+    slot: usize,
+    open: Open,
+    marker: Marker,
+    lasted: Nanos,
+}
+
+impl Scanner {
+    pub(super) fn new(hub: Arc<Hub>, tick: Duration, observer: Box<dyn Observer>) -> Self {
+        Self {
+            hub,
+            tick: nanos(tick),
+            observer,
+            version: 0,
+            markers: Vec::new(),
+            slots: Vec::new(),
+            runtimes: Vec::new(),
+            unfiled: Vec::new(),
+            last_id: 0,
+            last_scan: clock::now(),
+            next_due: None,
+        }
+    }
+
+    /// The shortest threshold any marker has.
+    pub(super) fn shortest_threshold(&self) -> Nanos {
+        self.hub.markers.shortest_threshold()
+    }
+
+    /// When an open poll will be a stall, the earliest first.
+    pub(super) fn next_due(&self) -> Option<Nanos> {
+        self.next_due
+    }
+
+    pub(super) fn scan(&mut self, now: Nanos, late: Nanos) {
+        self.take_stock();
+        let newly = self.look_at_slots(now);
+        for newly in newly {
+            self.count(newly);
+        }
+        self.look_at_runtimes(now);
+        self.hub.ring.take_over(&mut self.unfiled);
+        self.observer.scanned(now, late);
+        self.last_scan = now;
+    }
+
+    /// The last words.
+    pub(super) fn finish(&mut self) {
+        for watched in std::mem::take(&mut self.runtimes) {
+            self.observer.runtime_ended(&watched.runtime);
+        }
+        self.observer.scanned(clock::now(), 0);
+    }
+
+    /// Brings the lists of slots and runtimes up to date.
+    fn take_stock(&mut self) {
+        let ended: Vec<_> = self.runtimes.iter().map(|watched| &watched.runtime).cloned().collect();
+        for runtime in ended.iter().filter(|runtime| runtime.has_ended()) {
+            self.hub.remove_runtime(runtime);
+        }
+        let version = self.hub.version();
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        self.take_stock_of_slots();
+        self.take_stock_of_runtimes();
+    }
+
+    fn take_stock_of_slots(&mut self) {
+        let address = |slot: &'static Slot| std::ptr::from_ref(slot).addr();
+        let known = std::mem::take(&mut self.slots);
+        let mut known: HashMap<_, _> =
+            known.into_iter().map(|watched| (address(watched.slot), watched)).collect();
+        self.slots = self
+            .hub
+            .slots()
+            .into_iter()
+            .map(|slot| known.remove(&address(slot)).unwrap_or_else(|| WatchedSlot::new(slot)))
+            .collect();
+        for mut gone in known.into_values() {
+            end(&mut *self.observer, &mut gone.stall, None);
+        }
+    }
+
+    fn take_stock_of_runtimes(&mut self) {
+        let current = self.hub.runtimes();
+        let is_current = |watched: &WatchedRuntime| {
+            current.iter().any(|runtime| runtime.index == watched.runtime.index)
+        };
+        let (kept, gone) = std::mem::take(&mut self.runtimes).into_iter().partition(is_current);
+        self.runtimes = kept;
+        for watched in gone {
+            self.observer.runtime_ended(&watched.runtime);
+        }
+        for runtime in current {
+            if self.runtimes.iter().all(|watched| watched.runtime.index != runtime.index) {
+                self.observer.runtime_appeared(&runtime);
+                self.runtimes.push(WatchedRuntime::new(runtime));
+            }
+        }
+    }
+
+    fn look_at_slots(&mut self, now: Nanos) -> Vec<Newly> {
+        for watched in &mut self.runtimes {
+            watched.read_workers(now);
+        }
+        self.next_due = None;
+        let mut newly = Vec::new();
+        for at in 0..self.slots.len() {
+            let sequence = self.slots[at].slot.sequence();
+            if sequence & 1 == 1 || sequence != self.slots[at].track.sequence() {
+                newly.extend(self.look_at_slot(at, now));
+            }
+        }
+        newly
+    }
+
+    fn look_at_slot(&mut self, at: usize, now: Nanos) -> Option<Newly> {
+        let Self { slots, runtimes, observer, hub, markers, .. } = self;
+        let WatchedSlot { slot, track, stall } = &mut slots[at];
+        let reading = slot.read();
+        let (Reading::Between(sequence) | Reading::Open(Open { sequence, .. })) = reading;
+        // Polls that begin are timed after they were seen, so that none is made longer.
+        let mut seen_at = now;
+        if sequence != track.sequence() {
+            seen_at = clock::now();
+            slot.ask();
+            let left_at = slot.left_at(track.sequence());
+            if let Some(lasted) = track.close(sequence, seen_at, left_at) {
+                end(&mut **observer, stall, Some(lasted));
+            }
+        }
+        let Reading::Open(open) = reading else { return None };
+        let marker = markers::find(markers, open.marker).or_else(|| {
+            hub.markers.update(markers);
+            markers::find(markers, open.marker)
+        })?;
+
+        let place = open.identity.place;
+        let runtime = runtimes.iter_mut().find(|watched| watched.runtime.index == place.runtime);
+        let (runtime, holds) = match runtime {
+            Some(runtime) => {
+                let holds = runtime.holds(&open, marker.kind);
+                (Some(runtime), holds)
+            }
+            None if marker.kind == Kind::Root => (None, Holds::Root),
+            None => (None, Holds::Nothing),
+        };
+        if holds != Holds::Nothing {
+            observer.busy(marker.label, now.saturating_sub(self.last_scan));
+        }
+        let sight = Sight { sequence, threshold: marker.threshold, holds };
+        let step = track.look(seen_at.max(now), sight);
+        if let (true, Some(runtime)) = (track.is_counted(), runtime) {
+            runtime.tally_stalled(place.worker, track.since(), now);
+        }
+        if let Some(due) = track.due() {
+            self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        }
+        match step {
+            Step::None => {}
+            Step::Counted(lasted) => {
+                slot.want_leave_time();
+                return Some(Newly { slot: at, open, marker, lasted });
+            }
+            Step::Ended(lasted) => end(&mut **observer, stall, Some(lasted)),
+            Step::Lasts(lasted) | Step::Doubled(lasted) => {
+                tell_time(&mut **observer, stall, lasted);
+                if let (Step::Doubled(_), Some(stall)) = (step, &stall) {
+                    observer.continues(&stall.entry);
+                }
+            }
+        }
+        None
+    }
+
+    /// Makes the record of a stall.
+    fn count(&mut self, newly: Newly) {
+        let place = newly.open.identity.place;
+        let runtime = self.runtimes.iter().find(|watched| watched.runtime.index == place.runtime);
+        self.last_id += 1;
+        let since = self.slots[newly.slot].track.since();
+        let slots = self.slots.iter().map(|watched| watched.slot);
+        let entry = Arc::new(Entry::new(Stall {
+            id: self.last_id,
+            runtime: runtime.map_or("none", |watched| watched.runtime.name),
+            worker: place.worker.map(|worker| worker as usize),
+            handler: newly.marker.label,
+            cause: Cause::Unknown,
+            started_at: clock::wall(since),
+            duration: Duration::from_nanos(newly.lasted),
+            in_progress: true,
+            workers: runtime.map_or(0, |watched| watched.runtime.workers),
+            workers_stalled: runtime.map_or(0, |watched| watched.tally.stalled),
+            requests_in_flight: self.hub.requests_in_flight(slots),
+            trace_id: (newly.open.trace != 0).then_some(newly.open.trace),
+        }));
+        self.unfiled.push(Arc::clone(&entry));
+        self.observer.counted(&entry);
+        let stall = &mut self.slots[newly.slot].stall;
+        *stall = Some(OpenStall { entry, told: 0 });
+        tell_time(&mut *self.observer, stall, newly.lasted);
+    }
+
+    fn look_at_runtimes(&mut self, now: Nanos) {
+        let (tick, threshold) = (self.tick, self.hub.threshold);
+        for watched in &mut self.runtimes {
+            let name = watched.runtime.name;
+            let pulse = &watched.runtime.pulse;
+            if pulse.state() == State::Waiting && now >= pulse.due() {
+                pulse.nudge();
+            }
+            let observer = &mut *self.observer;
+            let lost = pulse.lags(&mut watched.lags_seen, |lag| observer.lag(name, lag));
+            if lost > 0 {
+                observer.lags_lost(lost);
+            }
+            let look = watched.look(tick, threshold);
+            for lag in watched.freeze.missing(now, look) {
+                observer.lag(name, lag);
+            }
+            let frozen = watched.freeze.frozen(now, look);
+            if frozen > 0 {
+                observer.frozen(name, Cause::Unknown, frozen);
+            }
+            watched.set_gauges(now, threshold);
+        }
+    }
+}
+
+/// Tells the observer how much longer the stall is than it knows.
+fn tell_time(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, lasted: Nanos) {
+    if let Some(stall) = stall {
+        stall.entry.last(lasted);
+        observer.stalled(&stall.entry, lasted.saturating_sub(stall.told));
+        stall.told = stall.told.max(lasted);
+    }
+}
+
+/// Closes the record; `lasted` is how long it was in all, if that is more than is known.
+fn end(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, lasted: Option<Nanos>) {
+    if let Some(lasted) = lasted {
+        tell_time(observer, stall, lasted);
+    }
+    if let Some(stall) = stall.take() {
+        stall.entry.end(stall.told);
+        observer.ended(&stall.entry);
+    }
+}
+
+impl WatchedSlot {
+    fn new(slot: &'static Slot) -> Self {
+        Self { slot, track: Track::default(), stall: None }
+    }
+}
+
+impl WatchedRuntime {
+    fn new(runtime: Arc<Runtime>) -> Self {
+        Self {
+            meter: runtime.meter(),
+            workers: vec![WatchedWorker::default(); runtime.workers],
+            freeze: Freeze::default(),
+            lags_seen: 0,
+            tally: Tally::default(),
+            runtime,
+        }
+    }
+
+    fn read_workers(&mut self, now: Nanos) {
+        self.tally = Tally::default();
+        let Some(meter) = &self.meter else { return };
+        for (at, worker) in self.workers.iter_mut().enumerate() {
+            worker.explained = false;
+            let counters = meter.counters(at);
+            if counters != worker.counters || worker.unchanged_since == 0 {
+                (worker.counters, worker.unchanged_since) = (counters, now);
+            }
+        }
+    }
+
+    /// What an open poll of this runtime holds up.
+    fn holds(&mut self, open: &Open, kind: Kind) -> Holds {
+        let place = open.identity.place;
+        let (Some(worker), Some(meter)) = (place.worker, &self.meter) else {
+            return if kind == Kind::Root { Holds::Root } else { Holds::Nothing };
+        };
+        let at = worker as usize;
+        if self.runtime.is_lost(at, open.identity.thread, open.identity.claim) {
+            return Holds::Nothing;
+        }
+        if kind == Kind::Allowed {
+            self.tally.allowed = true;
+            self.workers[at].explained = true;
+            return Holds::Nothing;
+        }
+        // Read after the slot: what the worker did before the poll is in the counters then.
+        Holds::Worker(meter.counters(at))
+    }
+
+    fn tally_stalled(&mut self, worker: Option<u32>, since: Nanos, now: Nanos) {
+        self.tally.oldest = self.tally.oldest.max(now.saturating_sub(since));
+        if let Some(worker) = worker {
+            self.tally.stalled += 1;
+            self.tally.stalled_since = self.tally.stalled_since.max(since);
+            self.workers[worker as usize].explained = true;
+        }
+    }
+
+    fn look(&self, tick: Nanos, threshold: Nanos) -> Look {
+        let ticking = self.runtime.pulse.state() == State::Ticking;
+        let all_stalled = self.tally.stalled >= self.runtime.workers;
+        Look {
+            due: ticking.then(|| self.runtime.pulse.due()),
+            beat: self.runtime.pulse.beat(),
+            tick,
+            threshold,
+            driven: !self.runtime.single,
+            all_stalled_since: all_stalled.then_some(self.tally.stalled_since),
+            allowed: self.tally.allowed,
+        }
+    }
+
+    fn set_gauges(&self, now: Nanos, threshold: Nanos) {
+        let saturated = self.workers.iter().filter(|worker| {
+            let unchanged = now.saturating_sub(worker.unchanged_since);
+            let counters = worker.counters;
+            !self.runtime.single
+                && unchanged >= threshold
+                && !(counters.is_parked() || counters.is_fresh() || worker.explained)
+        });
+        let gauges = &self.runtime.gauges;
+        gauges.saturated.store(saturated.count() as u32, Relaxed);
+        gauges.stalled.store(self.tally.stalled as u32, Relaxed);
+        gauges.oldest.store(self.tally.oldest, Relaxed);
+    }
+}
