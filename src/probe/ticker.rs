@@ -13,6 +13,8 @@ use crate::detector::runtime::Runtime;
 
 /// How long a paused clock is left alone before it is looked at again.
 const PAUSED: Nanos = 1_000_000_000;
+/// Of Tokio's timers.
+const RESOLUTION: Nanos = 1_000_000;
 
 /// Ends the watch of the runtime that drops it.
 struct Sentinel(Arc<Runtime>);
@@ -90,11 +92,14 @@ async fn nudged(runtime: &Runtime) {
 /// Waits for the tick that is due and stamps it; `false` when the clock was paused meanwhile.
 async fn tick_once(runtime: &Runtime, hub: &Weak<Hub>, tick: Nanos) -> bool {
     let due = runtime.pulse.due();
+    // Real time is read outside of virtual time, so that a clock that runs is never ahead of it.
     let start = clock::now();
-    let wait = due.saturating_sub(start);
-    tokio::time::sleep_until(clock::runtime_now() + Duration::from_nanos(wait)).await;
+    let virtual_start = clock::runtime_now();
+    let wait = Duration::from_nanos(due.saturating_sub(start));
+    tokio::time::sleep_until(virtual_start + wait).await;
+    let virtual_time = nanos(clock::runtime_now().duration_since(virtual_start));
     let now = clock::now();
-    if now - start < wait / 2 {
+    if virtual_time > now - start + RESOLUTION {
         return false;
     }
     // What is awaited next is told before what was, so that the watchdog never takes an old due

@@ -1,0 +1,106 @@
+//! Runtimes and detectors come and go.
+
+use std::time::{Duration, Instant};
+
+use tower_stall::StallDetector;
+
+use super::support::*;
+
+#[test]
+fn runtimes_are_told_apart_by_name() {
+    let (main, background, third) = (multi_thread(2), multi_thread(3), current_thread());
+    let stall = detector(&main);
+    stall.watch("background", background.handle());
+    background.spawn(stall.watched("import", async { block(ms(500)) }));
+    let seen = the_stall(&stall);
+    assert_eq!((seen.runtime, seen.workers), ("background", 3));
+    // Not announced: it is met when a marked future shows up on it.
+    third.block_on(stall.watched("late", async { block(ms(500)) }));
+    let seen = wait_for("the second", || stall.stalls().into_iter().find(|stall| stall.id == 2));
+    assert_eq!((seen.runtime, seen.worker, seen.handler), ("runtime-2", Some(0), "late"));
+    let metrics = scrape(&stall);
+    assert_eq!(metrics.value("tokio_workers", &[r#"runtime="background""#]), 3.0);
+    assert_eq!(metrics.value("tokio_workers", &[r#"runtime="runtime-2""#]), 1.0);
+}
+
+#[test]
+fn a_runtime_that_ended_is_let_go_of() {
+    let main = multi_thread(2);
+    let stall = detector(&main);
+    let short = multi_thread(2);
+    stall.watch("short", short.handle());
+    let short_labels = [r#"runtime="short""#];
+    wait_for("its heartbeat", || {
+        scrape(&stall).get("tokio_event_loop_heartbeat_age_seconds", &short_labels)
+    });
+    drop(short);
+    wait_for("its gauges to be 0", || {
+        let metrics = scrape(&stall);
+        let zero = |name| metrics.value(name, &short_labels) == 0.0;
+        (zero("tokio_workers") && zero("tokio_event_loop_heartbeat_age_seconds")).then_some(())
+    });
+    block(ms(300));
+    let metrics = scrape(&stall);
+    assert_eq!(metrics.value("tokio_workers_saturated", &short_labels), 0.0);
+    assert_eq!(metrics.value("tokio_frozen_seconds_total", &short_labels), 0.0);
+    assert_none(&stall);
+}
+
+#[test]
+fn the_detector_adds_one_task_and_takes_it_away() {
+    let runtime = multi_thread(2);
+    let alive = || runtime.metrics().num_alive_tasks();
+    assert_eq!(alive(), 0);
+    let stall = detector(&runtime);
+    wait_for("the tick task", || (alive() == 1).then_some(()));
+    drop(stall);
+    wait_for("its end", || (alive() == 0).then_some(()));
+}
+
+#[test]
+fn a_runtime_under_watch_shuts_down_as_it_would_without() {
+    for runtime in [multi_thread(2), current_thread()] {
+        let stall = detector(&runtime);
+        let start = Instant::now();
+        drop(runtime);
+        assert!(start.elapsed() < LIMIT);
+        drop(stall);
+    }
+}
+
+#[test]
+fn a_detector_can_go_before_its_layers_and_futures() {
+    let runtime = multi_thread(2);
+    let stall = detector(&runtime);
+    let layer = stall.layer();
+    let future = stall.watched("orphan", async { block(ms(150)) });
+    drop(stall);
+    runtime.block_on(async { tokio::spawn(future).await.expect("no panic") });
+    drop(layer);
+}
+
+#[test]
+fn a_detector_can_be_dropped_on_the_runtime_it_watches() {
+    for runtime in [multi_thread(1), current_thread()] {
+        let stall = detector(&runtime);
+        let start = Instant::now();
+        runtime.block_on(async move { drop(stall) });
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_second_detector_on_a_runtime_starts_where_the_first_ended() {
+    let runtime = multi_thread(2);
+    for round in 0..3 {
+        let stall = detector(&runtime);
+        runtime.spawn(stall.watched("round", async { block(ms(300)) }));
+        assert_eq!(the_stall(&stall).handler, "round", "round {round}");
+    }
+}
+
+#[test]
+fn outside_a_runtime_there_is_nothing_to_watch() {
+    let error = StallDetector::builder().start().expect_err("no runtime");
+    assert!(error.to_string().contains("outside a Tokio runtime"), "{error}");
+}

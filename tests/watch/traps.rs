@@ -1,0 +1,237 @@
+//! What looks like a stall and is none, and what hides from a naive look.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::task::block_in_place;
+use tower_stall::StallDetector;
+
+use super::support::*;
+
+const MAIN: &str = r#"runtime="main""#;
+
+// (c)
+
+#[test]
+fn a_current_thread_runtime_that_nobody_drives_is_neither_stalled_nor_frozen() {
+    let runtime = current_thread();
+    let stall = detector(&runtime);
+    // It ticks while it is driven, so that its ticks are missing afterwards.
+    runtime.block_on(async { tokio::time::sleep(ms(300)).await });
+    let ticks = scrape(&stall).value("tokio_event_loop_lag_seconds_count", &[MAIN]);
+    block(ms(1000));
+    let metrics = scrape(&stall);
+    assert_eq!(metrics.value("tokio_frozen_seconds_total", &[MAIN, r#"cause="unknown""#]), 0.0);
+    assert_eq!(metrics.value("tokio_workers_saturated", &[MAIN]), 0.0);
+    assert!(
+        metrics.value("tokio_event_loop_lag_seconds_count", &[MAIN]) < ticks + 10.0,
+        "no lag is made up"
+    );
+    assert_none(&stall);
+    // An open slot proves that somebody drives it.
+    runtime.block_on(stall.watched("driven", async { block(ms(500)) }));
+    let seen = the_stall(&stall);
+    assert_eq!((seen.handler, seen.worker), ("driven", Some(0)));
+}
+
+// (d)
+
+#[test]
+fn a_worker_that_has_done_nothing_yet_is_not_saturated_and_its_first_poll_counts() {
+    let runtime = multi_thread(8);
+    let stall = detector(&runtime);
+    for _ in 0..8 {
+        runtime.spawn(stall.watched("first", async { block(ms(500)) }));
+    }
+    wait_for("all eight", || (stall.stalls().len() == 8).then_some(()));
+    let fresh = multi_thread(8);
+    stall.watch("fresh", fresh.handle());
+    block(ms(400));
+    assert_eq!(scrape(&stall).value("tokio_workers_saturated", &[r#"runtime="fresh""#]), 0.0);
+}
+
+// (e)
+
+#[test]
+fn a_root_future_without_a_worker_counts_only_if_it_is_declared() {
+    let runtime = multi_thread(2);
+    let stall = detector(&runtime);
+    runtime.block_on(stall.watched("undeclared", async { block(ms(400)) }));
+    let handle = runtime.handle().clone();
+    let foreign = stall.watched("foreign", async { block(ms(400)) });
+    std::thread::spawn(move || handle.block_on(foreign)).join().expect("no panic");
+    assert_none(&stall);
+    runtime.block_on(stall.watched_root("declared", async { block(ms(400)) }));
+    let seen = the_stall(&stall);
+    assert_eq!((seen.handler, seen.worker), ("declared", None));
+    let metrics = scrape(&stall);
+    assert_eq!(metrics.value("tokio_frozen_seconds_total", &[MAIN, r#"cause="unknown""#]), 0.0);
+}
+
+// (f)
+
+#[test]
+fn block_in_place_that_found_a_thread_is_no_stall() {
+    let runtime = multi_thread(2);
+    let stall = detector(&runtime);
+    let task =
+        runtime.spawn(stall.watched("in place", async { block_in_place(|| block(ms(600))) }));
+    runtime.block_on(task).expect("no panic");
+    assert_none(&stall);
+}
+
+#[test]
+fn a_storm_of_block_in_place_is_no_stall() {
+    let runtime = multi_thread(4);
+    let stall = detector(&runtime);
+    runtime.block_on(async {
+        let storm = (0..120).map(|number| {
+            tokio::spawn(stall.watched("storm", async move {
+                for _ in 0..4 {
+                    block_in_place(|| block(ms(120 + number % 7)));
+                    tokio::task::yield_now().await;
+                }
+            }))
+        });
+        for task in storm.collect::<Vec<_>>() {
+            task.await.expect("no panic");
+        }
+    });
+    assert_none(&stall);
+}
+
+#[test]
+fn block_in_place_with_no_thread_left_is_a_stall() {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let stall = detector(&runtime);
+    let release = Arc::new(AtomicBool::new(false));
+    let (held, running) = (Arc::clone(&release), Arc::new(AtomicBool::new(false)));
+    let started = Arc::clone(&running);
+    runtime.spawn_blocking(move || {
+        started.store(true, Ordering::Release);
+        while !held.load(Ordering::Acquire) {
+            block(ms(5));
+        }
+    });
+    wait_for("the pool to be full", || running.load(Ordering::Acquire).then_some(()));
+    let task =
+        runtime.spawn(stall.watched("in place", async { block_in_place(|| block(ms(600))) }));
+    runtime.block_on(task).expect("no panic");
+    release.store(true, Ordering::Release);
+    let stalls = ended(&stall);
+    assert_eq!((stalls.len(), stalls[0].handler), (1, "in place"), "{stalls:#?}");
+}
+
+#[test]
+fn a_thread_that_gave_its_worker_away_is_not_believed_to_have_it() {
+    let runtime = multi_thread(2);
+    let stall = detector(&runtime);
+    let inner = stall.watched("inside", async { block(ms(600)) });
+    // No marker is open outside, so `inner` is the outermost one, on a thread whose
+    // `worker_index()` still answers.
+    let task = runtime.spawn(async move { block_in_place(|| Handle::current().block_on(inner)) });
+    runtime.block_on(task).expect("no panic");
+    assert_none(&stall);
+}
+
+#[test]
+fn what_blocks_before_block_in_place_is_a_stall_that_ends_there() {
+    let runtime = multi_thread(2);
+    let stall = detector(&runtime);
+    let task = runtime.spawn(stall.watched("before", async {
+        block(ms(400));
+        block_in_place(|| block(ms(1500)));
+    }));
+    let stalls = ended(&stall);
+    assert!(!task.is_finished(), "the stall ended when the worker was given away");
+    assert!(stalls[0].duration < ms(1500), "{stalls:#?}");
+    runtime.block_on(task).expect("no panic");
+    assert_eq!(stall.stalls().len(), 1);
+}
+
+// (h)
+
+#[test]
+fn a_runtime_without_timers_has_its_slots_watched_and_no_panic_is_heard() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let stall = detector(&runtime);
+    runtime.spawn(stall.watched("timeless", async { block(ms(500)) }));
+    assert_eq!(the_stall(&stall).handler, "timeless");
+    ended(&stall);
+    let metrics = scrape(&stall);
+    assert_eq!(metrics.get("tokio_event_loop_heartbeat_age_seconds", &[MAIN]), None);
+    assert_eq!(metrics.value("tokio_frozen_seconds_total", &[MAIN, r#"cause="unknown""#]), 0.0);
+}
+
+// (i)
+
+fn paused() -> tokio::runtime::Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
+}
+
+/// Virtual time that passes while the runtime waits for another thread.
+fn virtual_time(runtime: &tokio::runtime::Runtime, real: Duration) -> Duration {
+    runtime.block_on(async move {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let start = tokio::time::Instant::now();
+        std::thread::spawn(move || {
+            block(real);
+            done.send(()).expect("somebody waits");
+        });
+        wait.await.expect("it is sent");
+        start.elapsed()
+    })
+}
+
+#[test]
+fn a_clock_that_starts_paused_moves_no_more_than_without_us() {
+    let without = virtual_time(&paused(), ms(500));
+    let runtime = paused();
+    let stall = detector(&runtime);
+    assert_eq!(virtual_time(&runtime, ms(1500)), without);
+    assert_eq!(scrape(&stall).get("tokio_event_loop_heartbeat_age_seconds", &[MAIN]), None);
+    // Stalls are still found: slots know no clock.
+    runtime.block_on(stall.watched("paused", async { block(ms(500)) }));
+    assert_eq!(the_stall(&stall).handler, "paused");
+}
+
+#[test]
+fn a_clock_that_is_paused_later_moves_by_one_tick_at_most() {
+    let runtime = current_thread();
+    let stall = detector(&runtime);
+    runtime.block_on(async { tokio::time::sleep(ms(400)).await });
+    assert!(scrape(&stall).value("tokio_event_loop_lag_seconds_count", &[MAIN]) > 0.0, "it ticked");
+    runtime.block_on(async { tokio::time::pause() });
+    let moved = virtual_time(&runtime, ms(1500));
+    // Tokio's timers round up to a millisecond, at both ends.
+    assert!(moved <= tower_stall::Builder::DEFAULT_TICK + ms(2), "{moved:?}");
+    assert_none(&stall);
+}
+
+#[test]
+fn disconnects_and_aborts_are_no_stall() {
+    let runtime = multi_thread(2);
+    let stall = detector(&runtime);
+    let polls = Arc::new(AtomicUsize::new(0));
+    runtime.block_on(async {
+        for _ in 0..200 {
+            let polls = Arc::clone(&polls);
+            let task = tokio::spawn(stall.watched("aborted", async move {
+                polls.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(ms(500)).await;
+            }));
+            tokio::task::yield_now().await;
+            task.abort();
+            drop(task.await);
+        }
+    });
+    block(ms(300));
+    assert_none(&stall);
+}
