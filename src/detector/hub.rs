@@ -24,7 +24,7 @@ const MOST_ALLOWED: usize = 64;
 pub(crate) type DetectorId = u32;
 
 static LAST_ID: AtomicU32 = AtomicU32::new(0);
-static HUBS: Mutex<Vec<Weak<Hub>>> = Mutex::new(Vec::new());
+static HUBS: Mutex<Vec<(DetectorId, Weak<Hub>)>> = Mutex::new(Vec::new());
 
 /// What a hub is made from.
 #[derive(Clone, Copy, Debug)]
@@ -86,19 +86,21 @@ impl Hub {
             allowed_marker,
         });
         let mut hubs = lock(&HUBS);
-        hubs.retain(|hub| hub.strong_count() > 0);
-        hubs.push(Arc::downgrade(&hub));
+        hubs.retain(|(_, hub)| hub.strong_count() > 0);
+        hubs.push((hub.id, Arc::downgrade(&hub)));
+        drop(hubs);
         hub
     }
 
     /// The detector of that number, if anything of it is left.
     pub(crate) fn find(id: DetectorId) -> Option<Arc<Self>> {
-        lock(&HUBS).iter().filter_map(Weak::upgrade).find(|hub| hub.id == id)
+        let hubs = lock(&HUBS);
+        hubs.iter().find(|(known, _)| *known == id).and_then(|(_, hub)| hub.upgrade())
     }
 
     /// The detectors that watch the runtime of that handle.
     pub(crate) fn watching(handle: &Handle) -> Vec<Arc<Self>> {
-        let hubs: Vec<_> = lock(&HUBS).iter().filter_map(Weak::upgrade).collect();
+        let hubs: Vec<_> = lock(&HUBS).iter().filter_map(|(_, hub)| hub.upgrade()).collect();
         hubs.into_iter().filter(|hub| hub.is_watched(handle)).collect()
     }
 

@@ -7,33 +7,33 @@ use tokio::runtime::{Builder, Runtime};
 use tower_stall::{Stall, StallDetector};
 
 /// For what must happen: long enough for the busiest machine.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
-pub const fn ms(ms: u64) -> Duration {
+pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub fn multi_thread(workers: usize) -> Runtime {
+pub(crate) fn multi_thread(workers: usize) -> Runtime {
     Builder::new_multi_thread().worker_threads(workers).enable_all().build().expect("a runtime")
 }
 
-pub fn current_thread() -> Runtime {
+pub(crate) fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// A detector with defaults on `runtime`, and an admin server.
-pub fn detector(runtime: &Runtime) -> StallDetector {
+pub(crate) fn detector(runtime: &Runtime) -> StallDetector {
     let _inside = runtime.enter();
     StallDetector::builder().admin(([127, 0, 0, 1], 0)).start().expect("a detector")
 }
 
-pub fn block(time: Duration) {
+pub(crate) fn block(time: Duration) {
     std::thread::sleep(time);
 }
 
 /// Waits for `what` and returns it.
 #[track_caller]
-pub fn wait_for<T>(name: &str, mut what: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(name: &str, mut what: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = what() {
@@ -46,7 +46,7 @@ pub fn wait_for<T>(name: &str, mut what: impl FnMut() -> Option<T>) -> T {
 
 /// Waits for the only stall there is.
 #[track_caller]
-pub fn the_stall(stall: &StallDetector) -> Stall {
+pub(crate) fn the_stall(stall: &StallDetector) -> Stall {
     let stall = wait_for("a stall", || {
         let stalls = stall.stalls();
         assert!(stalls.len() <= 1, "one stall, one record: {stalls:#?}");
@@ -57,7 +57,7 @@ pub fn the_stall(stall: &StallDetector) -> Stall {
 
 /// Waits until no stall is in progress, and returns all.
 #[track_caller]
-pub fn ended(stall: &StallDetector) -> Vec<Stall> {
+pub(crate) fn ended(stall: &StallDetector) -> Vec<Stall> {
     wait_for("the end of all stalls", || {
         let stalls = stall.stalls();
         (!stalls.is_empty() && stalls.iter().all(|stall| !stall.in_progress)).then_some(stalls)
@@ -65,17 +65,17 @@ pub fn ended(stall: &StallDetector) -> Vec<Stall> {
 }
 
 #[track_caller]
-pub fn assert_none(stall: &StallDetector) {
+pub(crate) fn assert_none(stall: &StallDetector) {
     let stalls = stall.stalls();
     assert!(stalls.is_empty(), "nothing blocked, but: {stalls:#?}");
 }
 
 /// A page of metrics.
 #[derive(Debug)]
-pub struct Metrics(String);
+pub(crate) struct Metrics(String);
 
 /// Reads `/metrics` from outside the runtime.
-pub fn scrape(stall: &StallDetector) -> Metrics {
+pub(crate) fn scrape(stall: &StallDetector) -> Metrics {
     let address: SocketAddr = stall.admin_addr().expect("an admin server");
     let mut response = ureq::get(format!("http://{address}/metrics")).call().expect("an answer");
     Metrics(response.body_mut().read_to_string().expect("text"))
@@ -84,7 +84,7 @@ pub fn scrape(stall: &StallDetector) -> Metrics {
 impl Metrics {
     /// The value of the first series of `name` whose labels contain all of `labels`
     /// (`runtime="main"`).
-    pub fn get(&self, name: &str, labels: &[&str]) -> Option<f64> {
+    pub(crate) fn get(&self, name: &str, labels: &[&str]) -> Option<f64> {
         self.0.lines().find_map(|line| {
             let rest = line.strip_prefix(name)?;
             let (series, value) = rest.rsplit_once(' ')?;
@@ -94,7 +94,7 @@ impl Metrics {
         })
     }
 
-    pub fn value(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn value(&self, name: &str, labels: &[&str]) -> f64 {
         self.get(name, labels).unwrap_or_else(|| panic!("no {name} with {labels:?} in {}", self.0))
     }
 }

@@ -1,0 +1,165 @@
+//! Child processes, and what must be installed for some of them.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// For what must happen: long enough for the busiest machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Waits for `what` and returns it.
+#[track_caller]
+pub(crate) fn wait_for<T>(name: &str, mut what: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = what() {
+            return found;
+        }
+        assert!(start.elapsed() < LIMIT, "{name} did not come within {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a program that cargo does not bring is there. Says so where it is not, and fails where
+/// everything must be there.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let found = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+        assert!(
+            std::env::var_os("STALL_REQUIRE_REAL").is_none(),
+            "STALL_REQUIRE_REAL is set and {program} is not installed"
+        );
+    }
+    found
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback");
+    listener.local_addr().expect("bound").port()
+}
+
+/// A child that does not outlive the test.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Process {
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill");
+        assert!(sent.success());
+    }
+
+    pub(crate) fn wait_for_end(&mut self) -> std::process::ExitStatus {
+        wait_for("the end of the process", || self.0.try_wait().expect("our child"))
+    }
+}
+
+/// The example service.
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) url: String,
+    pub(crate) admin: Option<String>,
+    lines: Receiver<String>,
+}
+
+impl Server {
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        let test = std::env::current_exe().expect("this test");
+        let examples =
+            test.parent().and_then(|deps| deps.parent()).expect("target/…").join("examples");
+        let child = Command::new(examples.join("server"))
+            .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(flags)
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example: `cargo build --example server`, or plain `cargo test`, makes it");
+        let mut process = Process(child);
+        let stdout = process.0.stdout.take().expect("a pipe");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut server = Self { process, url: String::new(), admin: None, lines };
+        server.url = server.line("listening on ").1;
+        if !flags.contains(&"--no-layer") {
+            server.admin = Some(server.line("admin on ").1);
+        }
+        server
+    }
+
+    /// Waits for a line that contains `text`; gives the line and what follows the text.
+    #[track_caller]
+    pub(crate) fn line(&self, text: &str) -> (String, String) {
+        let start = Instant::now();
+        while let Some(left) = LIMIT.checked_sub(start.elapsed()) {
+            let line = self.lines.recv_timeout(left).expect("the server writes on");
+            if let Some(at) = line.find(text) {
+                let rest = line[at + text.len()..].trim().to_owned();
+                return (line, rest);
+            }
+        }
+        panic!("no line with {text:?}");
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        get(&format!("{}{path}", self.url))
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        let admin = self.admin.as_ref().expect("an admin server");
+        let (status, page) = get(&format!("{admin}/metrics"));
+        assert_eq!(status, 200);
+        page
+    }
+
+    /// The value of the first series of `name` that has all of `labels`.
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        self.metrics().lines().find_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (series, value) = rest.rsplit_once(' ')?;
+            let whole = series.is_empty() || series.starts_with('{');
+            (whole && labels.iter().all(|label| series.contains(label)))
+                .then(|| value.parse().expect("a number"))
+        })
+    }
+
+    /// Sends a request that nobody waits for.
+    pub(crate) fn get_in_background(&self, path: &str) -> std::thread::JoinHandle<Option<u16>> {
+        let url = format!("{}{path}", self.url);
+        std::thread::spawn(move || try_get(&url).ok().map(|(status, _)| status))
+    }
+}
+
+fn try_get(url: &str) -> Result<(u16, String), ureq::Error> {
+    let agent = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(120)))
+        .http_status_as_error(false)
+        .build()
+        .new_agent();
+    let mut response = agent.get(url).call()?;
+    Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+}
+
+pub(crate) fn get(url: &str) -> (u16, String) {
+    try_get(url).unwrap_or_else(|error| panic!("{url}: {error}"))
+}

@@ -1,0 +1,123 @@
+//! What a person sees who runs the example.
+
+use std::time::{Duration, Instant};
+
+use super::child::{Server, wait_for};
+
+fn stalls(server: &Server, handler: &str) -> f64 {
+    let handler = format!("handler=\"{handler}\"");
+    server.metric("tokio_stalls_total", &[&handler]).unwrap_or(0.0)
+}
+
+#[test]
+fn a_blocked_handler_is_told_while_it_blocks() {
+    let server = Server::start(&["--workers", "4"]);
+    let request = server.get_in_background("/blocking?ms=2500");
+    let (line, _) = server.line("GET /blocking has blocked worker");
+    assert!(!request.is_finished(), "told while it blocks");
+    assert!(line.contains("WARN") && line.contains("1 of 4 workers stalled"), "{line}");
+    assert!(line.contains(r#"runtime "main""#) && line.contains("1 request in flight"), "{line}");
+    assert_eq!(server.metric("tokio_workers_stalled", &[]), Some(1.0));
+    assert_eq!(stalls(&server, "GET /blocking"), 1.0);
+    server.line("still blocks worker");
+    let (line, _) = server.line("ended after 2.");
+    assert!(line.contains("INFO"), "{line}");
+    assert_eq!(request.join().expect("no panic"), Some(200));
+    assert_eq!(stalls(&server, "GET /blocking"), 1.0);
+}
+
+#[test]
+fn each_way_to_block_is_found_and_each_way_to_wait_is_not() {
+    let server = Server::start(&["--workers", "2"]);
+    for (path, handler) in [
+        ("/blocking?ms=400", "GET /blocking"),
+        ("/cpu?ms=400", "GET /cpu"),
+        ("/lock?ms=400", "GET /lock"),
+        ("/tcp?ms=400", "GET /tcp"),
+        ("/process?ms=400", "GET /process"),
+        ("/stream?ms=400", "GET /stream"),
+    ] {
+        assert_eq!(server.get(path).0, 200, "{path}");
+        wait_for(handler, || (stalls(&server, handler) >= 1.0).then_some(()));
+    }
+    for path in [
+        "/hello",
+        "/async?ms=2000",
+        "/users/42",
+        "/healthcheck",
+        "/spawn-blocking?ms=500",
+        "/block-in-place?ms=500",
+    ] {
+        assert_eq!(server.get(path).0, 200, "{path}");
+    }
+    assert_eq!(server.get("/file").0, 200);
+    assert_eq!(server.get("/nothing-here").0, 404);
+    let page = server.metrics();
+    for handler in
+        ["/hello", "/async", "/users", "/healthcheck", "/spawn-blocking", "/block-in-place"]
+    {
+        let blamed = page.lines().find(|line| {
+            line.starts_with("tokio_stalls_total") && line.contains(&format!("\"GET {handler}"))
+        });
+        assert_eq!(blamed, None);
+    }
+}
+
+#[test]
+fn a_current_thread_service_has_its_metrics_while_it_is_frozen() {
+    let server = Server::start(&["--runtime", "current-thread"]);
+    assert_eq!(server.get("/hello").0, 200);
+    assert_eq!(server.get("/block-in-place?ms=1").0, 501);
+    let request = server.get_in_background("/blocking?ms=3000");
+    let frozen = ["runtime=\"main\"", "cause=\"unknown\""];
+    wait_for("frozen seconds", || {
+        server.metric("tokio_frozen_seconds_total", &frozen).filter(|seconds| *seconds >= 1.0)
+    });
+    assert!(!request.is_finished(), "moved while it is frozen");
+    assert_eq!(request.join().expect("no panic"), Some(200));
+    assert_eq!(server.get("/hello").0, 200, "it goes on");
+}
+
+#[test]
+fn a_process_that_blocks_without_end_still_ends_on_sigterm() {
+    let end = |flags: &[&str]| {
+        let mut server = Server::start(flags);
+        let _request = server.get_in_background("/blocking?ms=3600000");
+        if server.admin.is_some() {
+            server.line("stall_continues");
+            assert_eq!(stalls(&server, "GET /blocking"), 1.0);
+            assert!(server.metric("tokio_stall_in_progress_seconds", &[]) > Some(0.1));
+        } else {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let start = Instant::now();
+        server.process.signal("TERM");
+        let status = server.process.wait_for_end();
+        (status.code(), start.elapsed())
+    };
+    for runtime in ["multi-thread", "current-thread"] {
+        let (with, took) = end(&["--runtime", runtime]);
+        let (without, took_without) = end(&["--runtime", runtime, "--no-layer"]);
+        assert_eq!(with, without, "the same exit code");
+        assert!(took < took_without + Duration::from_secs(10), "{took:?} {took_without:?}");
+    }
+}
+
+#[test]
+fn an_operator_switches_it_off_and_over_without_a_build() {
+    // The variables of this process go to its children, so this test has one process of its own.
+    let test = std::env::current_exe().expect("this test");
+    let server =
+        test.parent().and_then(|deps| deps.parent()).expect("target/…").join("examples/server");
+    let run = |name: &str, value: &str| {
+        std::process::Command::new(&server)
+            .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .env(name, value)
+            .output()
+            .expect("the example")
+    };
+    let output = run("TOWER_STALL_THRESHOLD", "soon");
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("TOWER_STALL_THRESHOLD") && error.contains("100ms"), "{error}");
+}

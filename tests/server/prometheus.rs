@@ -1,0 +1,139 @@
+//! A real Prometheus scrapes the example, and its HTTP API is asked.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::child::{Process, Server, free_port, get, is_installed, wait_for};
+
+struct Prometheus {
+    _process: Process,
+    url: String,
+    folder: PathBuf,
+}
+
+impl Prometheus {
+    fn start(target: &str) -> Self {
+        let port = free_port();
+        let folder = std::env::temp_dir().join(format!("tower-stall-prometheus-{port}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let target = target.trim_start_matches("http://");
+        let config = format!(
+            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
+             scrape_configs: [{{job_name: server, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        );
+        std::fs::write(folder.join("prometheus.yml"), config).expect("a file");
+        let process = Command::new("prometheus")
+            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus");
+        Self { _process: Process(process), url: format!("http://127.0.0.1:{port}"), folder }
+    }
+
+    /// The value of the first series of an instant query.
+    fn query(&self, query: &str) -> Option<f64> {
+        let mut encoded = String::new();
+        for byte in query.bytes() {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+        // Not up yet is an answer too.
+        let answer =
+            std::panic::catch_unwind(|| get(&format!("{}/api/v1/query?query={encoded}", self.url)));
+        let (_, body) = answer.ok()?;
+        let body: Value = serde_json::from_str(&body).ok()?;
+        assert_ne!(body["status"], "error", "{query}: {body}");
+        body["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, query: &str, is: impl Fn(f64) -> bool) -> f64 {
+        wait_for(query, || self.query(query).filter(|value| is(*value)))
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+#[test]
+fn promtool_finds_no_fault_with_the_page() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let server = Server::start(&["--workers", "2"]);
+    server.get("/blocking?ms=300");
+    wait_for("a stall in the page", || server.metric("tokio_stall_duration_seconds_count", &[]));
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    let mut stdin = promtool.stdin.take().expect("a pipe");
+    stdin.write_all(server.metrics().as_bytes()).expect("promtool reads");
+    drop(stdin);
+    let output = promtool.wait_with_output().expect("promtool ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+}
+
+#[test]
+fn a_real_prometheus_sees_stalls_freezes_and_lag_as_they_happen() {
+    if !is_installed("prometheus") {
+        return;
+    }
+    let server = Server::start(&["--runtime", "current-thread"]);
+    let prometheus = Prometheus::start(server.admin.as_ref().expect("an admin server"));
+    prometheus.wait_for("up", |up| up == 1.0);
+    prometheus.wait_for("tokio_event_loop_lag_seconds_count", |count| count > 10.0);
+    let quick =
+        "histogram_quantile(0.5, sum by (le) (rate(tokio_event_loop_lag_seconds_bucket[10s])))";
+    prometheus.wait_for(quick, |lag| lag < 0.1);
+
+    let request = server.get_in_background("/blocking?ms=8000");
+    prometheus.wait_for("tokio_stall_in_progress_seconds", |age| age > 1.0);
+    prometheus.wait_for("tokio_workers_stalled", |stalled| stalled == 1.0);
+    prometheus.wait_for(r#"tokio_frozen_seconds_total{cause="unknown"}"#, |frozen| frozen >= 2.0);
+    prometheus.wait_for(
+        "histogram_quantile(0.9, sum by (le) (rate(tokio_event_loop_lag_seconds_bucket[5s])))",
+        |lag| lag > 0.5,
+    );
+    assert!(!request.is_finished(), "all that while it blocks");
+    prometheus
+        .wait_for(r#"tokio_stalls_total{handler="GET /blocking",runtime="main"}"#, |stalls| {
+            stalls == 1.0
+        });
+    assert_eq!(request.join().expect("no panic"), Some(200));
+    prometheus.wait_for("tokio_stall_in_progress_seconds", |age| age == 0.0);
+    let seconds = prometheus
+        .wait_for(r#"tokio_stalled_seconds_total{handler="GET /blocking"}"#, |s| s >= 7.0);
+    assert!(seconds <= 9.0, "{seconds}");
+    prometheus
+        .wait_for(r#"increase(tokio_frozen_seconds_total{cause="unknown"}[1m])"#, |s| s > 5.0);
+}
+
+#[test]
+fn a_pod_killed_in_the_middle_of_a_stall_leaves_its_stalled_seconds_behind() {
+    if !is_installed("prometheus") {
+        return;
+    }
+    let mut server = Server::start(&["--workers", "2"]);
+    let prometheus = Prometheus::start(server.admin.as_ref().expect("an admin server"));
+    prometheus.wait_for("up", |up| up == 1.0);
+    let _request = server.get_in_background("/blocking?ms=3600000");
+    let seconds = r#"tokio_stalled_seconds_total{handler="GET /blocking"}"#;
+    prometheus.wait_for(seconds, |seconds| seconds >= 3.0);
+    server.process.signal("KILL");
+    server.process.wait_for_end();
+    prometheus.wait_for("up", |up| up == 0.0);
+    prometheus.wait_for(&format!("max_over_time({seconds}[5m])"), |seconds| seconds >= 3.0);
+}
