@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::sync::lock;
@@ -15,7 +15,6 @@ pub(crate) struct Worker {
     handle: JoinHandle<()>,
     /// Never carries a value: its other end goes when the thread does. (A mutex makes it `Sync`.)
     ended: Mutex<Receiver<()>>,
-    pid: u32,
 }
 
 impl Worker {
@@ -28,7 +27,7 @@ impl Worker {
             let _alive = alive;
             run();
         })?;
-        Ok(Self { name, handle, ended: Mutex::new(ended), pid: std::process::id() })
+        Ok(Self { name, handle, ended: Mutex::new(ended) })
     }
 
     /// Wakes the thread from `park`.
@@ -36,18 +35,14 @@ impl Worker {
         self.handle.thread().unpark();
     }
 
-    pub(crate) fn id(&self) -> ThreadId {
-        self.handle.thread().id()
-    }
-
     /// Waits at most `limit` for the end of a thread that was told to end. Does not wait for the
-    /// calling thread itself, nor in a forked child, which has no such thread.
+    /// calling thread itself.
     ///
     /// # Errors
     ///
     /// The name of the thread that had to be left behind.
     pub(crate) fn join(self, limit: Duration) -> Result<(), &'static str> {
-        if std::process::id() != self.pid || std::thread::current().id() == self.id() {
+        if std::thread::current().id() == self.handle.thread().id() {
             return Ok(());
         }
         match lock(&self.ended).recv_timeout(limit) {
@@ -68,7 +63,10 @@ mod tests {
         assert_eq!(quick.join(Duration::from_secs(10)), Ok(()));
 
         let (release, held) = channel::<()>();
-        let slow = Worker::spawn("slow", move || drop(held.recv())).expect("a thread");
+        let slow = Worker::spawn("slow", move || {
+            assert!(held.recv().is_err(), "released by its end going away");
+        })
+        .expect("a thread");
         assert_eq!(slow.join(Duration::from_millis(5)), Err("slow"));
         drop(release);
     }

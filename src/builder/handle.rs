@@ -34,6 +34,7 @@ pub struct StallDetector {
     hub: Arc<Hub>,
     threads: Threads,
     tick: Duration,
+    process: u32,
 }
 
 /// What runs for it.
@@ -53,7 +54,7 @@ impl StallDetector {
     }
 
     pub(super) fn new(hub: Arc<Hub>, threads: Threads, tick: Duration) -> Self {
-        Self { hub, threads, tick }
+        Self { hub, threads, tick, process: std::process::id() }
     }
 
     /// A layer for axum's `Router::layer`, tower's `ServiceBuilder` and tonic's
@@ -126,6 +127,10 @@ impl StallDetector {
 
 impl Drop for StallDetector {
     fn drop(&mut self) {
+        // A forked child has none of the threads, and locks as they were when it was forked.
+        if self.process != std::process::id() {
+            return;
+        }
         self.hub.stop();
         self.threads.join(LONGEST_DROP);
     }

@@ -39,6 +39,8 @@ impl Accounts {
         for cause in Cause::ALL {
             sink.add(Key::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), 0);
         }
+        sink.open(Key::new(Metric::Lag, [runtime]));
+        sink.open(Key::new(Metric::StallDuration, [runtime]));
     }
 
     pub(crate) fn lag(sink: &mut dyn Sink, runtime: &'static str, lag: Nanos) {

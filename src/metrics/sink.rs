@@ -41,6 +41,8 @@ pub(crate) trait Sink {
     /// Adds to a counter; adding 0 makes the series.
     fn add(&mut self, key: Key, count: u64);
     fn set(&mut self, key: Key, value: f64);
+    /// Makes the series of a histogram without a sample.
+    fn open(&mut self, key: Key);
     fn record(&mut self, key: Key, value: f64);
 }
 
@@ -55,6 +57,11 @@ impl Direct {
     pub(crate) fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         Self { recorder, counters: HashMap::new(), histograms: HashMap::new() }
     }
+
+    fn histogram(&mut self, key: Key) -> &Histogram {
+        let register = || self.recorder.register_histogram(&key.to_metrics(), &METADATA);
+        self.histograms.entry(key).or_insert_with(register)
+    }
 }
 
 impl Sink for Direct {
@@ -67,9 +74,12 @@ impl Sink for Direct {
         self.recorder.register_gauge(&key.to_metrics(), &METADATA).set(value);
     }
 
+    fn open(&mut self, key: Key) {
+        self.histogram(key);
+    }
+
     fn record(&mut self, key: Key, value: f64) {
-        let register = || self.recorder.register_histogram(&key.to_metrics(), &METADATA);
-        self.histograms.entry(key).or_insert_with(register).record(value);
+        self.histogram(key).record(value);
     }
 }
 
@@ -77,6 +87,7 @@ impl Sink for Direct {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     counters: HashMap<Key, u64>,
+    opened: Vec<Key>,
     samples: Vec<(Key, f64)>,
     /// Samples past the limit.
     pub(crate) lost: u64,
@@ -89,6 +100,10 @@ impl Sink for Batch {
 
     /// Gauges are read when the reporter is about to set them, see [`Board`](super::Board).
     fn set(&mut self, _: Key, _: f64) {}
+
+    fn open(&mut self, key: Key) {
+        self.opened.push(key);
+    }
 
     fn record(&mut self, key: Key, value: f64) {
         if self.samples.len() < MOST_SAMPLES {
@@ -108,6 +123,9 @@ impl Batch {
     pub(crate) fn pour(self, sink: &mut dyn Sink) {
         for (key, count) in self.counters {
             sink.add(key, count);
+        }
+        for key in self.opened {
+            sink.open(key);
         }
         for (key, value) in self.samples {
             sink.record(key, value);
@@ -135,6 +153,12 @@ impl Sink for Facade {
     fn set(&mut self, key: Key, value: f64) {
         metrics::with_recorder(|recorder| {
             recorder.register_gauge(&key.to_metrics(), &METADATA).set(value);
+        });
+    }
+
+    fn open(&mut self, key: Key) {
+        metrics::with_recorder(|recorder| {
+            drop(recorder.register_histogram(&key.to_metrics(), &METADATA));
         });
     }
 
@@ -170,6 +194,8 @@ pub(super) mod tests {
         fn set(&mut self, key: Key, value: f64) {
             self.gauges.insert(name(key), value);
         }
+
+        fn open(&mut self, _: Key) {}
 
         fn record(&mut self, _: Key, value: f64) {
             self.samples.push(value);

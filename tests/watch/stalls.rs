@@ -93,7 +93,7 @@ fn a_stall_shows_in_the_metrics_before_it_ends() {
     assert_eq!(metrics.value("tokio_workers", &main), 4.0);
     assert_eq!(metrics.value("tokio_workers_stalled", &main), 1.0);
     assert!(metrics.value("tokio_stall_in_progress_seconds", &main) >= 0.9);
-    assert_eq!(metrics.get("tokio_stall_duration_seconds_count", &main), None, "not ended");
+    assert_eq!(metrics.value("tokio_stall_duration_seconds_count", &main), 0.0, "not ended");
     release.store(true, Ordering::Release);
     ended(&stall);
     let metrics = wait_for("the end in the metrics", || {
@@ -167,6 +167,35 @@ fn the_innermost_marker_has_the_blame() {
     let inner = stall.watched("inner", async { block(ms(400)) });
     runtime.spawn(stall.watched("outer", inner));
     assert_eq!(the_stall(&stall).handler, "inner");
+}
+
+#[test]
+fn routes_can_have_a_threshold_of_their_own() {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    let runtime = multi_thread(2);
+    let stall = detector(&runtime);
+    let naps = || get(async || block(ms(60)));
+    let strict = Router::new().route("/strict", naps());
+    let app = Router::new()
+        .route("/lenient", naps())
+        .layer(stall.layer())
+        .merge(strict.layer(stall.layer().threshold(ms(15))));
+    for path in ["/lenient", "/strict"] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        runtime.spawn(app.clone().oneshot(request));
+    }
+    let seen = the_stall(&stall);
+    assert_eq!(seen.handler, "GET /strict");
+    assert_eq!(ended(&stall).len(), 1);
+    assert!(
+        scrape(&stall).value("tower_stall_threshold_seconds", &[]) > 0.09,
+        "the detector's own"
+    );
 }
 
 #[test]

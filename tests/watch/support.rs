@@ -47,12 +47,11 @@ pub(crate) fn wait_for<T>(name: &str, mut what: impl FnMut() -> Option<T>) -> T 
 /// Waits for the only stall there is.
 #[track_caller]
 pub(crate) fn the_stall(stall: &StallDetector) -> Stall {
-    let stall = wait_for("a stall", || {
+    wait_for("a stall", || {
         let stalls = stall.stalls();
         assert!(stalls.len() <= 1, "one stall, one record: {stalls:#?}");
         stalls.into_iter().next()
-    });
-    stall
+    })
 }
 
 /// Waits until no stall is in progress, and returns all.

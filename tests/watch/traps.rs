@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::block_in_place;
-use tower_stall::StallDetector;
 
 use super::support::*;
 
