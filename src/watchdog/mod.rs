@@ -57,12 +57,12 @@ pub(crate) struct Pace {
 
 /// Looks until `stop` is set; to be woken by `unpark` then.
 pub(crate) fn run(hub: Arc<Hub>, pace: Pace, observer: Box<dyn Observer>, stop: &AtomicBool) {
-    let mut scanner = Scanner::new(hub, pace.tick, observer);
+    let mut scanner = Scanner::new(Arc::clone(&hub), pace.tick, observer);
     let mut jitter = Jitter(clock::now() | 1);
     let mut last = clock::now();
     while !stop.load(Ordering::Acquire) {
-        let interval = pace.scan.min(scanner.shortest_threshold() / 4);
-        let mut wake = last + jitter.around(interval);
+        let mut wake =
+            last + jitter.around(interval(pace.scan, hub.threshold, scanner.shortest_threshold()));
         if let Some(due) = scanner.next_due() {
             wake = wake.min(due);
         }
@@ -71,6 +71,11 @@ pub(crate) fn run(hub: Arc<Hub>, pace: Pace, observer: Box<dyn Observer>, stop: 
         last = now;
     }
     scanner.finish();
+}
+
+/// Routes with a shorter threshold than the detector's are looked at more often than was set.
+fn interval(scan: Nanos, threshold: Nanos, shortest: Nanos) -> Nanos {
+    if shortest < threshold { scan.min(shortest / 4) } else { scan }
 }
 
 /// Returns the time it woke.
@@ -102,6 +107,14 @@ impl Jitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scans_are_as_set_unless_a_route_wants_more() {
+        assert_eq!(interval(100, 100, 100), 100);
+        assert_eq!(interval(25, 100, Nanos::MAX), 25);
+        assert_eq!(interval(25, 100, 20), 5);
+        assert_eq!(interval(2, 100, 20), 2);
+    }
 
     #[test]
     fn scans_scatter_within_a_fifth_and_keep_their_mean() {
