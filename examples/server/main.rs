@@ -13,6 +13,7 @@ mod routes;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,17 +61,26 @@ enum Flavor {
     MultiThread,
 }
 
-fn main() -> Result<(), Error> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match serve(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &Args) -> Result<(), Error> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::Level::INFO.into())
         .from_env()?;
     let ansi = std::io::stdout().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).init();
 
-    let runtime = build_runtime(&args)?;
+    let runtime = build_runtime(args)?;
     let inside = runtime.enter();
-    let stall = if args.no_layer { None } else { Some(start_detector(&args)?) };
+    let stall = if args.no_layer { None } else { Some(start_detector(args)?) };
     drop(inside);
 
     let file = BigFile::write()?;
