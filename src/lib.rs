@@ -1,4 +1,86 @@
 //! Finds the code that blocks a Tokio runtime while it blocks.
+//!
+//! ```
+//! use tower::ServiceExt;
+//!
+//! async fn hello() -> &'static str {
+//!     std::thread::sleep(std::time::Duration::from_millis(300)); // blocks a worker
+//!     "hello"
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let stall = tower_stall::StallDetector::builder().start()?; // watches this runtime
+//!     let app = axum::Router::new()
+//!         .route("/hello", axum::routing::get(hello))
+//!         .layer(stall.layer());
+//!
+//!     let request = axum::http::Request::get("/hello").body(axum::body::Body::empty())?;
+//!     tokio::spawn(app.oneshot(request)).await??; // axum::serve, in a real service
+//! #   if cfg!(feature = "axum") {
+//!     assert_eq!(stall.stalls()[0].handler, "GET /hello");
+//! #   }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! With a `tracing` subscriber there is a warning as soon as the handler has blocked its worker for
+//! 100 ms, one more whenever that time doubles, and a line at the end. With
+//! [`Builder::admin`] a thread of its own serves `/metrics`, also while every worker is blocked.
+//! [`layer()`] is all this in one line.
+//!
+//! # Why use it, and why not
+//!
+//! A handler that blocks delays every task behind it, and is hard to find: traces and latency
+//! metrics show the victims, and Tokio's own counters do not move while a poll lasts. A watchdog
+//! thread looks at what each worker polls, so a stall that never ends is seen too, on stable Tokio
+//! and with the name of its handler.
+//!
+//! It names only what is marked: requests through the [`layer`](mod@layer) and [`Watched`] futures. It does not
+//! profile, and does not trace what tasks wait for: that is what tokio-console is for. Polls shorter
+//! than the threshold are not its concern; use tokio-metrics for their distribution.
+//!
+//! # What is marked
+//!
+//! | code | by |
+//! |---|---|
+//! | requests | [`StallDetector::layer`]: see [`layer`](mod@layer) for labels and for where to put it |
+//! | other tasks | [`StallDetector::watched`], [`WatchExt::watched_by`] |
+//! | a root future without a worker | [`StallDetector::watched_root`] |
+//! | a block that is meant to be there | [`allow_blocking`]: counted, and no stall |
+//!
+//! # Where it tells
+//!
+//! - **Log**: `tracing` events with the target `tower_stall` and a field `event`: `stall_started`,
+//!   `stall_continues`, `stall_ended`. At most 10 lines a minute for each handler and 60 in all.
+//! - **Metrics**: [`METRICS`] has the table. They go one way: to `/metrics` with
+//!   [`Builder::admin`], else, or with [`Builder::facade`], to the recorder of the `metrics` facade.
+//! - **Code**: [`StallDetector::stalls`] and [`Builder::on_stall`] give [`Stall`] records.
+//!
+//! [`Builder`] has the settings and their environment variables.
+//!
+//! # Features
+//!
+//! | feature | default | what | cost |
+//! |---|---|---|---|
+//! | `axum` | yes | handler labels from axum's `MatchedPath` | none in an axum service |
+//! | `admin` | yes | [`Builder::admin`] | the Prometheus exporter with its crates, and one thread |
+//!
+//! # Limitations
+//!
+//! - A poll is timed from when the watchdog first sees it, at most one scan (a quarter of the
+//!   threshold) after its begin: durations are short by that, and polls hardly longer than the
+//!   threshold may be missed.
+//! - A task that is not marked and blocks shows only in `tokio_workers_saturated`, which also shows
+//!   healthy workers under load.
+//! - A poll that has lost its worker to `block_in_place` is not looked at until it returns.
+//! - On a current-thread runtime only an open, marked poll proves a stall or a freeze: a runtime that
+//!   nobody drives looks like one that is frozen.
+//! - A runtime without timers has no ticks, so neither lag nor heartbeat. With `panic = "abort"` it
+//!   cannot be told from one with timers, and watching it would end the process.
+//! - The cause is always [`Cause::Unknown`] in this version, and there are no stacks. A machine that
+//!   is throttled, suspended or short of CPU is not told apart from blocking code.
+//! - Tested on x86_64 Linux.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 

@@ -18,7 +18,7 @@ use crate::detector::markers::{Kind, OTHER, POLL_READY, Route, UNMATCHED};
 use crate::instrument::Mark;
 
 /// Marks what the requests of a service poll. Made by [`StallDetector::layer`] and
-/// [`tower_stall::layer`](crate::layer()); cheap to clone. See the [module](self) for what it
+/// [`tower_stall::layer`](crate::layer()); cheap to clone. See the [module](mod@crate::layer) for what it
 /// covers and how it labels.
 ///
 /// [`StallDetector::layer`]: crate::StallDetector::layer

@@ -26,7 +26,8 @@
 //! | `Router::route_layer`, `MethodRouter::layer` | `GET /users/{id}` |
 //! | inside `Router::nest` or `Router::merge` | `GET /api/users/{id}` |
 //! | fallback handlers | `unmatched` |
-//! | outside `nest_service`, for what is inside it | `GET /static` and its wildcard |
+//! | around a Router with `nest_service`, for what is inside it | `unmatched` |
+//! | on the Router inside `nest_service` | `GET /api/users/{id}` |
 //! | a `ServiceBuilder` around the whole `Router` | `unmatched` |
 //! | routes added after `.layer(..)` | not covered |
 

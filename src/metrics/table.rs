@@ -34,7 +34,7 @@ macro_rules! metrics {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub(crate) enum Metric { $($metric),* }
 
-        /// Every metric of the crate.
+        #[doc = concat!("Every metric of the crate.\n\n", include_str!("../../docs/metrics.md"))]
         pub const METRICS: &[MetricInfo] = &[
             $(MetricInfo {
                 name: $name,
