@@ -3,21 +3,27 @@
 //! # The protocol
 //!
 //! 1. One thread at a time owns a slot. The owner alone stores `sequence`, `marker`, `trace`,
-//!    `place`, `thread`, `claim` and `left`; the watchdog only reads them.
-//! 2. `sequence` only grows. Odd: the owner is inside a poll. The outermost enter and leave add
-//!    one each; `begin_allowed` and `end_allowed` inside a poll add two, so that what came before
-//!    and what comes after an allowed block count as polls of their own.
-//! 3. Every field of a poll is stored (release) before its odd `sequence` (release). So who
-//!    reads the odd number (acquire) reads fields of that poll or of a later one.
+//!    `swaps`, `place`, `thread`, `claim` and `left`; the watchdog only reads them.
+//! 2. `sequence` only grows, by one at each outermost enter and leave. Odd: the owner is inside
+//!    a poll. An allowed block inside a poll counts as a poll of its own, and so do what comes
+//!    before and what comes after it: its begin and its end leave one poll and enter the next.
+//! 3. Every field of a poll is stored (release) before its odd `sequence` (release), or inside
+//!    the poll. So who reads the odd number (acquire) reads fields of that poll or of a later
+//!    one. Inside a poll the marker changes with nested markers; the trace is 0 where a poll
+//!    begins and is put back to 0 before it ends.
 //! 4. Every such store is a release after the even `sequence` of the poll before. So who has
 //!    read a field of a later poll (acquire) reads another `sequence` afterwards. A reading
 //!    between two equal odd numbers is therefore whole: all its fields belong to that poll.
-//! 5. `flags` is the only word both sides write: the watchdog sets a bit, the owner clears it.
-//!    `ASK` is answered at the next outermost enter, before rule 3's stores. `TIME_LEAVE` is
-//!    answered at the next outermost leave by `left`, stored before the even number, so that who
-//!    reads the even number reads it too; `left.sequence` tells whether it was the poll that was
-//!    meant.
-//! 6. A slot that changes hands keeps its `sequence`; the old owner leaves it even, with `ASK`.
+//! 5. `swaps` is to the two words of the trace what `sequence` is to a poll: odd while they
+//!    change. A reading that meets a change has no trace rather than half of each.
+//! 6. `flags` is the only word both sides write: the watchdog sets a bit, the owner clears it.
+//!    `ASK` is answered at the next outermost enter, before rule 3's stores; the bit is cleared
+//!    before the owner looks who it is, so that an answer is never older than the question.
+//!    `TIME_LEAVE` is answered at the next outermost leave by `left`, stored before the even
+//!    number, so that who reads the even number reads it too; `left.sequence` tells whether it
+//!    was the poll that was meant.
+//! 7. A slot that changes hands keeps its `sequence`; the old owner leaves it even, without a
+//!    trace, with `ASK`.
 
 use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
@@ -37,6 +43,7 @@ pub(crate) struct Slot {
     marker: AtomicU32,
     flags: AtomicU32,
     trace: [AtomicU64; 2],
+    swaps: AtomicU32,
     place: AtomicU64,
     claim: AtomicU64,
     thread: AtomicU32,
@@ -108,6 +115,7 @@ impl Slot {
             marker: AtomicU32::new(NO_MARKER),
             flags: AtomicU32::new(ASK),
             trace: [AtomicU64::new(0), AtomicU64::new(0)],
+            swaps: AtomicU32::new(0),
             place: AtomicU64::new(0),
             claim: AtomicU64::new(0),
             thread: AtomicU32::new(0),
@@ -129,7 +137,7 @@ impl Slot {
             return Entered { outer, outermost: false };
         }
         if self.flags.load(Relaxed) & ASK != 0 {
-            self.answer(identify());
+            self.answer(identify);
         }
         self.marker.store(marker, Release);
         self.sequence.store(sequence + 1, Release);
@@ -157,35 +165,36 @@ impl Slot {
         identify: impl FnOnce() -> Identity,
         now: impl FnOnce() -> u64,
     ) -> Entered {
-        let entered = self.enter(marker, identify);
-        if !entered.outermost {
-            self.restart(now);
+        if !self.is_open() {
+            return self.enter(marker, identify);
         }
-        entered
+        let outer = self.marker.load(Relaxed);
+        self.go_on_as(marker, now);
+        Entered { outer, outermost: false }
     }
 
-    /// Ends it: the number moves before the marker does, so that no reading blames the outer
-    /// marker for the allowed time (owner only).
+    /// Ends it (owner only).
     pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
         if entered.outermost {
             self.leave(entered, now);
         } else {
-            self.restart(|| 0);
-            self.marker.store(entered.outer, Release);
+            self.go_on_as(entered.outer, now);
         }
     }
 
-    fn restart(&self, now: impl FnOnce() -> u64) {
+    /// Leaves the open poll for one with another marker (rule 2): even in between, so that no
+    /// reading has the number of one and the marker of the other.
+    fn go_on_as(&self, marker: u32, now: impl FnOnce() -> u64) {
+        self.leave(Entered { outer: NO_MARKER, outermost: true }, now);
         let sequence = self.sequence.load(Relaxed);
-        if self.flags.load(Relaxed) & TIME_LEAVE != 0 {
-            self.time_leave(sequence, now());
-        }
-        self.sequence.store(sequence + 2, Release);
+        self.marker.store(marker, Release);
+        self.sequence.store(sequence + 1, Release);
     }
 
     #[cold]
-    fn answer(&self, identity: Identity) {
+    fn answer(&self, identify: impl FnOnce() -> Identity) {
         self.flags.fetch_and(!ASK, Relaxed);
+        let identity = identify();
         self.place.store(identity.place.pack(), Release);
         self.thread.store(identity.thread, Release);
         self.claim.store(identity.claim, Release);
@@ -199,19 +208,17 @@ impl Slot {
     }
 
     /// Publishes the trace id of the request polled from now on and returns the one before
-    /// (owner only).
+    /// (owner only, inside a poll; to be put back before it ends).
     #[inline]
     pub(crate) fn swap_trace(&self, trace: u128) -> u128 {
-        let before = self.trace();
-        self.trace[0].store((trace >> 64) as u64, Release);
-        self.trace[1].store(trace as u64, Release);
-        before
-    }
-
-    #[inline]
-    fn trace(&self) -> u128 {
         let [high, low] = &self.trace;
-        (u128::from(high.load(Acquire)) << 64) | u128::from(low.load(Acquire))
+        let before = join(high.load(Relaxed), low.load(Relaxed));
+        let swaps = self.swaps.load(Relaxed);
+        self.swaps.store(swaps.wrapping_add(1), Release);
+        high.store((trace >> 64) as u64, Release);
+        low.store(trace as u64, Release);
+        self.swaps.store(swaps.wrapping_add(2), Release);
+        before
     }
 
     /// Counts a request that began (+1) or ended (-1) on this thread (owner only).
@@ -224,6 +231,7 @@ impl Slot {
     pub(crate) fn give_up(&self) -> i64 {
         let sequence = self.sequence.load(Relaxed);
         self.sequence.store(sequence + (sequence & 1), Release);
+        self.swap_trace(0);
         self.flags.fetch_or(ASK, Relaxed);
         let in_flight = self.in_flight.load(Relaxed);
         self.in_flight.store(0, Relaxed);
@@ -265,6 +273,15 @@ impl Slot {
         }
     }
 
+    /// The trace, whole (rule 5) or 0.
+    fn trace(&self) -> u128 {
+        let swaps = self.swaps.load(Acquire);
+        let [high, low] = &self.trace;
+        let trace = join(high.load(Acquire), low.load(Acquire));
+        let whole = swaps & 1 == 0 && self.swaps.load(Acquire) == swaps;
+        if whole { trace } else { 0 }
+    }
+
     /// Wants to know who the owner is, at its next poll.
     pub(crate) fn ask(&self) {
         self.flags.fetch_or(ASK, Relaxed);
@@ -283,6 +300,11 @@ impl Slot {
     pub(crate) fn in_flight(&self) -> i64 {
         self.in_flight.load(Relaxed)
     }
+}
+
+#[inline]
+fn join(high: u64, low: u64) -> u128 {
+    (u128::from(high) << 64) | u128::from(low)
 }
 
 #[cfg(test)]

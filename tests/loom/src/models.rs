@@ -1,0 +1,263 @@
+//! The models.
+
+use std::sync::atomic::AtomicU64;
+
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+use crate::slot::{Entered, Identity, Open, Place, Reading, Slot};
+use crate::sync::Ordering::Relaxed;
+
+/// How often in one execution a thread is interrupted that could go on.
+const MOST_PREEMPTIONS: usize = 1;
+
+/// Tries `owner` against `watchdog`.
+///
+/// Loom finds out which orders to try from the last access to each atomic, so that a load by the
+/// owner hides one by the watchdog just before it. It is enough that the owner goes first: what
+/// the watchdog then loads may be any store the orderings leave it, down to the first.
+fn model(
+    owner: impl Fn(&Slot) + Send + Sync + 'static,
+    watchdog: impl Fn(&Slot) + Send + Sync + 'static,
+) {
+    let (owner, watchdog) = (std::sync::Arc::new(owner), std::sync::Arc::new(watchdog));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(MOST_PREEMPTIONS);
+    builder.check(move || {
+        let slot = Arc::new(Slot::new());
+        let watchdog = thread::spawn({
+            let (slot, watchdog) = (Arc::clone(&slot), std::sync::Arc::clone(&watchdog));
+            move || watchdog(&slot)
+        });
+        owner(&slot);
+        watchdog.join().expect("the watchdog ends");
+    });
+}
+
+/// The thread's answer when asked for the `n`th time.
+fn identity(n: u32) -> Identity {
+    Identity { place: Place { runtime: n, worker: Some(n) }, thread: 1000 + n, claim: u64::from(n) }
+}
+
+/// Both halves tell the poll.
+fn trace(poll: u64) -> u128 {
+    (u128::from(poll) << 64) | u128::from(poll)
+}
+
+fn leave(slot: &Slot, entered: Entered) {
+    slot.leave(entered, || 0);
+}
+
+/// Some readings, and what is said of each.
+fn watch(slot: &Slot, readings: usize, check: impl Fn(Open)) {
+    let mut last = 0;
+    for _ in 0..readings {
+        let reading = slot.read();
+        let (Reading::Between(sequence) | Reading::Open(Open { sequence, .. })) = reading;
+        assert!(sequence >= last, "the number went back from {last} to {sequence}");
+        last = sequence;
+        if let Reading::Open(open) = reading {
+            check(open);
+        }
+    }
+}
+
+/// A reading has the marker, the trace and the identity of the poll whose number it has.
+pub fn a_reading_belongs_to_one_poll() {
+    model(
+        |slot| {
+            for poll in [1, 3] {
+                slot.ask();
+                let entered = slot.enter(poll, || identity(poll));
+                let before = slot.swap_trace(trace(poll.into()));
+                assert_eq!(before, 0);
+                slot.swap_trace(before);
+                leave(slot, entered);
+            }
+        },
+        |slot| {
+            watch(slot, 1, |open| {
+                let poll = open.sequence as u32;
+                assert_eq!((open.marker, open.identity), (poll, identity(poll)));
+                assert!([0, trace(open.sequence)].contains(&open.trace), "{open:x?}");
+            });
+        },
+    );
+}
+
+/// With nested markers, marker and trace are some that were entered in that poll, never halves
+/// of two traces.
+pub fn nested_markers_stay_inside_their_poll() {
+    model(
+        |slot| {
+            for poll in [1, 3] {
+                let outer = slot.enter(poll * 10, || identity(1));
+                let before = slot.swap_trace(trace(u64::from(poll) * 10));
+                let inner = slot.enter(poll * 10 + 1, || unreachable!("not the outermost"));
+                let between = slot.swap_trace(trace(u64::from(poll) * 10 + 1));
+                slot.swap_trace(between);
+                leave(slot, inner);
+                slot.swap_trace(before);
+                leave(slot, outer);
+            }
+        },
+        |slot| {
+            watch(slot, 1, |open| {
+                let (outer, inner) = (open.sequence * 10, open.sequence * 10 + 1);
+                assert!([outer, inner].contains(&open.marker.into()), "{open:?}");
+                assert!([0, trace(outer), trace(inner)].contains(&open.trace), "{open:x?}");
+                assert_eq!(open.identity, identity(1));
+            });
+        },
+    );
+}
+
+/// A question is answered by somebody who looked after it was asked.
+pub fn a_question_is_answered() {
+    // Not loom's: they number the events in the order of an execution.
+    static EVENTS: AtomicU64 = AtomicU64::new(0);
+    static ANSWERED: AtomicU64 = AtomicU64::new(0);
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    fn note(event: &AtomicU64) {
+        event.store(EVENTS.fetch_add(1, Relaxed) + 1, Relaxed);
+    }
+    fn poll(slot: &Slot) {
+        let entered = slot.enter(1, || {
+            note(&ANSWERED);
+            // For loom, so that the other thread can come in between here.
+            thread::yield_now();
+            identity(1)
+        });
+        leave(slot, entered);
+    }
+    let builder = loom::model::Builder::new();
+    builder.check(|| {
+        let slot = Arc::new(Slot::new());
+        let watchdog = thread::spawn({
+            let slot = Arc::clone(&slot);
+            move || {
+                note(&ASKED);
+                slot.ask();
+            }
+        });
+        poll(&slot);
+        poll(&slot);
+        watchdog.join().expect("the watchdog ends");
+        poll(&slot);
+        assert!(ANSWERED.load(Relaxed) > ASKED.load(Relaxed), "the question was lost");
+    });
+}
+
+/// An end time is that of the poll it is read for, however late it was asked for.
+pub fn an_end_time_is_that_of_its_poll() {
+    model(
+        |slot| {
+            for poll in [1, 3, 5] {
+                let entered = slot.enter(1, || identity(1));
+                slot.leave(entered, || 100 + poll);
+            }
+        },
+        |slot| {
+            let mut wanted = None;
+            for _ in 0..3 {
+                let sequence = slot.sequence();
+                match wanted {
+                    Some(wanted) if wanted != sequence => {
+                        let left_at = slot.left_at(wanted);
+                        assert!(
+                            left_at.is_none_or(|at| at == 100 + wanted),
+                            "{wanted} {left_at:?}"
+                        );
+                    }
+                    None if sequence & 1 == 1 => {
+                        slot.want_leave_time();
+                        wanted = Some(sequence);
+                    }
+                    _ => {}
+                }
+            }
+        },
+    );
+}
+
+/// Who wanted an end time before the poll ended, and sees that it has, is told.
+pub fn an_end_time_wanted_in_time_is_told() {
+    model(
+        |slot| {
+            slot.want_leave_time();
+            for poll in [1, 3] {
+                let entered = slot.enter(1, || identity(1));
+                slot.leave(entered, || 100 + poll);
+            }
+        },
+        |slot| {
+            if slot.sequence() >= 2 {
+                assert_eq!(slot.left_at(1), Some(101));
+            }
+        },
+    );
+}
+
+/// The number of an allowed block goes with its marker alone, the numbers around it with the
+/// marker of the poll.
+pub fn an_allowed_block_is_never_blamed() {
+    const POLL: u32 = 1;
+    const ALLOWED: u32 = 2;
+    model(
+        |slot| {
+            let entered = slot.enter(POLL, || identity(1));
+            let allowed = slot.begin_allowed(ALLOWED, || identity(1), || 0);
+            slot.end_allowed(allowed, || 0);
+            leave(slot, entered);
+        },
+        |slot| {
+            watch(slot, 2, |open| {
+                let expected = if open.sequence == 3 { ALLOWED } else { POLL };
+                assert_eq!(open.marker, expected, "{open:?}");
+            });
+        },
+    );
+}
+
+/// A slot that changes hands never mixes its owners, whether the first was inside a poll or not.
+pub fn owners_do_not_mix() {
+    fn own(slot: &Slot, number: u32, inside: bool) {
+        let entered = slot.enter(number, || identity(number));
+        slot.swap_trace(trace(number.into()));
+        if !inside {
+            slot.swap_trace(0);
+            leave(slot, entered);
+        }
+        assert_eq!(slot.give_up(), 0);
+        assert!(!slot.is_open());
+    }
+    for inside in [false, true] {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(MOST_PREEMPTIONS);
+        builder.check(move || {
+            let slot = Arc::new(Slot::new());
+            let pool = Arc::new(Mutex::new(()));
+            let later = thread::spawn({
+                let (slot, pool) = (Arc::clone(&slot), Arc::clone(&pool));
+                move || {
+                    let _free = pool.lock().expect("the pool");
+                    own(&slot, 2, inside);
+                }
+            });
+            let watchdog = thread::spawn({
+                let slot = Arc::clone(&slot);
+                move || {
+                    watch(&slot, 1, |open| {
+                        assert_eq!(open.identity, identity(open.marker), "{open:?}");
+                        assert!([0, trace(open.marker.into())].contains(&open.trace), "{open:x?}");
+                    });
+                }
+            });
+            let taken = pool.lock().expect("the pool");
+            own(&slot, 1, inside);
+            drop(taken);
+            later.join().expect("the later owner ends");
+            watchdog.join().expect("the watchdog ends");
+        });
+    }
+}

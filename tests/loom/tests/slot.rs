@@ -1,0 +1,22 @@
+//! Runs the models of the slot protocol: `cargo test -p tower-stall-loom`.
+
+macro_rules! models {
+    ($($model:ident)*) => {
+        $(
+            #[test]
+            fn $model() {
+                tower_stall_loom::$model();
+            }
+        )*
+    };
+}
+
+models! {
+    a_reading_belongs_to_one_poll
+    nested_markers_stay_inside_their_poll
+    a_question_is_answered
+    an_end_time_is_that_of_its_poll
+    an_end_time_wanted_in_time_is_told
+    an_allowed_block_is_never_blamed
+    owners_do_not_mix
+}
