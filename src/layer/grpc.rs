@@ -1,18 +1,16 @@
 //! gRPC methods: they arrive as raw paths, so one becomes a label only when its service has
 //! shown that it exists.
 
-use std::sync::Arc;
-
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Uri};
 
 use super::cache::NO_METHOD;
-use super::layer::Settings;
+use super::routes::Routes;
 
 /// A gRPC request whose method has no label yet.
 #[derive(Debug)]
 pub(super) struct Learn {
-    settings: Arc<Settings>,
+    routes: Routes,
     uri: Uri,
 }
 
@@ -21,8 +19,8 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 impl Learn {
-    pub(super) fn new(settings: Arc<Settings>, uri: Uri) -> Self {
-        Self { settings, uri }
+    pub(super) fn new(routes: Routes, uri: Uri) -> Self {
+        Self { routes, uri }
     }
 
     /// Looks for the status among headers (an answer without a body) or trailers. Gives `self`
@@ -30,7 +28,7 @@ impl Learn {
     pub(super) fn from(self: Box<Self>, headers: &HeaderMap) -> Option<Box<Self>> {
         let Some(status) = headers.get("grpc-status") else { return Some(self) };
         if status.as_bytes() == b"0" {
-            self.settings.route(NO_METHOD, self.uri.path());
+            self.routes.marker(NO_METHOD, self.uri.path());
         }
         None
     }

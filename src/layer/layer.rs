@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use tower_layer::Layer;
 
 use super::grpc::{self, Learn};
 use super::mark::RequestMark;
+use super::routes::Routes;
 use super::{StallService, cache};
 use crate::builder::Builder;
 use crate::clock::{Nanos, nanos};
 use crate::detector::hub::Hub;
-use crate::detector::markers::{Kind, OTHER, POLL_READY, Route, UNMATCHED};
 use crate::instrument::Mark;
 
 /// Marks what the requests of a service poll. Made by [`StallDetector::layer`] and
@@ -33,11 +34,10 @@ type Tracer = Arc<dyn Fn(RequestHead<'_>) -> Option<u128> + Send + Sync>;
 /// What the services of a layer share.
 #[derive(Clone)]
 pub(super) struct Settings {
-    hub: Arc<Hub>,
+    routes: Routes,
     threshold: Nanos,
-    unmatched: u32,
-    other: u32,
-    poll_ready: u32,
+    /// Declared gRPC methods.
+    methods: Vec<Box<str>>,
     namer: Option<Namer>,
     tracer: Option<Tracer>,
 }
@@ -89,7 +89,19 @@ impl<'a> RequestHead<'a> {
 impl StallLayer {
     pub(crate) fn new(hub: Arc<Hub>) -> Self {
         let threshold = hub.threshold;
-        Self { settings: Arc::new(Settings::new(hub, threshold)) }
+        let routes = Routes::new(hub, threshold);
+        let settings =
+            Settings { routes, threshold, methods: Vec::new(), namer: None, tracer: None };
+        Self { settings: Arc::new(settings) }
+    }
+
+    fn with(&self, set: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = (*self.settings).clone();
+        set(&mut settings);
+        for method in &settings.methods {
+            settings.routes.marker(cache::NO_METHOD, method);
+        }
+        Self { settings: Arc::new(settings) }
     }
 
     /// Another threshold for the routes under this layer.
@@ -100,46 +112,38 @@ impl StallLayer {
     /// Defaults to the detector's, [`Builder::DEFAULT_THRESHOLD`] unless set.
     #[must_use]
     pub fn threshold(self, threshold: Duration) -> Self {
-        let threshold = nanos(threshold.max(Builder::MIN_THRESHOLD));
-        let old = &self.settings;
-        let new = Settings {
-            namer: old.namer.clone(),
-            tracer: old.tracer.clone(),
-            ..Settings::new(Arc::clone(&old.hub), threshold)
-        };
-        Self { settings: Arc::new(new) }
+        self.with(|settings| {
+            settings.threshold = nanos(threshold.max(Builder::MIN_THRESHOLD));
+            settings.routes = Routes::new(Arc::clone(&settings.routes.hub), settings.threshold);
+        })
     }
 
     /// Declares gRPC methods (`/pkg.Service/Method`), which then have their labels from the first
     /// request on, even if none is ever answered well.
-    ///
-    /// Call it after [`threshold`](Self::threshold): a declaration is for one threshold.
     #[must_use]
     pub fn grpc_methods<I>(self, methods: I) -> Self
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        for method in methods {
-            let method = method.as_ref();
-            let path = if method.starts_with('/') { method } else { &format!("/{method}") };
-            self.settings.route(cache::NO_METHOD, path);
-        }
-        self
+        let path = |method: I::Item| match method.as_ref() {
+            path if path.starts_with('/') => path.into(),
+            method => format!("/{method}").into(),
+        };
+        self.with(|settings| settings.methods.extend(methods.into_iter().map(path)))
     }
 
     /// Takes the handler's label from a function, called once a request before the service is;
     /// where it returns `None` the other rules apply.
     ///
-    /// Return few different texts, none that a client can choose: each becomes a label, up to the
+    /// Where it panics, too. Return few different texts, none that a client can choose: each becomes a label, up to the
     /// detector's cap, then `other`.
     #[must_use]
     pub fn handler_name<F>(self, name: F) -> Self
     where
         F: Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync + 'static,
     {
-        let namer: Option<Namer> = Some(Arc::new(name));
-        Self { settings: Arc::new(Settings { namer, ..(*self.settings).clone() }) }
+        self.with(|settings| settings.namer = Some(Arc::new(name)))
     }
 
     /// Takes the trace id of a request from a function instead of its `traceparent` header.
@@ -148,9 +152,13 @@ impl StallLayer {
     where
         F: Fn(RequestHead<'_>) -> Option<u128> + Send + Sync + 'static,
     {
-        let tracer: Option<Tracer> = Some(Arc::new(trace_id));
-        Self { settings: Arc::new(Settings { tracer, ..(*self.settings).clone() }) }
+        self.with(|settings| settings.tracer = Some(Arc::new(trace_id)))
     }
+}
+
+/// Calls a user's function; a panic of it is no answer, and no harm to the request.
+fn contained<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok().flatten()
 }
 
 impl<S> Layer<S> for StallLayer {
@@ -178,97 +186,54 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    fn new(hub: Arc<Hub>, threshold: Nanos) -> Self {
-        let marker = |label| hub.markers.marker(label, threshold, Kind::Task);
-        let (unmatched, other) = (marker(UNMATCHED), marker(OTHER));
-        let poll_ready = marker(POLL_READY);
-        Self { hub, threshold, unmatched, other, poll_ready, namer: None, tracer: None }
-    }
-
-    fn mark(&self, marker: u32) -> Mark {
-        Mark { detector: self.hub.id, marker }
-    }
-
     /// What readiness checks are marked with.
+    #[inline]
     pub(super) fn poll_ready(&self) -> Mark {
-        self.mark(self.poll_ready)
+        self.routes.poll_ready()
     }
 
     /// What a request is marked with, and what its answer may teach.
     #[inline]
-    pub(super) fn request<B>(
-        self: &Arc<Self>,
-        request: &Request<B>,
-    ) -> (RequestMark, Option<Box<Learn>>) {
+    pub(super) fn request<B>(&self, request: &Request<B>) -> (RequestMark, Option<Box<Learn>>) {
         let head = RequestHead::new(request);
         let (marker, learn) = self.marker(head);
         let trace = match &self.tracer {
-            Some(tracer) => tracer(head),
+            Some(tracer) => contained(|| tracer(head)),
             None => super::mark::trace_id(head.headers),
         };
-        (RequestMark::new(self.mark(marker), trace.unwrap_or(0)), learn)
+        (RequestMark::new(self.routes.mark(marker), trace.unwrap_or(0)), learn)
     }
 
     #[inline]
-    fn marker(self: &Arc<Self>, head: RequestHead<'_>) -> (u32, Option<Box<Learn>>) {
-        if let Some(name) = self.namer.as_ref().and_then(|namer| namer(head)) {
-            return (self.route(cache::NO_METHOD, &name), None);
+    fn marker(&self, head: RequestHead<'_>) -> (u32, Option<Box<Learn>>) {
+        if let Some(name) = self.namer.as_ref().and_then(|namer| contained(|| namer(head))) {
+            return (self.routes.marker(cache::NO_METHOD, &name), None);
         }
         let mut learn = None;
         if *head.method == Method::POST && grpc::is_grpc(head.headers) {
-            if let Some(marker) = self.known_route(cache::NO_METHOD, head.uri.path()) {
+            if let Some(marker) = self.routes.known(cache::NO_METHOD, head.uri.path()) {
                 return (marker, None);
             }
-            if !self.hub.markers.is_full() {
-                learn = Some(Box::new(Learn::new(Arc::clone(self), head.uri.clone())));
+            if !self.routes.hub.markers.is_full() {
+                learn = Some(Box::new(Learn::new(self.routes.clone(), head.uri.clone())));
             }
         }
-        (self.matched(head).unwrap_or(self.unmatched), learn)
+        (self.matched(head).unwrap_or(self.routes.unmatched), learn)
     }
 
     #[cfg(feature = "axum")]
     #[inline]
     fn matched(&self, head: RequestHead<'_>) -> Option<u32> {
         let Some(path) = head.extensions.get::<axum::extract::MatchedPath>() else {
-            self.hub.markers.count_unmatched();
+            self.routes.hub.markers.count_unmatched();
             return None;
         };
-        Some(self.route(cache::method(head.method), path.as_str()))
+        Some(self.routes.marker(cache::method(head.method), path.as_str()))
     }
 
     #[cfg(not(feature = "axum"))]
     #[expect(clippy::unused_self, reason = "the same signature as with axum")]
     fn matched(&self, _: RequestHead<'_>) -> Option<u32> {
         None
-    }
-
-    /// The marker of a route; makes its label at the first request.
-    #[inline]
-    pub(super) fn route(&self, method: u8, path: &str) -> u32 {
-        let route = self.ask(method, path);
-        cache::find(self.hub.id, route).unwrap_or_else(|| self.route_in_table(route))
-    }
-
-    #[cold]
-    fn route_in_table(&self, route: Route<'_>) -> u32 {
-        let (marker, path) = self.hub.markers.route(route, cache::prefix(route.method));
-        if let Some(path) = path {
-            cache::keep(self.hub.id, Route { path, ..route }, marker);
-        }
-        marker
-    }
-
-    /// The marker of a route that has a label already.
-    fn known_route(&self, method: u8, path: &str) -> Option<u32> {
-        let route = self.ask(method, path);
-        cache::find(self.hub.id, route).or_else(|| {
-            let (marker, path) = self.hub.markers.known(route)?;
-            cache::keep(self.hub.id, Route { path, ..route }, marker);
-            Some(marker)
-        })
-    }
-
-    fn ask<'a>(&self, method: u8, path: &'a str) -> Route<'a> {
-        Route { unmatched: self.unmatched, other: self.other, method, path }
     }
 }

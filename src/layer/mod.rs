@@ -38,6 +38,7 @@ mod grpc;
 #[allow(clippy::module_inception)]
 mod layer;
 mod mark;
+mod routes;
 mod service;
 
 pub use body::ResponseBody;
