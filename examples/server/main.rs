@@ -91,7 +91,9 @@ fn serve(args: &Args) -> Result<(), Error> {
         // Last, so that it is around the other layers; on the Router, so that it sees the route.
         app = app.layer(stall.layer());
     }
-    let listener = runtime.block_on(tokio::net::TcpListener::bind(args.addr))?;
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind(args.addr))
+        .map_err(|error| format!("cannot listen on {}: {error}", args.addr))?;
     print_what_to_try(listener.local_addr()?, stall.as_ref().and_then(StallDetector::admin_addr));
 
     let (stop, stopped) = oneshot::channel::<()>();
@@ -153,7 +155,9 @@ fn wait_for_end(service: thread::JoinHandle<std::io::Result<()>>) -> Result<(), 
     let start = Instant::now();
     while !service.is_finished() {
         if start.elapsed() > GRACE {
-            tracing::warn!("requests are still under way after {GRACE:?}: leaving anyway");
+            // Not on this thread: whoever reads the log may be stuck too.
+            thread::spawn(|| tracing::warn!("requests are still under way: leaving them behind"));
+            thread::sleep(Duration::from_millis(100));
             return Ok(());
         }
         thread::sleep(Duration::from_millis(10));
