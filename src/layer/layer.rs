@@ -11,10 +11,9 @@ use tower_layer::Layer;
 use super::grpc::{self, Learn};
 use super::mark::RequestMark;
 use super::{StallService, cache};
-use crate::builder::Builder;
 use crate::clock::{Nanos, nanos};
 use crate::detector::hub::Hub;
-use crate::detector::markers::{Kind, OTHER, POLL_READY, Route, UNMATCHED};
+use crate::detector::markers::{Kind, MIN_THRESHOLD, OTHER, POLL_READY, Route, UNMATCHED};
 use crate::instrument::Mark;
 
 /// Marks what the requests of a service poll. Made by [`StallDetector::layer`] and
@@ -95,12 +94,13 @@ impl StallLayer {
     /// Another threshold for the routes under this layer.
     ///
     /// A shorter one finds more, and has the watchdog scan more often (a quarter of the shortest
-    /// threshold at most). Values below [`Builder::MIN_THRESHOLD`] are raised to it.
+    /// threshold at most). Values below [`Builder::MIN_THRESHOLD`](crate::Builder::MIN_THRESHOLD) are raised to it.
     ///
-    /// Defaults to the detector's, [`Builder::DEFAULT_THRESHOLD`] unless set.
+    /// Defaults to the detector's, [`Builder::DEFAULT_THRESHOLD`](crate::Builder::DEFAULT_THRESHOLD)
+    /// unless set.
     #[must_use]
     pub fn threshold(self, threshold: Duration) -> Self {
-        let threshold = nanos(threshold.max(Builder::MIN_THRESHOLD));
+        let threshold = nanos(threshold.max(MIN_THRESHOLD));
         let old = &self.settings;
         let new = Settings {
             namer: old.namer.clone(),
