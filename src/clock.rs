@@ -26,9 +26,12 @@ pub(crate) fn wall(at: Nanos) -> SystemTime {
     anchor().1 + Duration::from_nanos(at)
 }
 
-/// A duration in nanoseconds, saturating after 584 years.
+/// The longest duration there is, 146 years: the sum of a few still fits.
+pub(crate) const LONGEST: Nanos = Nanos::MAX / 4;
+
+/// A duration in nanoseconds, at most [`LONGEST`].
 pub(crate) fn nanos(duration: Duration) -> Nanos {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(duration.as_nanos()).map_or(LONGEST, |nanos| nanos.min(LONGEST))
 }
 
 /// Nanoseconds as seconds, for metrics.
@@ -53,6 +56,12 @@ mod tests {
     fn people_read_milliseconds_below_a_second_and_seconds_above() {
         assert_eq!(human(Duration::from_micros(104_900)), "104 ms");
         assert_eq!(human(Duration::from_millis(5003)), "5.003 s");
+    }
+
+    #[test]
+    fn durations_without_end_can_be_added() {
+        assert_eq!(nanos(Duration::from_millis(5)), 5_000_000);
+        assert!(now().checked_add(2 * nanos(Duration::MAX)).is_some());
     }
 
     #[test]

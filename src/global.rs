@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::builder::{Settings, StallDetector, hub, launch};
 use crate::detector::hub::Hub;
+use crate::error::BuildError;
 use crate::layer::StallLayer;
 use crate::sync::lock;
 
@@ -69,6 +70,6 @@ impl Global {
     }
 }
 
-fn failed(error: &crate::BuildError) {
+fn failed(error: &BuildError) {
     tracing::error!(target: "tower_stall", %error, "the process-wide detector did not start");
 }

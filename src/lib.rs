@@ -104,10 +104,10 @@ mod sys;
 mod thread;
 mod watchdog;
 
-pub use builder::{Builder, StallDetector};
+pub use builder::{Builder, StallDetector, WatchExt};
 pub use error::BuildError;
 pub use global::layer;
-pub use instrument::{WatchExt, Watched, allow_blocking};
+pub use instrument::{Watched, allow_blocking};
 pub use layer::{StallLayer, StallService};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
 pub use record::{Cause, Stall};

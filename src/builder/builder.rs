@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::{Settings, StallDetector, environment};
+use crate::detector::markers::MIN_THRESHOLD;
 use crate::error::BuildError;
 use crate::report::OnStall;
 
@@ -24,7 +25,7 @@ impl Builder {
     /// A poll that takes longer is a stall: [`threshold`](Self::threshold).
     pub const DEFAULT_THRESHOLD: Duration = Duration::from_millis(100);
     /// The shortest [`threshold`](Self::threshold).
-    pub const MIN_THRESHOLD: Duration = Duration::from_millis(1);
+    pub const MIN_THRESHOLD: Duration = MIN_THRESHOLD;
     /// Unless [`scan`](Self::scan) is set, this many scans happen in the time of a threshold.
     pub const DEFAULT_SCANS_IN_THRESHOLD: u32 = 4;
     /// Time between two ticks: [`tick`](Self::tick).

@@ -6,9 +6,11 @@ mod environment;
 mod handle;
 mod launch;
 mod settings;
+mod watch_ext;
 mod wiring;
 
 pub use builder::Builder;
 pub use handle::StallDetector;
 pub(crate) use launch::{hub, launch};
 pub(crate) use settings::Settings;
+pub use watch_ext::WatchExt;

@@ -9,7 +9,7 @@ use super::markers::{Kind, Markers, OTHER};
 use super::ring::Ring;
 use super::runtime::Runtime;
 use super::slot::{Identity, Place, Slot};
-use crate::clock::Nanos;
+use crate::clock::{LONGEST, Nanos};
 use crate::label::{intern, printable};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 
@@ -68,7 +68,7 @@ struct Runtimes {
 impl Hub {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let markers = Markers::new(limits.handlers);
-        let allowed_marker = markers.marker(OTHER, Nanos::MAX, Kind::Allowed);
+        let allowed_marker = markers.marker(OTHER, LONGEST, Kind::Allowed);
         let hub = Arc::new(Self {
             id: LAST_ID.fetch_add(1, Relaxed) + 1,
             threshold: limits.threshold,

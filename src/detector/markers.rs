@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use super::slot::NO_MARKER;
 use crate::clock::Nanos;
@@ -14,6 +15,9 @@ pub(crate) const OTHER: &str = "other";
 pub(crate) const UNMATCHED: &str = "unmatched";
 /// The label of readiness checks, which have no request.
 pub(crate) const POLL_READY: &str = "poll_ready";
+
+/// The shortest threshold of a detector or a layer.
+pub(crate) const MIN_THRESHOLD: Duration = Duration::from_millis(1);
 
 /// Labels of our own, which take no place from the user's.
 const BUILT_IN: [&str; 5] = [OTHER, UNMATCHED, POLL_READY, "unattributed", "environment"];

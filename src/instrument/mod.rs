@@ -5,4 +5,4 @@ mod watched;
 
 pub use allow::allow_blocking;
 pub(crate) use watched::Mark;
-pub use watched::{WatchExt, Watched};
+pub use watched::Watched;

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::StallDetector;
 use crate::detector::hub::DetectorId;
 use crate::detector::local;
 
@@ -29,7 +28,9 @@ impl Mark {
 pin_project! {
     /// A future whose polls (and whose drop) count for a name.
     ///
-    /// Made by [`StallDetector::watched`], [`StallDetector::watched_root`] and [`WatchExt`].
+    /// Made by [`StallDetector::watched`](crate::StallDetector::watched),
+    /// [`StallDetector::watched_root`](crate::StallDetector::watched_root) and
+    /// [`WatchExt`](crate::WatchExt).
     #[must_use = "futures do nothing unless polled"]
     pub struct Watched<F> {
         // `None` only while it is dropped.
@@ -74,22 +75,3 @@ impl<F> fmt::Debug for Watched<F> {
         f.debug_struct("Watched").finish_non_exhaustive()
     }
 }
-
-/// Names a future at the end of an expression.
-///
-/// ```
-/// # async fn run(stall: &tower_stall::StallDetector) {
-/// use tower_stall::WatchExt;
-///
-/// let report = async { /* … */ };
-/// tokio::spawn(report.watched_by(stall, "nightly-report"));
-/// # }
-/// ```
-pub trait WatchExt: Future + Sized {
-    /// The same as [`StallDetector::watched`].
-    fn watched_by(self, stall: &StallDetector, name: &str) -> Watched<Self> {
-        stall.watched(name, self)
-    }
-}
-
-impl<F: Future> WatchExt for F {}

@@ -13,9 +13,9 @@ use super::grpc::{self, Learn};
 use super::mark::RequestMark;
 use super::routes::Routes;
 use super::{StallService, cache};
-use crate::builder::Builder;
 use crate::clock::{Nanos, nanos};
 use crate::detector::hub::Hub;
+use crate::detector::markers::MIN_THRESHOLD;
 use crate::instrument::Mark;
 
 /// Marks what the requests of a service poll. Made by [`StallDetector::layer`] and
@@ -107,13 +107,15 @@ impl StallLayer {
     /// Another threshold for the routes under this layer.
     ///
     /// A shorter one finds more, and has the watchdog scan more often (a quarter of the shortest
-    /// threshold at most). Values below [`Builder::MIN_THRESHOLD`] are raised to it.
+    /// threshold at most). Values below
+    /// [`Builder::MIN_THRESHOLD`](crate::Builder::MIN_THRESHOLD) are raised to it.
     ///
-    /// Defaults to the detector's, [`Builder::DEFAULT_THRESHOLD`] unless set.
+    /// Defaults to the detector's, [`Builder::DEFAULT_THRESHOLD`](crate::Builder::DEFAULT_THRESHOLD)
+    /// unless set.
     #[must_use]
     pub fn threshold(self, threshold: Duration) -> Self {
         self.with(|settings| {
-            settings.threshold = nanos(threshold.max(Builder::MIN_THRESHOLD));
+            settings.threshold = nanos(threshold.max(MIN_THRESHOLD));
             settings.routes = Routes::new(Arc::clone(&settings.routes.hub), settings.threshold);
         })
     }

@@ -23,11 +23,14 @@
 //! | where | label |
 //! |---|---|
 //! | `Router::layer`, after the routes | `GET /users/{id}` |
+//! | `Router::layer` with a `ServiceBuilder` in it | `GET /users/{id}` |
 //! | `Router::route_layer`, `MethodRouter::layer` | `GET /users/{id}` |
-//! | inside `Router::nest` or `Router::merge` | `GET /api/users/{id}` |
-//! | fallback handlers | `unmatched` |
-//! | around a Router with `nest_service`, for what is inside it | `unmatched` |
-//! | on the Router inside `nest_service` | `GET /api/users/{id}` |
+//! | inside or outside `Router::nest` | `GET /api/users/{id}` |
+//! | inside or outside `Router::merge` | `GET /users/{id}` |
+//! | a route's own fallback, for methods it does not have | `PUT /users/{id}` |
+//! | `Router::fallback` | `unmatched` |
+//! | outside `nest_service`, for what is inside it | `unmatched`; `GET /static` for the prefix itself |
+//! | on a `Router` inside `nest_service` | `GET /static/{file}` |
 //! | a `ServiceBuilder` around the whole `Router` | `unmatched` |
 //! | routes added after `.layer(..)` | not covered |
 

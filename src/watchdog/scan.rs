@@ -272,7 +272,9 @@ impl Scanner {
             requests_in_flight: self.hub.requests_in_flight(slots),
             trace_id: (newly.open.trace != 0).then_some(newly.open.trace),
         }));
+        // First of all: who hears of a stall finds it in the ring.
         self.unfiled.push(Arc::clone(&entry));
+        self.hub.ring.take_over(&mut self.unfiled);
         self.observer.counted(&entry);
         let stall = &mut self.slots[newly.slot].stall;
         *stall = Some(OpenStall { entry, told: 0 });

@@ -1,0 +1,166 @@
+//! The log: fields, text, limits, and where it goes.
+
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::events::Events;
+use crate::support::{LIMIT, Rig, THRESHOLD, block_until, wait_until};
+
+fn rig_with_log(workers: usize) -> (Rig, Events) {
+    let events = Events::default();
+    let rig = events.with(|| Rig::new(workers, |builder| builder));
+    (rig, events)
+}
+
+#[test]
+fn a_stall_is_told_at_its_start_at_doublings_and_at_its_end() {
+    let (rig, events) = rig_with_log(2);
+    let log = events.clone();
+    let name = "import";
+    rig.run(rig.stall.watched(name, async move {
+        block_until(|| {
+            let told = |event| {
+                log.named(event).iter().filter(|seen| seen.field("handler") == name).count()
+            };
+            told("stall_continues") >= 2
+        });
+    }));
+    let ended = |log: &Events| log.of(name).iter().any(|seen| seen.field("event") == "stall_ended");
+    wait_until(LIMIT, || ended(&events));
+
+    let told = events.of(name);
+    let sequence: Vec<_> = told.iter().map(|seen| (seen.field("event"), seen.level)).collect();
+    assert_eq!(sequence.first(), Some(&("stall_started", Level::WARN)));
+    assert_eq!(sequence.last(), Some(&("stall_ended", Level::INFO)));
+    let between = &sequence[1..sequence.len() - 1];
+    assert!(between.len() >= 2, "{sequence:?}");
+    assert!(between.iter().all(|told| *told == ("stall_continues", Level::WARN)));
+
+    for event in &told {
+        assert_eq!(event.number("stall"), told[0].number("stall"));
+        assert_eq!((event.field("runtime"), event.field("cause")), ("main", "unknown"));
+        assert_eq!((event.number("workers"), event.number("suppressed")), (2, 0));
+        assert!(event.number("workers_stalled") >= 1 && event.number("worker") < 2);
+        assert!(event.field("fix").contains("spawn_blocking"));
+        assert!(!event.fields.contains_key("trace_id"), "it has none");
+    }
+    let threshold = u64::try_from(THRESHOLD.as_millis()).expect("it is short");
+    let lasted: Vec<_> = told.iter().map(|event| event.number("blocked_ms")).collect();
+    assert!(lasted[0] >= threshold, "{lasted:?}");
+    assert!(lasted[1] >= 2 * threshold && lasted[2] >= 4 * threshold, "doublings: {lasted:?}");
+    assert!(lasted.is_sorted(), "{lasted:?}");
+}
+
+#[test]
+fn the_lines_read_well_by_themselves() {
+    let (rig, events) = rig_with_log(2);
+    let block = rig.block("import");
+    rig.run(rig.stall.watched("import", async move { block.run() }));
+    rig.one_stall("import");
+    wait_until(LIMIT, || {
+        events.of("import").iter().any(|seen| seen.field("event") == "stall_ended")
+    });
+    let told = events.of("import");
+    let started = told[0].message();
+    let (worker, id) = (told[0].number("worker"), told[0].number("stall"));
+    let begins = format!("import has blocked worker {worker} of runtime \"main\" for ");
+    assert!(started.starts_with(&begins), "{started}");
+    assert!(started.ends_with("0 requests in flight"), "{started}");
+    assert!(started.contains("1 of 2 workers stalled"), "{started}");
+    let still = told[1].message();
+    assert!(
+        still.starts_with(&format!("stall {id} still blocks worker {worker} after ")),
+        "{still}"
+    );
+    let over = told[told.len() - 1].message();
+    assert!(over.starts_with(&format!("stall {id} ended after ")), "{over}");
+    assert!(over.ends_with(": import"), "{over}");
+}
+
+#[test]
+fn a_current_thread_runtime_has_one_worker_and_that_is_stalled() {
+    let (rig, events) = rig_with_log(0);
+    let block = rig.block("import");
+    rig.run(rig.stall.watched("import", async move { block.run() }));
+    wait_until(LIMIT, || !events.of("import").is_empty());
+    let started = events.of("import")[0].message().to_owned();
+    assert!(started.contains("the only worker is stalled"), "{started}");
+}
+
+#[cfg(all(feature = "admin", feature = "axum"))]
+#[test]
+fn the_trace_id_is_a_field() {
+    use tower::ServiceExt;
+
+    let (rig, events) = rig_with_log(2);
+    let block = rig.block("GET /block");
+    let app = axum::Router::new()
+        .route("/block", axum::routing::get(async move || block.run()))
+        .layer(rig.stall.layer());
+    let traceparent = "00-0bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = http::Request::get("/block").header("traceparent", traceparent);
+    drop(rig.run(app.oneshot(request.body(axum::body::Body::empty()).expect("a request"))));
+    wait_until(LIMIT, || !events.of("GET /block").is_empty());
+    let started = &events.of("GET /block")[0];
+    assert_eq!(started.field("trace_id"), "0bf92f3577b34da6a3ce929d0e0e4736");
+    assert!(started.message().ends_with("1 request in flight"), "{}", started.message());
+}
+
+#[cfg(feature = "admin")]
+#[test]
+fn a_handler_has_ten_lines_a_minute_and_the_rest_is_counted() {
+    let events = Events::default();
+    let short = Duration::from_millis(5);
+    let rig = events.with(|| Rig::new(2, |builder| builder.threshold(short)));
+    let block_once = |name: &'static str| {
+        let before = rig.stall.stalls().first().map_or(0, |newest| newest.id);
+        let stall = std::sync::Arc::clone(&rig.stall);
+        rig.run(rig.stall.watched(name, async move {
+            block_until(|| {
+                let seen = stall.stalls();
+                seen.iter().any(|stall| stall.handler == name && stall.id > before)
+            });
+        }));
+    };
+    for _ in 0..12 {
+        block_once("noisy");
+    }
+    let suppressed = || rig.metric("tower_stall_reports_suppressed_total", &[]).unwrap_or(0.0);
+    // A start and an end each, so 24 lines at least.
+    wait_until(LIMIT, || suppressed() >= 14.0);
+    assert_eq!(events.of("noisy").len(), 10);
+    block_once("quiet");
+    wait_until(LIMIT, || !events.of("quiet").is_empty());
+    assert_eq!(events.of("noisy").len(), 10);
+    let labels = [("runtime", "main"), ("handler", "noisy"), ("cause", "unknown")];
+    assert!(rig.metric("tokio_stalls_total", &labels) >= Some(12.0), "counters have no limit");
+}
+
+#[test]
+fn control_characters_are_escaped_everywhere() {
+    let (rig, events) = rig_with_log(2);
+    let label = "evil\\n\\u{1b}[31mname";
+    let block = rig.block(label);
+    rig.run(rig.stall.watched("evil\n\u{1b}[31mname", async move { block.run() }));
+    rig.one_stall(label);
+    wait_until(LIMIT, || events.of(label).len() >= 2);
+    for event in events.all() {
+        let clean = event.fields.values().all(|value| !value.contains(char::is_control));
+        assert!(clean, "{event:?}");
+    }
+}
+
+#[test]
+fn each_detector_logs_where_it_was_started() {
+    let (first, first_log) = rig_with_log(1);
+    let (second, second_log) = rig_with_log(1);
+    for (rig, name) in [(&first, "first"), (&second, "second")] {
+        let block = rig.block(name);
+        rig.run(rig.stall.watched(name, async move { block.run() }));
+    }
+    for (log, own, other) in [(&first_log, "first", "second"), (&second_log, "second", "first")] {
+        wait_until(LIMIT, || !log.of(own).is_empty());
+        assert!(log.of(other).is_empty());
+    }
+}

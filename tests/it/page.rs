@@ -1,0 +1,163 @@
+//! `/metrics`: the page, the table of all metrics, and how they move.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tower_stall::{LAG_BUCKETS, METRICS, MetricKind, STALL_BUCKETS, allow_blocking};
+
+use crate::support::{LIMIT, Rig, block_until, client, fetch, metric, samples, scrape, wait_until};
+
+fn kind(kind: MetricKind) -> &'static str {
+    match kind {
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram => "histogram",
+        _ => "a kind this test does not know",
+    }
+}
+
+/// A detector that has had one of everything.
+fn used() -> Rig {
+    let rig = Rig::new(2, |builder| builder);
+    let block = rig.block("import");
+    rig.run(rig.stall.watched("import", async move {
+        allow_blocking("at start", || ());
+        block.run();
+    }));
+    rig.one_stall("import");
+    let lag = "tokio_event_loop_lag_seconds_count";
+    wait_until(LIMIT, || {
+        let page = rig.metrics();
+        metric(&page, lag, &[("runtime", "main")]) >= Some(1.0)
+            && metric(&page, "tower_stall_allowed_total", &[("name", "at start")]).is_some()
+            && metric(&page, "tokio_stall_duration_seconds_count", &[("runtime", "main")]).is_some()
+    });
+    rig
+}
+
+#[test]
+fn the_page_and_the_table_have_the_same_metrics() {
+    let page = used().metrics();
+    let types: BTreeMap<_, _> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let table: BTreeMap<_, _> = METRICS.iter().map(|info| (info.name, kind(info.kind))).collect();
+    assert_eq!(types, table);
+    for info in METRICS {
+        let help = format!("# HELP {} {}", info.name, info.help);
+        assert!(page.contains(&help), "{help}");
+    }
+}
+
+#[test]
+fn each_series_has_the_labels_of_the_table() {
+    let page = used().metrics();
+    for sample in samples(&page) {
+        let info = METRICS.iter().find(|info| match info.kind {
+            MetricKind::Histogram => ["_bucket", "_sum", "_count"]
+                .iter()
+                .any(|part| sample.name.strip_suffix(part) == Some(info.name)),
+            _ => info.name == sample.name,
+        });
+        let info = info.unwrap_or_else(|| panic!("{sample:?} is not in the table"));
+        let expected: BTreeSet<_> = info.labels.iter().copied().collect();
+        let labels = sample.labels.iter().map(|(name, _)| *name).filter(|name| *name != "le");
+        assert_eq!(labels.collect::<BTreeSet<_>>(), expected, "{sample:?}");
+    }
+}
+
+#[test]
+fn no_series_is_there_twice() {
+    let page = used().metrics();
+    let mut seen = BTreeSet::new();
+    for line in page.lines().filter(|line| !line.is_empty()) {
+        let (series, _) = line.rsplit_once(' ').expect("a value");
+        assert!(seen.insert(series), "{series}");
+    }
+}
+
+#[test]
+fn histograms_have_the_buckets_of_the_constants() {
+    let page = used().metrics();
+    for (name, buckets) in [
+        ("tokio_event_loop_lag_seconds_bucket", LAG_BUCKETS),
+        ("tokio_stall_duration_seconds_bucket", STALL_BUCKETS),
+    ] {
+        let bounds: Vec<f64> = samples(&page)
+            .filter(|sample| sample.name == name)
+            .filter_map(|sample| {
+                let (_, bound) = sample.labels.into_iter().find(|(name, _)| *name == "le")?;
+                bound.parse().ok()
+            })
+            .collect();
+        assert_eq!(bounds[..bounds.len() - 1], *buckets);
+        assert_eq!(bounds.last(), Some(&f64::INFINITY));
+    }
+}
+
+#[test]
+fn a_stall_shows_while_it_lasts_and_its_gauges_go_back_to_0() {
+    let rig = Rig::new(2, |builder| builder);
+    let admin = rig.stall.admin_addr().expect("an admin server");
+    let (main, of) =
+        ([("runtime", "main")], [("runtime", "main"), ("handler", "import"), ("cause", "unknown")]);
+    let task = rig.stall.watched("import", async move {
+        block_until(|| {
+            let page = scrape(admin);
+            metric(&page, "tokio_stalls_total", &of) == Some(1.0)
+                && metric(&page, "tokio_stalled_seconds_total", &of) >= Some(1.0)
+                && metric(&page, "tokio_workers_stalled", &main) >= Some(1.0)
+                && metric(&page, "tokio_stall_in_progress_seconds", &main) > Some(1.0)
+        });
+    });
+    rig.run(task);
+    let stall = rig.one_stall("import");
+    assert!(stall.duration < LIMIT, "the page showed it while it lasted");
+    wait_until(LIMIT, || {
+        let page = rig.metrics();
+        metric(&page, "tokio_workers_stalled", &main) == Some(0.0)
+            && metric(&page, "tokio_stall_in_progress_seconds", &main) == Some(0.0)
+            && metric(&page, "tokio_stall_duration_seconds_count", &main) >= Some(1.0)
+    });
+    let page = rig.metrics();
+    assert_eq!(metric(&page, "tokio_stalls_total", &of), Some(1.0));
+    let seconds = metric(&page, "tokio_stalled_seconds_total", &of).expect("it was there");
+    assert_eq!(seconds, stall.duration.as_secs_f64().floor(), "whole seconds, none twice");
+    assert!(metric(&page, "tokio_stall_duration_seconds_sum", &main) >= Some(1.0));
+}
+
+#[test]
+fn the_page_is_text_and_there_is_no_other() {
+    let rig = Rig::new(1, |builder| builder);
+    let admin = rig.stall.admin_addr().expect("an admin server");
+    let answer = client().get(format!("http://{admin}/metrics")).call().expect("an answer");
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(fetch(admin, "/nothing").0, 404);
+    assert_eq!(fetch(admin, "/").0, 404);
+}
+
+#[test]
+fn facts_about_the_detector_are_there_from_the_start() {
+    let rig = Rig::new(3, |builder| builder.threshold(Duration::from_millis(250)));
+    let page = rig.metrics();
+    assert_eq!(metric(&page, "tower_stall_threshold_seconds", &[]), Some(0.25));
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("capture", "off")];
+    assert_eq!(metric(&page, "tower_stall_build_info", &build), Some(1.0));
+    assert_eq!(metric(&page, "tokio_workers", &[("runtime", "main")]), Some(3.0));
+    wait_until(LIMIT, || {
+        let page = rig.metrics();
+        let frozen = |cause: tower_stall::Cause| {
+            let labels = [("runtime", "main"), ("cause", cause.as_str())];
+            metric(&page, "tokio_frozen_seconds_total", &labels) == Some(0.0)
+        };
+        tower_stall::Cause::ALL.into_iter().all(frozen)
+    });
+}
+
+#[test]
+fn the_admin_server_ends_with_the_detector() {
+    let rig = Rig::new(1, |builder| builder);
+    let admin = rig.stall.admin_addr().expect("an admin server");
+    scrape(admin);
+    drop(rig);
+    std::net::TcpListener::bind(admin).expect("the port is free again");
+}

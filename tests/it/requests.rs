@@ -1,0 +1,168 @@
+//! What a record tells of the request: how many were in flight, its trace, its layer's threshold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::routing::get;
+use http_body_util::BodyExt;
+use tokio::sync::Notify;
+use tower::ServiceExt;
+
+use crate::support::{LIMIT, Rig, block_until, wait_for, wait_until};
+
+fn request(path: &str) -> Request {
+    http::Request::get(path).body(Body::empty()).expect("a request")
+}
+
+#[test]
+fn requests_in_flight_are_those_inside_the_layer() {
+    let rig = Rig::new(2, |builder| builder);
+    let release = Arc::new(Notify::new());
+    let wait = Arc::clone(&release);
+    let block = rig.block("GET /block");
+    let app = Router::new()
+        .route("/wait", get(async move || wait.notified().await))
+        .route("/body", get(async || "held by the client"))
+        .route("/block", get(async move || block.run()))
+        .layer(rig.stall.layer());
+    let waiting: Vec<_> =
+        (0..5).map(|_| rig.runtime.spawn(app.clone().oneshot(request("/wait")))).collect();
+    // An answer counts until its body is gone.
+    let held = rig.run(app.clone().oneshot(request("/body"))).expect("an answer");
+    // Workers take what was spawned first sooner or later: ask until all five are inside.
+    let all_inside = wait_for(LIMIT, || {
+        drop(rig.run(app.clone().oneshot(request("/block"))));
+        let stalls = rig.stall.stalls();
+        let newest = stalls.iter().find(|stall| stall.handler == "GET /block").cloned();
+        newest.filter(|stall| stall.requests_in_flight >= 7)
+    });
+    assert_eq!(all_inside.requests_in_flight, 7, "5 wait, 1 body is held, and itself");
+
+    drop(held);
+    release.notify_waiters();
+    for waiting in waiting {
+        drop(rig.runtime.block_on(waiting).expect("no panic"));
+    }
+    drop(rig.run(app.clone().oneshot(request("/block"))));
+    wait_until(LIMIT, || {
+        rig.stall.stalls()[0].id > all_inside.id && rig.stall.stalls()[0].handler == "GET /block"
+    });
+    assert_eq!(rig.stall.stalls()[0].requests_in_flight, 1);
+}
+
+#[test]
+fn cancelled_requests_are_not_in_flight() {
+    let rig = Rig::new(2, |builder| builder);
+    let block = rig.block("GET /block");
+    let app = Router::new()
+        .route("/wait", get(async || std::future::pending::<()>().await))
+        .route("/block", get(async move || block.run()))
+        .layer(rig.stall.layer());
+    let cancelled = app.clone();
+    rig.run(async move {
+        for _ in 0..10 {
+            let waiting = cancelled.clone().oneshot(request("/wait"));
+            assert!(tokio::time::timeout(Duration::from_millis(1), waiting).await.is_err());
+        }
+    });
+    drop(rig.run(app.oneshot(request("/block"))));
+    assert_eq!(rig.one_stall("GET /block").requests_in_flight, 1);
+}
+
+#[test]
+fn the_trace_id_is_that_of_traceparent() {
+    let rig = Rig::new(2, |builder| builder);
+    let block = rig.block("GET /block");
+    let app =
+        Router::new().route("/block", get(async move || block.run())).layer(rig.stall.layer());
+    let mut request = request("/block");
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    request.headers_mut().insert("traceparent", traceparent.parse().expect("a header"));
+    drop(rig.run(app.oneshot(request)));
+    let stall = rig.one_stall("GET /block");
+    assert_eq!(stall.trace_id, Some(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736));
+}
+
+#[test]
+fn a_request_without_one_has_none_even_after_one_with() {
+    let rig = Rig::new(1, |builder| builder);
+    let block = rig.block("GET /block");
+    let app = Router::new()
+        .route("/block", get(async move || block.run()))
+        .route("/quick", get(async || ""))
+        .layer(rig.stall.layer());
+    let mut traced = request("/quick");
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    traced.headers_mut().insert("traceparent", traceparent.parse().expect("a header"));
+    drop(rig.run(app.clone().oneshot(traced)));
+    drop(rig.run(app.oneshot(request("/block"))));
+    assert_eq!(rig.one_stall("GET /block").trace_id, None);
+}
+
+#[test]
+fn or_it_comes_from_a_function() {
+    let rig = Rig::new(2, |builder| builder);
+    let block = rig.block("GET /block");
+    let layer = rig.stall.layer().trace_id(|request| {
+        let id = request.headers().get("x-request-id")?.to_str().ok()?;
+        id.parse().ok()
+    });
+    let app = Router::new().route("/block", get(async move || block.run())).layer(layer);
+    let mut request = request("/block");
+    request.headers_mut().insert("x-request-id", "4711".parse().expect("a header"));
+    drop(rig.run(app.oneshot(request)));
+    assert_eq!(rig.one_stall("GET /block").trace_id, Some(4711));
+}
+
+#[test]
+fn a_body_has_the_trace_of_its_request() {
+    let rig = Rig::new(2, |builder| builder);
+    let block = rig.block("GET /block");
+    let body = move || {
+        let block = block.clone();
+        let frame = std::future::ready(Some(Ok(http::HeaderMap::new())));
+        let trailers = async move {
+            block.run();
+            frame.await
+        };
+        let full = http_body_util::Full::new(axum::body::Bytes::from("data"));
+        Body::new(full.with_trailers(Box::pin(trailers)))
+    };
+    let app = Router::new().route("/block", get(async move || body())).layer(rig.stall.layer());
+    let mut request = request("/block");
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    request.headers_mut().insert("traceparent", traceparent.parse().expect("a header"));
+    let response = rig.run(app.oneshot(request)).expect("an answer");
+    rig.run(async move { drop(response.into_body().collect().await) });
+    let stall = rig.one_stall("GET /block");
+    assert_eq!(stall.trace_id, Some(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736));
+}
+
+#[test]
+fn a_layer_has_a_threshold_of_its_own() {
+    let rig = Rig::new(2, |builder| builder.threshold(Duration::from_secs(1)));
+    let short = rig.stall.layer().threshold(Duration::from_millis(20));
+    let stall = Arc::clone(&rig.stall);
+    let seen = move |label: &'static str| {
+        let stall = Arc::clone(&stall);
+        async move || block_until(|| stall.stalls().iter().any(|stall| stall.handler == label))
+    };
+    let app = Router::new()
+        .route("/strict", get(seen("GET /strict")))
+        .layer(short)
+        .merge(Router::new().route("/lax", get(seen("GET /lax"))).layer(rig.stall.layer()));
+    for path in ["/strict", "/lax"] {
+        drop(rig.run(app.clone().oneshot(request(path))));
+    }
+    let stalls = rig.stall.stalls();
+    let counted_at = |label| {
+        let stall = stalls.iter().find(|stall| stall.handler == label);
+        stall.unwrap_or_else(|| panic!("{label} was seen")).duration
+    };
+    // Each blocked until it was seen, and a bit.
+    assert!(counted_at("GET /strict") < Duration::from_millis(900));
+    assert!(counted_at("GET /lax") >= Duration::from_secs(1));
+}
