@@ -76,8 +76,10 @@
 //! - A poll that has lost its worker to `block_in_place` is not looked at until it returns.
 //! - On a current-thread runtime only an open, marked poll proves a stall or a freeze: a runtime that
 //!   nobody drives looks like one that is frozen.
-//! - A runtime without timers has no ticks, so neither lag nor heartbeat. With `panic = "abort"` it
-//!   cannot be told from one with timers, and watching it would end the process.
+//! - A runtime without timers has no ticks, so neither lag nor heartbeat. In a program built with
+//!   `panic = "abort"` it cannot be told from one with timers: there the runtimes given to
+//!   [`Builder::start`] and [`StallDetector::watch`] must have timers (Tokio ends the process
+//!   otherwise), and runtimes that are only met have no ticks.
 //! - The cause is always [`Cause::Unknown`] in this version, and there are no stacks. A machine that
 //!   is throttled, suspended or short of CPU is not told apart from blocking code.
 //! - Tested on x86_64 Linux.

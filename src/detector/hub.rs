@@ -256,8 +256,9 @@ impl Runtimes {
         }
         self.last_index += 1;
         let first = self.last_index == 1;
+        let named = name.is_some();
         let name = self.free_name(name.or(first.then_some("main")));
-        let runtime = Arc::new(Runtime::new(self.last_index, name, handle));
+        let runtime = Arc::new(Runtime::new(self.last_index, name, named, handle));
         self.watched.push(Arc::clone(&runtime));
         (runtime, true)
     }

@@ -20,6 +20,8 @@ pub(crate) struct Runtime {
     pub(crate) index: u32,
     pub(crate) name: &'static str,
     pub(crate) id: Id,
+    /// The developer asked for it; otherwise it was met.
+    pub(crate) named: bool,
     /// A current-thread runtime, which may have nobody who drives it.
     pub(crate) single: bool,
     pub(crate) workers: usize,
@@ -75,12 +77,13 @@ impl Counters {
 }
 
 impl Runtime {
-    pub(crate) fn new(index: u32, name: &'static str, handle: &Handle) -> Self {
+    pub(crate) fn new(index: u32, name: &'static str, named: bool, handle: &Handle) -> Self {
         let workers = handle.metrics().num_workers();
         Self {
             index,
             name,
             id: handle.id(),
+            named,
             single: handle.runtime_flavor() == RuntimeFlavor::CurrentThread,
             workers,
             pulse: Pulse::new(),
@@ -158,7 +161,7 @@ mod tests {
 
     fn runtime() -> (tokio::runtime::Runtime, Runtime) {
         let tokio = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let watched = Runtime::new(1, "main", tokio.handle());
+        let watched = Runtime::new(1, "main", true, tokio.handle());
         (tokio, watched)
     }
 

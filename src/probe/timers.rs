@@ -13,12 +13,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Makes a timer that is never polled. On a runtime without timers that panics; the panic stays
 /// on this thread, in this function, and the process's panic hook does not hear of it.
 ///
-/// A program built with `panic = "abort"` could not survive the question, so there the answer is
-/// yes unasked; see the limitations in the crate's documentation.
+/// Not to be asked in a program built with `panic = "abort"`, which would not survive a no.
 pub(super) fn has_timers(handle: &Handle) -> bool {
-    if cfg!(panic = "abort") {
-        return true;
-    }
     if std::thread::panicking() {
         // The hook cannot be changed now.
         return false;
