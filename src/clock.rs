@@ -44,7 +44,8 @@ pub(crate) fn human(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
         format!("{} ms", duration.as_millis())
     } else {
-        format!("{:.3} s", duration.as_secs_f64())
+        // Cut off, as the milliseconds are.
+        format!("{}.{:03} s", duration.as_secs(), duration.subsec_millis())
     }
 }
 
@@ -56,6 +57,7 @@ mod tests {
     fn people_read_milliseconds_below_a_second_and_seconds_above() {
         assert_eq!(human(Duration::from_micros(104_900)), "104 ms");
         assert_eq!(human(Duration::from_millis(5003)), "5.003 s");
+        assert_eq!(human(Duration::from_micros(1_618_900)), "1.618 s");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) fn launch(
     #[cfg(feature = "admin")]
     let (out, admin) = ways_out(&hub, &settings, facade)?;
     #[cfg(not(feature = "admin"))]
-    let out = Out::Facade(Batch::default());
+    let out: Out = Box::<Batch>::default();
 
     let mut threads = Threads::default();
     #[cfg(feature = "admin")]
@@ -103,11 +103,11 @@ fn ways_out(
 
     let users = settings.prometheus.clone();
     let Some(address) = settings.admin else {
-        return Ok((Out::Facade(Batch::default()), None));
+        return Ok((Box::new(Batch::default()), None));
     };
     if facade {
         let render = users.map(|users| -> Render { Arc::new(move || users.render()) });
-        return Ok((Out::Facade(Batch::default()), Some(Admin::start(address, render, || ())?)));
+        return Ok((Box::new(Batch::default()), Some(Admin::start(address, render, || ())?)));
     }
 
     let mut builder = PrometheusBuilder::new();
@@ -128,5 +128,5 @@ fn ways_out(
     });
     let upkeep = recorder.handle();
     let admin = Admin::start(address, Some(render), move || upkeep.run_upkeep())?;
-    Ok((Out::Private(Direct::new(recorder)), Some(admin)))
+    Ok((Box::new(Direct::new(recorder)), Some(admin)))
 }

@@ -220,11 +220,13 @@ mod tests {
     fn each_thread_has_a_slot_and_gives_it_back_at_its_end() {
         let hub = Hub::new(LIMITS);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let thread = scope.spawn(|| {
                 drop(enter(hub.id, 1));
                 count_in_flight(hub.id, 1);
                 assert_eq!(slots(&hub).len(), 1);
             });
+            // The scope's end alone does not wait for the thread's destructors.
+            thread.join().expect("no panic");
         });
         assert!(slots(&hub).is_empty());
         assert_eq!(hub.requests_in_flight(std::iter::empty()), 1, "the count outlives the thread");

@@ -153,7 +153,8 @@ impl Markers {
         (marker, Some(path))
     }
 
-    /// Counts a request without a route, up to [`MANY_UNMATCHED`].
+    /// Counts a request without a route, where a router tells routes, up to [`MANY_UNMATCHED`].
+    #[cfg(feature = "axum")]
     #[inline]
     pub(crate) fn count_unmatched(&self) {
         if self.unmatched.load(Ordering::Relaxed) < MANY_UNMATCHED {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+#[cfg(feature = "axum")]
 use http::Method;
 
 use crate::detector::hub::DetectorId;
@@ -15,9 +16,11 @@ const METHODS: [&str; 11] =
     ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "PATCH", "TRACE", "_OTHER", ""];
 /// For labels that are only a path or a name.
 pub(super) const NO_METHOD: u8 = 10;
+#[cfg(feature = "axum")]
 const OTHER_METHOD: u8 = 9;
 
 /// The number of a method; all that are not standard share one.
+#[cfg(feature = "axum")]
 #[inline]
 pub(super) fn method(method: &Method) -> u8 {
     match *method {
@@ -111,6 +114,7 @@ mod tests {
         assert!(places.len() > 48, "{} places for 64 routes", places.len());
     }
 
+    #[cfg(feature = "axum")]
     #[test]
     fn made_up_methods_share_a_number() {
         let made_up = Method::from_bytes(b"FOO1").expect("a token");

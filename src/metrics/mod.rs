@@ -6,12 +6,16 @@
 
 mod accounts;
 mod board;
+#[cfg(feature = "admin")]
+mod direct;
 mod sink;
 mod table;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use board::Board;
-pub(crate) use sink::{Batch, Direct, Facade, Sink};
+#[cfg(feature = "admin")]
+pub(crate) use direct::Direct;
+pub(crate) use sink::{Batch, Facade, Sink};
 #[cfg(feature = "admin")]
 pub(crate) use table::describe;
 pub use table::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};

@@ -1,9 +1,8 @@
 //! Where metrics go.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use metrics::{Counter, Histogram, Label, Level, Metadata, Recorder};
+use metrics::{Label, Level, Metadata};
 
 use super::table::{Metric, describe};
 
@@ -25,7 +24,7 @@ impl Key {
         Self { metric, values }
     }
 
-    fn to_metrics(self) -> metrics::Key {
+    pub(super) fn to_metrics(self) -> metrics::Key {
         let info = self.metric.info();
         let labels = info.labels.iter().zip(self.values);
         let labels: Vec<_> =
@@ -34,7 +33,8 @@ impl Key {
     }
 }
 
-const METADATA: Metadata<'static> = Metadata::new("tower_stall", Level::INFO, Some("tower_stall"));
+pub(super) const METADATA: Metadata<'static> =
+    Metadata::new("tower_stall", Level::INFO, Some("tower_stall"));
 
 /// Takes counters, gauges and samples.
 pub(crate) trait Sink {
@@ -44,42 +44,9 @@ pub(crate) trait Sink {
     /// Makes the series of a histogram without a sample.
     fn open(&mut self, key: Key);
     fn record(&mut self, key: Key, value: f64);
-}
-
-/// Writes to a recorder of our own, at once.
-pub(crate) struct Direct {
-    recorder: Arc<dyn Recorder + Send + Sync>,
-    counters: HashMap<Key, Counter>,
-    histograms: HashMap<Key, Histogram>,
-}
-
-impl Direct {
-    pub(crate) fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        Self { recorder, counters: HashMap::new(), histograms: HashMap::new() }
-    }
-
-    fn histogram(&mut self, key: Key) -> &Histogram {
-        let register = || self.recorder.register_histogram(&key.to_metrics(), &METADATA);
-        self.histograms.entry(key).or_insert_with(register)
-    }
-}
-
-impl Sink for Direct {
-    fn add(&mut self, key: Key, count: u64) {
-        let register = || self.recorder.register_counter(&key.to_metrics(), &METADATA);
-        self.counters.entry(key).or_insert_with(register).increment(count);
-    }
-
-    fn set(&mut self, key: Key, value: f64) {
-        self.recorder.register_gauge(&key.to_metrics(), &METADATA).set(value);
-    }
-
-    fn open(&mut self, key: Key) {
-        self.histogram(key);
-    }
-
-    fn record(&mut self, key: Key, value: f64) {
-        self.histogram(key).record(value);
+    /// What waits to be handed on, where something does.
+    fn batch(&mut self) -> Option<&mut Batch> {
+        None
     }
 }
 
@@ -111,6 +78,10 @@ impl Sink for Batch {
         } else {
             self.lost += 1;
         }
+    }
+
+    fn batch(&mut self) -> Option<&mut Batch> {
+        Some(self)
     }
 }
 
