@@ -1,23 +1,30 @@
 //! Contenders that take turns.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Estimate;
 
 /// Rounds beyond the first, which warms up and is thrown away.
 const ROUNDS: usize = 21;
 
-/// Runs `operation` that many times and returns nanoseconds for each.
-pub fn per_operation(count: u32, mut operation: impl FnMut()) -> f64 {
-    let start = Instant::now();
-    for _ in 0..count {
-        operation();
-    }
-    nanos(start.elapsed()) / f64::from(count)
-}
+/// Chunks of one measurement, of which the middle one counts: short enough that most of them run
+/// through without another process in between.
+const CHUNKS: u32 = 25;
 
-fn nanos(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e9
+/// Runs `operation` that many times and returns nanoseconds for each.
+#[inline]
+pub fn per_operation(count: u32, mut operation: impl FnMut()) -> f64 {
+    let each = count.div_ceil(CHUNKS);
+    let mut chunks = [0.0; CHUNKS as usize];
+    for chunk in &mut chunks {
+        let start = Instant::now();
+        for _ in 0..each {
+            operation();
+        }
+        *chunk = start.elapsed().as_secs_f64() * 1e9 / f64::from(each);
+    }
+    chunks.sort_by(f64::total_cmp);
+    chunks[chunks.len() / 2]
 }
 
 /// What was measured: for each contender one value a round.

@@ -1,6 +1,6 @@
 //! What the parts of a request carry.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::detector::hub::DetectorId;
 use crate::detector::local;
@@ -65,10 +65,13 @@ impl Drop for InFlight {
     }
 }
 
+/// Made once: looking a header up by its text would parse the text for each request.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// The trace id of a W3C `traceparent` header: `00-<32 hex>-<16 hex>-<2 hex>`.
 #[inline]
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<u128> {
-    parse_traceparent(headers.get("traceparent")?.as_bytes())
+    parse_traceparent(headers.get(&TRACEPARENT)?.as_bytes())
 }
 
 fn parse_traceparent(header: &[u8]) -> Option<u128> {
