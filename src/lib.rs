@@ -114,3 +114,6 @@ pub use layer::{StallLayer, StallService};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
 pub use record::{Cause, Stall};
 pub use report::OnStall;
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub use watchdog::BenchScans;

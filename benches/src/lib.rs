@@ -1,1 +1,11 @@
-//! Placeholder.
+//! Interleaved measurement: contenders take turns, round after round, so that what else the
+//! machine does meets all of them; each round gives one difference or ratio, and the median of
+//! those is told with its 95 % interval.
+
+mod estimate;
+mod machine;
+mod rounds;
+
+pub use estimate::Estimate;
+pub use machine::{print_head, process_cpu};
+pub use rounds::{Rounds, Target, per_operation};

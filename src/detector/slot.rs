@@ -22,6 +22,7 @@
 //!    `TIME_LEAVE` is answered at the next outermost leave by `left`, stored before the even
 //!    number, so that who reads the even number reads it too; `left.sequence` tells whether it
 //!    was the poll that was meant.
+//!    `WENT_ON` is the owner's note to itself that the number is not the one it entered with.
 //! 7. A slot that changes hands keeps its `sequence`; the old owner leaves it even, without a
 //!    trace, with `ASK`.
 
@@ -34,6 +35,7 @@ pub(crate) const NO_MARKER: u32 = 0;
 
 const ASK: u32 = 1;
 const TIME_LEAVE: u32 = 2;
+const WENT_ON: u32 = 4;
 
 /// One cache line pair for each thread, so that threads do not slow one another.
 #[derive(Debug)]
@@ -56,8 +58,10 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Entered {
+    /// The number that was entered; 0 for a nested marker. Kept here because reading it back
+    /// from the slot would wait for the store before it, which is most of what a poll costs.
+    sequence: u64,
     outer: u32,
-    outermost: bool,
 }
 
 /// Which worker of which runtime a thread is.
@@ -94,6 +98,13 @@ pub(crate) enum Reading {
     /// No poll is open, or it changed while it was read.
     Between(u64),
     Open(Open),
+}
+
+impl Entered {
+    #[inline]
+    fn is_nested(self) -> bool {
+        self.sequence == 0
+    }
 }
 
 impl Place {
@@ -134,26 +145,26 @@ impl Slot {
         if sequence & 1 == 1 {
             let outer = self.marker.load(Relaxed);
             self.marker.store(marker, Release);
-            return Entered { outer, outermost: false };
+            return Entered { sequence: 0, outer };
         }
         if self.flags.load(Relaxed) & ASK != 0 {
             self.answer(identify);
         }
         self.marker.store(marker, Release);
         self.sequence.store(sequence + 1, Release);
-        Entered { outer: NO_MARKER, outermost: true }
+        Entered { sequence: sequence + 1, outer: NO_MARKER }
     }
 
     /// Leaves a poll (owner only). `now` is read only when the watchdog wants the end of this one.
     #[inline]
     pub(crate) fn leave(&self, entered: Entered, now: impl FnOnce() -> u64) {
-        if !entered.outermost {
+        if entered.is_nested() {
             self.marker.store(entered.outer, Release);
             return;
         }
-        let sequence = self.sequence.load(Relaxed);
-        if self.flags.load(Relaxed) & TIME_LEAVE != 0 {
-            self.time_leave(sequence, now());
+        let mut sequence = entered.sequence;
+        if self.flags.load(Relaxed) & (TIME_LEAVE | WENT_ON) != 0 {
+            sequence = self.before_leave(now);
         }
         self.sequence.store(sequence + 1, Release);
     }
@@ -170,25 +181,26 @@ impl Slot {
         }
         let outer = self.marker.load(Relaxed);
         self.go_on_as(marker, now);
-        Entered { outer, outermost: false }
+        Entered { sequence: 0, outer }
     }
 
     /// Ends it (owner only).
     pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
-        if entered.outermost {
-            self.leave(entered, now);
-        } else {
+        if entered.is_nested() {
             self.go_on_as(entered.outer, now);
+        } else {
+            self.leave(entered, now);
         }
     }
 
     /// Leaves the open poll for one with another marker (rule 2): even in between, so that no
     /// reading has the number of one and the marker of the other.
     fn go_on_as(&self, marker: u32, now: impl FnOnce() -> u64) {
-        self.leave(Entered { outer: NO_MARKER, outermost: true }, now);
-        let sequence = self.sequence.load(Relaxed);
-        self.marker.store(marker, Release);
+        let sequence = self.before_leave(now);
         self.sequence.store(sequence + 1, Release);
+        self.flags.fetch_or(WENT_ON, Relaxed);
+        self.marker.store(marker, Release);
+        self.sequence.store(sequence + 2, Release);
     }
 
     #[cold]
@@ -200,11 +212,16 @@ impl Slot {
         self.claim.store(identity.claim, Release);
     }
 
+    /// Does what the flags want done when a poll ends, and returns its number.
     #[cold]
-    fn time_leave(&self, sequence: u64, now: u64) {
-        self.flags.fetch_and(!TIME_LEAVE, Relaxed);
-        self.left_at.store(now, Relaxed);
-        self.left_sequence.store(sequence, Relaxed);
+    fn before_leave(&self, now: impl FnOnce() -> u64) -> u64 {
+        let sequence = self.sequence.load(Relaxed);
+        let flags = self.flags.fetch_and(!(TIME_LEAVE | WENT_ON), Relaxed);
+        if flags & TIME_LEAVE != 0 {
+            self.left_at.store(now(), Relaxed);
+            self.left_sequence.store(sequence, Relaxed);
+        }
+        sequence
     }
 
     /// Publishes the trace id of the request polled from now on and returns the one before

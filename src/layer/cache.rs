@@ -76,13 +76,16 @@ fn place(route: Route<'_>) -> usize {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let seed = (u64::from(route.unmatched) << 8) | u64::from(route.method);
     let mut hash = (seed ^ route.path.len() as u64).wrapping_mul(MIX);
-    let mut chunks = route.path.as_bytes().chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = chunk.try_into().map_or(0, u64::from_le_bytes);
-        hash = (hash.rotate_left(23) ^ word).wrapping_mul(MIX);
+    let path = route.path.as_bytes();
+    let mut mix = |word: u64| hash = (hash.rotate_left(23) ^ word).wrapping_mul(MIX);
+    for chunk in path.chunks_exact(8) {
+        mix(chunk.try_into().map_or(0, u64::from_le_bytes));
     }
-    let rest = chunks.remainder().iter().fold(0, |rest, byte| (rest << 8) | u64::from(*byte));
-    hash = (hash.rotate_left(23) ^ rest).wrapping_mul(MIX);
+    // The last eight, some of them again; of a shorter path all.
+    match path.last_chunk::<8>() {
+        Some(last) => mix(u64::from_le_bytes(*last)),
+        None => mix(path.iter().fold(0, |rest, byte| (rest << 8) | u64::from(*byte))),
+    }
     (hash >> 32) as usize % PLACES
 }
 

@@ -16,7 +16,7 @@ pin_project! {
     /// The future of a [`StallService`](super::StallService): its polls and its drop are marked.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
-        // `None` only while it is dropped.
+        // `None` once it is ready.
         #[pin]
         inner: Option<F>,
         mark: RequestMark,
@@ -28,7 +28,7 @@ pin_project! {
     impl<F> PinnedDrop for ResponseFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if std::mem::needs_drop::<F>() {
+            if std::mem::needs_drop::<F>() && this.inner.is_some() {
                 let _polling = this.mark.enter();
                 this.inner.set(None);
             }
@@ -55,12 +55,15 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         let _polling = this.mark.enter();
-        let Some(inner) = this.inner.as_pin_mut() else {
-            unreachable!("the future is there until it is dropped")
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            panic!("a response future was polled after it was ready")
         };
-        let response = ready!(inner.poll(cx))?;
+        let polled = ready!(inner.poll(cx));
+        // Within this poll, so that its drop is not a poll of its own.
+        this.inner.set(None);
+        let response = polled?;
         let learn = match this.learn.take() {
             Some(learn) if response.status() == http::StatusCode::OK => {
                 learn.from(response.headers())

@@ -1,6 +1,6 @@
 //! What the parts of a request carry.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::detector::hub::DetectorId;
 use crate::detector::local;
@@ -10,8 +10,8 @@ use crate::instrument::Mark;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestMark {
     mark: Mark,
-    /// 0 for none.
-    trace: u128,
+    /// 0 for none. In halves, which need no padding where this is carried.
+    trace: [u64; 2],
 }
 
 /// An open poll of a request.
@@ -24,22 +24,30 @@ pub(super) struct Polling {
 
 impl RequestMark {
     pub(super) fn new(mark: Mark, trace: u128) -> Self {
-        Self { mark, trace }
+        Self { mark, trace: [(trace >> 64) as u64, trace as u64] }
+    }
+
+    #[inline]
+    fn trace(self) -> u128 {
+        let [high, low] = self.trace;
+        (u128::from(high) << 64) | u128::from(low)
     }
 
     #[inline]
     pub(super) fn enter(self) -> Polling {
         let guard = self.mark.enter();
-        let outer = (self.trace != 0).then(|| guard.slot().swap_trace(self.trace));
+        let trace = self.trace();
+        let outer = (trace != 0).then(|| guard.slot().swap_trace(trace));
         Polling { guard, outer }
     }
+}
 
+impl Polling {
     /// Counts the request as in flight until the value is dropped.
     #[inline]
-    pub(super) fn in_flight(self) -> InFlight {
-        let detector = self.mark.detector;
-        local::count_in_flight(detector, 1);
-        InFlight { detector }
+    pub(super) fn in_flight(&self, mark: RequestMark) -> InFlight {
+        self.guard.slot().count_in_flight(1);
+        InFlight { detector: mark.mark.detector }
     }
 }
 
@@ -65,10 +73,13 @@ impl Drop for InFlight {
     }
 }
 
+/// Made once: looking a header up by its text would parse the text for each request.
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// The trace id of a W3C `traceparent` header: `00-<32 hex>-<16 hex>-<2 hex>`.
 #[inline]
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<u128> {
-    parse_traceparent(headers.get("traceparent")?.as_bytes())
+    parse_traceparent(headers.get(&TRACEPARENT)?.as_bytes())
 }
 
 fn parse_traceparent(header: &[u8]) -> Option<u128> {

@@ -55,8 +55,8 @@ where
     #[inline]
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let (mark, learn) = self.settings.request(&request);
-        let in_flight = mark.in_flight();
-        let _polling = mark.enter();
+        let polling = mark.enter();
+        let in_flight = polling.in_flight(mark);
         ResponseFuture::new(self.inner.call(request), mark, in_flight, learn)
     }
 }

@@ -7,6 +7,8 @@
 //! The watchdog never waits for anybody: it takes no lock that is held while code of others
 //! runs, and those that a reader may hold it only tries.
 
+#[cfg(feature = "__bench")]
+mod bench;
 mod freeze;
 mod policy;
 mod scan;
@@ -20,6 +22,8 @@ use crate::detector::hub::Hub;
 use crate::detector::ring::Entry;
 use crate::detector::runtime::Runtime;
 use crate::record::Cause;
+#[cfg(feature = "__bench")]
+pub use bench::BenchScans;
 use scan::Scanner;
 
 /// Hears what the watchdog sees, on the watchdog's thread: must not block.

@@ -130,10 +130,8 @@ impl Scanner {
 
     /// Brings the lists of slots and runtimes up to date.
     fn take_stock(&mut self) {
-        let ended: Vec<_> = self.runtimes.iter().map(|watched| &watched.runtime).cloned().collect();
-        for runtime in ended.iter().filter(|runtime| runtime.has_ended()) {
-            self.hub.remove_runtime(runtime);
-        }
+        let ended = self.runtimes.iter().filter(|watched| watched.runtime.has_ended());
+        ended.for_each(|watched| self.hub.remove_runtime(&watched.runtime));
         let version = self.hub.version();
         if version == self.version {
             return;

@@ -8,7 +8,8 @@ use loom::thread;
 use crate::slot::{Entered, Identity, Open, Place, Reading, Slot};
 use crate::sync::Ordering::Relaxed;
 
-/// How often in one execution a thread is interrupted that could go on.
+/// How often in one execution a thread is interrupted that could go on. One is enough where the
+/// watchdog only reads.
 const MOST_PREEMPTIONS: usize = 1;
 
 /// Tries `owner` against `watchdog`.
@@ -17,12 +18,13 @@ const MOST_PREEMPTIONS: usize = 1;
 /// owner hides one by the watchdog just before it. It is enough that the owner goes first: what
 /// the watchdog then loads may be any store the orderings leave it, down to the first.
 fn model(
+    preemptions: usize,
     owner: impl Fn(&Slot) + Send + Sync + 'static,
     watchdog: impl Fn(&Slot) + Send + Sync + 'static,
 ) {
     let (owner, watchdog) = (std::sync::Arc::new(owner), std::sync::Arc::new(watchdog));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(MOST_PREEMPTIONS);
+    builder.preemption_bound = Some(preemptions);
     builder.check(move || {
         let slot = Arc::new(Slot::new());
         let watchdog = thread::spawn({
@@ -65,6 +67,7 @@ fn watch(slot: &Slot, readings: usize, check: impl Fn(Open)) {
 /// A reading has the marker, the trace and the identity of the poll whose number it has.
 pub fn a_reading_belongs_to_one_poll() {
     model(
+        MOST_PREEMPTIONS,
         |slot| {
             for poll in [1, 3] {
                 slot.ask();
@@ -89,6 +92,7 @@ pub fn a_reading_belongs_to_one_poll() {
 /// of two traces.
 pub fn nested_markers_stay_inside_their_poll() {
     model(
+        MOST_PREEMPTIONS,
         |slot| {
             for poll in [1, 3] {
                 let outer = slot.enter(poll * 10, || identity(1));
@@ -151,6 +155,7 @@ pub fn a_question_is_answered() {
 /// An end time is that of the poll it is read for, however late it was asked for.
 pub fn an_end_time_is_that_of_its_poll() {
     model(
+        MOST_PREEMPTIONS + 2,
         |slot| {
             for poll in [1, 3, 5] {
                 let entered = slot.enter(1, || identity(1));
@@ -183,6 +188,7 @@ pub fn an_end_time_is_that_of_its_poll() {
 /// Who wanted an end time before the poll ended, and sees that it has, is told.
 pub fn an_end_time_wanted_in_time_is_told() {
     model(
+        MOST_PREEMPTIONS,
         |slot| {
             slot.want_leave_time();
             for poll in [1, 3] {
@@ -204,6 +210,7 @@ pub fn an_allowed_block_is_never_blamed() {
     const POLL: u32 = 1;
     const ALLOWED: u32 = 2;
     model(
+        MOST_PREEMPTIONS,
         |slot| {
             let entered = slot.enter(POLL, || identity(1));
             let allowed = slot.begin_allowed(ALLOWED, || identity(1), || 0);

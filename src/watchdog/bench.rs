@@ -1,0 +1,95 @@
+//! Scans without a thread, for the bench of their cost. Not public API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::Observer;
+use super::scan::Scanner;
+use crate::clock::{self, Nanos};
+use crate::detector::hub::{Hub, Limits};
+use crate::detector::markers::Kind;
+use crate::detector::ring::Entry;
+use crate::detector::runtime::Runtime;
+use crate::detector::slot::{Identity, Place, Slot};
+use crate::record::Cause;
+
+const THRESHOLD: Nanos = 3_600_000_000_000;
+
+/// A scanner over slots that no thread owns.
+pub struct BenchScans {
+    scanner: Scanner,
+    slots: &'static [Slot],
+    marker: u32,
+}
+
+impl BenchScans {
+    /// With that many slots, on a runtime that has at least one worker.
+    #[must_use]
+    pub fn new(slots: usize, runtime: &Handle) -> Self {
+        let hub = Hub::new(Limits {
+            threshold: THRESHOLD,
+            handlers: 1,
+            ring: 1,
+            watching: true,
+            on_new_runtime: None,
+        });
+        let marker = hub.markers.marker("bench", THRESHOLD, Kind::Task);
+        hub.add_runtime("main", runtime);
+        let slots: Box<[Slot]> = (0..slots).map(|_| Slot::new()).collect();
+        let slots: &'static [Slot] = Box::leak(slots);
+        for slot in slots {
+            hub.add_slot(slot);
+        }
+        let scanner = Scanner::new(hub, Duration::from_millis(25), Box::new(Nobody));
+        Self { scanner, slots, marker }
+    }
+
+    /// Enters a poll in every `step`th slot, for ever.
+    pub fn open(&mut self, step: usize) {
+        for slot in self.slots.iter().step_by(step) {
+            let _ = slot.enter(self.marker, who);
+        }
+    }
+
+    /// Polls once in each slot that is not open.
+    pub fn poll(&mut self) {
+        for slot in self.slots.iter().filter(|slot| !slot.is_open()) {
+            let entered = slot.enter(self.marker, who);
+            slot.leave(entered, clock::now);
+        }
+    }
+
+    /// Scans once.
+    pub fn scan(&mut self) {
+        self.scanner.scan(clock::now(), 0);
+    }
+}
+
+fn who() -> Identity {
+    Identity { place: Place { runtime: 1, worker: Some(0) }, thread: 1, claim: 1 }
+}
+
+impl std::fmt::Debug for BenchScans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BenchScans").field("slots", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+/// Does not listen.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn runtime_appeared(&mut self, _: &Arc<Runtime>) {}
+    fn runtime_ended(&mut self, _: &Arc<Runtime>) {}
+    fn lag(&mut self, _: &'static str, _: Nanos) {}
+    fn lags_lost(&mut self, _: u64) {}
+    fn frozen(&mut self, _: &'static str, _: Cause, _: Nanos) {}
+    fn counted(&mut self, _: &Arc<Entry>) {}
+    fn stalled(&mut self, _: &Arc<Entry>, _: Nanos) {}
+    fn continues(&mut self, _: &Arc<Entry>) {}
+    fn ended(&mut self, _: &Arc<Entry>) {}
+    fn busy(&mut self, _: &'static str, _: Nanos) {}
+    fn scanned(&mut self, _: Nanos, _: Nanos) {}
+}
