@@ -17,6 +17,7 @@ use crate::watchdog::Observer;
 /// The one way out for counters and samples.
 pub(super) enum Out {
     /// A recorder of our own, written at once.
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "for the feature `admin`"))]
     Private(Direct),
     /// The facade, by way of the reporter.
     Facade(Batch),

@@ -15,10 +15,12 @@ const METHODS: [&str; 11] =
     ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "PATCH", "TRACE", "_OTHER", ""];
 /// For labels that are only a path or a name.
 pub(super) const NO_METHOD: u8 = 10;
+#[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "for the feature `axum`"))]
 const OTHER_METHOD: u8 = 9;
 
 /// The number of a method; all that are not standard share one.
 #[inline]
+#[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "for the feature `axum`"))]
 pub(super) fn method(method: &Method) -> u8 {
     match *method {
         Method::GET => 0,

@@ -54,6 +54,7 @@ pub(crate) struct Direct {
 }
 
 impl Direct {
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "for the feature `admin`"))]
     pub(crate) fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         Self { recorder, counters: HashMap::new(), histograms: HashMap::new() }
     }
