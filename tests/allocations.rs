@@ -247,7 +247,7 @@ fn requests_of_known_grpc_methods_allocate_nothing() {
         (0..100).map(|_| request().expect("a request")).collect()
     };
     of_requests(&runtime, &service, requests());
-    let nothing = Nothing(Arc::new(0)).layer(service.get_ref().clone());
+    let nothing = Nothing(Arc::new(0)).layer(*service.get_ref());
     let floor = of_requests(&runtime, &nothing, requests());
     assert_eq!(of_requests(&runtime, &service, requests()), floor);
 }

@@ -22,6 +22,7 @@ const OTHER_METHOD: u8 = 9;
 /// The number of a method; all that are not standard share one.
 #[cfg(feature = "axum")]
 #[inline]
+#[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "for the feature `axum`"))]
 pub(super) fn method(method: &Method) -> u8 {
     match *method {
         Method::GET => 0,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tower_stall::allow_blocking;
 
-use crate::support::{LIMIT, Rig, THRESHOLD, wait_until};
+use crate::support::{LIMIT, Rig, wait_until};
 
 /// Far above the threshold.
 const ALLOWED: Duration = Duration::from_millis(800);
@@ -109,17 +109,18 @@ fn what_comes_before_and_after_counts_on_its_own() {
 #[test]
 fn a_current_thread_runtime_is_not_frozen_by_it() {
     let rig = Rig::new(0, |builder| builder);
+    let ticks = crate::support::THRESHOLD;
     let labels = [("runtime", "main"), ("cause", "unknown")];
     let frozen = || rig.metric("tokio_frozen_seconds_total", &labels).unwrap_or(0.0);
-    rig.run(async { tokio::time::sleep(THRESHOLD).await });
+    rig.run(async move { tokio::time::sleep(ticks).await });
     rig.run(rig.stall.watched("import", async {
         allow_blocking("config", || std::thread::sleep(ALLOWED * 5));
     }));
-    rig.run(async { tokio::time::sleep(THRESHOLD).await });
+    rig.run(async move { tokio::time::sleep(ticks).await });
     let allowed = frozen();
     // The same without leave.
     rig.run(rig.stall.watched("import", async { std::thread::sleep(ALLOWED * 5) }));
-    rig.run(async { tokio::time::sleep(THRESHOLD).await });
+    rig.run(async move { tokio::time::sleep(ticks).await });
     wait_until(LIMIT, || frozen() >= allowed + 2.0);
     assert!(allowed < 2.0, "{allowed} s of a block of 4 s that is meant to be there");
 }

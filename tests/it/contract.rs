@@ -20,8 +20,9 @@ use tower_test::mock::{Handle, Mock, Spawn};
 use crate::support::Rig;
 
 type Inner = Mock<Request<()>, Response<Full<Bytes>>>;
+type InnerHandle = Handle<Request<()>, Response<Full<Bytes>>>;
 
-fn mocked(rig: &Rig) -> (Spawn<StallService<Inner>>, Handle<Request<()>, Response<Full<Bytes>>>) {
+fn mocked(rig: &Rig) -> (Spawn<StallService<Inner>>, InnerHandle) {
     tower_test::mock::spawn_layer(rig.stall.layer())
 }
 

@@ -1,7 +1,5 @@
 //! The log: fields, text, limits, and where it goes.
 
-use std::time::Duration;
-
 use tracing::Level;
 
 use crate::events::Events;
@@ -111,7 +109,7 @@ fn the_trace_id_is_a_field() {
 #[test]
 fn a_handler_has_ten_lines_a_minute_and_the_rest_is_counted() {
     let events = Events::default();
-    let short = Duration::from_millis(5);
+    let short = std::time::Duration::from_millis(5);
     let rig = events.with(|| Rig::new(2, |builder| builder.threshold(short)));
     let block_once = |name: &'static str| {
         let before = rig.stall.stalls().first().map_or(0, |newest| newest.id);
