@@ -84,6 +84,11 @@ impl Track {
         matches!(self.state, State::Counted { .. })
     }
 
+    /// Whether the open poll cannot become a stall.
+    pub(super) fn is_exempt(&self) -> bool {
+        self.state == State::Exempt
+    }
+
     /// When the open poll becomes a stall.
     pub(super) fn due(&self) -> Option<Nanos> {
         match self.state {

@@ -191,75 +191,90 @@ impl Scanner {
     }
 
     fn look_at_slot(&mut self, at: usize, now: Nanos) -> Option<Newly> {
-        let Self { slots, runtimes, observer, hub, markers, .. } = self;
-        let WatchedSlot { slot, track, stall } = &mut slots[at];
+        let WatchedSlot { slot, track, stall } = &mut self.slots[at];
         let reading = slot.read();
         let (Reading::Between(sequence) | Reading::Open(Open { sequence, .. })) = reading;
         // Polls that begin are timed after they were seen, so that none is made longer.
         let mut seen_at = now;
         if sequence != track.sequence() {
             seen_at = clock::now();
+            // Whoever polls may have another worker by its next poll.
             slot.ask();
             let left_at = slot.left_at(track.sequence());
             if let Some(lasted) = track.close(sequence, seen_at, left_at) {
-                end(&mut **observer, stall, Some(lasted));
+                end(&mut *self.observer, stall, Some(lasted));
             }
         }
         let Reading::Open(open) = reading else { return None };
-        let marker = markers::find(markers, open.marker).or_else(|| {
-            hub.markers.update(markers);
-            markers::find(markers, open.marker)
-        })?;
-
-        let place = open.identity.place;
-        let runtime = runtimes.iter_mut().find(|watched| watched.runtime.index == place.runtime);
-        let (runtime, holds) = match runtime {
-            Some(runtime) => {
-                let holds = runtime.holds(&open, marker.kind);
-                (Some(runtime), holds)
-            }
-            None if marker.kind == Kind::Root => (None, Holds::Root),
-            None => (None, Holds::Nothing),
+        let marker = self.marker(open.marker)?;
+        let runtime = self.runtimes.iter_mut().find(|watched| watched.is_at(&open));
+        let holds = match runtime {
+            Some(runtime) => runtime.holds(&open, marker.kind),
+            None if marker.kind == Kind::Root => Holds::Root,
+            None => Holds::Nothing,
         };
-        if holds != Holds::Nothing {
-            observer.busy(marker.label, now.saturating_sub(self.last_scan));
-        }
         let sight = Sight { sequence, threshold: marker.threshold, holds };
-        let step = track.look(seen_at.max(now), sight);
-        if let (true, Some(runtime)) = (track.is_counted(), runtime) {
-            runtime.tally_stalled(place.worker, track.since(), now);
+        let step = self.slots[at].track.look(seen_at, sight);
+        self.weigh(at, now, &open, marker);
+        self.heed(at, step);
+        match step {
+            Step::Counted(lasted) => Some(Newly { slot: at, open, marker, lasted }),
+            _ => None,
         }
+    }
+
+    /// What a number stands for.
+    fn marker(&mut self, number: u32) -> Option<Marker> {
+        markers::find(&self.markers, number).or_else(|| {
+            self.hub.markers.update(&mut self.markers);
+            markers::find(&self.markers, number)
+        })
+    }
+
+    /// Adds an open poll to what this scan sums up.
+    fn weigh(&mut self, at: usize, now: Nanos, open: &Open, marker: Marker) {
+        let track = &self.slots[at].track;
+        if track.is_exempt() {
+            return;
+        }
+        self.observer.busy(marker.label, now.saturating_sub(self.last_scan));
         if let Some(due) = track.due() {
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         }
+        if track.is_counted()
+            && let Some(runtime) = self.runtimes.iter_mut().find(|watched| watched.is_at(open))
+        {
+            runtime.tally_stalled(open.identity.place.worker, track.since(), now);
+        }
+    }
+
+    /// Tells the observer what has become of the stall of a slot, if it has one.
+    fn heed(&mut self, at: usize, step: Step) {
+        let WatchedSlot { slot, stall, .. } = &mut self.slots[at];
         match step {
             Step::None => {}
-            Step::Counted(lasted) => {
-                slot.want_leave_time();
-                return Some(Newly { slot: at, open, marker, lasted });
-            }
-            Step::Ended(lasted) => end(&mut **observer, stall, Some(lasted)),
+            Step::Counted(_) => slot.want_leave_time(),
+            Step::Ended(lasted) => end(&mut *self.observer, stall, Some(lasted)),
             Step::Lasts(lasted) | Step::Doubled(lasted) => {
-                tell_time(&mut **observer, stall, lasted);
-                if let (Step::Doubled(_), Some(stall)) = (step, &stall) {
-                    observer.continues(&stall.entry);
+                tell_time(&mut *self.observer, stall, lasted);
+                if let (Step::Doubled(_), Some(stall)) = (step, stall) {
+                    self.observer.continues(&stall.entry);
                 }
             }
         }
-        None
     }
 
     /// Makes the record of a stall.
     fn count(&mut self, newly: Newly) {
-        let place = newly.open.identity.place;
-        let runtime = self.runtimes.iter().find(|watched| watched.runtime.index == place.runtime);
+        let worker = newly.open.identity.place.worker;
+        let runtime = self.runtimes.iter().find(|watched| watched.is_at(&newly.open));
         self.last_id += 1;
         let since = self.slots[newly.slot].track.since();
         let slots = self.slots.iter().map(|watched| watched.slot);
         let entry = Arc::new(Entry::new(Stall {
             id: self.last_id,
             runtime: runtime.map_or("none", |watched| watched.runtime.name),
-            worker: place.worker.map(|worker| worker as usize),
+            worker: worker.map(|worker| worker as usize),
             handler: newly.marker.label,
             cause: Cause::Unknown,
             started_at: clock::wall(since),
@@ -353,6 +368,10 @@ impl WatchedRuntime {
                 (worker.counters, worker.unchanged_since) = (counters, now);
             }
         }
+    }
+
+    fn is_at(&self, open: &Open) -> bool {
+        self.runtime.index == open.identity.place.runtime
     }
 
     /// What an open poll of this runtime holds up.

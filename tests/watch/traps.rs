@@ -155,6 +155,35 @@ fn what_blocks_before_block_in_place_is_a_stall_that_ends_there() {
     assert_eq!(stall.stalls().len(), 1);
 }
 
+#[test]
+fn a_thread_that_has_its_worker_back_is_believed_again() {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let runtime = multi_thread(2);
+                let stall = detector(&runtime);
+                // Marked polls all the time, so that whoever takes the worker over says so.
+                for _ in 0..4 {
+                    runtime.spawn(stall.watched("beats", async {
+                        loop {
+                            tokio::time::sleep(ms(1)).await;
+                        }
+                    }));
+                }
+                for repeat in 1..=5 {
+                    let task = runtime.spawn(stall.watched("again", async {
+                        block_in_place(|| block(ms(90)));
+                        tokio::task::yield_now().await;
+                        block(ms(400));
+                    }));
+                    runtime.block_on(task).expect("no panic");
+                    wait_for("its record", || (stall.stalls().len() == repeat).then_some(()));
+                }
+            });
+        }
+    });
+}
+
 // (h)
 
 #[test]
