@@ -99,3 +99,27 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn upkeep_happens_without_anybody_asking_for_the_page() {
+        let (kept, keep) = channel();
+        let upkeep = move || drop(kept.send(()));
+        let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), None, upkeep).expect("a port");
+        assert!(keep.recv_timeout(10 * UPKEEP).is_ok());
+        assert_eq!(admin.join(Duration::from_secs(30)), Ok(()));
+    }
+
+    #[test]
+    fn an_address_without_a_port_left_is_in_use() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = taken.local_addr().expect("bound");
+        let error = Admin::start(address, None, || ()).expect_err("taken");
+        assert!(matches!(error, BuildError::AddressInUse { address: at, .. } if at == address));
+    }
+}
