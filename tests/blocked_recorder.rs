@@ -2,9 +2,6 @@
 //! detection, the ring and `/metrics` go on, and a drop comes back.
 #![cfg(feature = "admin")]
 
-#[path = "it/events.rs"]
-mod events;
-#[path = "it/support.rs"]
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +11,7 @@ use std::time::{Duration, Instant};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tower_stall::StallDetector;
 
-use events::Events;
+use support::events::Events;
 use support::{LIMIT, Rig, THRESHOLD, runtime, wait_until};
 
 /// Every call blocks until the gate is open.

@@ -1,11 +1,6 @@
 //! Settings from the environment: processes of their own, started with these variables.
 #![cfg(feature = "admin")]
 
-#[path = "it/child.rs"]
-mod child;
-#[path = "it/events.rs"]
-mod events;
-#[path = "it/support.rs"]
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +8,8 @@ use std::time::Duration;
 
 use tower_stall::{BuildError, StallDetector};
 
-use events::Events;
+use support::child;
+use support::events::Events;
 use support::{LIMIT, Rig, THRESHOLD, fetch, metric, runtime, scrape, wait_until};
 
 #[test]

@@ -2,7 +2,6 @@
 //! own and one test): each metric comes out at one place, once.
 #![cfg(feature = "admin")]
 
-#[path = "it/support.rs"]
 mod support;
 
 use std::collections::BTreeSet;

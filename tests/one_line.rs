@@ -1,11 +1,6 @@
 //! The one line: `tower_stall::layer()` has one detector a process, so each test is a process.
 #![cfg(all(feature = "admin", feature = "axum"))]
 
-#[path = "it/child.rs"]
-mod child;
-#[path = "it/events.rs"]
-mod events;
-#[path = "it/support.rs"]
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -14,7 +9,8 @@ use axum::Router;
 use axum::routing::get;
 use tokio::runtime::Runtime;
 
-use events::Events;
+use support::child;
+use support::events::Events;
 use support::{LIMIT, block_until, fetch, metric, runtime, scrape, wait_until};
 
 /// A log for the whole process, as a service has it.

@@ -2,9 +2,6 @@
 //! a drop comes back. A process of its own, since it is its standard output that is stuck.
 #![cfg(feature = "admin")]
 
-#[path = "it/child.rs"]
-mod child;
-#[path = "it/support.rs"]
 mod support;
 
 use std::io::Write;
@@ -12,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use support::child;
 use support::{LIMIT, Rig, wait_until};
 
 /// The least a pipe takes on the systems we know.

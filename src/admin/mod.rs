@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn upkeep_happens_without_anybody_asking_for_the_page() {
         let (kept, keep) = channel();
-        let upkeep = move || drop(kept.send(()));
+        let upkeep = move || kept.send(()).expect("the test listens");
         let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), None, upkeep).expect("a port");
         assert!(keep.recv_timeout(10 * UPKEEP).is_ok());
         assert_eq!(admin.join(Duration::from_secs(30)), Ok(()));

@@ -14,7 +14,7 @@ use axum::routing::{any, get, get_service};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_stall::{Builder, Stall, StallLayer};
 
-use crate::events::Events;
+use crate::support::events::Events;
 use crate::support::{LIMIT, Rig, block_until, wait_for, wait_until};
 
 /// Finds out the label of a request: its handler blocks until a stall with the request's own

@@ -2,7 +2,7 @@
 
 use tracing::Level;
 
-use crate::events::Events;
+use crate::support::events::Events;
 use crate::support::{LIMIT, Rig, THRESHOLD, block_until, wait_until};
 
 fn rig_with_log(workers: usize) -> (Rig, Events) {

@@ -2,12 +2,15 @@
 
 mod allowed;
 mod contract;
-mod events;
 mod hooks;
 mod log;
 mod settings;
+#[path = "../support/mod.rs"]
 mod support;
 mod watched;
+
+#[cfg(feature = "admin")]
+mod admin;
 
 // These look at `/metrics` or at labels from axum's `MatchedPath`.
 #[cfg(all(feature = "admin", feature = "axum"))]

@@ -6,21 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// For what must happen: long enough for the busiest machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-
-/// Waits for `what` and returns it.
-#[track_caller]
-pub(crate) fn wait_for<T>(name: &str, mut what: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = what() {
-            return found;
-        }
-        assert!(start.elapsed() < LIMIT, "{name} did not come within {LIMIT:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use crate::support::find;
+pub(crate) use crate::support::{LIMIT, wait_for};
 
 /// Whether a program that cargo does not bring is there. Says so where it is not, and fails where
 /// everything must be there.
@@ -65,7 +52,7 @@ impl Process {
     }
 
     pub(crate) fn wait_for_end(&mut self) -> std::process::ExitStatus {
-        wait_for("the end of the process", || self.0.try_wait().expect("our child"))
+        wait_for(LIMIT, || self.0.try_wait().expect("our child"))
     }
 }
 
@@ -134,13 +121,7 @@ impl Server {
 
     /// The value of the first series of `name` that has all of `labels`.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
-        self.metrics().lines().find_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let (series, value) = rest.rsplit_once(' ')?;
-            let whole = series.is_empty() || series.starts_with('{');
-            (whole && labels.iter().all(|label| series.contains(label)))
-                .then(|| value.parse().expect("a number"))
-        })
+        find(&self.metrics(), name, labels)
     }
 
     /// Sends a request that nobody waits for.

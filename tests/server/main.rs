@@ -1,7 +1,10 @@
 //! The example service as a process of its own, under real clients: curl-like requests, signals,
 //! wrk, a real Prometheus.
+#![cfg(all(feature = "axum", feature = "admin"))]
 
 mod child;
 mod load;
 mod process;
 mod prometheus;
+#[path = "../support/mod.rs"]
+mod support;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::child::{Server, wait_for};
+use super::child::{LIMIT, Server, wait_for};
 
 fn stalls(server: &Server, handler: &str) -> f64 {
     let handler = format!("handler=\"{handler}\"");
@@ -38,7 +38,7 @@ fn each_way_to_block_is_found_and_each_way_to_wait_is_not() {
         ("/stream?ms=400", "GET /stream"),
     ] {
         assert_eq!(server.get(path).0, 200, "{path}");
-        wait_for(handler, || (stalls(&server, handler) >= 1.0).then_some(()));
+        wait_for(LIMIT, || (stalls(&server, handler) >= 1.0).then_some(()));
     }
     for path in [
         "/hello",
@@ -70,7 +70,7 @@ fn a_current_thread_service_has_its_metrics_while_it_is_frozen() {
     assert_eq!(server.get("/block-in-place?ms=1").0, 501);
     let request = server.get_in_background("/blocking?ms=3000");
     let frozen = ["runtime=\"main\"", "cause=\"unknown\""];
-    wait_for("frozen seconds", || {
+    wait_for(LIMIT, || {
         server.metric("tokio_frozen_seconds_total", &frozen).filter(|seconds| *seconds >= 1.0)
     });
     assert!(!request.is_finished(), "moved while it is frozen");

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::child::{Process, Server, free_port, get, is_installed, wait_for};
+use super::child::{LIMIT, Process, Server, free_port, get, is_installed, wait_for};
 
 struct Prometheus {
     _process: Process,
@@ -53,7 +53,7 @@ impl Prometheus {
 
     #[track_caller]
     fn wait_for(&self, query: &str, is: impl Fn(f64) -> bool) -> f64 {
-        wait_for(query, || self.query(query).filter(|value| is(*value)))
+        wait_for(LIMIT, || self.query(query).filter(|value| is(*value)))
     }
 }
 
@@ -70,7 +70,7 @@ fn promtool_finds_no_fault_with_the_page() {
     }
     let server = Server::start(&["--workers", "2"]);
     server.get("/blocking?ms=300");
-    wait_for("a stall in the page", || {
+    wait_for(LIMIT, || {
         server.metric("tokio_stall_duration_seconds_count", &[]).filter(|stalls| *stalls == 1.0)
     });
     let mut promtool = Command::new("promtool")

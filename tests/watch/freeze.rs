@@ -9,7 +9,7 @@ const UNKNOWN: &str = r#"cause="unknown""#;
 
 /// Waits until the runtime ticks.
 fn ticking(stall: &tower_stall::StallDetector) -> f64 {
-    wait_for("a heartbeat", || {
+    wait_for(LIMIT, || {
         let metrics = scrape(stall);
         metrics.get("tokio_event_loop_heartbeat_age_seconds", &[MAIN])?;
         metrics.get("tokio_event_loop_lag_seconds_count", &[MAIN]).filter(|count| *count > 2.0)
@@ -23,7 +23,7 @@ fn a_frozen_current_thread_runtime_moves_in_the_metrics_while_it_is_frozen() {
     let scraper = std::thread::scope(|scope| {
         let scraper = scope.spawn(|| {
             let before = ticking(&stall);
-            let early = wait_for("the freeze", || {
+            let early = wait_for(LIMIT, || {
                 let metrics = scrape(&stall);
                 (metrics.value("tokio_frozen_seconds_total", &[MAIN, UNKNOWN]) >= 1.0)
                     .then_some(metrics)
@@ -35,7 +35,7 @@ fn a_frozen_current_thread_runtime_moves_in_the_metrics_while_it_is_frozen() {
             let over_half = early.value("tokio_event_loop_lag_seconds_count", &[MAIN])
                 - early.value("tokio_event_loop_lag_seconds_bucket", &[MAIN, r#"le="0.5""#]);
             assert!(over_half >= 10.0, "half of them are later than half a second: {over_half}");
-            let later = wait_for("more of it", || {
+            let later = wait_for(LIMIT, || {
                 let metrics = scrape(&stall);
                 (metrics.value("tokio_frozen_seconds_total", &[MAIN, UNKNOWN]) >= 2.0)
                     .then_some(metrics)
@@ -65,7 +65,7 @@ fn all_workers_blocked_is_a_freeze_and_metrics_are_served_through_it() {
     for _ in 0..2 {
         runtime.spawn(stall.watched("both", async { block(Duration::from_secs(3)) }));
     }
-    wait_for("the freeze", || {
+    wait_for(LIMIT, || {
         let metrics = scrape(&stall);
         let stalled = metrics.value("tokio_workers_stalled", &[MAIN]);
         (metrics.value("tokio_frozen_seconds_total", &[MAIN, UNKNOWN]) >= 1.0 && stalled == 2.0)
@@ -79,7 +79,7 @@ fn an_idle_runtime_has_lag_and_a_heartbeat_and_no_freeze() {
     let runtime = multi_thread(2);
     let stall = detector(&runtime);
     let first = ticking(&stall);
-    wait_for("more ticks", || {
+    wait_for(LIMIT, || {
         scrape(&stall)
             .get("tokio_event_loop_lag_seconds_count", &[MAIN])
             .filter(|count| *count > first + 40.0)

@@ -1,5 +1,8 @@
 //! The watchdog on real runtimes that really block.
+#![cfg(feature = "admin")]
 
+#[path = "../support/mod.rs"]
+mod common;
 mod freeze;
 mod runtimes;
 mod saturation;

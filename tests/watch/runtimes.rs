@@ -16,7 +16,7 @@ fn runtimes_are_told_apart_by_name() {
     assert_eq!((seen.runtime, seen.workers), ("background", 3));
     // Not announced: it is met when a marked future shows up on it.
     third.block_on(stall.watched("late", async { block(ms(500)) }));
-    let seen = wait_for("the second", || stall.stalls().into_iter().find(|stall| stall.id == 2));
+    let seen = wait_for(LIMIT, || stall.stalls().into_iter().find(|stall| stall.id == 2));
     assert_eq!((seen.runtime, seen.worker, seen.handler), ("runtime-2", Some(0), "late"));
     let metrics = scrape(&stall);
     assert_eq!(metrics.value("tokio_workers", &[r#"runtime="background""#]), 3.0);
@@ -30,11 +30,9 @@ fn a_runtime_that_ended_is_let_go_of() {
     let short = multi_thread(2);
     stall.watch("short", short.handle());
     let short_labels = [r#"runtime="short""#];
-    wait_for("its heartbeat", || {
-        scrape(&stall).get("tokio_event_loop_heartbeat_age_seconds", &short_labels)
-    });
+    wait_for(LIMIT, || scrape(&stall).get("tokio_event_loop_heartbeat_age_seconds", &short_labels));
     drop(short);
-    wait_for("its gauges to be 0", || {
+    wait_for(LIMIT, || {
         let metrics = scrape(&stall);
         let zero = |name| metrics.value(name, &short_labels) == 0.0;
         (zero("tokio_workers") && zero("tokio_event_loop_heartbeat_age_seconds")).then_some(())
@@ -52,9 +50,9 @@ fn the_detector_adds_one_task_and_takes_it_away() {
     let alive = || runtime.metrics().num_alive_tasks();
     assert_eq!(alive(), 0);
     let stall = detector(&runtime);
-    wait_for("the tick task", || (alive() == 1).then_some(()));
+    wait_for(LIMIT, || (alive() == 1).then_some(()));
     drop(stall);
-    wait_for("its end", || (alive() == 0).then_some(()));
+    wait_for(LIMIT, || (alive() == 0).then_some(()));
 }
 
 #[test]

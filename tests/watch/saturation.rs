@@ -44,7 +44,7 @@ fn nothing_is_blamed(runtime: &Runtime, load: impl Fn(&StallDetector, Longest, A
         block(seconds());
         let (stalls, page) = (stall.stalls(), scrape(&stall));
         stop.store(true, Ordering::Release);
-        wait_for("the load to end", || (runtime.metrics().num_alive_tasks() <= 1).then_some(()));
+        wait_for(LIMIT, || (runtime.metrics().num_alive_tasks() <= 1).then_some(()));
         // Half the threshold: what was done around the timed part takes time as well.
         if longest.get() < ms(50) {
             assert!(stalls.is_empty(), "the longest poll took {:?}: {stalls:#?}", longest.get());

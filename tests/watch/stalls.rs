@@ -41,9 +41,8 @@ fn block_a_second(runtime: &tokio::runtime::Runtime, stall: &StallDetector, repe
         block(Duration::from_secs(1));
         worker
     }));
-    let seen = wait_for("the stall", || {
-        stall.stalls().into_iter().next().filter(|s| s.id == repeat as u64)
-    });
+    let seen =
+        wait_for(LIMIT, || stall.stalls().into_iter().next().filter(|s| s.id == repeat as u64));
     assert!(!job.is_finished() || began.elapsed() > ms(1000), "seen while it blocks");
     let in_progress = seen.in_progress;
     let worker = runtime.block_on(job).expect("no panic");
@@ -84,7 +83,7 @@ fn a_stall_shows_in_the_metrics_before_it_ends() {
         }
     }));
     let labels = [r#"runtime="main""#, r#"handler="job""#, r#"cause="unknown""#];
-    let metrics = wait_for("stalled seconds", || {
+    let metrics = wait_for(LIMIT, || {
         let metrics = scrape(&stall);
         (metrics.get("tokio_stalled_seconds_total", &labels)? >= 1.0).then_some(metrics)
     });
@@ -96,7 +95,7 @@ fn a_stall_shows_in_the_metrics_before_it_ends() {
     assert_eq!(metrics.value("tokio_stall_duration_seconds_count", &main), 0.0, "not ended");
     release.store(true, Ordering::Release);
     ended(&stall);
-    let metrics = wait_for("the end in the metrics", || {
+    let metrics = wait_for(LIMIT, || {
         let metrics = scrape(&stall);
         (metrics.value("tokio_workers_stalled", &main) == 0.0).then_some(metrics)
     });
@@ -118,7 +117,7 @@ fn a_stall_without_end_is_told_while_it_lasts() {
         }
     }));
     let first = the_stall(&stall);
-    let later = wait_for("it to grow", || {
+    let later = wait_for(LIMIT, || {
         Some(the_stall(&stall)).filter(|stall| stall.duration > first.duration + ms(300))
     });
     assert!(later.in_progress && later.id == first.id);
@@ -132,8 +131,7 @@ fn several_workers_blocked_by_one_handler_are_a_stall_each() {
     for _ in 0..3 {
         runtime.spawn(stall.watched("trio", async { block(ms(500)) }));
     }
-    let stalls =
-        wait_for("three stalls", || Some(stall.stalls()).filter(|stalls| stalls.len() == 3));
+    let stalls = wait_for(LIMIT, || Some(stall.stalls()).filter(|stalls| stalls.len() == 3));
     let mut workers: Vec<_> = stalls.iter().map(|stall| stall.worker).collect();
     workers.sort();
     workers.dedup();

@@ -44,7 +44,7 @@ fn a_worker_that_has_done_nothing_yet_is_not_saturated_and_its_first_poll_counts
     for _ in 0..8 {
         runtime.spawn(stall.watched("first", async { block(ms(500)) }));
     }
-    wait_for("all eight", || (stall.stalls().len() == 8).then_some(()));
+    wait_for(LIMIT, || (stall.stalls().len() == 8).then_some(()));
     let fresh = multi_thread(8);
     stall.watch("fresh", fresh.handle());
     block(ms(400));
@@ -119,7 +119,7 @@ fn block_in_place_with_no_thread_left_is_a_stall() {
             block(ms(5));
         }
     });
-    wait_for("the pool to be full", || running.load(Ordering::Acquire).then_some(()));
+    wait_for(LIMIT, || running.load(Ordering::Acquire).then_some(()));
     let task =
         runtime.spawn(stall.watched("in place", async { block_in_place(|| block(ms(600))) }));
     runtime.block_on(task).expect("no panic");
@@ -177,7 +177,7 @@ fn a_thread_that_has_its_worker_back_is_believed_again() {
                         block(ms(400));
                     }));
                     runtime.block_on(task).expect("no panic");
-                    wait_for("its record", || (stall.stalls().len() == repeat).then_some(()));
+                    wait_for(LIMIT, || (stall.stalls().len() == repeat).then_some(()));
                 }
             });
         }

@@ -5,6 +5,9 @@
 //! for after something later has been seen.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod child;
+pub(crate) mod events;
+
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -204,4 +207,15 @@ pub(crate) fn metric(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<
             && labels.iter().all(|label| sample.labels.contains(label))
     };
     samples(page).find(is_it).map(|sample| sample.value)
+}
+
+/// The value of the first series of that name whose labels, as they are written, contain all of
+/// `labels` (`runtime="main"`).
+pub(crate) fn find(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    page.lines().find_map(|line| {
+        let (series, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+        let whole = series.is_empty() || series.starts_with('{');
+        (whole && labels.iter().all(|label| series.contains(label)))
+            .then(|| value.parse().expect("a number"))
+    })
 }
