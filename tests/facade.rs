@@ -78,7 +78,6 @@ fn the_facade_works_for_a_recorder_that_comes_late(
     });
     let page = handle.render();
     assert!(page.contains("# TYPE tokio_event_loop_lag_seconds histogram"), "the buckets are ours");
-    // The series that were made before the recorder came are not its business, all others are.
     let missing: Vec<_> = METRICS
         .iter()
         .filter(|info| !page.contains(&format!("# TYPE {} ", info.name)))
