@@ -1,6 +1,6 @@
 //! Where metrics go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use metrics::{Label, Level, Metadata};
 
@@ -104,18 +104,32 @@ impl Batch {
     }
 }
 
-/// Writes to whatever recorder is installed for the process now. Keeps no handles: a recorder
-/// may be installed after the detector was started.
-pub(crate) struct Facade;
+/// Writes to whatever recorder is installed for the process now. Keeps no handles, but the names
+/// of the series: a recorder may be installed after the detector was started.
+#[derive(Debug, Default)]
+pub(crate) struct Facade {
+    counters: HashSet<Key>,
+    histograms: HashSet<Key>,
+}
 
 impl Facade {
-    pub(crate) fn describe() {
-        metrics::with_recorder(|recorder| describe(recorder));
+    /// Tells the recorder what the metrics mean and which series there are.
+    pub(crate) fn introduce(&self) {
+        metrics::with_recorder(|recorder| {
+            describe(recorder);
+            for key in &self.counters {
+                recorder.register_counter(&key.to_metrics(), &METADATA).increment(0);
+            }
+            for key in &self.histograms {
+                let _ = recorder.register_histogram(&key.to_metrics(), &METADATA);
+            }
+        });
     }
 }
 
 impl Sink for Facade {
     fn add(&mut self, key: Key, count: u64) {
+        self.counters.insert(key);
         metrics::with_recorder(|recorder| {
             recorder.register_counter(&key.to_metrics(), &METADATA).increment(count);
         });
@@ -128,8 +142,9 @@ impl Sink for Facade {
     }
 
     fn open(&mut self, key: Key) {
+        self.histograms.insert(key);
         metrics::with_recorder(|recorder| {
-            drop(recorder.register_histogram(&key.to_metrics(), &METADATA));
+            let _ = recorder.register_histogram(&key.to_metrics(), &METADATA);
         });
     }
 

@@ -24,8 +24,8 @@ use log::Logger;
 const QUEUE: usize = 1024;
 /// How often gauges are set, and how long a batch of metrics waits at most.
 pub(crate) const FLUSH: Duration = Duration::from_secs(1);
-/// How often a recorder is told again what the metrics mean: it may be a new one.
-const FLUSHES_BETWEEN_DESCRIPTIONS: u32 = 60;
+/// How often a recorder is told again what metrics there are: it may be a new one.
+const FLUSHES_BETWEEN_INTRODUCTIONS: u32 = 10;
 
 /// Hears of stalls, on the reporter's thread.
 ///
@@ -106,6 +106,7 @@ pub(crate) struct Reporter {
     hooks: Vec<Box<dyn OnStall>>,
     /// The gauges, where metrics go out by the facade.
     board: Option<Board>,
+    facade: Facade,
     flushes: u32,
     flush_due: Nanos,
 }
@@ -120,9 +121,18 @@ impl Reporter {
         let (sender, queue) = sync_channel(QUEUE);
         let board = facade.then(|| Board::new(Arc::clone(&hub)));
         let reports = Reports { queue: sender, hub: Arc::clone(&hub) };
-        let limiter = Limiter::default();
-        let logger = Logger::new();
-        (reports, Self { queue, hub, limiter, logger, hooks, board, flushes: 0, flush_due: 0 })
+        let reporter = Self {
+            queue,
+            hub,
+            limiter: Limiter::default(),
+            logger: Logger::new(),
+            hooks,
+            board,
+            facade: Facade::default(),
+            flushes: 0,
+            flush_due: 0,
+        };
+        (reports, reporter)
     }
 
     /// Reads until the watchdog is gone.
@@ -139,7 +149,7 @@ impl Reporter {
             };
             match message {
                 Ok(Message::Stall(event, entry)) => self.report(event, &entry.stall()),
-                Ok(Message::Metrics(batch)) => guarded(|| batch.pour(&mut Facade)),
+                Ok(Message::Metrics(batch)) => guarded(|| batch.pour(&mut self.facade)),
                 Ok(Message::AllUnmatched) => guarded(|| self.logger.all_unmatched()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -154,11 +164,11 @@ impl Reporter {
     fn flush(&mut self) {
         self.flush_due = clock::now() + clock::nanos(FLUSH);
         let Some(board) = &mut self.board else { return };
-        if self.flushes.is_multiple_of(FLUSHES_BETWEEN_DESCRIPTIONS) {
-            guarded(Facade::describe);
+        if self.flushes.is_multiple_of(FLUSHES_BETWEEN_INTRODUCTIONS) {
+            guarded(|| self.facade.introduce());
         }
         self.flushes = self.flushes.wrapping_add(1);
-        guarded(|| board.show(&mut Facade));
+        guarded(|| board.show(&mut self.facade));
     }
 
     fn report(&mut self, event: Event, stall: &Stall) {
