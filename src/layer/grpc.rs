@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Response, StatusCode, Uri};
 
 use super::cache::NO_METHOD;
 use super::layer::Settings;
@@ -23,6 +23,12 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 impl Learn {
     pub(super) fn new(settings: Arc<Settings>, uri: Uri) -> Self {
         Self { settings, uri }
+    }
+
+    /// Looks at the head of the answer. Gives `self` back while the status is to come.
+    #[cold]
+    pub(super) fn from_head<B>(self: Box<Self>, response: &Response<B>) -> Option<Box<Self>> {
+        if response.status() == StatusCode::OK { self.from(response.headers()) } else { None }
     }
 
     /// Looks for the status among headers (an answer without a body) or trailers. Gives `self`
