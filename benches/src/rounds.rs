@@ -7,24 +7,23 @@ use super::Estimate;
 /// Rounds beyond the first, which warms up and is thrown away.
 const ROUNDS: usize = 21;
 
-/// Chunks of one measurement, of which the middle one counts: short enough that most of them run
-/// through without another process in between.
+/// Chunks of one measurement, of which the fastest counts: other processes only ever add time,
+/// and a chunk is short enough to run through without one in between.
 const CHUNKS: u32 = 25;
 
 /// Runs `operation` that many times and returns nanoseconds for each.
 #[inline]
 pub fn per_operation(count: u32, mut operation: impl FnMut()) -> f64 {
     let each = count.div_ceil(CHUNKS);
-    let mut chunks = [0.0; CHUNKS as usize];
-    for chunk in &mut chunks {
+    let mut fastest = f64::INFINITY;
+    for _ in 0..CHUNKS {
         let start = Instant::now();
         for _ in 0..each {
             operation();
         }
-        *chunk = start.elapsed().as_secs_f64() * 1e9 / f64::from(each);
+        fastest = fastest.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(each));
     }
-    chunks.sort_by(f64::total_cmp);
-    chunks[chunks.len() / 2]
+    fastest
 }
 
 /// What was measured: for each contender one value a round.

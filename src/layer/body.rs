@@ -58,13 +58,10 @@ impl<B: Body> Body for ResponseBody<B> {
         let Some(inner) = this.inner.as_pin_mut() else {
             unreachable!("the body is there until it is dropped")
         };
-        let polled = inner.poll_frame(cx);
-        if let (Some(_), Poll::Ready(Some(Ok(frame)))) = (&this.learn, &polled)
-            && let Some(trailers) = frame.trailers_ref()
-        {
-            *this.learn = this.learn.take().and_then(|learn| learn.from(trailers));
+        if this.learn.is_some() {
+            return poll_and_learn(inner, cx, this.learn);
         }
-        polled
+        inner.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -74,6 +71,22 @@ impl<B: Body> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
+}
+
+/// Polls a body whose trailers are to be looked at.
+#[cold]
+fn poll_and_learn<B: Body>(
+    body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+    learn: &mut Option<Box<Learn>>,
+) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    let polled = body.poll_frame(cx);
+    if let Poll::Ready(Some(Ok(frame))) = &polled
+        && let Some(trailers) = frame.trailers_ref()
+    {
+        *learn = learn.take().and_then(|learn| learn.from(trailers));
+    }
+    polled
 }
 
 impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {

@@ -64,12 +64,7 @@ where
         // Within this poll, so that its drop is not a poll of its own.
         this.inner.set(None);
         let response = polled?;
-        let learn = match this.learn.take() {
-            Some(learn) if response.status() == http::StatusCode::OK => {
-                learn.from(response.headers())
-            }
-            _ => None,
-        };
+        let learn = this.learn.take().and_then(|learn| learn.from_head(&response));
         let (mark, in_flight) = (*this.mark, this.in_flight.take());
         Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, mark, in_flight, learn))))
     }

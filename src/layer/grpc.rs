@@ -2,7 +2,7 @@
 //! shown that it exists.
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Response, StatusCode, Uri};
 
 use super::cache::NO_METHOD;
 use super::routes::Routes;
@@ -21,6 +21,12 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 impl Learn {
     pub(super) fn new(routes: Routes, uri: Uri) -> Self {
         Self { routes, uri }
+    }
+
+    /// Looks at the head of the answer. Gives `self` back while the status is to come.
+    #[cold]
+    pub(super) fn from_head<B>(self: Box<Self>, response: &Response<B>) -> Option<Box<Self>> {
+        if response.status() == StatusCode::OK { self.from(response.headers()) } else { None }
     }
 
     /// Looks for the status among headers (an answer without a body) or trailers. Gives `self`
