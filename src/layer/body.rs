@@ -33,6 +33,8 @@ pin_project! {
     }
 }
 
+type PolledFrame<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 impl<B> ResponseBody<B> {
     pub(super) fn new(
         inner: B,
@@ -49,10 +51,7 @@ impl<B: Body> Body for ResponseBody<B> {
     type Error = B::Error;
 
     #[inline]
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<B> {
         let this = self.project();
         let _polling = this.mark.enter();
         let Some(inner) = this.inner.as_pin_mut() else {
@@ -79,7 +78,7 @@ fn poll_and_learn<B: Body>(
     body: Pin<&mut B>,
     cx: &mut Context<'_>,
     learn: &mut Option<Box<Learn>>,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+) -> PolledFrame<B> {
     let polled = body.poll_frame(cx);
     if let Poll::Ready(Some(Ok(frame))) = &polled
         && let Some(trailers) = frame.trailers_ref()
