@@ -73,13 +73,15 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 /// Polls a body whose trailers are to be looked at.
 #[cold]
 fn poll_and_learn<B: Body>(
     body: Pin<&mut B>,
     cx: &mut Context<'_>,
     learn: &mut Option<Box<Learn>>,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+) -> Polled<B> {
     let polled = body.poll_frame(cx);
     if let Poll::Ready(Some(Ok(frame))) = &polled
         && let Some(trailers) = frame.trailers_ref()
