@@ -36,15 +36,15 @@ impl Estimate {
 fn rank(n: usize) -> usize {
     // The probability that exactly k of n lie below the median: n over k, by 2 to the n.
     let mut exactly = 0.5_f64.powi(i32::try_from(n).unwrap_or(i32::MAX));
-    let mut beyond = 0.0;
-    for k in 0..n {
+    let (mut rank, mut beyond) = (0, exactly);
+    loop {
+        exactly *= (n - rank) as f64 / (rank + 1) as f64;
         beyond += exactly;
         if beyond > 0.025 {
-            return k;
+            return rank;
         }
-        exactly *= (n - k) as f64 / (k + 1) as f64;
+        rank += 1;
     }
-    0
 }
 
 impl fmt::Display for Estimate {
