@@ -72,8 +72,6 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
-
 /// Polls a body whose trailers are to be looked at.
 #[cold]
 fn poll_and_learn<B: Body>(
