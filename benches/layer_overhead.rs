@@ -26,7 +26,7 @@ use tower::Service;
 use tower::util::MapFutureLayer;
 use tower_http::trace::TraceLayer;
 use tower_stall::StallDetector;
-use tower_stall_benches::{Estimate, Rounds, Target, print_head};
+use tower_stall_benches::{Estimate, Rounds, Target, print_head, stay_on_one_core};
 
 use floor::FloorLayer;
 
@@ -62,6 +62,7 @@ fn router() -> Router {
 
 fn main() {
     print_head("layer_overhead");
+    stay_on_one_core();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tower_stall::StallDetector;
-use tower_stall_benches::{Rounds, Target, per_operation, print_head};
+use tower_stall_benches::{Rounds, Target, per_operation, print_head, stay_on_one_core};
 
 const POLLS: u32 = 2_000_000;
 
@@ -58,6 +58,7 @@ async fn timed_by_clock() -> f64 {
 
 fn main() {
     print_head("poll_overhead");
+    stay_on_one_core();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -21,6 +21,25 @@ pub fn print_head(bench: &str) {
     println!();
 }
 
+/// Keeps this thread and those it starts on one core: the cores of a shared machine differ in
+/// speed from one moment to the next, by more than what is measured. Where it cannot, it says so.
+pub fn stay_on_one_core() {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: a set of cores is plain bits, all zero for none.
+        let mut cores: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        let last = std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
+        // SAFETY: `cores` is ours and `last` is below its 1,024 bits on any machine we know.
+        unsafe { libc::CPU_SET(last, &mut cores) };
+        let size = std::mem::size_of_val(&cores);
+        // SAFETY: 0 is this thread; `cores` lives through the call and `size` is its size.
+        if unsafe { libc::sched_setaffinity(0, size, &raw const cores) } == 0 {
+            return;
+        }
+    }
+    println!("not pinned to a core: expect noise");
+}
+
 /// CPU time of this process so far, all threads.
 #[must_use]
 pub fn process_cpu() -> Duration {
