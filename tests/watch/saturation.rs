@@ -35,7 +35,7 @@ impl Longest {
     }
 }
 
-/// Runs `load` until no poll of its was made long by the machine, and wants no stall then.
+/// Runs `load` and wants no stall, unless the machine itself made one of its polls long.
 fn nothing_is_blamed(runtime: &Runtime, load: impl Fn(&StallDetector, Longest, Arc<AtomicBool>)) {
     for _ in 0..5 {
         let stall = detector(runtime);
@@ -45,16 +45,16 @@ fn nothing_is_blamed(runtime: &Runtime, load: impl Fn(&StallDetector, Longest, A
         let (stalls, page) = (stall.stalls(), scrape(&stall));
         stop.store(true, Ordering::Release);
         wait_for(LIMIT, || (runtime.metrics().num_alive_tasks() <= 1).then_some(()));
-        // Half the threshold: what was done around the timed part takes time as well.
-        if longest.get() < ms(50) {
-            assert!(stalls.is_empty(), "the longest poll took {:?}: {stalls:#?}", longest.get());
-            assert!(page.value("tower_stall_watchdog_scans_total", &[]) > 10.0);
+        assert!(page.value("tower_stall_watchdog_scans_total", &[]) > 10.0);
+        if stalls.is_empty() {
             return;
         }
-        eprintln!("a poll was held up for {:?} by the machine: once more", longest.get());
+        // Half the threshold: what was done around the timed part takes time as well.
+        let longest = longest.get();
+        assert!(longest >= ms(50), "the longest poll took {longest:?}: {stalls:#?}");
+        eprintln!("a poll was held up for {longest:?} by the machine: once more");
     }
-    eprintln!("skipped: this machine holds threads up for too long to tell");
-    assert!(std::env::var_os("STALL_REQUIRE_REAL").is_none(), "skipped under STALL_REQUIRE_REAL");
+    panic!("this machine holds threads up for too long to tell");
 }
 
 /// Tasks that spin for `time` and yield, marked and not.
