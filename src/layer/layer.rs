@@ -52,7 +52,8 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    fn new<B>(request: &'a Request<B>) -> Self {
+    #[inline]
+    pub(super) fn new<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method(),
             uri: request.uri(),
@@ -195,9 +196,10 @@ impl Settings {
     }
 
     /// What a request is marked with, and what its answer may teach.
-    #[inline]
-    pub(super) fn request<B>(&self, request: &Request<B>) -> (RequestMark, Option<Box<Learn>>) {
-        let head = RequestHead::new(request);
+    ///
+    /// Not inlined: a small `call` is, and builds its future in place instead of moving it.
+    #[inline(never)]
+    pub(super) fn request(&self, head: RequestHead<'_>) -> (RequestMark, Option<Box<Learn>>) {
         let (marker, learn) = self.marker(head);
         let trace = match &self.tracer {
             Some(tracer) => contained(|| tracer(head)),

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::layer::Settings;
-use super::{ResponseBody, ResponseFuture};
+use super::{RequestHead, ResponseBody, ResponseFuture};
 
 /// A service whose requests are marked. Made by [`StallLayer`](super::StallLayer).
 #[derive(Clone)]
@@ -54,7 +54,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let (mark, learn) = self.settings.request(&request);
+        let (mark, learn) = self.settings.request(RequestHead::new(&request));
         let polling = mark.enter();
         let in_flight = polling.in_flight(mark);
         ResponseFuture::new(self.inner.call(request), mark, in_flight, learn)
