@@ -101,7 +101,7 @@ impl Builder {
         self
     }
 
-    /// Gives the metrics to the recorder of the [`metrics`](https://docs.rs/metrics) facade even
+    /// Gives the metrics to the recorder of the `metrics` facade even
     /// though [`admin`](Self::admin) is set; `/metrics` then has none of them. Without `admin`
     /// they go there anyway.
     ///
