@@ -39,9 +39,9 @@ fn main() {
         rounds.print(names[0]);
         if !matches!(slots, Slots::Moved) {
             Target::AtMost(50.0).check("4096 slots, µs", rounds.alone(names[3]));
-            // Linear: sixteen times the slots, sixteen times the time, and at most twice that for
-            // half a megabyte of slots that no longer fits the nearest cache.
-            Target::AtMost(16.0 * 2.0)
+            // Linear: sixteen times the slots, at most sixteen times the time, and a fifth for
+            // memory that no longer fits the nearest cache.
+            Target::AtMost(16.0 * 1.2)
                 .check("4096 against 256 slots", rounds.ratio(names[3], names[2]));
             println!();
         }

@@ -82,15 +82,7 @@ fn detection_goes_on_beside_a_recorder_that_blocks() {
     wait_until(LIMIT, || gate.entered.load(Ordering::Acquire));
 
     for rig in [&rig, &free] {
-        for name in ["first", "second"] {
-            // Blocks until the ring shows it, while it lasts.
-            let block = rig.block(name);
-            rig.run(rig.stall.watched(name, async move { block.run() }));
-        }
-        wait_until(LIMIT, || {
-            let stalls = rig.long_stalls();
-            stalls.len() == 2 && stalls.iter().all(|stall| !stall.in_progress)
-        });
+        rig.block_twice();
     }
     let labels = [("runtime", "main"), ("handler", "second"), ("cause", "unknown")];
     assert_eq!(free.metric("tokio_stalls_total", &labels), Some(1.0));

@@ -39,14 +39,7 @@ fn detection_goes_on_beside_a_log_that_blocks() {
         tracing_subscriber::fmt().with_writer(std::io::stdout).init();
         let rig = Rig::new(2, |builder| builder);
         fill_stdout();
-        for name in ["first", "second"] {
-            let block = rig.block(name);
-            rig.run(rig.stall.watched(name, async move { block.run() }));
-        }
-        wait_until(LIMIT, || {
-            let stalls = rig.long_stalls();
-            stalls.len() == 2 && stalls.iter().all(|stall| !stall.in_progress)
-        });
+        rig.block_twice();
         let labels = [("runtime", "main"), ("handler", "second"), ("cause", "unknown")];
         assert_eq!(rig.metric("tokio_stalls_total", &labels), Some(1.0));
         let start = Instant::now();

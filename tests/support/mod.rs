@@ -93,6 +93,19 @@ impl Rig {
         self.runtime.block_on(self.runtime.spawn(future)).expect("no panic")
     }
 
+    /// Blocks twice, as `first` and as `second`, and waits until both are recorded and over.
+    #[track_caller]
+    pub(crate) fn block_twice(&self) {
+        for name in ["first", "second"] {
+            let block = self.block(name);
+            self.run(self.stall.watched(name, async move { block.run() }));
+        }
+        wait_until(LIMIT, || {
+            let stalls = self.long_stalls();
+            stalls.len() == 2 && stalls.iter().all(|stall| !stall.in_progress)
+        });
+    }
+
     /// The stalls of [`Block`]s, newest first.
     pub(crate) fn long_stalls(&self) -> Vec<Stall> {
         let stalls = self.stall.stalls().into_iter();
