@@ -25,8 +25,7 @@ use http_body_util::BodyExt;
 use tower::Service;
 use tower::util::MapFutureLayer;
 use tower_http::trace::TraceLayer;
-use tower_stall::StallDetector;
-use tower_stall_benches::{Estimate, Rounds, Target, print_head, stay_on_one_core};
+use tower_stall_benches::{Estimate, Rounds, Target, print_head, stay_on_one_core, watched_worker};
 
 use floor::FloorLayer;
 
@@ -63,15 +62,7 @@ fn router() -> Router {
 fn main() {
     print_head("layer_overhead");
     stay_on_one_core();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let stall = {
-        let _inside = runtime.enter();
-        StallDetector::builder().start().expect("the detector starts")
-    };
+    let (runtime, stall) = watched_worker();
     let inside = runtime.enter();
     let (prometheus, _page) = PrometheusMetricLayer::pair();
     drop(inside);

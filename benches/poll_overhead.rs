@@ -8,8 +8,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tower_stall::StallDetector;
-use tower_stall_benches::{Rounds, Target, per_operation, print_head, stay_on_one_core};
+use tower_stall_benches::{
+    Rounds, Target, per_operation, print_head, stay_on_one_core, watched_worker,
+};
 
 const POLLS: u32 = 2_000_000;
 
@@ -59,15 +60,7 @@ async fn timed_by_clock() -> f64 {
 fn main() {
     print_head("poll_overhead");
     stay_on_one_core();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let stall = {
-        let _inside = runtime.enter();
-        StallDetector::builder().start().expect("the detector starts")
-    };
+    let (runtime, stall) = watched_worker();
     let monitor = tokio_metrics::TaskMonitor::new();
     let contenders = [BARE, OURS, NESTED, CLOCK, MONITOR].map(|name| (name, name));
     let rounds = Rounds::run("ns a poll", &contenders, |name| {

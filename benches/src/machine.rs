@@ -3,6 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+use tower_stall::StallDetector;
+
 /// Prints the command, the machine and the toolchain.
 pub fn print_head(bench: &str) {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -38,6 +41,24 @@ pub fn stay_on_one_core() {
         }
     }
     println!("not pinned to a core: expect noise");
+}
+
+/// A runtime of one worker, and a detector with defaults on it.
+///
+/// # Panics
+///
+/// Where either cannot be made.
+pub fn watched_worker() -> (Runtime, StallDetector) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let stall = {
+        let _inside = runtime.enter();
+        StallDetector::builder().start().expect("the detector starts")
+    };
+    (runtime, stall)
 }
 
 /// CPU time of this process so far, all threads.
