@@ -2,21 +2,18 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 use tower_layer::Layer;
 
-use super::grpc::{self, Learn};
-use super::mark::RequestMark;
 use super::routes::Routes;
+use super::shared::Shared;
 use super::{StallService, cache};
 use crate::clock::{Nanos, nanos};
 use crate::detector::hub::Hub;
 use crate::detector::markers::MIN_THRESHOLD;
-use crate::instrument::Mark;
 
 /// Marks what the requests of a service poll. Made by [`StallDetector::layer`] and
 /// [`tower_stall::layer`](crate::layer()); cheap to clone. See the [module](mod@crate::layer) for what it
@@ -28,27 +25,27 @@ pub struct StallLayer {
     settings: Arc<Settings>,
 }
 
-type Namer = Arc<dyn Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync>;
-type Tracer = Arc<dyn Fn(RequestHead<'_>) -> Option<u128> + Send + Sync>;
+pub(super) type Namer = dyn Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync;
+pub(super) type Tracer = dyn Fn(RequestHead<'_>) -> Option<u128> + Send + Sync;
 
 /// What the services of a layer share.
 #[derive(Clone)]
 pub(super) struct Settings {
-    routes: Routes,
+    pub(super) routes: Routes,
     threshold: Nanos,
     /// Declared gRPC methods.
     methods: Vec<Box<str>>,
-    namer: Option<Namer>,
-    tracer: Option<Tracer>,
+    pub(super) namer: Option<Arc<Namer>>,
+    pub(super) tracer: Option<Arc<Tracer>>,
 }
 
 /// A request without its body, for functions that look at one.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
-    extensions: &'a Extensions,
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) extensions: &'a Extensions,
 }
 
 impl<'a> RequestHead<'a> {
@@ -159,16 +156,11 @@ impl StallLayer {
     }
 }
 
-/// Calls a user's function; a panic of it is no answer, and no harm to the request.
-fn contained<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(call)).ok().flatten()
-}
-
 impl<S> Layer<S> for StallLayer {
     type Service = StallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        StallService::new(inner, Arc::clone(&self.settings))
+        StallService::new(inner, Shared::new(Arc::clone(&self.settings)))
     }
 }
 
@@ -185,59 +177,5 @@ impl fmt::Debug for Settings {
             .field("handler_name", &self.namer.is_some())
             .field("trace_id", &self.tracer.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-impl Settings {
-    /// What readiness checks are marked with.
-    #[inline]
-    pub(super) fn poll_ready(&self) -> Mark {
-        self.routes.poll_ready()
-    }
-
-    /// What a request is marked with, and what its answer may teach.
-    ///
-    /// Not inlined: a small `call` is, and builds its future in place instead of moving it.
-    #[inline(never)]
-    pub(super) fn request(&self, head: RequestHead<'_>) -> (RequestMark, Option<Box<Learn>>) {
-        let (marker, learn) = self.marker(head);
-        let trace = match &self.tracer {
-            Some(tracer) => contained(|| tracer(head)),
-            None => super::mark::trace_id(head.headers),
-        };
-        (RequestMark::new(self.routes.mark(marker), trace.unwrap_or(0)), learn)
-    }
-
-    #[inline]
-    fn marker(&self, head: RequestHead<'_>) -> (u32, Option<Box<Learn>>) {
-        if let Some(name) = self.namer.as_ref().and_then(|namer| contained(|| namer(head))) {
-            return (self.routes.marker(cache::NO_METHOD, &name), None);
-        }
-        let mut learn = None;
-        if *head.method == Method::POST && grpc::is_grpc(head.headers) {
-            if let Some(marker) = self.routes.known(cache::NO_METHOD, head.uri.path()) {
-                return (marker, None);
-            }
-            if !self.routes.hub.markers.is_full() {
-                learn = Some(Box::new(Learn::new(self.routes.clone(), head.uri.clone())));
-            }
-        }
-        (self.matched(head).unwrap_or(self.routes.unmatched), learn)
-    }
-
-    #[cfg(feature = "axum")]
-    #[inline]
-    fn matched(&self, head: RequestHead<'_>) -> Option<u32> {
-        let Some(path) = head.extensions.get::<axum::extract::MatchedPath>() else {
-            self.routes.hub.markers.count_unmatched();
-            return None;
-        };
-        Some(self.routes.marker(cache::method(head.method), path.as_str()))
-    }
-
-    #[cfg(not(feature = "axum"))]
-    #[expect(clippy::unused_self, reason = "the same signature as with axum")]
-    fn matched(&self, _: RequestHead<'_>) -> Option<u32> {
-        None
     }
 }

@@ -43,6 +43,9 @@ mod layer;
 mod mark;
 mod routes;
 mod service;
+mod shared;
+#[cfg(feature = "axum")]
+mod usual;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;

@@ -25,6 +25,8 @@ pub(super) struct Scanner {
     version: u64,
     markers: Vec<Marker>,
     slots: Vec<WatchedSlot>,
+    /// The same slots side by side, for the walk past those that are quiet.
+    walk: Vec<Passed>,
     runtimes: Vec<WatchedRuntime>,
     /// Stalls that are not in the ring yet.
     unfiled: Vec<Arc<Entry>>,
@@ -37,6 +39,12 @@ struct WatchedSlot {
     slot: &'static Slot,
     track: Track,
     stall: Option<OpenStall>,
+}
+
+/// A slot and the number it was left with.
+struct Passed {
+    slot: &'static Slot,
+    sequence: u64,
 }
 
 /// A stall that is counted and not over.
@@ -90,6 +98,7 @@ impl Scanner {
             version: 0,
             markers: Vec::new(),
             slots: Vec::new(),
+            walk: Vec::new(),
             runtimes: Vec::new(),
             unfiled: Vec::new(),
             last_id: 0,
@@ -152,6 +161,11 @@ impl Scanner {
             .into_iter()
             .map(|slot| known.remove(&address(slot)).unwrap_or_else(|| WatchedSlot::new(slot)))
             .collect();
+        let passed = |watched: &WatchedSlot| Passed {
+            slot: watched.slot,
+            sequence: watched.track.sequence(),
+        };
+        self.walk = self.slots.iter().map(passed).collect();
         for mut gone in known.into_values() {
             end(&mut *self.observer, &mut gone.stall, None);
         }
@@ -181,10 +195,12 @@ impl Scanner {
         }
         self.next_due = None;
         let mut newly = Vec::new();
-        for at in 0..self.slots.len() {
-            let sequence = self.slots[at].slot.sequence();
-            if sequence & 1 == 1 || sequence != self.slots[at].track.sequence() {
+        for at in 0..self.walk.len() {
+            let passed = &self.walk[at];
+            let sequence = passed.slot.sequence();
+            if sequence & 1 == 1 || sequence != passed.sequence {
                 newly.extend(self.look_at_slot(at, now));
+                self.walk[at].sequence = self.slots[at].track.sequence();
             }
         }
         newly
