@@ -8,10 +8,9 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 use tower_layer::Layer;
 
-use super::routes::Routes;
-use super::shared::Shared;
+use super::settings::Settings;
 use super::{StallService, cache};
-use crate::clock::{Nanos, nanos};
+use crate::clock::nanos;
 use crate::detector::hub::Hub;
 use crate::detector::markers::MIN_THRESHOLD;
 
@@ -23,20 +22,6 @@ use crate::detector::markers::MIN_THRESHOLD;
 #[derive(Clone)]
 pub struct StallLayer {
     settings: Arc<Settings>,
-}
-
-pub(super) type Namer = dyn Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync;
-pub(super) type Tracer = dyn Fn(RequestHead<'_>) -> Option<u128> + Send + Sync;
-
-/// What the services of a layer share.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) routes: Routes,
-    threshold: Nanos,
-    /// Declared gRPC methods.
-    methods: Vec<Box<str>>,
-    pub(super) namer: Option<Arc<Namer>>,
-    pub(super) tracer: Option<Arc<Tracer>>,
 }
 
 /// A request without its body, for functions that look at one.
@@ -86,11 +71,7 @@ impl<'a> RequestHead<'a> {
 
 impl StallLayer {
     pub(crate) fn new(hub: Arc<Hub>) -> Self {
-        let threshold = hub.threshold;
-        let routes = Routes::new(hub, threshold);
-        let settings =
-            Settings { routes, threshold, methods: Vec::new(), namer: None, tracer: None };
-        Self { settings: Arc::new(settings) }
+        Self { settings: Arc::new(Settings::new(hub)) }
     }
 
     fn with(&self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -112,10 +93,7 @@ impl StallLayer {
     /// unless set.
     #[must_use]
     pub fn threshold(self, threshold: Duration) -> Self {
-        self.with(|settings| {
-            settings.threshold = nanos(threshold.max(MIN_THRESHOLD));
-            settings.routes = Routes::new(Arc::clone(&settings.routes.hub), settings.threshold);
-        })
+        self.with(|settings| settings.set_threshold(nanos(threshold.max(MIN_THRESHOLD))))
     }
 
     /// Declares gRPC methods (`/pkg.Service/Method`), which then have their labels from the first
@@ -160,22 +138,12 @@ impl<S> Layer<S> for StallLayer {
     type Service = StallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        StallService::new(inner, Shared::new(Arc::clone(&self.settings)))
+        StallService::new(inner, Arc::clone(&self.settings))
     }
 }
 
 impl fmt::Debug for StallLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.fmt(f)
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StallLayer")
-            .field("threshold", &Duration::from_nanos(self.threshold))
-            .field("handler_name", &self.namer.is_some())
-            .field("trace_id", &self.tracer.is_some())
-            .finish_non_exhaustive()
     }
 }

@@ -43,7 +43,7 @@ mod layer;
 mod mark;
 mod routes;
 mod service;
-mod shared;
+mod settings;
 #[cfg(feature = "axum")]
 mod usual;
 

@@ -7,19 +7,19 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::shared::Shared;
+use super::settings::Settings;
 use super::{RequestHead, ResponseBody, ResponseFuture};
 
 /// A service whose requests are marked. Made by [`StallLayer`](super::StallLayer).
 #[derive(Clone)]
 pub struct StallService<S> {
     inner: S,
-    shared: Arc<Shared>,
+    settings: Arc<Settings>,
 }
 
 impl<S> StallService<S> {
-    pub(super) fn new(inner: S, shared: Shared) -> Self {
-        Self { inner, shared: Arc::new(shared) }
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
     }
 
     /// The service inside.
@@ -48,13 +48,13 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let _polling = self.shared.poll_ready().enter();
+        let _polling = self.settings.poll_ready().enter();
         self.inner.poll_ready(cx)
     }
 
     #[inline]
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let (mark, learn) = self.shared.request(RequestHead::new(&request));
+        let (mark, learn) = self.settings.request(RequestHead::new(&request));
         let polling = mark.enter();
         let in_flight = polling.in_flight(mark);
         ResponseFuture::new(self.inner.call(request), mark, in_flight, learn)
@@ -65,7 +65,7 @@ impl<S: fmt::Debug> fmt::Debug for StallService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StallService")
             .field("inner", &self.inner)
-            .field("settings", &*self.shared)
+            .field("settings", &self.settings)
             .finish()
     }
 }

@@ -1,4 +1,5 @@
-//! What one service remembers of its requests, so that most find their label by one comparison.
+//! The routes of a layer by the address of their path, so that most requests find their label by
+//! one comparison.
 
 use std::sync::OnceLock;
 
@@ -6,10 +7,13 @@ use axum::extract::MatchedPath;
 
 use super::routes::Routes;
 
-/// The route that a service is asked for: nearly always the same one, since axum puts the layer
-/// around each method of each route. The first one is kept; others are looked up.
-#[derive(Debug, Default)]
-pub(super) struct Usual(OnceLock<Known>);
+/// A power of two, some times the number of a service's busy routes.
+const PLACES: usize = 128;
+
+/// The first routes that came, one for each place. An axum router hands out the same text for a
+/// route each time, unless it is nested: what is not found here has its label by its text.
+#[derive(Debug)]
+pub(super) struct Usual(Box<[OnceLock<Known>; PLACES]>);
 
 #[derive(Debug)]
 struct Known {
@@ -19,10 +23,16 @@ struct Known {
     marker: u32,
 }
 
-impl Known {
-    #[inline]
-    fn is(&self, method: u8, path: &MatchedPath) -> bool {
-        self.method == method && std::ptr::eq(self.path.as_str(), path.as_str())
+impl Default for Usual {
+    fn default() -> Self {
+        Self(Box::new([const { OnceLock::new() }; PLACES]))
+    }
+}
+
+/// Of none: other settings have other markers.
+impl Clone for Usual {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
@@ -30,16 +40,30 @@ impl Usual {
     /// The marker of a route.
     #[inline]
     pub(super) fn marker(&self, routes: &Routes, method: u8, path: &MatchedPath) -> u32 {
-        match self.0.get() {
+        match self.0[place(method, path)].get() {
             Some(known) if known.is(method, path) => known.marker,
-            _ => self.another(routes, method, path),
+            _ => self.unusual(routes, method, path),
         }
     }
 
-    #[cold]
-    fn another(&self, routes: &Routes, method: u8, path: &MatchedPath) -> u32 {
+    #[inline(never)]
+    fn unusual(&self, routes: &Routes, method: u8, path: &MatchedPath) -> u32 {
         let marker = routes.marker(method, path.as_str());
-        self.0.get_or_init(|| Known { method, path: path.clone(), marker });
+        self.0[place(method, path)].get_or_init(|| Known { method, path: path.clone(), marker });
         marker
     }
+}
+
+impl Known {
+    #[inline]
+    fn is(&self, method: u8, path: &MatchedPath) -> bool {
+        self.method == method && std::ptr::eq(self.path.as_str(), path.as_str())
+    }
+}
+
+#[inline]
+fn place(method: u8, path: &MatchedPath) -> usize {
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let address = path.as_str().as_ptr().addr() as u64;
+    ((address ^ u64::from(method)).wrapping_mul(MIX) >> 32) as usize % PLACES
 }

@@ -1,38 +1,61 @@
-//! What the clones of one service share, and how a request gets its mark.
+//! What the services of a layer share, and how a request gets its mark.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
 use super::grpc::{self, Learn};
-use super::layer::{Namer, Settings, Tracer};
 use super::mark::{RequestMark, trace_id};
+use super::routes::Routes;
 #[cfg(feature = "axum")]
 use super::usual::Usual;
 use super::{RequestHead, cache};
+use crate::clock::Nanos;
+use crate::detector::hub::Hub;
 use crate::instrument::Mark;
 
-pub(super) struct Shared {
-    settings: Arc<Settings>,
+type Namer = dyn Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync;
+type Tracer = dyn Fn(RequestHead<'_>) -> Option<u128> + Send + Sync;
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) routes: Routes,
+    threshold: Nanos,
+    /// Declared gRPC methods.
+    pub(super) methods: Vec<Box<str>>,
+    pub(super) namer: Option<Arc<Namer>>,
+    pub(super) tracer: Option<Arc<Tracer>>,
     #[cfg(feature = "axum")]
     usual: Usual,
 }
 
-impl Shared {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+impl Settings {
+    pub(super) fn new(hub: Arc<Hub>) -> Self {
+        let threshold = hub.threshold;
         Self {
-            settings,
+            routes: Routes::new(hub, threshold),
+            threshold,
+            methods: Vec::new(),
+            namer: None,
+            tracer: None,
             #[cfg(feature = "axum")]
             usual: Usual::default(),
         }
     }
 
+    pub(super) fn set_threshold(&mut self, threshold: Nanos) {
+        self.threshold = threshold;
+        self.routes = Routes::new(Arc::clone(&self.routes.hub), threshold);
+    }
+
     /// What readiness checks are marked with.
     #[inline]
     pub(super) fn poll_ready(&self) -> Mark {
-        self.settings.routes.poll_ready()
+        self.routes.poll_ready()
     }
 
     /// What a request is marked with, and what its answer may teach.
@@ -40,22 +63,22 @@ impl Shared {
     /// Not inlined: a small `call` is, and builds its future in place instead of moving it.
     #[inline(never)]
     pub(super) fn request(&self, head: RequestHead<'_>) -> (RequestMark, Option<Box<Learn>>) {
-        let named = self.settings.namer.as_deref().and_then(|namer| self.named(head, namer));
+        let named = self.namer.as_deref().and_then(|namer| self.named(head, namer));
         let (marker, learn) = match named {
             Some(marker) => (marker, None),
             None => self.marker(head),
         };
-        let trace = match self.settings.tracer.as_deref() {
+        let trace = match self.tracer.as_deref() {
             Some(tracer) => traced(head, tracer),
             None => trace_id(head.headers),
         };
-        (RequestMark::new(self.settings.routes.mark(marker), trace), learn)
+        (RequestMark::new(self.routes.mark(marker), trace), learn)
     }
 
     #[inline(never)]
     fn named(&self, head: RequestHead<'_>, namer: &Namer) -> Option<u32> {
         let name = contained(|| namer(head))?;
-        Some(self.settings.routes.marker(cache::NO_METHOD, &name))
+        Some(self.routes.marker(cache::NO_METHOD, &name))
     }
 
     #[inline]
@@ -68,7 +91,7 @@ impl Shared {
 
     #[inline(never)]
     fn grpc(&self, head: RequestHead<'_>) -> (u32, Option<Box<Learn>>) {
-        let routes = &self.settings.routes;
+        let routes = &self.routes;
         if let Some(marker) = routes.known(cache::NO_METHOD, head.uri.path()) {
             return (marker, None);
         }
@@ -80,7 +103,7 @@ impl Shared {
     #[cfg(feature = "axum")]
     #[inline]
     fn matched(&self, head: RequestHead<'_>) -> u32 {
-        let routes = &self.settings.routes;
+        let routes = &self.routes;
         match head.extensions.get::<axum::extract::MatchedPath>() {
             Some(path) => self.usual.marker(routes, cache::method(head.method), path),
             None => {
@@ -92,7 +115,7 @@ impl Shared {
 
     #[cfg(not(feature = "axum"))]
     fn matched(&self, _: RequestHead<'_>) -> u32 {
-        self.settings.routes.unmatched
+        self.routes.unmatched
     }
 }
 
@@ -106,8 +129,12 @@ fn contained<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok().flatten()
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.settings.fmt(f)
+        f.debug_struct("StallLayer")
+            .field("threshold", &Duration::from_nanos(self.threshold))
+            .field("handler_name", &self.namer.is_some())
+            .field("trace_id", &self.tracer.is_some())
+            .finish_non_exhaustive()
     }
 }
