@@ -52,7 +52,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    // Not inlined: in most layers' `call` it would keep theirs from building futures in place.
+    #[inline(never)]
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let (mark, learn) = self.settings.request(RequestHead::new(&request));
         let polling = mark.enter();
