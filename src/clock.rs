@@ -49,6 +49,10 @@ pub(crate) fn human(duration: Duration) -> String {
     }
 }
 
+pub(crate) fn human_nanos(nanos: Nanos) -> String {
+    human(Duration::from_nanos(nanos))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

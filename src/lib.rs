@@ -89,6 +89,7 @@
 #[cfg(feature = "admin")]
 mod admin;
 mod builder;
+mod causes;
 mod clock;
 mod detector;
 mod error;

@@ -68,7 +68,32 @@ impl Cause {
     /// One line on how to mend it.
     #[must_use]
     pub const fn fix(self) -> &'static str {
-        "await the async counterpart of the blocking call, or move the work to tokio::task::spawn_blocking(..)"
+        match self {
+            Self::Cpu => {
+                "move the computation to tokio::task::spawn_blocking(..), or let others run with tokio::task::yield_now().await"
+            }
+            Self::Sleep => "use tokio::time::sleep(..).await",
+            Self::Lock => {
+                "hold the lock for less, take a tokio::sync lock with .await, or move the work to tokio::task::spawn_blocking(..)"
+            }
+            Self::NetworkIo => {
+                "use an async client or tokio::net, or move the call to tokio::task::spawn_blocking(..)"
+            }
+            Self::FileIo => "use tokio::fs, or move the work to tokio::task::spawn_blocking(..)",
+            Self::ProcessWait => "use tokio::process::Command",
+            Self::Blocked | Self::Unknown => {
+                "await the async counterpart of the blocking call, or move the work to tokio::task::spawn_blocking(..)"
+            }
+            Self::Throttled => "raise the CPU limit, or run fewer threads than it has CPUs",
+            Self::Suspended => "nothing in the program: it was stopped, frozen or suspended",
+            Self::Starved => "give the process more CPU: others on the machine had it",
+        }
+    }
+
+    /// Whether it lies outside the program.
+    #[must_use]
+    pub const fn is_environment(self) -> bool {
+        matches!(self, Self::Throttled | Self::Suspended | Self::Starved)
     }
 }
 
@@ -92,10 +117,15 @@ pub struct Stall {
     pub runtime: &'static str,
     /// The index of the blocked worker as in Tokio's metrics; `None` for a root future.
     pub worker: Option<usize>,
-    /// Route template, RPC method or name of the watched future.
+    /// Route template, RPC method or name of the watched future; `environment` if the cause lies
+    /// outside the program.
     pub handler: &'static str,
-    /// What the thread did.
+    /// What the thread did, or what kept it from running.
     pub cause: Cause,
+    /// What it waited for, and how much of the time it could not run: `read of /data/big.csv`,
+    /// `recvfrom from 127.0.0.1:5432`. Filled in shortly after the stall was counted, where the
+    /// system tells.
+    pub detail: Option<String>,
     /// When the poll was first seen, at most one scan after its begin.
     pub started_at: SystemTime,
     /// How long the poll has held the thread: so far, or in all once it ended. Never longer

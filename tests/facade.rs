@@ -20,7 +20,7 @@ fn block(rig: &Rig, name: &'static str) {
 }
 
 fn stalls(page: &str, handler: &str) -> Option<f64> {
-    let labels = [("runtime", "main"), ("handler", handler), ("cause", "unknown")];
+    let labels = [("runtime", "main"), ("handler", handler)];
     metric(page, "tokio_stalls_total", &labels)
 }
 

@@ -97,8 +97,7 @@ fn all_layers_share_one_detector_and_further_runtimes_are_watched() {
         wait_until(LIMIT, || {
             let page = scrape(admin);
             let stalls = |runtime| {
-                let labels =
-                    [("runtime", runtime), ("handler", "GET /block"), ("cause", "unknown")];
+                let labels = [("runtime", runtime), ("handler", "GET /block")];
                 metric(&page, "tokio_stalls_total", &labels)
             };
             (stalls("main"), stalls("runtime-2")) == (Some(1.0), Some(1.0))

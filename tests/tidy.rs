@@ -15,12 +15,13 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("label", 1, &["sync"]),
     ("thread", 1, &["sync"]),
     ("record", 2, &[]),
+    ("causes", 3, &["clock", "record", "sys"]),
     ("detector", 3, &["clock", "label", "record", "sync", "sys"]),
     ("probe", 4, &["clock", "detector", "sync"]),
     ("instrument", 4, &["detector"]),
-    ("watchdog", 4, &["clock", "detector", "record"]),
+    ("watchdog", 4, &["causes", "clock", "detector", "record"]),
     ("metrics", 4, &["clock", "detector", "record"]),
-    ("report", 5, &["clock", "detector", "metrics", "record"]),
+    ("report", 5, &["causes", "clock", "detector", "metrics", "record"]),
     ("layer", 5, &["clock", "detector", "instrument"]),
     ("admin", 5, &["error", "thread"]),
     (
@@ -28,6 +29,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
         6,
         &[
             "admin",
+            "causes",
             "clock",
             "detector",
             "error",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::causes::Clue;
 use crate::clock::{Nanos, nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ring::Entry;
@@ -54,9 +55,9 @@ impl Observer for Wiring {
         self.accounts.frozen(&mut *self.out, runtime, cause, time);
     }
 
-    fn counted(&mut self, stall: &Arc<Entry>) {
+    fn counted(&mut self, stall: &Arc<Entry>, clue: Option<Clue>) {
         self.accounts.counted(&mut *self.out, &stall.stall());
-        self.reports.stall(Event::Started, stall);
+        self.reports.started(stall, clue);
     }
 
     fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos) {

@@ -1,11 +1,11 @@
 //! The last stalls, newest first.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::clock::Nanos;
-use crate::record::Stall;
+use crate::record::{Cause, Stall};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, lock, try_lock};
 
 use Ordering::{Acquire, Release};
@@ -14,6 +14,7 @@ use Ordering::{Acquire, Release};
 #[derive(Debug)]
 pub(crate) struct Entry {
     counted: Stall,
+    detail: OnceLock<String>,
     lasted: AtomicU64,
     ended: AtomicBool,
 }
@@ -21,12 +22,26 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(counted: Stall) -> Self {
         let lasted = AtomicU64::new(crate::clock::nanos(counted.duration));
-        Self { counted, lasted, ended: AtomicBool::new(false) }
+        Self { counted, detail: OnceLock::new(), lasted, ended: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.counted.id
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        self.counted.cause
     }
 
     /// Says how long it has lasted by now.
     pub(crate) fn last(&self, lasted: Nanos) {
         self.lasted.store(lasted, Release);
+    }
+
+    /// Says what the thread waits for.
+    pub(crate) fn set_detail(&self, detail: String) {
+        // The first to know is right.
+        drop(self.detail.set(detail));
     }
 
     pub(crate) fn end(&self, lasted: Nanos) {
@@ -38,7 +53,8 @@ impl Entry {
     pub(crate) fn stall(&self) -> Stall {
         let in_progress = !self.ended.load(Acquire);
         let duration = Duration::from_nanos(self.lasted.load(Acquire));
-        Stall { duration, in_progress, ..self.counted.clone() }
+        let detail = self.detail.get().cloned();
+        Stall { duration, in_progress, detail, ..self.counted.clone() }
     }
 }
 
@@ -54,12 +70,15 @@ impl Ring {
         Self { entries: Mutex::default(), most }
     }
 
-    /// Moves all of `new` in, oldest first, unless a reader holds the ring just now: then they
+    /// Moves all of `new` in, oldest first and in place of older ones of the same number, unless a reader holds the ring just now: then they
     /// stay where they are for the next time.
     pub(crate) fn take_over(&self, new: &mut Vec<Arc<Entry>>) {
         let Some(mut entries) = try_lock(&self.entries) else { return };
         for entry in new.drain(..) {
-            entries.push_front(entry);
+            match entries.iter_mut().find(|known| known.counted.id == entry.counted.id) {
+                Some(known) => *known = entry,
+                None => entries.push_front(entry),
+            }
         }
         entries.truncate(self.most);
     }
@@ -75,7 +94,6 @@ pub(crate) mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::record::Cause;
 
     /// A stall to fill in.
     pub(crate) fn stall(id: u64) -> Stall {
@@ -85,6 +103,7 @@ pub(crate) mod tests {
             worker: Some(0),
             handler: "GET /hello",
             cause: Cause::Unknown,
+            detail: None,
             started_at: SystemTime::UNIX_EPOCH,
             duration: Duration::from_millis(100),
             in_progress: true,

@@ -6,7 +6,7 @@ use tracing::subscriber::NoSubscriber;
 
 use super::Event;
 use crate::clock::human;
-use crate::record::Stall;
+use crate::record::{Cause, Stall};
 
 /// Writes to the subscriber that was in force when the detector was started, or, if there was
 /// none, to the one the process has when there is something to write.
@@ -58,6 +58,7 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
                 worker = stall.worker,
                 handler = stall.handler,
                 cause = stall.cause.as_str(),
+                detail = stall.detail.as_deref(),
                 blocked_ms = u64::try_from(stall.duration.as_millis()).unwrap_or(u64::MAX),
                 workers = stall.workers,
                 workers_stalled = stall.workers_stalled,
@@ -69,10 +70,12 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
             )
         };
     }
-    match event {
-        Event::Started => write!(WARN, "stall_started"),
-        Event::Continues => write!(WARN, "stall_continues"),
-        Event::Ended => write!(INFO, "stall_ended"),
+    match (event, stall.cause.is_environment()) {
+        (Event::Started, false) => write!(WARN, "stall_started"),
+        (Event::Continues, false) => write!(WARN, "stall_continues"),
+        (Event::Started, true) => write!(INFO, "stall_started"),
+        (Event::Continues, true) => write!(INFO, "stall_continues"),
+        (Event::Ended, _) => write!(INFO, "stall_ended"),
     }
 }
 
@@ -84,6 +87,9 @@ fn message(event: Event, stall: &Stall) -> String {
         Some(worker) => format!("worker {worker}"),
         None => "its thread".to_owned(),
     };
+    if cause.is_environment() {
+        return environment(event, stall, &whom, &time);
+    }
     match event {
         Event::Started => {
             let runtime = stall.runtime;
@@ -93,11 +99,32 @@ fn message(event: Event, stall: &Stall) -> String {
             };
             let requests = if *requests_in_flight == 1 { "request" } else { "requests" };
             format!(
-                "{handler} has blocked {whom} of runtime {runtime:?} for {time}: {cause} cause · {stalled} · {requests_in_flight} {requests} in flight"
+                "{handler} has blocked {whom} of runtime {runtime:?} for {time}: {} · {stalled} · {requests_in_flight} {requests} in flight",
+                why(stall)
             )
         }
         Event::Continues => format!("stall {id} still blocks {whom} after {time}: {handler}"),
         Event::Ended => format!("stall {id} ended after {time}: {handler}"),
+    }
+}
+
+/// The sentence of a line about what is nobody's fault in the program.
+fn environment(event: Event, stall: &Stall, whom: &str, time: &str) -> String {
+    let Stall { id, runtime, .. } = stall;
+    match event {
+        Event::Started => {
+            format!("{whom} of runtime {runtime:?} could not run for {time}: {}", why(stall))
+        }
+        Event::Continues => format!("stall {id}: {whom} could still not run after {time}"),
+        Event::Ended => format!("stall {id} ended after {time}: {whom} could not run"),
+    }
+}
+
+fn why(stall: &Stall) -> String {
+    match (&stall.detail, stall.cause) {
+        (Some(detail), cause) => format!("{cause} ({detail})"),
+        (None, Cause::Unknown) => "unknown cause".to_owned(),
+        (None, cause) => cause.to_string(),
     }
 }
 
@@ -115,6 +142,15 @@ mod tests {
             message(Event::Started, &stall),
             "GET /hello has blocked worker 2 of runtime \"main\" for 100 ms: unknown cause · 1 of 4 workers stalled · 27 requests in flight"
         );
+        let read = Stall {
+            cause: Cause::FileIo,
+            detail: Some("read of /data/big.csv".into()),
+            ..stall.clone()
+        };
+        assert!(
+            message(Event::Started, &read)
+                .contains("for 100 ms: file_io (read of /data/big.csv) · 1 of")
+        );
         let later = Stall { duration: Duration::from_millis(209), ..stall.clone() };
         assert_eq!(
             message(Event::Continues, &later),
@@ -122,6 +158,22 @@ mod tests {
         );
         let ended = Stall { duration: Duration::from_millis(5003), ..stall };
         assert_eq!(message(Event::Ended, &ended), "stall 17 ended after 5.003 s: GET /hello");
+    }
+
+    #[test]
+    fn the_environment_is_told_in_other_words() {
+        let stopped = Stall {
+            cause: Cause::Suspended,
+            detail: Some("suspended for 500 ms of 531 ms".into()),
+            handler: "environment",
+            worker: Some(2),
+            ..stall(3)
+        };
+        assert_eq!(
+            message(Event::Started, &stopped),
+            "worker 2 of runtime \"main\" could not run for 100 ms: suspended (suspended for 500 ms of 531 ms)"
+        );
+        assert!(message(Event::Ended, &stopped).ends_with("worker 2 could not run"));
     }
 
     #[test]

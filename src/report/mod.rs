@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use crate::causes::Clue;
 use crate::clock::{self, Nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ring::Entry;
@@ -61,6 +62,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 enum Message {
     Stall(Event, Arc<Entry>),
+    Started(Arc<Entry>, Option<Clue>),
     Metrics(Batch),
     AllUnmatched,
 }
@@ -73,9 +75,19 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Hands a report over, or counts that it could not.
+    /// Says that a stall was counted.
+    pub(crate) fn started(&self, stall: &Arc<Entry>, clue: Option<Clue>) {
+        self.send(Message::Started(Arc::clone(stall), clue));
+    }
+
+    /// Says that a stall goes on or has ended.
     pub(crate) fn stall(&self, event: Event, stall: &Arc<Entry>) {
-        if self.queue.try_send(Message::Stall(event, Arc::clone(stall))).is_err() {
+        self.send(Message::Stall(event, Arc::clone(stall)));
+    }
+
+    /// Hands a report over, or counts that it could not.
+    fn send(&self, report: Message) {
+        if self.queue.try_send(report).is_err() {
             self.hub.suppressed.fetch_add(1, Relaxed);
         }
     }
@@ -149,6 +161,12 @@ impl Reporter {
             };
             match message {
                 Ok(Message::Stall(event, entry)) => self.report(event, &entry.stall()),
+                Ok(Message::Started(entry, clue)) => {
+                    if let Some(detail) = clue.and_then(|clue| clue.detail()) {
+                        entry.set_detail(detail);
+                    }
+                    self.report(Event::Started, &entry.stall());
+                }
                 Ok(Message::Metrics(batch)) => guarded(|| batch.pour(&mut self.facade)),
                 Ok(Message::AllUnmatched) => guarded(|| self.logger.all_unmatched()),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use super::Observer;
 use super::scan::Scanner;
+use crate::causes::Clue;
 use crate::clock::{self, Nanos};
 use crate::detector::hub::{Hub, Limits};
 use crate::detector::markers::Kind;
@@ -86,7 +87,7 @@ impl Observer for Nobody {
     fn lag(&mut self, _: &'static str, _: Nanos) {}
     fn lags_lost(&mut self, _: u64) {}
     fn frozen(&mut self, _: &'static str, _: Cause, _: Nanos) {}
-    fn counted(&mut self, _: &Arc<Entry>) {}
+    fn counted(&mut self, _: &Arc<Entry>, _: Option<Clue>) {}
     fn stalled(&mut self, _: &Arc<Entry>, _: Nanos) {}
     fn continues(&mut self, _: &Arc<Entry>) {}
     fn ended(&mut self, _: &Arc<Entry>) {}

@@ -9,7 +9,9 @@
 
 #[cfg(feature = "__bench")]
 mod bench;
+mod case;
 mod freeze;
+mod machine;
 mod policy;
 mod scan;
 
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::causes::Clue;
 use crate::clock::{self, Nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ring::Entry;
@@ -38,8 +41,9 @@ pub(crate) trait Observer: Send {
     fn lags_lost(&mut self, count: u64);
     /// The runtime was frozen for that much further time.
     fn frozen(&mut self, runtime: &'static str, cause: Cause, time: Nanos);
-    /// A stall crossed its threshold.
-    fn counted(&mut self, stall: &Arc<Entry>);
+    /// A stall crossed its threshold, or one that was the environment's turned out to be the
+    /// program's. `clue` is where a closer look can start.
+    fn counted(&mut self, stall: &Arc<Entry>, clue: Option<Clue>);
     /// A stall holds its worker for that much further time.
     fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos);
     /// A stall has lasted for the next power of two of its threshold.

@@ -30,6 +30,8 @@ enum State {
     Open { due: Nanos },
     /// It is a stall, to be told again once it has lasted for `next`.
     Counted { next: Nanos },
+    /// It would be one, but for the environment; to be told again as above.
+    Excused { next: Nanos },
     /// One is open that cannot be a stall.
     Exempt,
 }
@@ -40,6 +42,8 @@ pub(super) struct Sight {
     pub(super) sequence: u64,
     pub(super) threshold: Nanos,
     pub(super) holds: Holds,
+    /// How much of its time was not its doing.
+    pub(super) excused: Nanos,
 }
 
 /// What the poll holds up.
@@ -59,8 +63,10 @@ pub(super) enum Holds {
 pub(super) enum Step {
     /// Nothing to tell.
     None,
-    /// It became a stall, after this long.
+    /// It became a stall, after this long. It may have been an excused one before.
     Counted(Nanos),
+    /// It has lasted for the threshold, but most of that was not its doing.
+    Excused(Nanos),
     /// It is still the same stall.
     Lasts(Nanos),
     /// It has reached the next power of two of its threshold.
@@ -84,6 +90,19 @@ impl Track {
         matches!(self.state, State::Counted { .. })
     }
 
+    /// Whether it would be one, but for the environment.
+    pub(super) fn is_excused(&self) -> bool {
+        matches!(self.state, State::Excused { .. })
+    }
+
+    /// How long the open poll of that number has lasted, if it was seen before and evidence
+    /// about it is of use.
+    pub(super) fn lasts(&self, sequence: u64, now: Nanos) -> Option<Nanos> {
+        let same = self.sequence == sequence;
+        let undecided = matches!(self.state, State::Open { .. } | State::Excused { .. });
+        (same && undecided).then(|| now - self.since)
+    }
+
     /// Whether the open poll cannot become a stall.
     pub(super) fn is_exempt(&self) -> bool {
         self.state == State::Exempt
@@ -105,7 +124,7 @@ impl Track {
         now: Nanos,
         left_at: Option<Nanos>,
     ) -> Option<Nanos> {
-        let counted = self.is_counted();
+        let counted = self.is_counted() || self.is_excused();
         self.sequence = sequence;
         self.state = State::Quiet;
         let end = left_at.unwrap_or(self.seen).clamp(self.seen, now.max(self.seen));
@@ -121,7 +140,7 @@ impl Track {
             return Step::None;
         }
         if !self.still_holds(sight.holds) {
-            let was_counted = self.is_counted();
+            let was_counted = self.is_counted() || self.is_excused();
             self.state = State::Exempt;
             let lasted = self.seen - self.since;
             return if was_counted { Step::Ended(lasted) } else { Step::None };
@@ -134,12 +153,22 @@ impl Track {
                 Step::Doubled(lasted)
             }
             State::Counted { .. } => Step::Lasts(lasted),
-            _ if lasted >= sight.threshold => {
+            _ if lasted - sight.excused.min(lasted) >= sight.threshold => {
                 self.state = State::Counted { next: power_above(lasted, sight.threshold) };
                 Step::Counted(lasted)
             }
+            State::Excused { next } if lasted >= next => {
+                self.state = State::Excused { next: power_above(lasted, sight.threshold) };
+                Step::Doubled(lasted)
+            }
+            State::Excused { .. } => Step::Lasts(lasted),
+            // Less is nearly a stall of its own doing, and soon will be one.
+            _ if lasted >= sight.threshold && sight.excused > lasted / 2 => {
+                self.state = State::Excused { next: power_above(lasted, sight.threshold) };
+                Step::Excused(lasted)
+            }
             _ => {
-                self.state = State::Open { due: self.since + sight.threshold };
+                self.state = State::Open { due: self.since + sight.threshold + sight.excused };
                 Step::None
             }
         }
@@ -182,7 +211,7 @@ mod tests {
     const ACTIVE: Counters = Counters { parks: 2, busy: 7 };
 
     fn sight(sequence: u64, holds: Holds) -> Sight {
-        Sight { sequence, threshold: 100, holds }
+        Sight { sequence, threshold: 100, holds, excused: 0 }
     }
 
     /// Looks at one poll at each of the times and returns what followed.
@@ -271,5 +300,47 @@ mod tests {
     fn a_late_watchdog_tells_once() {
         let (_, steps) = look(&[1000, 99_000, 99_001], Holds::Root);
         assert_eq!(steps, [Step::None, Step::Counted(98_000), Step::Lasts(98_001)]);
+    }
+
+    /// Looks at one poll at each of the times, with so much of it excused.
+    fn excused(sights: &[(Nanos, Nanos)]) -> (Track, Vec<Step>) {
+        let mut track = Track::default();
+        let steps = sights.iter().map(|(now, excused)| {
+            track.look(*now, Sight { excused: *excused, ..sight(1, Holds::Worker(ACTIVE)) })
+        });
+        let steps = steps.collect();
+        (track, steps)
+    }
+
+    #[test]
+    fn what_the_environment_took_is_not_counted() {
+        let (track, steps) = excused(&[(1000, 0), (1090, 30), (1120, 30), (1130, 30)]);
+        assert_eq!(steps, [Step::None, Step::None, Step::None, Step::Counted(130)]);
+        assert!(track.is_counted());
+    }
+
+    #[test]
+    fn a_poll_that_the_environment_held_is_told_as_such_and_may_turn_out_to_be_a_stall() {
+        let sights = [(1000, 0), (1110, 80), (1150, 110), (1210, 120), (1250, 120)];
+        let (mut track, steps) = excused(&sights);
+        let expected = [
+            Step::None,
+            Step::Excused(110),
+            Step::Lasts(150),
+            Step::Doubled(210),
+            Step::Counted(250),
+        ];
+        assert_eq!(steps, expected);
+        assert_eq!(track.close(2, 1260, None), Some(250));
+        let (mut track, _) = excused(&sights[..3]);
+        assert!(track.is_excused() && !track.is_counted());
+        assert_eq!(track.close(2, 1160, None), Some(150), "an excused one ends too");
+    }
+
+    #[test]
+    fn the_watchdog_wakes_when_an_excused_poll_could_become_a_stall() {
+        let (track, _) = excused(&[(1000, 0), (1090, 30)]);
+        assert_eq!(track.due(), Some(1130));
+        assert_eq!((track.lasts(1, 1095), track.lasts(3, 1095)), (Some(95), None));
     }
 }

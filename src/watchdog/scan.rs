@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Observer;
+use super::case::Case;
 use super::freeze::{Freeze, Look};
+use super::machine::Machine;
 use super::policy::{Holds, Sight, Step, Track};
+use crate::causes::Verdict;
 use crate::clock::{self, Nanos, nanos};
 use crate::detector::hub::Hub;
-use crate::detector::markers::{self, Kind, Marker};
+use crate::detector::markers::{self, ENVIRONMENT, Kind, Marker};
 use crate::detector::pulse::State;
 use crate::detector::ring::Entry;
 use crate::detector::runtime::{Counters, Meter, Runtime};
@@ -28,6 +31,7 @@ pub(super) struct Scanner {
     /// The same slots side by side, for the walk past those that are quiet.
     walk: Vec<Passed>,
     runtimes: Vec<WatchedRuntime>,
+    machine: Machine,
     /// Stalls that are not in the ring yet.
     unfiled: Vec<Arc<Entry>>,
     last_id: u64,
@@ -38,6 +42,7 @@ pub(super) struct Scanner {
 struct WatchedSlot {
     slot: &'static Slot,
     track: Track,
+    case: Case,
     stall: Option<OpenStall>,
 }
 
@@ -78,6 +83,8 @@ struct Tally {
     /// When the last of them began.
     stalled_since: Nanos,
     oldest: Nanos,
+    /// Why the oldest is stalled.
+    cause: Option<Cause>,
     allowed: bool,
 }
 
@@ -85,7 +92,8 @@ struct Tally {
 struct Newly {
     slot: usize,
     open: Open,
-    marker: Marker,
+    handler: &'static str,
+    cause: Cause,
     lasted: Nanos,
 }
 
@@ -100,6 +108,7 @@ impl Scanner {
             slots: Vec::new(),
             walk: Vec::new(),
             runtimes: Vec::new(),
+            machine: Machine::default(),
             unfiled: Vec::new(),
             last_id: 0,
             last_scan: clock::now(),
@@ -118,6 +127,7 @@ impl Scanner {
     }
 
     pub(super) fn scan(&mut self, now: Nanos, late: Nanos) {
+        self.machine.scan(now, late);
         self.take_stock();
         let newly = self.look_at_slots(now);
         for newly in newly {
@@ -207,7 +217,7 @@ impl Scanner {
     }
 
     fn look_at_slot(&mut self, at: usize, now: Nanos) -> Option<Newly> {
-        let WatchedSlot { slot, track, stall } = &mut self.slots[at];
+        let WatchedSlot { slot, track, stall, .. } = &mut self.slots[at];
         let reading = slot.read();
         let (Reading::Between(sequence) | Reading::Open(Open { sequence, .. })) = reading;
         // Polls that begin are timed after they were seen, so that none is made longer.
@@ -229,13 +239,39 @@ impl Scanner {
             None if marker.kind == Kind::Root => Holds::Root,
             None => Holds::Nothing,
         };
-        let sight = Sight { sequence, threshold: marker.threshold, holds };
+        let excused = match holds {
+            Holds::Nothing => 0,
+            _ => self.excused(at, &open, seen_at, marker.threshold),
+        };
+        let sight = Sight { sequence, threshold: marker.threshold, holds, excused };
         let step = self.slots[at].track.look(seen_at, sight);
         self.weigh(at, now, &open, marker);
         self.heed(at, step);
-        match step {
-            Step::Counted(lasted) => Some(Newly { slot: at, open, marker, lasted }),
-            _ => None,
+        let verdict = self.slots[at].case.verdict();
+        let (lasted, handler, cause): (_, _, fn(Verdict) -> Cause) = match step {
+            Step::Counted(lasted) => (lasted, marker.label, |verdict| verdict.cause),
+            Step::Excused(lasted) => (lasted, ENVIRONMENT, |verdict| verdict.excuse),
+            _ => return None,
+        };
+        let cause = verdict.map_or(Cause::Unknown, cause);
+        Some(Newly { slot: at, open, handler, cause, lasted })
+    }
+
+    /// How much of the time of an open poll was not its doing.
+    fn excused(&mut self, at: usize, open: &Open, now: Nanos, threshold: Nanos) -> Nanos {
+        let WatchedSlot { track, case, .. } = &mut self.slots[at];
+        let thread = open.identity.thread;
+        match track.lasts(open.sequence, now) {
+            Some(lasted) if lasted >= threshold => {
+                case.weigh(now, lasted, thread, &mut self.machine)
+            }
+            Some(_) => case.look(now, thread, &mut self.machine),
+            None => {
+                if !track.is_counted() {
+                    *case = Case::open(&self.machine);
+                }
+                0
+            }
         }
     }
 
@@ -257,10 +293,16 @@ impl Scanner {
         if let Some(due) = track.due() {
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         }
-        if track.is_counted()
-            && let Some(runtime) = self.runtimes.iter_mut().find(|watched| watched.is_at(open))
-        {
-            runtime.tally_stalled(open.identity.place.worker, track.since(), now);
+        let runtime = self.runtimes.iter_mut().find(|watched| watched.is_at(open));
+        if let Some(runtime) = runtime {
+            let worker = open.identity.place.worker;
+            if track.is_counted() {
+                let stall = self.slots[at].stall.as_ref();
+                let cause = stall.map(|stall| stall.entry.cause());
+                runtime.tally_stalled(worker, track.since(), now, cause);
+            } else if track.is_excused() {
+                runtime.explain(worker);
+            }
         }
     }
 
@@ -269,7 +311,7 @@ impl Scanner {
         let WatchedSlot { slot, stall, .. } = &mut self.slots[at];
         match step {
             Step::None => {}
-            Step::Counted(_) => slot.want_leave_time(),
+            Step::Counted(_) | Step::Excused(_) => slot.want_leave_time(),
             Step::Ended(lasted) => end(&mut *self.observer, stall, Some(lasted)),
             Step::Lasts(lasted) | Step::Doubled(lasted) => {
                 tell_time(&mut *self.observer, stall, lasted);
@@ -284,15 +326,20 @@ impl Scanner {
     fn count(&mut self, newly: Newly) {
         let worker = newly.open.identity.place.worker;
         let runtime = self.runtimes.iter().find(|watched| watched.is_at(&newly.open));
-        self.last_id += 1;
-        let since = self.slots[newly.slot].track.since();
+        let WatchedSlot { track, case, stall, .. } = &mut self.slots[newly.slot];
+        let since = track.since();
+        let clue = case.clue(newly.open.identity.thread);
+        // An excused one that turned out to be a stall goes on under its number.
+        let id = stall.take().map_or(self.last_id + 1, |excused| excused.entry.id());
+        self.last_id = self.last_id.max(id);
         let slots = self.slots.iter().map(|watched| watched.slot);
         let entry = Arc::new(Entry::new(Stall {
-            id: self.last_id,
+            id,
             runtime: runtime.map_or("none", |watched| watched.runtime.name),
             worker: worker.map(|worker| worker as usize),
-            handler: newly.marker.label,
-            cause: Cause::Unknown,
+            handler: newly.handler,
+            cause: newly.cause,
+            detail: None,
             started_at: clock::wall(since),
             duration: Duration::from_nanos(newly.lasted),
             in_progress: true,
@@ -304,7 +351,7 @@ impl Scanner {
         // First of all: who hears of a stall finds it in the ring.
         self.unfiled.push(Arc::clone(&entry));
         self.hub.ring.take_over(&mut self.unfiled);
-        self.observer.counted(&entry);
+        self.observer.counted(&entry, clue);
         let stall = &mut self.slots[newly.slot].stall;
         *stall = Some(OpenStall { entry, told: 0 });
         tell_time(&mut *self.observer, stall, newly.lasted);
@@ -312,6 +359,7 @@ impl Scanner {
 
     fn look_at_runtimes(&mut self, now: Nanos) {
         let (tick, threshold) = (self.tick, self.hub.threshold);
+        let environment = self.machine.cause_of(now.saturating_sub(self.last_scan));
         for watched in &mut self.runtimes {
             let name = watched.runtime.name;
             let pulse = &watched.runtime.pulse;
@@ -329,7 +377,8 @@ impl Scanner {
             }
             let frozen = watched.freeze.frozen(now, look);
             if frozen > 0 {
-                observer.frozen(name, Cause::Unknown, frozen);
+                let cause = watched.tally.cause.or(environment).unwrap_or(Cause::Unknown);
+                observer.frozen(name, cause, frozen);
             }
             watched.set_gauges(now, threshold);
         }
@@ -358,7 +407,7 @@ fn end(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, lasted: Optio
 
 impl WatchedSlot {
     fn new(slot: &'static Slot) -> Self {
-        Self { slot, track: Track::default(), stall: None }
+        Self { slot, track: Track::default(), case: Case::default(), stall: None }
     }
 }
 
@@ -409,11 +458,27 @@ impl WatchedRuntime {
         Holds::Worker(meter.counters(at))
     }
 
-    fn tally_stalled(&mut self, worker: Option<u32>, since: Nanos, now: Nanos) {
-        self.tally.oldest = self.tally.oldest.max(now.saturating_sub(since));
-        if let Some(worker) = worker {
+    fn tally_stalled(
+        &mut self,
+        worker: Option<u32>,
+        since: Nanos,
+        now: Nanos,
+        cause: Option<Cause>,
+    ) {
+        let age = now.saturating_sub(since);
+        if age >= self.tally.oldest {
+            (self.tally.oldest, self.tally.cause) = (age, cause);
+        }
+        self.explain(worker);
+        if worker.is_some() {
             self.tally.stalled += 1;
             self.tally.stalled_since = self.tally.stalled_since.max(since);
+        }
+    }
+
+    /// It is known why that worker does not come round.
+    fn explain(&mut self, worker: Option<u32>) {
+        if let Some(worker) = worker {
             self.workers[worker as usize].explained = true;
         }
     }

@@ -110,7 +110,7 @@ fn what_comes_before_and_after_counts_on_its_own() {
 fn a_current_thread_runtime_is_not_frozen_by_it() {
     let rig = Rig::new(0, |builder| builder);
     let ticks = crate::support::THRESHOLD;
-    let labels = [("runtime", "main"), ("cause", "unknown")];
+    let labels = [("runtime", "main")];
     let frozen = || rig.metric("tokio_frozen_seconds_total", &labels).unwrap_or(0.0);
     rig.run(async move { tokio::time::sleep(ticks).await });
     rig.run(rig.stall.watched("import", async {

@@ -98,8 +98,7 @@ fn histograms_have_the_buckets_of_the_constants() {
 fn a_stall_shows_while_it_lasts_and_its_gauges_go_back_to_0() {
     let rig = Rig::new(2, |builder| builder);
     let admin = rig.stall.admin_addr().expect("an admin server");
-    let (main, of) =
-        ([("runtime", "main")], [("runtime", "main"), ("handler", "import"), ("cause", "unknown")]);
+    let (main, of) = ([("runtime", "main")], [("runtime", "main"), ("handler", "import")]);
     let task = rig.stall.watched("import", async move {
         block_until(|| {
             let page = scrape(admin);

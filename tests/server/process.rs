@@ -69,7 +69,7 @@ fn a_current_thread_service_has_its_metrics_while_it_is_frozen() {
     assert_eq!(server.get("/hello").0, 200);
     assert_eq!(server.get("/block-in-place?ms=1").0, 501);
     let request = server.get_in_background("/blocking?ms=3000");
-    let frozen = ["runtime=\"main\"", "cause=\"unknown\""];
+    let frozen = ["runtime=\"main\"", "cause=\"sleep\""];
     wait_for(LIMIT, || {
         server.metric("tokio_frozen_seconds_total", &frozen).filter(|seconds| *seconds >= 1.0)
     });

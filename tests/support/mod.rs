@@ -212,23 +212,22 @@ pub(crate) fn samples(page: &str) -> impl Iterator<Item = Sample<'_>> {
     })
 }
 
-/// The value of the series with exactly these labels.
+/// The sum of the series of that name with these labels, and whatever others; `None` if there
+/// are none.
 pub(crate) fn metric(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let is_it = |sample: &Sample<'_>| {
-        sample.name == name
-            && sample.labels.len() == labels.len()
-            && labels.iter().all(|label| sample.labels.contains(label))
+        sample.name == name && labels.iter().all(|label| sample.labels.contains(label))
     };
-    samples(page).find(is_it).map(|sample| sample.value)
+    samples(page).filter(is_it).map(|sample| sample.value).reduce(|sum, value| sum + value)
 }
 
-/// The value of the first series of that name whose labels, as they are written, contain all of
-/// `labels` (`runtime="main"`).
+/// The same with labels as they are written (`runtime="main"`).
 pub(crate) fn find(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
-    page.lines().find_map(|line| {
+    let values = page.lines().filter_map(|line| {
         let (series, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
         let whole = series.is_empty() || series.starts_with('{');
         (whole && labels.iter().all(|label| series.contains(label)))
-            .then(|| value.parse().expect("a number"))
-    })
+            .then(|| value.parse::<f64>().expect("a number"))
+    });
+    values.reduce(|sum, value| sum + value)
 }

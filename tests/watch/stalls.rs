@@ -50,7 +50,7 @@ fn block_a_second(runtime: &tokio::runtime::Runtime, stall: &StallDetector, repe
     assert_eq!(stalls.len(), repeat, "recorded once: {stalls:#?}");
     let record = &stalls[0];
     assert!(in_progress, "first seen in progress: {seen:#?}");
-    assert_eq!((record.handler, record.runtime, record.cause), ("job", "main", Cause::Unknown));
+    assert_eq!((record.handler, record.runtime, record.cause), ("job", "main", Cause::Sleep));
     assert_eq!(record.worker, worker);
     assert_eq!((record.workers, record.workers_stalled), (4, 1));
     let lasted = record.duration;
@@ -82,7 +82,7 @@ fn a_stall_shows_in_the_metrics_before_it_ends() {
             block(ms(10));
         }
     }));
-    let labels = [r#"runtime="main""#, r#"handler="job""#, r#"cause="unknown""#];
+    let labels = [r#"runtime="main""#, r#"handler="job""#];
     let metrics = wait_for(LIMIT, || {
         let metrics = scrape(&stall);
         (metrics.get("tokio_stalled_seconds_total", &labels)? >= 1.0).then_some(metrics)

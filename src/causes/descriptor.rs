@@ -1,0 +1,60 @@
+//! What a descriptor stands for.
+
+use std::fs;
+
+/// What a thread waits for behind a descriptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Object {
+    Socket,
+    /// A file, a pipe or a device: its name.
+    File(String),
+    /// One that the kernel made up: `eventfd`, `timerfd`, `pidfd`, ….
+    Anonymous(String),
+}
+
+/// Asks the kernel; `None` for a descriptor that is not there (any more).
+pub(crate) fn describe(descriptor: u64) -> Option<Object> {
+    let link = fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
+    Some(object(&link.to_string_lossy()))
+}
+
+fn object(link: &str) -> Object {
+    if link.starts_with("socket:") {
+        return Object::Socket;
+    }
+    match link.strip_prefix("anon_inode:") {
+        Some(kind) => Object::Anonymous(kind.trim_matches(['[', ']']).to_owned()),
+        None if link.starts_with("pipe:") => Object::File("a pipe".to_owned()),
+        None => Object::File(link.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(link: &str, expected: Object) {
+        assert_eq!(object(link), expected, "{link}");
+    }
+
+    #[test]
+    fn links_say_what_they_stand_for() {
+        check("socket:[12345]", Object::Socket);
+        check("pipe:[77]", Object::File("a pipe".into()));
+        check("/data/big.csv", Object::File("/data/big.csv".into()));
+        check("/dev/pts/3", Object::File("/dev/pts/3".into()));
+        check("anon_inode:[eventfd]", Object::Anonymous("eventfd".into()));
+        check("anon_inode:inotify", Object::Anonymous("inotify".into()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn descriptors_of_this_process_are_known() {
+        use std::os::fd::AsRawFd;
+
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let number = u64::try_from(socket.as_raw_fd()).expect("not negative");
+        assert_eq!(describe(number), Some(Object::Socket));
+        assert_eq!(describe(u64::MAX), None);
+    }
+}

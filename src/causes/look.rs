@@ -1,0 +1,156 @@
+//! One look at a thread: its scheduler's numbers and the system call it is in.
+
+use std::fs;
+
+use procfs_core::FromRead;
+use procfs_core::process::{Schedstat, Stat, Status, Syscall};
+
+use super::descriptor::{Object, describe};
+use crate::clock::Nanos;
+use crate::sys::{Waits, system_call};
+
+/// Where a thread is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Now {
+    /// On a CPU, or waiting for one.
+    Running,
+    /// In a system call.
+    Call { number: i64, arguments: [u64; 6], stack: u64, code: u64 },
+    /// In the kernel, but not by a call: a page fault.
+    Kernel,
+    /// The kernel does not show the call, only the name of the function it waits in.
+    Hidden(String),
+    /// Nothing can be read.
+    #[default]
+    Unknown,
+}
+
+/// What is known of a thread at one time. What cannot be read is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// On the CPU, since the thread began.
+    pub(crate) cpu: Option<Nanos>,
+    /// Ready to run without a CPU, since the thread began. A wait that is not over is not in it.
+    pub(crate) delay: Option<Nanos>,
+    /// How often it gave its CPU away because it had to wait for something.
+    pub(crate) waits: Option<u64>,
+    /// Page faults that waited for a file or for swap, since the thread began.
+    pub(crate) major_faults: Option<u64>,
+    pub(crate) now: Now,
+}
+
+impl Look {
+    /// Looks at the thread that the kernel knows by that number.
+    pub(crate) fn at(thread: u32) -> Self {
+        if thread == 0 {
+            return Self::default();
+        }
+        let directory = format!("/proc/self/task/{thread}");
+        let schedule = read::<Schedstat>(&format!("{directory}/schedstat"));
+        let stat = read::<Stat>(&format!("{directory}/stat"));
+        let cpu = match (&schedule, &stat) {
+            (Some(schedule), _) => Some(schedule.sum_exec_runtime),
+            (None, Some(stat)) => Some((stat.utime + stat.stime).saturating_mul(TICK)),
+            (None, None) => None,
+        };
+        Self {
+            cpu,
+            delay: schedule.map(|schedule| schedule.run_delay),
+            waits: read::<Status>(&format!("{directory}/status"))
+                .and_then(|status| status.voluntary_ctxt_switches),
+            major_faults: stat.as_ref().map(|stat| stat.majflt),
+            now: now(&directory),
+        }
+    }
+}
+
+impl Look {
+    /// What the descriptor stands for that the thread waits at, if it does.
+    pub(crate) fn object(&self) -> Option<Object> {
+        match &self.now {
+            Now::Call { number, arguments, .. }
+                if system_call(*number, arguments).waits == Waits::Descriptor =>
+            {
+                describe(arguments[0])
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Of the times in `stat`, on every Linux there is (`USER_HZ`).
+const TICK: Nanos = 10_000_000;
+
+fn now(directory: &str) -> Now {
+    match read::<Syscall>(&format!("{directory}/syscall")) {
+        Some(Syscall::Running) => Now::Running,
+        Some(Syscall::Blocked { syscall_number: -1, .. }) => Now::Kernel,
+        Some(Syscall::Blocked {
+            syscall_number,
+            argument_registers,
+            stack_pointer,
+            program_counter,
+        }) => Now::Call {
+            number: syscall_number,
+            arguments: argument_registers,
+            stack: stack_pointer,
+            code: program_counter,
+        },
+        _ => match fs::read_to_string(format!("{directory}/wchan")) {
+            Ok(function) if function.trim() == "0" => Now::Running,
+            Ok(function) if !function.is_empty() => Now::Hidden(function.trim().to_owned()),
+            _ => Now::Unknown,
+        },
+    }
+}
+
+/// How long the calling thread has been ready to run without a CPU, since it began.
+pub(crate) fn own_delay() -> Option<Nanos> {
+    read::<Schedstat>("/proc/thread-self/schedstat").map(|schedule| schedule.run_delay)
+}
+
+fn read<T: FromRead>(path: &str) -> Option<T> {
+    T::from_read(fs::File::open(path).ok()?).ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys::thread_id;
+
+    #[test]
+    fn a_thread_that_sleeps_is_seen_in_its_call() {
+        let (tell, told) = channel();
+        let (stay, leave) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(thread_id()).expect("the test listens");
+            // Returns as soon as the test is over.
+            let _ = leave.recv_timeout(Duration::from_secs(30));
+        });
+        let tid = told.recv().expect("it lives");
+        let in_futex = |look: &Look| match &look.now {
+            Now::Call { number, arguments, .. } => {
+                system_call(*number, arguments).waits == Waits::Lock
+            }
+            _ => false,
+        };
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while !in_futex(&Look::at(tid)) {
+            assert!(std::time::Instant::now() < deadline, "{:?}", Look::at(tid));
+        }
+        let look = Look::at(tid);
+        assert!(look.cpu.is_some() && look.delay.is_some() && look.major_faults.is_some());
+        drop(stay);
+        thread.join().expect("no panic");
+    }
+
+    #[test]
+    fn a_thread_that_is_not_there_is_unknown() {
+        assert_eq!(Look::at(0), Look::default());
+        assert_eq!(Look::at(u32::MAX), Look::default());
+        assert!(own_delay().is_some());
+    }
+}

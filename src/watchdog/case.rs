@@ -1,0 +1,92 @@
+//! The evidence about one poll that lasts.
+
+use super::machine::Machine;
+use crate::causes::{Clue, Evidence, Look, Object, Quota, Verdict, classify};
+use crate::clock::Nanos;
+
+/// What is known of a poll from its first sight on. Its thread is looked at from the second
+/// sight on: most polls are over by then.
+#[derive(Debug, Default)]
+pub(super) struct Case {
+    /// What the machine had suffered when the poll was first seen.
+    suspended: Nanos,
+    delayed: Nanos,
+    base: Option<Base>,
+    found: Option<(Evidence, Verdict)>,
+}
+
+/// The first look.
+#[derive(Debug)]
+struct Base {
+    at: Nanos,
+    delayed: Nanos,
+    look: Look,
+    quota: Quota,
+    throttles: Option<u64>,
+}
+
+impl Case {
+    /// A poll is seen for the first time.
+    pub(super) fn open(machine: &Machine) -> Self {
+        Self { suspended: machine.suspended, delayed: machine.delayed, ..Self::default() }
+    }
+
+    /// It is seen again. Returns how much of the time was not its doing, as far as is known.
+    pub(super) fn look(&mut self, now: Nanos, thread: u32, machine: &mut Machine) -> Nanos {
+        if self.base.is_none() {
+            self.base = Some(Base::new(now, thread, machine));
+        }
+        let delayed = self.base.as_ref().map_or(0, |base| base.delayed - self.delayed);
+        delayed + (machine.suspended - self.suspended)
+    }
+
+    /// It has lasted long enough to be a stall. Returns how much of the time was not its doing.
+    pub(super) fn weigh(
+        &mut self,
+        now: Nanos,
+        lasted: Nanos,
+        thread: u32,
+        machine: &mut Machine,
+    ) -> Nanos {
+        let base = self.base.get_or_insert_with(|| Base::new(now, thread, machine));
+        let last = if now > base.at { Look::at(thread) } else { base.look.clone() };
+        let throttled = base.quota.throttles().zip(base.throttles);
+        let evidence = Evidence {
+            lasted,
+            watched: now - base.at,
+            object: object(&base.look, &last),
+            first: base.look.clone(),
+            last,
+            delayed_before: base.delayed - self.delayed,
+            suspended: machine.suspended - self.suspended,
+            throttled: throttled.is_some_and(|(now, then)| now > then),
+        };
+        let verdict = classify(&evidence);
+        self.found = Some((evidence, verdict));
+        verdict.excused
+    }
+
+    /// What was found when it was last weighed.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.found.as_ref().map(|(_, verdict)| *verdict)
+    }
+
+    /// What a closer look can start from.
+    pub(super) fn clue(&self, thread: u32) -> Option<Clue> {
+        let (evidence, verdict) = self.found.as_ref()?;
+        Some(Clue::new(thread, evidence, *verdict))
+    }
+}
+
+impl Base {
+    fn new(at: Nanos, thread: u32, machine: &mut Machine) -> Self {
+        let quota = machine.quota(at);
+        let throttles = quota.throttles();
+        Self { at, delayed: machine.delayed, look: Look::at(thread), quota, throttles }
+    }
+}
+
+/// What the thread waits at now, or did at first.
+fn object(first: &Look, last: &Look) -> Option<Object> {
+    last.object().or_else(|| first.object())
+}
