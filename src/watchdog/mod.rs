@@ -13,6 +13,7 @@ mod case;
 mod freeze;
 mod machine;
 mod policy;
+mod runtime;
 mod scan;
 
 use std::sync::Arc;

@@ -1,0 +1,143 @@
+//! What the watchdog keeps of one runtime, and what a scan sums up of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::freeze::{Freeze, Look};
+use super::policy::Holds;
+use crate::clock::Nanos;
+use crate::detector::markers::Kind;
+use crate::detector::pulse::State;
+use crate::detector::runtime::{Counters, Meter, Runtime};
+use crate::detector::slot::Open;
+use crate::record::Cause;
+
+pub(super) struct WatchedRuntime {
+    pub(super) runtime: Arc<Runtime>,
+    meter: Option<Meter>,
+    workers: Vec<WatchedWorker>,
+    pub(super) freeze: Freeze,
+    pub(super) lags_seen: u64,
+    pub(super) tally: Tally,
+}
+
+#[derive(Clone, Copy, Default)]
+struct WatchedWorker {
+    counters: Counters,
+    unchanged_since: Nanos,
+    /// Its slot explains why it does not come round.
+    explained: bool,
+}
+
+/// What one scan finds in one runtime.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) stalled: usize,
+    /// When the last of them began.
+    stalled_since: Nanos,
+    oldest: Nanos,
+    /// Why the oldest is stalled.
+    pub(super) cause: Option<Cause>,
+    allowed: bool,
+}
+
+impl WatchedRuntime {
+    pub(super) fn new(runtime: Arc<Runtime>) -> Self {
+        Self {
+            meter: runtime.meter(),
+            workers: vec![WatchedWorker::default(); runtime.workers],
+            freeze: Freeze::default(),
+            lags_seen: 0,
+            tally: Tally::default(),
+            runtime,
+        }
+    }
+
+    pub(super) fn read_workers(&mut self, now: Nanos) {
+        self.tally = Tally::default();
+        let Some(meter) = &self.meter else { return };
+        for (at, worker) in self.workers.iter_mut().enumerate() {
+            worker.explained = false;
+            let counters = meter.counters(at);
+            if counters != worker.counters || worker.unchanged_since == 0 {
+                (worker.counters, worker.unchanged_since) = (counters, now);
+            }
+        }
+    }
+
+    pub(super) fn is_at(&self, open: &Open) -> bool {
+        self.runtime.index == open.identity.place.runtime
+    }
+
+    /// What an open poll of this runtime holds up.
+    pub(super) fn holds(&mut self, open: &Open, kind: Kind) -> Holds {
+        let place = open.identity.place;
+        let (Some(worker), Some(meter)) = (place.worker, &self.meter) else {
+            return if kind == Kind::Root { Holds::Root } else { Holds::Nothing };
+        };
+        let at = worker as usize;
+        if self.runtime.is_lost(at, open.identity.thread, open.identity.claim) {
+            return Holds::Nothing;
+        }
+        if kind == Kind::Allowed {
+            self.tally.allowed = true;
+            self.workers[at].explained = true;
+            return Holds::Nothing;
+        }
+        // Read after the slot: what the worker did before the poll is in the counters then.
+        Holds::Worker(meter.counters(at))
+    }
+
+    pub(super) fn tally_stalled(
+        &mut self,
+        worker: Option<u32>,
+        since: Nanos,
+        now: Nanos,
+        cause: Option<Cause>,
+    ) {
+        let age = now.saturating_sub(since);
+        if age >= self.tally.oldest {
+            (self.tally.oldest, self.tally.cause) = (age, cause);
+        }
+        self.explain(worker);
+        if worker.is_some() {
+            self.tally.stalled += 1;
+            self.tally.stalled_since = self.tally.stalled_since.max(since);
+        }
+    }
+
+    /// It is known why that worker does not come round.
+    pub(super) fn explain(&mut self, worker: Option<u32>) {
+        if let Some(worker) = worker {
+            self.workers[worker as usize].explained = true;
+        }
+    }
+
+    pub(super) fn look(&self, tick: Nanos, threshold: Nanos) -> Look {
+        let ticking = self.runtime.pulse.state() == State::Ticking;
+        let all_stalled = self.tally.stalled >= self.runtime.workers;
+        Look {
+            due: ticking.then(|| self.runtime.pulse.due()),
+            beat: self.runtime.pulse.beat(),
+            tick,
+            threshold,
+            driven: !self.runtime.single,
+            all_stalled_since: all_stalled.then_some(self.tally.stalled_since),
+            allowed: self.tally.allowed,
+        }
+    }
+
+    pub(super) fn set_gauges(&self, now: Nanos, threshold: Nanos) {
+        let saturated = self.workers.iter().filter(|worker| {
+            let unchanged = now.saturating_sub(worker.unchanged_since);
+            let counters = worker.counters;
+            !self.runtime.single
+                && unchanged >= threshold
+                && !(counters.is_parked() || counters.is_fresh() || worker.explained)
+        });
+        let gauges = &self.runtime.gauges;
+        gauges.saturated.store(saturated.count() as u32, Relaxed);
+        gauges.stalled.store(self.tally.stalled as u32, Relaxed);
+        gauges.oldest.store(self.tally.oldest, Relaxed);
+    }
+}
