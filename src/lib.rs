@@ -80,8 +80,8 @@
 //!   `panic = "abort"` it cannot be told from one with timers: there the runtimes given to
 //!   [`Builder::start`] and [`StallDetector::watch`] must have timers (Tokio ends the process
 //!   otherwise), and runtimes that are only met have no ticks.
-//! - The cause is always [`Cause::Unknown`] in this version, and there are no stacks. A machine that
-//!   is throttled, suspended or short of CPU is not told apart from blocking code.
+//! - [`Cause`]s are read from `/proc`, on Linux alone; their own limits are listed in
+//!   [`_documentation::causes`]. There are no stacks in this version.
 //! - Tested on x86_64 Linux.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
@@ -106,6 +106,12 @@ mod sync;
 mod sys;
 mod thread;
 mod watchdog;
+
+/// Chapters that are too long for the items they are about.
+pub mod _documentation {
+    #[doc = include_str!("../docs/causes.md")]
+    pub mod causes {}
+}
 
 pub use builder::{Builder, StallDetector, WatchExt};
 pub use error::BuildError;

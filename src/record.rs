@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 /// Why a thread did not return from a poll, or why a runtime was frozen.
+///
+/// [`_documentation::causes`](crate::_documentation::causes) says what each is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {

@@ -1,6 +1,7 @@
 //! System calls by what they wait for. The numbers are libc's, so each architecture has its own.
 
 /// What a thread inside a system call waits for.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "no other system is asked"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     /// For a time to come.
