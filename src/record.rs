@@ -137,7 +137,8 @@ pub struct Stall {
     pub in_progress: bool,
     /// Workers of the runtime.
     pub workers: usize,
-    /// How many of them were stalled, this one included, when this stall was counted.
+    /// How many of them were stalled, this one included, when this stall was counted. Those that
+    /// the environment holds up are not.
     pub workers_stalled: usize,
     /// Requests inside the layer when the stall was counted, the blocking one included.
     pub requests_in_flight: u64,

@@ -17,11 +17,13 @@ pub(crate) struct Evidence {
     pub(crate) last: Look,
     /// What the descriptor stands for that it waits at, if it does.
     pub(crate) object: Option<Object>,
-    /// While it did not return, and before the first look at it, the watchdog had no CPU for so
-    /// long: the thread is taken to have had none either.
-    pub(crate) delayed_before: Nanos,
-    /// While it did not return the process stood still for so long.
+    /// Between the looks the process stood still for so long.
     pub(crate) suspended: Nanos,
+    /// The same between the first sight of the poll and the first look at its thread.
+    pub(crate) suspended_before: Nanos,
+    /// In that time the watchdog had no CPU for so long: the thread is taken to have had none
+    /// either.
+    pub(crate) delayed_before: Nanos,
     /// A CPU quota was used up meanwhile.
     pub(crate) throttled: bool,
 }
@@ -40,9 +42,11 @@ pub(crate) struct Verdict {
 /// The environment's share first; what is left is classified.
 pub(crate) fn classify(evidence: &Evidence) -> Verdict {
     let Evidence { first, last, .. } = evidence;
+    let watched = delayed(evidence) + evidence.suspended;
     let delayed = delayed(evidence) + evidence.delayed_before;
-    let excused = (delayed + evidence.suspended).min(evidence.lasted);
-    let excuse = if evidence.suspended > delayed {
+    let suspended = evidence.suspended + evidence.suspended_before;
+    let excused = (delayed + suspended).min(evidence.lasted);
+    let excuse = if suspended > delayed {
         Cause::Suspended
     } else if evidence.throttled {
         Cause::Throttled
@@ -50,7 +54,7 @@ pub(crate) fn classify(evidence: &Evidence) -> Verdict {
         Cause::Starved
     };
     // Of the time between the looks, that which was the thread's own.
-    let own = evidence.watched.saturating_sub(delayed + evidence.suspended);
+    let own = evidence.watched.saturating_sub(watched);
     let cause = match rise(first.cpu, last.cpu) {
         Some(cpu) if own > 0 && cpu >= own / 2 => Cause::Cpu,
         cpu => off_cpu(evidence, cpu.is_some()),
@@ -188,6 +192,18 @@ mod tests {
         // A handler that sleeps while another thread uses the quota up.
         check(&throttled(evidence(500, 0, 0, 6, sleep())), Cause::Sleep, 6, Cause::Suspended);
         check(&evidence(531, 0, 0, 500, sleep()), Cause::Sleep, 500, Cause::Suspended);
+    }
+
+    #[test]
+    fn what_was_before_the_first_look_counts_but_does_not_blur_the_cause() {
+        let before = Evidence {
+            lasted: 500 * MS,
+            watched: 100 * MS,
+            delayed_before: 150 * MS,
+            suspended_before: 200 * MS,
+            ..evidence(100, 30, 0, 0, call(libc::SYS_clock_nanosleep))
+        };
+        check(&before, Cause::Sleep, 350, Cause::Suspended);
     }
 
     #[test]

@@ -31,7 +31,7 @@ const FLUSHES_BETWEEN_INTRODUCTIONS: u32 = 10;
 /// Hears of stalls, on the reporter's thread.
 ///
 /// Called twice for each stall: when it is counted (`in_progress` is `true`) and when it has
-/// ended. May take its time, may panic, may drop the detector: the service does not notice.
+/// ended; once more when one that was the environment's turns into the handler's. May take its time, may panic, may drop the detector: the service does not notice.
 /// While it is stuck, log lines and further calls wait, then are dropped and counted in
 /// `tower_stall_reports_suppressed_total`.
 ///

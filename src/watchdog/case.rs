@@ -19,6 +19,7 @@ pub(super) struct Case {
 #[derive(Debug)]
 struct Base {
     at: Nanos,
+    suspended: Nanos,
     delayed: Nanos,
     look: Look,
     quota: Quota,
@@ -57,8 +58,9 @@ impl Case {
             object: object(&base.look, &last),
             first: base.look.clone(),
             last,
+            suspended: machine.suspended - base.suspended,
+            suspended_before: base.suspended - self.suspended,
             delayed_before: base.delayed - self.delayed,
-            suspended: machine.suspended - self.suspended,
             throttled: throttled.is_some_and(|(now, then)| now > then),
         };
         let verdict = classify(&evidence);
@@ -82,7 +84,14 @@ impl Base {
     fn new(at: Nanos, thread: u32, machine: &mut Machine) -> Self {
         let quota = machine.quota(at);
         let throttles = quota.throttles();
-        Self { at, delayed: machine.delayed, look: Look::at(thread), quota, throttles }
+        Self {
+            at,
+            suspended: machine.suspended,
+            delayed: machine.delayed,
+            look: Look::at(thread),
+            quota,
+            throttles,
+        }
     }
 }
 
