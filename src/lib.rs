@@ -65,6 +65,7 @@
 //! |---|---|---|---|
 //! | `axum` | yes | handler labels from axum's `MatchedPath` | none in an axum service |
 //! | `admin` | yes | [`Builder::admin`] | the Prometheus exporter with its crates, and one thread |
+//! | `capture` | yes | the stack of the thread that is stuck | an unwinder and a reader of debug information, 11 small crates, and one thread |
 //!
 //! # Limitations
 //!
@@ -89,6 +90,8 @@
 #[cfg(feature = "admin")]
 mod admin;
 mod builder;
+#[cfg(feature = "capture")]
+mod capture;
 mod clock;
 mod detector;
 mod error;
@@ -107,12 +110,14 @@ mod thread;
 mod watchdog;
 
 pub use builder::{Builder, StallDetector, WatchExt};
+#[cfg(feature = "capture")]
+pub use capture::{Capture, ParseCaptureError};
 pub use error::BuildError;
 pub use global::layer;
 pub use instrument::{Watched, allow_blocking};
 pub use layer::{StallLayer, StallService};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
-pub use record::{Cause, Stall};
+pub use record::{Cause, Frame, Site, Stack, Stall};
 pub use report::OnStall;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]

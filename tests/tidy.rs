@@ -16,6 +16,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("thread", 1, &["sync"]),
     ("record", 2, &[]),
     ("detector", 3, &["clock", "label", "record", "sync", "sys"]),
+    ("capture", 3, &["clock", "record", "sync", "sys", "thread"]),
     ("probe", 4, &["clock", "detector", "sync"]),
     ("instrument", 4, &["detector"]),
     ("watchdog", 4, &["clock", "detector", "record"]),

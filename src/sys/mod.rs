@@ -1,5 +1,11 @@
 //! What only the operating system can tell: the home of all `unsafe` and of libc.
 
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod memory;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod modules;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod signal;
 mod thread;
 
 pub(crate) use thread::thread_id;
