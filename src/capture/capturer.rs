@@ -172,3 +172,15 @@ fn run(jobs: &Receiver<Job>, mode: Capture, stop: &AtomicBool) {
         drop(catch_unwind(AssertUnwindSafe(|| done(captured))));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_its_own_label() {
+        let labels: std::collections::BTreeSet<_> =
+            Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+        assert_eq!(labels.len(), Outcome::ALL.len());
+    }
+}

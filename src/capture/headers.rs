@@ -34,8 +34,7 @@ impl<'a> EhFrameHdr<'a> {
         let table = self.bytes.get(TABLE..)?;
         let count = count.min(table.len() / ROW);
         let start = |row: usize| {
-            int(table, row * ROW)
-                .map(|distance| self.address.wrapping_add_signed(distance.into()))
+            int(table, row * ROW).map(|distance| self.address.wrapping_add_signed(distance.into()))
         };
         let (mut low, mut high) = (0, count);
         while low < high {

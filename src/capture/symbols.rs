@@ -93,12 +93,8 @@ mod tests {
     use super::*;
 
     fn code(address: u64, is_return: bool) -> CodeAddress {
-        let image = Image {
-            name: "app".into(),
-            base: 0x1000,
-            build_id: Some("dead01".into()),
-            listing: 1,
-        };
+        let image =
+            Image { name: "app".into(), base: 0x1000, build_id: Some("dead01".into()), listing: 1 };
         CodeAddress { address, is_return, image: Some(Arc::new(image)) }
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::capturer::{Captured, Outcome, RawStack, Way};
 use super::images::Images;
 use super::mode::Capture;
-use super::task::{Moment, Task};
 use super::state::State;
-use super::unwind::{self, Snapshot, Walk};
+use super::task::{Moment, Task};
+use super::unwind::{self, End, Snapshot, Walk};
 use crate::clock::{self, Nanos};
 use crate::sys::memory;
 use crate::sys::signal::{LONGEST_STACK, Refusal, Signal};
@@ -47,7 +47,7 @@ impl Taker {
                 let frames = frames
                     .map(|(index, address)| self.images.describe(*address, index > 0))
                     .collect();
-                let partial = !walk.complete;
+                let partial = walk.end != End::Root;
                 Captured::stack(RawStack { thread, way, partial, frames })
             }
         }

@@ -31,11 +31,21 @@ pub(super) struct Snapshot<'a> {
 }
 
 /// The frames, innermost first: the address where the thread is, then return addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Walk {
     pub(super) addresses: Vec<u64>,
-    /// Whether the outermost one is where the thread began.
-    pub(super) complete: bool,
+    pub(super) end: End,
+}
+
+/// Where a walk has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Where the thread began.
+    Root,
+    /// Outside of what was copied.
+    Outside,
+    /// At something that cannot be unwound, or after very many frames.
+    Lost,
 }
 
 /// Unwinds the copy.
@@ -62,9 +72,8 @@ struct Walker<'a> {
 
 enum Step {
     Frame(FrameAddress),
-    Root,
     NeedsBp,
-    Lost,
+    End(End),
 }
 
 impl Stack<'_> {
@@ -83,7 +92,7 @@ impl Stack<'_> {
 
 impl Walker<'_> {
     fn walk(&mut self, first: FrameAddress, mut registers: UnwindRegsX86_64) -> Walk {
-        let mut walk = Walk { addresses: vec![first.address()], complete: false };
+        let mut walk = Walk { addresses: vec![first.address()], end: End::Lost };
         let mut frame = first;
         // Not kept for later: a rule that could not be applied leaves a poorer one in the cache.
         let mut cache = CacheX86_64::new();
@@ -94,19 +103,17 @@ impl Walker<'_> {
                     walk.addresses.push(next.address());
                     frame = next;
                 }
-                Step::Root => {
-                    walk.complete = self.images.is_code(frame.address_for_lookup());
+                Step::End(end) => {
+                    walk.end = end;
                     break;
                 }
-                Step::NeedsBp if self.may_search => {
-                    self.may_search = false;
+                Step::NeedsBp => {
                     if let Some(outer) = self.search(frame, sp) {
                         walk.addresses.extend(&outer.addresses[1..]);
-                        walk.complete = true;
+                        walk.end = outer.end;
                     }
                     break;
                 }
-                Step::NeedsBp | Step::Lost => break,
             }
         }
         walk
@@ -119,18 +126,25 @@ impl Walker<'_> {
         cache: &mut CacheX86_64,
     ) -> Step {
         self.images.meet(frame.address_for_lookup());
-        let mut needs_bp = false;
+        let (mut reads, mut needs_bp, mut outside) = (0, false, false);
         let stack = self.stack;
         let mut read = |address: u64| {
+            reads += 1;
+            let word = stack.word(address);
             needs_bp |= address.abs_diff(UNKNOWN) < NEAR;
-            stack.word(address).ok_or(())
+            outside |= word.is_none();
+            word.ok_or(())
         };
         let step = self.images.unwinder.unwind_frame(frame, registers, cache, &mut read);
         match step.map(|next| next.map(FrameAddress::from_return_address)) {
             _ if needs_bp => Step::NeedsBp,
             Ok(Some(Some(next))) => Step::Frame(next),
-            Ok(None) => Step::Root,
-            Ok(Some(None)) | Err(_) => Step::Lost,
+            // Its rule says so; a return address of 0 that was read somewhere is none.
+            Ok(None) if reads == 0 && self.images.is_code(frame.address_for_lookup()) => {
+                Step::End(End::Root)
+            }
+            Err(_) if outside => Step::End(End::Outside),
+            Ok(_) | Err(_) => Step::End(End::Lost),
         }
     }
 
@@ -138,9 +152,13 @@ impl Walker<'_> {
     /// X + 8 holds a return address. Old words may look alike, so a call that goes to this very
     /// function is preferred to one whose target is not known, and that one to a call of another
     /// function, which may have jumped here. Of equals the innermost is taken whose chain ends
-    /// where a thread begins.
+    /// where a thread begins; if there is none, whose chain leads out of the copy.
     fn search(&mut self, frame: FrameAddress, sp: u64) -> Option<Walk> {
+        if !std::mem::take(&mut self.may_search) {
+            return None;
+        }
         let start = self.images.function_start(frame.address_for_lookup());
+        let mut cut_off = None;
         let mut of_unknown_target = Vec::new();
         let mut of_others = Vec::new();
         for place in self.stack.places(sp) {
@@ -148,22 +166,28 @@ impl Walker<'_> {
             match self.images.call_before(back) {
                 None => {}
                 Some(Target::At(target)) if Some(target) == start => {
-                    if let Some(walk) = self.try_place(frame, sp, place) {
-                        return Some(walk);
+                    match self.try_place(frame, sp, place) {
+                        Some(walk) if walk.end == End::Root => return Some(walk),
+                        other => cut_off = cut_off.or(other),
                     }
                 }
                 Some(Target::At(_)) => of_others.push(place),
                 Some(Target::In(_) | Target::Somewhere) => of_unknown_target.push(place),
             }
         }
-        let mut places = of_unknown_target.into_iter().chain(of_others).take(MOST_CANDIDATES);
-        places.find_map(|place| self.try_place(frame, sp, place))
+        for place in of_unknown_target.into_iter().chain(of_others).take(MOST_CANDIDATES) {
+            match self.try_place(frame, sp, place) {
+                Some(walk) if walk.end == End::Root => return Some(walk),
+                other => cut_off = cut_off.or(other),
+            }
+        }
+        cut_off
     }
 
-    /// Unwinds from `frame` on with this rbp, to the end or not at all.
+    /// Unwinds from `frame` on with this rbp, unless that leads nowhere.
     fn try_place(&mut self, frame: FrameAddress, sp: u64, bp: u64) -> Option<Walk> {
         let walk = self.walk(frame, UnwindRegsX86_64::new(frame.address(), sp, bp));
         let is_called = |back: &u64| self.images.call_before(*back).is_some();
-        (walk.complete && walk.addresses[1..].iter().all(is_called)).then_some(walk)
+        (walk.end != End::Lost && walk.addresses[1..].iter().all(is_called)).then_some(walk)
     }
 }

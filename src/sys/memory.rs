@@ -7,8 +7,7 @@ const PAGE: u64 = 4096;
 /// Pieces in one call: 256 KiB and one more for an unaligned begin.
 pub(super) const PIECES: usize = 65;
 
-pub(super) const NO_PIECE: libc::iovec =
-    libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+pub(super) const NO_PIECE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
 /// Copies from `address` on, as far as memory is readable and `into` has room. Returns how many
 /// bytes were copied.
@@ -40,7 +39,7 @@ fn copy_by_file(address: u64, into: &mut [u8]) -> usize {
     let mut done = 0;
     while done < into.len() {
         // The file is read page by page and stops short of a hole.
-        match memory.read_at(&mut into[done..], address + done as u64) {
+        match memory.read_at(&mut into[done..], address.wrapping_add(done as u64)) {
             Ok(0) | Err(_) => break,
             Ok(read) => done += read,
         }
@@ -152,14 +151,22 @@ mod tests {
     #[test]
     fn a_copy_ends_where_memory_does() {
         let pages = Pages::new();
-        for by_file in [false, true] {
-            let copy = if by_file { copy_by_file } else { copy };
-            let mut into = [0; 8192];
-            assert_eq!(copy(pages.address() + PAGE - 100, &mut into), 100, "by file: {by_file}");
-            assert_eq!(into[..100], [7; 100]);
-            assert_eq!(copy(pages.address() + PAGE, &mut into), 0);
-        }
+        let mut into = [0; 8192];
+        assert_eq!(copy(pages.address() + PAGE - 100, &mut into), 100);
+        assert_eq!(into[..100], [7; 100]);
+        assert_eq!(copy(pages.address() + PAGE, &mut into), 0);
         assert_eq!(copy(8, &mut [0; 8]), 0);
         assert_eq!(copy(u64::MAX - 3, &mut [0; 8]), 0);
+    }
+
+    #[test]
+    fn the_second_way_copies_the_same() {
+        let source: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+        let mut copied = vec![0; source.len()];
+        assert_eq!(copy_by_file(source.as_ptr() as u64, &mut copied), source.len());
+        assert_eq!(copied, source);
+        for nowhere in [8, u64::MAX - 3, u64::MAX] {
+            assert_eq!(copy_by_file(nowhere, &mut [0; 8]), 0);
+        }
     }
 }

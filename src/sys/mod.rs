@@ -9,3 +9,6 @@ pub(crate) mod signal;
 mod thread;
 
 pub(crate) use thread::thread_id;
+
+#[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod testing;

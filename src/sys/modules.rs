@@ -143,7 +143,7 @@ mod tests {
         assert!(generation.is_some());
         assert_eq!(generation, super::generation());
         let program = &modules[0];
-        let here = generation_of as usize as u64;
+        let here = generation_of as *const () as u64;
         let holds = |segment: &&Segment| segment.range.contains(&here);
         assert!(program.is_program && program.name.is_empty());
         assert!(program.segments.iter().find(holds).is_some_and(|segment| segment.executable));
