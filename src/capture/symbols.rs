@@ -55,7 +55,9 @@ impl Symbols {
 /// Innermost first; all but the last were inlined. At least one.
 fn resolve(code: &CodeAddress) -> Vec<Frame> {
     let mut frames = Vec::new();
-    backtrace::resolve(code.lookup() as *mut std::ffi::c_void, |symbol| {
+    // It takes every address for a return address, and looks at the byte before.
+    let after = code.lookup().wrapping_add(1);
+    backtrace::resolve(after as *mut std::ffi::c_void, |symbol| {
         frames.push(Frame {
             // The alternate form leaves out the hash.
             function: symbol.name().map(|name| format!("{name:#}")),

@@ -40,7 +40,7 @@ pub(super) struct Walk {
 /// Where a walk has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Where the thread began.
+    /// Where the thread began: the function there has no caller, says its unwind information.
     Root,
     /// Outside of what was copied.
     Outside,
@@ -139,10 +139,15 @@ impl Walker<'_> {
         match step.map(|next| next.map(FrameAddress::from_return_address)) {
             _ if needs_bp => Step::NeedsBp,
             Ok(Some(Some(next))) => Step::Frame(next),
-            // Its rule says so; a return address of 0 that was read somewhere is none.
-            Ok(None) if reads == 0 && self.images.is_code(frame.address_for_lookup()) => {
-                Step::End(End::Root)
+            // A return address of 0 that was read somewhere is no root, nor is an rbp of 0.
+            Ok(None) if reads == 0 && registers.bp() != UNKNOWN => {
+                let mut other = UnwindRegsX86_64::new(registers.ip(), registers.sp(), UNKNOWN);
+                match self.step(frame, &mut other, cache) {
+                    Step::End(End::Root) => Step::End(End::Root),
+                    _ => Step::End(End::Lost),
+                }
             }
+            Ok(None) if reads == 0 => Step::End(End::Root),
             Err(_) if outside => Step::End(End::Outside),
             Ok(_) | Err(_) => Step::End(End::Lost),
         }
@@ -152,15 +157,15 @@ impl Walker<'_> {
     /// X + 8 holds a return address. Old words may look alike, so a call that goes to this very
     /// function is preferred to one whose target is not known, and that one to a call of another
     /// function, which may have jumped here. Of equals the innermost is taken whose chain ends
-    /// where a thread begins; if there is none, whose chain leads out of the copy.
+    /// where a thread begins. On a stack that is longer than the copy, or not the thread's own, no
+    /// chain does; then the innermost call of this very function has to do.
     fn search(&mut self, frame: FrameAddress, sp: u64) -> Option<Walk> {
         if !std::mem::take(&mut self.may_search) {
             return None;
         }
         let start = self.images.function_start(frame.address_for_lookup());
-        let mut cut_off = None;
-        let mut of_unknown_target = Vec::new();
-        let mut of_others = Vec::new();
+        let mut next_best = None;
+        let (mut of_unknown_target, mut of_others) = (Vec::new(), Vec::new());
         for place in self.stack.places(sp) {
             let back = self.stack.word(place + 8)?;
             match self.images.call_before(back) {
@@ -168,26 +173,22 @@ impl Walker<'_> {
                 Some(Target::At(target)) if Some(target) == start => {
                     match self.try_place(frame, sp, place) {
                         Some(walk) if walk.end == End::Root => return Some(walk),
-                        other => cut_off = cut_off.or(other),
+                        other => next_best = next_best.or(other),
                     }
                 }
                 Some(Target::At(_)) => of_others.push(place),
                 Some(Target::In(_) | Target::Somewhere) => of_unknown_target.push(place),
             }
         }
-        for place in of_unknown_target.into_iter().chain(of_others).take(MOST_CANDIDATES) {
-            match self.try_place(frame, sp, place) {
-                Some(walk) if walk.end == End::Root => return Some(walk),
-                other => cut_off = cut_off.or(other),
-            }
-        }
-        cut_off
+        let places = of_unknown_target.into_iter().chain(of_others).take(MOST_CANDIDATES);
+        let mut walks = places.filter_map(|place| self.try_place(frame, sp, place));
+        walks.find(|walk| walk.end == End::Root).or(next_best)
     }
 
-    /// Unwinds from `frame` on with this rbp, unless that leads nowhere.
+    /// Unwinds from `frame` on with this rbp, unless that leads to what no call returns to.
     fn try_place(&mut self, frame: FrameAddress, sp: u64, bp: u64) -> Option<Walk> {
         let walk = self.walk(frame, UnwindRegsX86_64::new(frame.address(), sp, bp));
         let is_called = |back: &u64| self.images.call_before(*back).is_some();
-        (walk.end != End::Lost && walk.addresses[1..].iter().all(is_called)).then_some(walk)
+        walk.addresses[1..].iter().all(is_called).then_some(walk)
     }
 }

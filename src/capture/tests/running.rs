@@ -63,6 +63,7 @@ fn on_other_stack(truth: &Sender<Truth>, stop: &Stop, spins: bool) {
 #[test]
 fn stacks_that_are_not_the_threads_own_have_their_inner_frames() {
     let _signals = testing::signals();
+    let mut symbols = Symbols::default();
     for way in [Way::Signal, Way::Quiet] {
         let stop = Stop::default();
         let own = Arc::clone(&stop);
@@ -72,7 +73,7 @@ fn stacks_that_are_not_the_threads_own_have_their_inner_frames() {
         let capturer = Capturer::spawn(Capture::Auto).expect("a thread");
         for _ in 0..20 {
             let (captured, stack) = ask_for(&capturer, truth.thread, way);
-            let names = functions(&mut Symbols::default(), &stack);
+            let names = functions(&mut symbols, &stack);
             assert!(names.iter().any(|name| name.contains("on_other_stack")), "{names:#?}");
             assert_eq!(captured.outcome, Outcome::Partial, "{names:#?}");
         }
@@ -104,17 +105,18 @@ fn a_thread_that_is_not_there_or_has_gone_on_has_no_stack() {
 fn a_capturer_that_is_stuck_refuses_questions_and_is_left_behind() {
     let capturer = Capturer::spawn(Capture::NoSignal).expect("a thread");
     let (release, held) = std::sync::mpsc::channel::<()>();
+    let (enter, entered) = std::sync::mpsc::channel();
     let held = Arc::new(std::sync::Mutex::new(held));
     let job = || {
-        let held = Arc::clone(&held);
-        crate::capture::Job {
-            thread: 0,
-            still: Box::new(|| true),
-            done: Box::new(move |_| {
-                let _released = crate::sync::lock(&held).recv();
-            }),
-        }
+        let (held, enter) = (Arc::clone(&held), enter.clone());
+        let done = move |_| {
+            let _listening = enter.send(());
+            let _released = crate::sync::lock(&held).recv();
+        };
+        crate::capture::Job { thread: 0, still: Box::new(|| true), done: Box::new(done) }
     };
+    assert!(capturer.ask(job()));
+    entered.recv_timeout(FOREVER).expect("the thread is stuck now");
     let accepted = (0..1000).take_while(|_| capturer.ask(job())).count();
     assert!((1..1000).contains(&accepted));
     let little = std::time::Duration::from_millis(1);
