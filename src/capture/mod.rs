@@ -14,7 +14,7 @@
 //! ```
 //!
 //! It knows no detector: whether the thread is still in the same poll is a question it is given.
-#![cfg_attr(not(test), expect(dead_code, reason = "wired up next"))]
+#![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "wired up next"))]
 
 mod capturer;
 mod image;
@@ -41,11 +41,8 @@ mod unwind;
 #[path = "take_unsupported.rs"]
 mod take;
 
-#[expect(unused_imports, reason = "wired up next")]
-pub(crate) use capturer::DEADLINE;
-pub(crate) use capturer::{Captured, Capturer, Job, Outcome, RawStack, Way};
+pub(crate) use capturer::{Captured, Capturer, DEADLINE, Job, Outcome, RawStack, Way};
 pub use mode::{Capture, ParseCaptureError};
-#[expect(unused_imports, reason = "wired up next")]
 pub(crate) use site::site;
 pub(crate) use symbols::Symbols;
 

@@ -62,13 +62,17 @@ extern "C" fn foreign_with_info(
     FOREIGN.fetch_add(1, Ordering::SeqCst);
 }
 
-/// The handlers a program may have for SIGURG, and whether they count in [`FOREIGN`].
-pub(crate) const HANDLERS: [(fn() -> usize, i32, bool); 4] = [
-    (|| foreign as *const () as usize, 0, true),
-    (|| foreign_with_info as *const () as usize, libc::SA_SIGINFO | libc::SA_RESTART, true),
-    (|| libc::SIG_IGN, 0, false),
-    (|| libc::SIG_DFL, 0, false),
-];
+/// The handlers a program may have for SIGURG with their flags, and whether they count in
+/// [`FOREIGN`].
+pub(crate) fn handlers() -> [(usize, i32, bool); 4] {
+    let with_info = libc::SA_SIGINFO | libc::SA_RESTART;
+    [
+        (foreign as *const () as usize, 0, true),
+        (foreign_with_info as *const () as usize, with_info, true),
+        (libc::SIG_IGN, 0, false),
+        (libc::SIG_DFL, 0, false),
+    ]
+}
 
 /// Installs one of them.
 pub(crate) fn install(handler: usize, flags: i32) {

@@ -139,11 +139,11 @@ fn connection() -> (TcpStream, TcpStream) {
 fn in_timed_read(truth: &Sender<Truth>, mut stream: TcpStream) {
     tell(truth);
     let mut byte = [0];
-    loop {
-        match stream.read(&mut byte) {
-            Ok(_) => break,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+    while let Err(error) = stream.read_exact(&mut byte) {
+        if error.kind() == ErrorKind::UnexpectedEof {
+            break;
         }
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
     }
 }
 
@@ -213,10 +213,9 @@ fn a_stack_larger_than_the_copy_has_its_inner_frames() {
     let (stop, release) = switch();
     let capturer = Capturer::spawn(Capture::NoSignal).expect("a thread");
     let (thread, truth) = start(move |truth| in_deep_sleep(truth, 1800, &stop));
-    let mut symbols = crate::capture::Symbols::default();
     loop {
         let (captured, stack) = ask_for(&capturer, truth.thread, Way::Quiet);
-        let names = super::support::functions(&mut symbols, &stack);
+        let names = super::support::functions(&stack);
         // Right after it told the truth it has not come far.
         if captured.outcome == Outcome::Partial {
             assert!(stack.partial && names.iter().any(|name| name.ends_with("::deep")));

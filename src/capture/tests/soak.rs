@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use super::support::{Truth, ask_while, check, tell};
-use crate::capture::{Capture, Capturer, Outcome, Symbols};
+use crate::capture::{Capture, Capturer, Outcome};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::testing;
 
@@ -63,7 +63,6 @@ workers!(in_first, in_second, in_third, in_fourth);
 fn no_stack_is_torn_or_of_another_thread() {
     let _signals = testing::signals();
     let capturer = Capturer::spawn(Capture::Auto).expect("a thread");
-    let mut symbols = Symbols::default();
     let mut outcomes = [0; Outcome::ALL.len()];
     let mut places: Vec<_> = WORKERS.iter().map(|work| Runner::start(*work)).collect();
     let count = places.len();
@@ -80,7 +79,7 @@ fn no_stack_is_torn_or_of_another_thread() {
         let index = Outcome::ALL.iter().position(|outcome| *outcome == captured.outcome);
         outcomes[index.expect("all are listed")] += 1;
         if let Some(stack) = captured.stack {
-            check(&mut symbols, &stack, &runner.truth, runner.work.0);
+            check(&stack, &runner.truth, runner.work.0);
         }
     }
     println!("outcomes: {:?}", Outcome::ALL.iter().zip(outcomes).collect::<Vec<_>>());

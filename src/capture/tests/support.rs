@@ -1,13 +1,16 @@
 //! Threads that tell what their stack is, and questions about them.
 
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use crate::capture::{Capture, Captured, Capturer, Job, Outcome, RawStack, Symbols, Way};
+use crate::capture::{Capture, Captured, Capturer, DEADLINE, Job, Outcome, RawStack, Symbols, Way};
+use crate::sync::lock;
 use crate::sys::thread_id;
 
 /// Much longer than anything here takes.
 pub(super) const FOREVER: Duration = Duration::from_secs(60);
+const _: () = assert!(FOREVER.as_millis() > 100 * DEADLINE.as_millis());
 
 /// What a thread says of itself.
 #[derive(Clone, Debug)]
@@ -76,22 +79,24 @@ pub(super) fn ask_for(capturer: &Capturer, thread: u32, way: Way) -> (Captured, 
     panic!("never captured by {way:?}: {:?}", ask(capturer, thread));
 }
 
-/// The names of all functions, innermost first.
-pub(super) fn functions(symbols: &mut Symbols, stack: &RawStack) -> Vec<String> {
-    let frames = symbols.symbolize(stack).frames;
+/// The names of all functions, innermost first. All tests remember them together: reading debug
+/// information takes long in a build that is not optimized.
+pub(super) fn functions(stack: &RawStack) -> Vec<String> {
+    static SYMBOLS: Mutex<Option<Symbols>> = Mutex::new(None);
+    let frames = lock(&SYMBOLS).get_or_insert_default().symbolize(stack).frames;
     frames.iter().map(|frame| frame.function.clone().unwrap_or_else(|| frame.to_string())).collect()
 }
 
 /// Fails unless the stack goes from somewhere within the function `name` to the root of the
 /// thread, as the thread said.
 #[track_caller]
-pub(super) fn check(symbols: &mut Symbols, stack: &RawStack, truth: &Truth, name: &str) {
-    let names = functions(symbols, stack);
+pub(super) fn check(stack: &RawStack, truth: &Truth, name: &str) {
+    let names = functions(stack);
     let addresses: Vec<u64> = stack.frames.iter().map(|code| code.address).collect();
     assert!(addresses.ends_with(&truth.outer), "{names:#?}\n{addresses:x?}\n{truth:x?}");
     let mut inner = stack.clone();
     inner.frames.truncate(addresses.len() - truth.outer.len());
-    let inner = functions(symbols, &inner);
+    let inner = functions(&inner);
     assert!(inner.last().is_some_and(|function| function.ends_with(name)), "{name}: {names:#?}");
 }
 
@@ -111,11 +116,10 @@ pub(super) fn captured_quietly(
     release: impl FnOnce(),
 ) {
     let capturer = Capturer::spawn(Capture::NoSignal).expect("a thread");
-    let mut symbols = Symbols::default();
     let (thread, truth) = start(run);
     for _ in 0..20 {
         let (captured, stack) = ask_for(&capturer, truth.thread, Way::Quiet);
-        check(&mut symbols, &stack, &truth, name);
+        check(&stack, &truth, name);
         assert_eq!((captured.outcome, captured.reason), (Outcome::Ok, ""));
         assert_eq!((stack.thread, stack.partial), (truth.thread, false));
     }

@@ -14,11 +14,14 @@
 //!    reads the stack itself: on a stack of a coroutine there may be a hole above.
 //! 4. Signals without a token of ours go to the handler that was there before.
 
+mod handler;
+
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::memory::{NO_PIECE, PIECES, copy_pieces, errno};
+use self::handler::on_signal;
+use crate::sys::memory::{NO_PIECE, PIECES, errno};
 
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -293,185 +296,5 @@ fn restore() {
     unsafe { libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut()) };
 }
 
-// The handler.
-
-extern "C" fn on_signal(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
-    // SAFETY: the place of errno is this thread's own.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    let saved = unsafe { *place };
-    // SAFETY: with SA_SIGINFO the kernel passes a `siginfo_t`, which is as large as `Queued`;
-    // fields that mean nothing for this signal are just numbers.
-    let queued = unsafe { &*info.cast::<Queued>() };
-    if is_token(queued) {
-        // SAFETY: with SA_SIGINFO the kernel passes the interrupted context.
-        answer(queued.token as u32, unsafe { &*context.cast::<libc::ucontext_t>() });
-    } else {
-        // SAFETY: the arguments are those the kernel passed.
-        unsafe { chain(signal, info, context) };
-    }
-    // SAFETY: as above.
-    unsafe { *place = saved };
-}
-
-/// Whether the signal is one of ours, be it too late.
-fn is_token(queued: &Queued) -> bool {
-    queued.code == libc::SI_QUEUE
-        && queued.process == PROCESS.load(Relaxed)
-        && (queued.token >> 32) as u32 == MARK.load(Relaxed)
-}
-
-fn answer(ticket: u32, context: &libc::ucontext_t) {
-    let question = u64::from(ticket) * PHASES;
-    if STATE.compare_exchange(question + WANTED, question + WRITING, AcqRel, Relaxed).is_err() {
-        return;
-    }
-    // SAFETY: the phase is writing, so it belongs to this thread (rule 2).
-    let shot = unsafe { &mut *SHOT.0.get() };
-    let register = |index: libc::c_int| context.uc_mcontext.gregs[index as usize] as u64;
-    shot.registers = Registers {
-        ip: register(libc::REG_RIP),
-        sp: register(libc::REG_RSP),
-        bp: register(libc::REG_RBP),
-    };
-    let length = length_of_stack(shot.registers.sp);
-    // SAFETY: `stack` has room for `length` bytes and belongs to this thread now.
-    let copied = unsafe {
-        copy_pieces(
-            PROCESS.load(Relaxed),
-            shot.registers.sp,
-            shot.stack.as_mut_ptr(),
-            length,
-            &mut shot.pieces,
-        )
-    };
-    shot.length = copied.unwrap_or(0);
-    STATE.store(question + ANSWERED, Release);
-}
-
-/// How much of the stack to copy. What libc keeps for a thread lies at the outer end of the
-/// stack that libc made for it: further out is memory of others.
-fn length_of_stack(sp: u64) -> usize {
-    let thread: u64;
-    // SAFETY: the word at fs:0 is the address of the thread's own data, on every x86_64 Linux.
-    unsafe {
-        std::arch::asm!("mov {}, fs:0", out(reg) thread, options(nostack, preserves_flags, readonly));
-    }
-    match thread.checked_sub(sp) {
-        Some(length) if length < LONGEST_STACK as u64 => length as usize,
-        _ => LONGEST_STACK,
-    }
-}
-
-/// Calls the handler that was there before.
-///
-/// # Safety
-///
-/// The arguments are those of a signal handler.
-unsafe fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let flags = OLD_FLAGS.load(Acquire);
-    let handler = OLD_HANDLER.load(Relaxed);
-    if !is_handler(handler) {
-        return;
-    }
-    if flags & libc::SA_SIGINFO != 0 {
-        type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
-        // SAFETY: who installed it with SA_SIGINFO promised this signature.
-        let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
-        handler(signal, info, context);
-    } else {
-        // SAFETY: who installed it without SA_SIGINFO promised this signature.
-        let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(handler) };
-        handler(signal);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    use super::super::testing;
-    use super::*;
-
-    /// Asks as long as it takes.
-    fn ask(signal: &Signal, thread: u32) -> Result<Registers, Refusal> {
-        let mut stack = Vec::new();
-        let registers = signal.ask(thread, &mut stack, || {
-            std::thread::yield_now();
-            true
-        })?;
-        assert!(stack.len() > 8, "{} bytes", stack.len());
-        Ok(registers)
-    }
-
-    fn while_another_spins(run: impl FnOnce(u32)) {
-        let stop = AtomicBool::new(false);
-        let thread = AtomicU32::new(0);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                thread.store(crate::sys::thread_id(), Release);
-                while !stop.load(Relaxed) {
-                    assert!(testing::errno_stays());
-                }
-            });
-            while thread.load(Acquire) == 0 {
-                std::thread::yield_now();
-            }
-            run(thread.load(Acquire));
-            stop.store(true, Relaxed);
-        });
-    }
-
-    #[test]
-    fn a_thread_tells_its_registers_and_keeps_its_errno() {
-        let _signals = testing::signals();
-        let signal = Signal::install().expect("installed");
-        while_another_spins(|thread| {
-            for _ in 0..1000 {
-                let registers = ask(&signal, thread).expect("an answer");
-                assert!(registers.ip != 0 && registers.sp != 0);
-            }
-        });
-        assert_eq!(ask(&signal, u32::MAX >> 1), Err(Refusal::NotSent(libc::ESRCH)));
-    }
-
-    #[test]
-    fn handlers_of_others_get_their_signals_and_are_put_back() {
-        let _signals = testing::signals();
-        for (handler, flags, counts) in testing::HANDLERS {
-            testing::install(handler(), flags);
-            let before = testing::FOREIGN.load(Acquire);
-            let first = Signal::install().expect("installed");
-            let second = Signal::install().expect("installed");
-            while_another_spins(|thread| {
-                ask(&second, thread).expect("an answer");
-            });
-            testing::raise();
-            drop(first);
-            testing::raise();
-            assert!(is_ours(&current()), "as long as it is used");
-            drop(second);
-            assert_eq!(testing::installed(), (handler(), flags));
-            let signals = testing::FOREIGN.load(Acquire) - before;
-            assert_eq!(signals, if counts { 2 } else { 0 });
-        }
-    }
-
-    #[test]
-    fn a_handler_that_replaces_ours_is_left_alone() {
-        let _signals = testing::signals();
-        let signal = Signal::install().expect("installed");
-        let (handler, flags, _) = testing::HANDLERS[0];
-        testing::install(handler(), flags);
-        while_another_spins(|thread| {
-            assert_eq!(ask(&signal, thread), Err(Refusal::Replaced));
-        });
-        drop(signal);
-        assert_eq!(testing::installed(), (handler(), flags));
-        testing::install(libc::SIG_DFL, 0);
-    }
-}
+mod tests;
