@@ -65,6 +65,7 @@
 //! |---|---|---|---|
 //! | `axum` | yes | handler labels from axum's `MatchedPath` | none in an axum service |
 //! | `admin` | yes | [`Builder::admin`] | the Prometheus exporter with its crates, and one thread |
+//! | `capture` | yes | the stack of the thread that is stuck | an unwinder and a reader of debug information, 11 small crates, and one thread |
 //!
 //! # Limitations
 //!
@@ -81,7 +82,7 @@
 //!   [`Builder::start`] and [`StallDetector::watch`] must have timers (Tokio ends the process
 //!   otherwise), and runtimes that are only met have no ticks.
 //! - [`Cause`]s are read from `/proc`, on Linux alone; their own limits are listed in
-//!   [`_documentation::causes`]. There are no stacks in this version.
+//!   [`_documentation::causes`]. Stacks are taken on x86_64 Linux alone.
 //! - Tested on x86_64 Linux.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
@@ -89,6 +90,7 @@
 #[cfg(feature = "admin")]
 mod admin;
 mod builder;
+mod capture;
 mod causes;
 mod clock;
 mod detector;
@@ -114,12 +116,13 @@ pub mod _documentation {
 }
 
 pub use builder::{Builder, StallDetector, WatchExt};
+pub use capture::{Capture, ParseCaptureError};
 pub use error::BuildError;
 pub use global::layer;
 pub use instrument::{Watched, allow_blocking};
 pub use layer::{StallLayer, StallService};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
-pub use record::{Cause, Stall};
+pub use record::{Cause, Frame, Site, Stack, Stall};
 pub use report::OnStall;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]

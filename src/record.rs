@@ -147,9 +147,124 @@ pub struct Stall {
     pub trace_id: Option<u128>,
 }
 
+/// One frame of a [`Stack`].
+///
+/// Shown as `app::handler at src/main.rs:31`; without symbols as
+/// `module+0xoffset (build id …)`, which a debugger finds the line by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The function, if the program has symbols.
+    pub function: Option<String>,
+    /// The source file, if the program has debug information.
+    pub file: Option<String>,
+    /// The line in that file.
+    pub line: Option<u32>,
+    /// Where the code was in memory; of an outer frame, the place it returns to.
+    pub address: u64,
+    /// The file name of the program or library the code belongs to.
+    pub module: Option<String>,
+    /// The address as that file counts.
+    pub offset: u64,
+    /// The build id of that file, in hexadecimal digits.
+    pub build_id: Option<String>,
+    /// Whether the function was inlined into the next frame.
+    pub inlined: bool,
+}
+
+/// What a thread was in, innermost frame first.
+///
+/// Shown with one line for each frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stack {
+    /// The frames.
+    pub frames: Vec<Frame>,
+    /// Whether outer frames are missing.
+    pub partial: bool,
+}
+
+/// Where in the user's own code a thread was.
+///
+/// Shown as `src/main.rs:31 in app::handler`, or the function alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Site {
+    /// The function, as a label: without the closures in it.
+    pub function: String,
+    /// The source file, if the program has debug information.
+    pub file: Option<String>,
+    /// The line in that file.
+    pub line: Option<u32>,
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.function {
+            Some(function) => f.write_str(function)?,
+            None => {
+                write!(f, "{}+{:#x}", self.module.as_deref().unwrap_or("?"), self.offset)?;
+                if let Some(id) = &self.build_id {
+                    write!(f, " (build id {id})")?;
+                }
+            }
+        }
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, " at {file}:{line}"),
+            (Some(file), None) => write!(f, " at {file}"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.frames.iter().try_for_each(|frame| writeln!(f, "{frame}"))?;
+        if self.partial { f.write_str("(outer frames are missing)\n") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{file}:{line} in ")?,
+            (Some(file), None) => write!(f, "{file} in ")?,
+            (None, _) => {}
+        }
+        f.write_str(&self.function)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_say_what_is_known_of_them() {
+        let bare = Frame { address: 0x5234, offset: 0x234, ..Frame::default() };
+        assert_eq!(bare.to_string(), "?+0x234");
+        let stripped = Frame { module: Some("app".into()), ..bare };
+        assert_eq!(stripped.to_string(), "app+0x234");
+        let stripped = Frame { build_id: Some("dead01".into()), ..stripped };
+        assert_eq!(stripped.to_string(), "app+0x234 (build id dead01)");
+        let named = Frame { function: Some("app::handler".into()), ..stripped };
+        assert_eq!(named.to_string(), "app::handler");
+        let full = Frame { file: Some("src/main.rs".into()), line: Some(31), ..named.clone() };
+        assert_eq!(full.to_string(), "app::handler at src/main.rs:31");
+        let stack = Stack { frames: vec![full, named], partial: true };
+        assert_eq!(
+            stack.to_string(),
+            "app::handler at src/main.rs:31\napp::handler\n(outer frames are missing)\n"
+        );
+    }
+
+    #[test]
+    fn a_site_is_shown_as_people_write_it() {
+        let site = Site { function: "app::handler".into(), file: None, line: None };
+        assert_eq!(site.to_string(), "app::handler");
+        let site = Site { file: Some("src/main.rs".into()), line: Some(31), ..site };
+        assert_eq!(site.to_string(), "src/main.rs:31 in app::handler");
+    }
 
     #[test]
     fn each_cause_has_its_own_label() {

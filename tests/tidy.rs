@@ -17,6 +17,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("record", 2, &[]),
     ("causes", 3, &["clock", "record", "sys"]),
     ("detector", 3, &["clock", "label", "record", "sync", "sys"]),
+    ("capture", 3, &["clock", "record", "sync", "sys", "thread"]),
     ("probe", 4, &["clock", "detector", "sync"]),
     ("instrument", 4, &["detector"]),
     ("watchdog", 4, &["causes", "clock", "detector", "record"]),

@@ -2,8 +2,17 @@
 
 mod calls;
 mod peer;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod memory;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod modules;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod signal;
 mod thread;
 
 pub(crate) use calls::{Waits, system_call};
 pub(crate) use peer::peer;
 pub(crate) use thread::thread_id;
+
+#[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) mod testing;

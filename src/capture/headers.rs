@@ -1,0 +1,141 @@
+//! Parsers of what a loaded module says of itself: the index of its unwind information, and its
+//! build id.
+
+/// `.eh_frame_hdr`: where the unwind information is, and where each function begins.
+#[derive(Debug)]
+pub(super) struct EhFrameHdr<'a> {
+    /// The address the bytes were loaded at.
+    address: u64,
+    bytes: &'a [u8],
+}
+
+/// How linkers write the header, all of them alike: the place of the unwind information as a
+/// signed 32-bit distance from the field, the number of functions in 32 bits, and the table as
+/// signed 32-bit distances from the header.
+const ENCODINGS: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
+const TABLE: usize = 12;
+const ROW: usize = 8;
+
+impl<'a> EhFrameHdr<'a> {
+    /// `None` where it is written otherwise.
+    pub(super) fn parse(address: u64, bytes: &'a [u8]) -> Option<Self> {
+        bytes.starts_with(&ENCODINGS).then_some(Self { address, bytes })
+    }
+
+    /// The address of `.eh_frame`.
+    pub(super) fn eh_frame(&self) -> Option<u64> {
+        let distance = int(self.bytes, 4)?;
+        Some(self.address.wrapping_add(4).wrapping_add_signed(distance.into()))
+    }
+
+    /// Where the function begins that has the code at `address`.
+    pub(super) fn function_start(&self, address: u64) -> Option<u64> {
+        let count = int(self.bytes, 8)? as u32 as usize;
+        let table = self.bytes.get(TABLE..)?;
+        let count = count.min(table.len() / ROW);
+        let start = |row: usize| {
+            int(table, row * ROW).map(|distance| self.address.wrapping_add_signed(distance.into()))
+        };
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if start(middle)? <= address {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        start(low.checked_sub(1)?)
+    }
+}
+
+fn int(bytes: &[u8], at: usize) -> Option<i32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    Some(i32::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// The build id among the notes of a module, in hexadecimal digits.
+pub(super) fn build_id(mut notes: &[u8]) -> Option<String> {
+    const BUILD_ID: i32 = 3;
+    const HEADER: usize = 12;
+    let padded = |length: usize| length.checked_next_multiple_of(4);
+    loop {
+        let name = usize::try_from(int(notes, 0)?).ok()?;
+        let length = usize::try_from(int(notes, 4)?).ok()?;
+        let kind = int(notes, 8)?;
+        let content = HEADER.checked_add(padded(name)?)?;
+        if kind == BUILD_ID && notes.get(HEADER..HEADER.checked_add(name)?)? == b"GNU\0" {
+            let id = notes.get(content..content.checked_add(length)?)?;
+            return Some(id.iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        notes = notes.get(content.checked_add(padded(length)?)?..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(functions: &[i32]) -> Vec<u8> {
+        let mut bytes = ENCODINGS.to_vec();
+        bytes.extend(0x100_i32.to_le_bytes());
+        bytes.extend((functions.len() as u32).to_le_bytes());
+        for distance in functions {
+            bytes.extend(distance.to_le_bytes());
+            bytes.extend(0_i32.to_le_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn functions_are_found_by_what_begins_before() {
+        let bytes = header(&[-0x300, -0x200, 0x10]);
+        let index = EhFrameHdr::parse(0x1000, &bytes).expect("the usual encodings");
+        assert_eq!(index.eh_frame(), Some(0x1104));
+        for (address, start) in [
+            (0xcff, None),
+            (0xd00, Some(0xd00)),
+            (0xdff, Some(0xd00)),
+            (0xe00, Some(0xe00)),
+            (0x100f, Some(0xe00)),
+            (0x1_0000, Some(0x1010)),
+        ] {
+            assert_eq!(index.function_start(address), start, "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_cut_off_or_strange_is_no_panic() {
+        let bytes = header(&[1, 2]);
+        for length in 0..bytes.len() {
+            if let Some(index) = EhFrameHdr::parse(0, &bytes[..length]) {
+                let _ = (index.eh_frame(), index.function_start(5));
+            }
+        }
+        assert!(EhFrameHdr::parse(0, &[2; 40]).is_none());
+    }
+
+    fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
+        let mut note = Vec::new();
+        for number in [name.len() as u32, content.len() as u32, kind] {
+            note.extend(number.to_le_bytes());
+        }
+        for part in [name, content] {
+            note.extend(part);
+            note.resize(note.len().next_multiple_of(4), 0);
+        }
+        note
+    }
+
+    #[test]
+    fn the_build_id_is_found_behind_other_notes() {
+        let mut notes = note(b"stapsdt\0", 3, b"12345");
+        assert_eq!(build_id(&notes), None);
+        notes.extend(note(b"GNU\0", 1, b"abcd"));
+        notes.extend(note(b"GNU\0", 3, &[0xde, 0xad, 0x01]));
+        assert_eq!(build_id(&notes).as_deref(), Some("dead01"));
+        for length in 0..notes.len() - 4 {
+            assert_eq!(build_id(&notes[..length]), None);
+        }
+    }
+}

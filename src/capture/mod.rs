@@ -1,0 +1,49 @@
+//! The stack of a thread that is stuck, taken without a change to what it does.
+//!
+//! A signal would make a blocked `poll`, `nanosleep` or timed read return early, so a thread that
+//! waits in the kernel is looked at from outside: the kernel tells its stack pointer, its stack is
+//! copied, and the copy counts if nothing shows that the thread has moved meanwhile. Only a thread
+//! that computes gets a signal.
+//!
+//! ```text
+//! Capturer (queue, thread) ─► take ─► task, state   where is the thread, does it stand still?
+//!                                  ─► sys           copy its stack, or send it a signal
+//!                                  ─► unwind        from the copy to its frames
+//!                                       └► images   modules: unwind information, code
+//! and on another thread:   symbols ─► site          names; the first frame of the user's own
+//! ```
+//!
+//! It knows no detector: whether the thread is still in the same poll is a question it is given.
+
+mod capturer;
+mod image;
+mod mode;
+mod site;
+mod symbols;
+
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod calls;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod headers;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod images;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod state;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod take;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod task;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod unwind;
+
+#[cfg(not(all(feature = "capture", target_os = "linux", target_arch = "x86_64")))]
+#[path = "take_unsupported.rs"]
+mod take;
+
+pub(crate) use capturer::{Captured, Capturer, DEADLINE, Job, Outcome, RawStack, Way};
+pub use mode::{Capture, ParseCaptureError};
+pub(crate) use site::site;
+pub(crate) use symbols::Symbols;
+
+#[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod tests;

@@ -1,0 +1,144 @@
+//! How a stack is taken: quietly from a thread that waits, by a signal from one that computes.
+
+use std::time::Duration;
+
+use super::capturer::{Captured, Outcome, RawStack, Way};
+use super::images::Images;
+use super::mode::Capture;
+use super::state::State;
+use super::task::{Moment, Task};
+use super::unwind::{self, End, Snapshot, Walk};
+use crate::clock::{self, Nanos};
+use crate::sys::memory;
+use crate::sys::signal::{LONGEST_STACK, Refusal, Signal};
+
+/// How often a thread may move on while its stack is copied.
+const TRIES: u32 = 5;
+/// How often to look whether a signal was answered.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// What is kept from one capture to the next.
+pub(super) struct Taker {
+    mode: Capture,
+    images: Images,
+    stack: Vec<u8>,
+    /// Installed at the first need.
+    signal: Option<Signal>,
+}
+
+type Stuck = &'static str;
+
+impl Taker {
+    pub(super) fn new(mode: Capture) -> Self {
+        Self { mode, images: Images::default(), stack: Vec::new(), signal: None }
+    }
+
+    /// Takes the stack of a thread while `still` holds, until `deadline` at the latest.
+    pub(super) fn take(
+        &mut self,
+        thread: u32,
+        still: &dyn Fn() -> bool,
+        deadline: Nanos,
+    ) -> Captured {
+        match self.attempt(thread, still, deadline) {
+            Err(captured) => captured,
+            Ok((way, walk)) => {
+                let frames = walk.addresses.iter().enumerate();
+                let frames = frames
+                    .map(|(index, address)| self.images.describe(*address, index > 0))
+                    .collect();
+                let partial = walk.end != End::Root;
+                Captured::stack(RawStack { thread, way, partial, frames })
+            }
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        thread: u32,
+        still: &dyn Fn() -> bool,
+        deadline: Nanos,
+    ) -> Result<(Way, Walk), Captured> {
+        let task = Task::open(thread).map_err(Captured::failed)?;
+        self.images.refresh();
+        for _ in 0..TRIES {
+            if !still() {
+                return Err(Captured::failed("the poll has ended"));
+            }
+            if clock::now() >= deadline {
+                break;
+            }
+            let taken = match task.look().map_err(Captured::failed)? {
+                (State::Waiting { sp, ip }, before) => {
+                    let walk = self.quietly(&task, before, sp, ip).map_err(Captured::failed)?;
+                    walk.map(|walk| (Way::Quiet, walk))
+                }
+                (State::Running, _) => Some((Way::Signal, self.by_signal(thread, deadline)?)),
+            };
+            // A later poll may be on that stack.
+            if !still() {
+                return Err(Captured::failed("the poll has ended"));
+            }
+            if let Some(taken) = taken {
+                return Ok(taken);
+            }
+        }
+        Err(Captured::failed("the thread did not stand still"))
+    }
+
+    /// `None` where the thread has moved on meanwhile.
+    fn quietly(
+        &mut self,
+        task: &Task,
+        before: Moment,
+        sp: u64,
+        ip: u64,
+    ) -> Result<Option<Walk>, Stuck> {
+        self.stack.resize(LONGEST_STACK, 0);
+        let copied = memory::copy(sp, &mut self.stack);
+        if task.moment()? != before {
+            return Ok(None);
+        }
+        let stack = &self.stack[..copied];
+        Ok(Some(unwind::walk(&mut self.images, Snapshot { ip, sp, bp: None, stack })))
+    }
+
+    fn by_signal(&mut self, thread: u32, deadline: Nanos) -> Result<Walk, Captured> {
+        if self.mode != Capture::Auto {
+            return Err(Captured::failed("on the CPU, and signals are off"));
+        }
+        let signal = match &mut self.signal {
+            Some(signal) => signal,
+            none => {
+                let signal = Signal::install();
+                none.insert(signal.map_err(|_| Captured::failed("no signal handler"))?)
+            }
+        };
+        let wait = || {
+            let in_time = clock::now() < deadline;
+            if in_time {
+                std::thread::sleep(PAUSE);
+            }
+            in_time
+        };
+        let registers = signal.ask(thread, &mut self.stack, wait).map_err(|why| refused(&why))?;
+        let snapshot = Snapshot {
+            ip: registers.ip,
+            sp: registers.sp,
+            bp: Some(registers.bp),
+            stack: &self.stack,
+        };
+        Ok(unwind::walk(&mut self.images, snapshot))
+    }
+}
+
+fn refused(why: &Refusal) -> Captured {
+    match why {
+        Refusal::NoAnswer => {
+            Captured::without(Outcome::Timeout, "the thread did not take the signal in time")
+        }
+        Refusal::Busy => Captured::failed("an earlier signal is still being answered"),
+        Refusal::Replaced => Captured::failed("another handler was installed for SIGURG"),
+        Refusal::NotSent(_) => Captured::failed("the system does not send the signal"),
+    }
+}

@@ -1,0 +1,67 @@
+//! A thread of this process as the kernel shows it in `/proc`.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::state::{self, State};
+
+/// Longer than any line of these files.
+const LONGEST_LINE: usize = 256;
+
+/// Open files of one thread: when it has ended they say so, whoever has its number by then.
+pub(super) struct Task {
+    syscall: File,
+    schedstat: File,
+}
+
+/// What must be the same before and after a copy, for the thread to have stood still.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    schedstat: Line,
+    syscall: Line,
+}
+
+type Line = ([u8; LONGEST_LINE], usize);
+
+impl Task {
+    /// # Errors
+    ///
+    /// What keeps the files from being opened, in words.
+    pub(super) fn open(thread: u32) -> Result<Self, &'static str> {
+        let open = |file: &str| {
+            File::open(format!("/proc/self/task/{thread}/{file}")).map_err(|error| why(&error))
+        };
+        Ok(Self { syscall: open("syscall")?, schedstat: open("schedstat")? })
+    }
+
+    /// What the thread does now.
+    pub(super) fn look(&self) -> Result<(State, Moment), &'static str> {
+        let moment = self.moment()?;
+        let (line, length) = &moment.syscall;
+        let line = std::str::from_utf8(&line[..*length]).ok();
+        match line.and_then(state::parse) {
+            Some(state) => Ok((state, moment)),
+            None => Err("the thread has no stack"),
+        }
+    }
+
+    pub(super) fn moment(&self) -> Result<Moment, &'static str> {
+        Ok(Moment { schedstat: read(&self.schedstat)?, syscall: read(&self.syscall)? })
+    }
+}
+
+fn read(file: &File) -> Result<Line, &'static str> {
+    let mut line = [0; LONGEST_LINE];
+    let length = file.read_at(&mut line, 0).map_err(|error| why(&error))?;
+    if length == 0 { Err("the thread has ended") } else { Ok((line, length)) }
+}
+
+fn why(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // ESRCH, which has no kind of its own, is what the files of a thread say that has ended.
+        io::ErrorKind::NotFound => "no such thread",
+        io::ErrorKind::PermissionDenied => "/proc does not show the thread: permission denied",
+        _ => "/proc does not show the thread",
+    }
+}

@@ -1,0 +1,104 @@
+//! The handler of SIGURG, on the thread that was interrupted: the rules are those of the module.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::{
+    ANSWERED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued, Registers,
+    SHOT, STATE, WANTED, WRITING, is_handler,
+};
+use crate::sys::memory::copy_pieces;
+
+pub(super) extern "C" fn on_signal(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: the place of errno is this thread's own.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let saved = unsafe { *place };
+    // SAFETY: with SA_SIGINFO the kernel passes a `siginfo_t`, which is as large as `Queued`;
+    // fields that mean nothing for this signal are just numbers.
+    let queued = unsafe { &*info.cast::<Queued>() };
+    if is_token(queued) {
+        // SAFETY: with SA_SIGINFO the kernel passes the interrupted context.
+        answer(queued.token as u32, unsafe { &*context.cast::<libc::ucontext_t>() });
+    } else {
+        // SAFETY: the arguments are those the kernel passed.
+        unsafe { chain(signal, info, context) };
+    }
+    // SAFETY: as above.
+    unsafe { *place = saved };
+}
+
+/// Whether the signal is one of ours, be it too late.
+fn is_token(queued: &Queued) -> bool {
+    queued.code == libc::SI_QUEUE
+        && queued.process == PROCESS.load(Relaxed)
+        && (queued.token >> 32) as u32 == MARK.load(Relaxed)
+}
+
+fn answer(ticket: u32, context: &libc::ucontext_t) {
+    let question = u64::from(ticket) * PHASES;
+    if STATE.compare_exchange(question + WANTED, question + WRITING, AcqRel, Relaxed).is_err() {
+        return;
+    }
+    // SAFETY: the phase is writing, so it belongs to this thread (rule 2).
+    let shot = unsafe { &mut *SHOT.0.get() };
+    let register = |index: libc::c_int| context.uc_mcontext.gregs[index as usize] as u64;
+    shot.registers = Registers {
+        ip: register(libc::REG_RIP),
+        sp: register(libc::REG_RSP),
+        bp: register(libc::REG_RBP),
+    };
+    let length = length_of_stack(shot.registers.sp);
+    // SAFETY: `stack` has room for `length` bytes and belongs to this thread now.
+    let copied = unsafe {
+        copy_pieces(
+            PROCESS.load(Relaxed),
+            shot.registers.sp,
+            shot.stack.as_mut_ptr(),
+            length,
+            &mut shot.pieces,
+        )
+    };
+    shot.length = copied.unwrap_or(0);
+    STATE.store(question + ANSWERED, Release);
+}
+
+/// How much of the stack to copy. What libc keeps for a thread lies at the outer end of the
+/// stack that libc made for it: further out is memory of others.
+fn length_of_stack(sp: u64) -> usize {
+    let thread: u64;
+    // SAFETY: the word at fs:0 is the address of the thread's own data, on every x86_64 Linux.
+    unsafe {
+        std::arch::asm!("mov {}, fs:0", out(reg) thread, options(nostack, preserves_flags, readonly));
+    }
+    match thread.checked_sub(sp) {
+        Some(length) if length < LONGEST_STACK as u64 => length as usize,
+        _ => LONGEST_STACK,
+    }
+}
+
+/// Calls the handler that was there before.
+///
+/// # Safety
+///
+/// The arguments are those of a signal handler.
+unsafe fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let flags = OLD_FLAGS.load(Acquire);
+    let handler = OLD_HANDLER.load(Relaxed);
+    if !is_handler(handler) {
+        return;
+    }
+    if flags & libc::SA_SIGINFO != 0 {
+        type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+        // SAFETY: who installed it with SA_SIGINFO promised this signature.
+        let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
+        handler(signal, info, context);
+    } else {
+        // SAFETY: who installed it without SA_SIGINFO promised this signature.
+        let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(handler) };
+        handler(signal);
+    }
+}

@@ -1,0 +1,300 @@
+//! A thread that computes, stopped for the moment it takes to copy its registers and the inner
+//! part of its stack.
+//!
+//! The thread is sent SIGURG, which is ignored unless a program says otherwise, with a token. The
+//! rules:
+//!
+//! 1. [`STATE`] is a ticket and a phase. Who holds [`ASKER`] takes it from idle to wanted, with a
+//!    new ticket, and from wanted or answered to idle. The handler takes it from wanted to
+//!    writing, which only one thread can, and from writing to answered.
+//! 2. [`SHOT`] belongs to the handler in the phase writing, to the asker in the phase answered,
+//!    else to nobody. So an answer that comes after its deadline writes nowhere, and one that is
+//!    late in the middle of writing keeps the place to itself.
+//! 3. The handler is async-signal-safe: atomics, one system call, no allocation, no lock. It never
+//!    reads the stack itself: on a stack of a coroutine there may be a hole above.
+//! 4. Signals without a token of ours go to the handler that was there before.
+
+mod handler;
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use self::handler::on_signal;
+use crate::sys::memory::{NO_PIECE, PIECES, errno};
+
+use Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// What is copied of a stack at most.
+pub(crate) const LONGEST_STACK: usize = 256 * 1024;
+
+const SIGNAL: libc::c_int = libc::SIGURG;
+
+const IDLE: u64 = 0;
+const WANTED: u64 = 1;
+const WRITING: u64 = 2;
+const ANSWERED: u64 = 3;
+const PHASES: u64 = 4;
+
+static STATE: AtomicU64 = AtomicU64::new(IDLE);
+static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
+    registers: Registers { ip: 0, sp: 0, bp: 0 },
+    length: 0,
+    pieces: [NO_PIECE; PIECES],
+    stack: [0; LONGEST_STACK],
+}));
+static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, unanswered: false });
+
+/// The upper half of every token: tells ours from those of others.
+static MARK: AtomicU32 = AtomicU32::new(0);
+/// The process that installed the handler; a forked child is another.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+/// The handler that was there before, and its flags.
+static OLD_HANDLER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
+static OLD_FLAGS: AtomicI32 = AtomicI32::new(0);
+
+/// The registers that unwinding needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Registers {
+    pub(crate) ip: u64,
+    pub(crate) sp: u64,
+    pub(crate) bp: u64,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The signal was sent, and the thread did not come to its handler.
+    NoAnswer,
+    /// An answer is still being written, to a question that was given up.
+    Busy,
+    /// Somebody has replaced our handler.
+    Replaced,
+    /// The system did not send the signal.
+    NotSent(i32),
+}
+
+/// The handler is installed as long as one of these is there.
+#[derive(Debug)]
+pub(crate) struct Signal(());
+
+struct Asker {
+    users: usize,
+    ticket: u32,
+    /// A signal of ours may still be on its way.
+    unanswered: bool,
+}
+
+struct Shot(UnsafeCell<ShotData>);
+
+struct ShotData {
+    registers: Registers,
+    length: usize,
+    pieces: [libc::iovec; PIECES],
+    stack: [u8; LONGEST_STACK],
+}
+
+// SAFETY: rule 2 gives the content to one thread at a time, and the stores to `STATE` that pass it
+// on are releases, the loads acquires.
+unsafe impl Sync for Shot {}
+
+/// `siginfo_t` as the kernel lays it out for a queued signal.
+#[repr(C)]
+struct Queued {
+    signal: i32,
+    errno: i32,
+    code: i32,
+    padding: i32,
+    process: i32,
+    user: u32,
+    token: u64,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
+
+impl Signal {
+    /// Installs the handler, unless it is there already.
+    ///
+    /// # Errors
+    ///
+    /// The errno of the system.
+    pub(crate) fn install() -> Result<Self, i32> {
+        let mut asker = asker();
+        if asker.users == 0 && !is_ours(&current()) {
+            install()?;
+        }
+        asker.users += 1;
+        Ok(Self(()))
+    }
+
+    /// Has the thread copy its registers, and its stack into `stack`. Calls `wait` until it has
+    /// done so, or until `wait` returns `false`.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong; the thread did nothing then, or may do so later without effect.
+    pub(crate) fn ask(
+        &self,
+        thread: u32,
+        stack: &mut Vec<u8>,
+        mut wait: impl FnMut() -> bool,
+    ) -> Result<Registers, Refusal> {
+        let mut asker = asker();
+        if !is_ours(&current()) {
+            return Err(Refusal::Replaced);
+        }
+        asker.ticket = asker.ticket.wrapping_add(1);
+        let question = u64::from(asker.ticket) * PHASES;
+        begin(question)?;
+        asker.unanswered = true;
+        if let Err(errno) = send(thread, asker.ticket) {
+            asker.unanswered = false;
+            STATE.store(IDLE, Release);
+            return Err(Refusal::NotSent(errno));
+        }
+        while STATE.load(Acquire) != question + ANSWERED {
+            if wait() {
+                continue;
+            }
+            // Where the question cannot be taken back, it is being answered, or has been by now.
+            if give_up(question) || STATE.load(Acquire) != question + ANSWERED {
+                return Err(Refusal::NoAnswer);
+            }
+        }
+        asker.unanswered = false;
+        let registers = take(stack);
+        STATE.store(IDLE, Release);
+        Ok(registers)
+    }
+}
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        let mut asker = asker();
+        asker.users -= 1;
+        // A signal that is still to come would go to a handler that knows nothing of it.
+        if asker.users == 0 && !asker.unanswered && is_ours(&current()) {
+            restore();
+        }
+    }
+}
+
+fn asker() -> MutexGuard<'static, Asker> {
+    ASKER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts the question (rule 1).
+fn begin(question: u64) -> Result<(), Refusal> {
+    let before = STATE.load(Acquire);
+    // An answer that came when nobody waited for it any more is dropped.
+    if before % PHASES == WRITING
+        || STATE.compare_exchange(before, question + WANTED, AcqRel, Relaxed).is_err()
+    {
+        return Err(Refusal::Busy);
+    }
+    Ok(())
+}
+
+/// Takes the question back; `false` where the answer is being written.
+fn give_up(question: u64) -> bool {
+    STATE.compare_exchange(question + WANTED, IDLE, AcqRel, Relaxed).is_ok()
+}
+
+/// Reads the answer.
+fn take(stack: &mut Vec<u8>) -> Registers {
+    // SAFETY: the phase is answered and this thread holds the lock of the asker (rule 2).
+    let shot = unsafe { &*SHOT.0.get() };
+    stack.clear();
+    stack.extend_from_slice(&shot.stack[..shot.length]);
+    shot.registers
+}
+
+fn send(thread: u32, ticket: u32) -> Result<(), i32> {
+    let process = PROCESS.load(Relaxed);
+    let queued = Queued {
+        signal: SIGNAL,
+        errno: 0,
+        code: libc::SI_QUEUE,
+        padding: 0,
+        process,
+        user: 0,
+        token: token(ticket),
+        rest: [0; 12],
+    };
+    // SAFETY: the structure has the size and layout of `siginfo_t`, and the kernel only reads it.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_rt_tgsigqueueinfo,
+            libc::c_long::from(process),
+            libc::c_long::from(thread),
+            libc::c_long::from(SIGNAL),
+            &raw const queued,
+        )
+    };
+    if sent == 0 { Ok(()) } else { Err(errno()) }
+}
+
+fn token(ticket: u32) -> u64 {
+    (u64::from(MARK.load(Relaxed)) << 32) | u64::from(ticket)
+}
+
+// What is installed.
+
+fn no_action() -> libc::sigaction {
+    // SAFETY: zeros are a valid `sigaction`: the default handler, no flags, an empty mask.
+    unsafe { std::mem::zeroed() }
+}
+
+fn current() -> libc::sigaction {
+    let mut action = no_action();
+    // SAFETY: only reads what is installed, into a structure of ours.
+    unsafe { libc::sigaction(SIGNAL, std::ptr::null(), &raw mut action) };
+    action
+}
+
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == on_signal as *const () as usize
+}
+
+fn install() -> Result<(), i32> {
+    let old = current();
+    PROCESS.store(std::process::id() as i32, Relaxed);
+    // Where the system has put this library differs from process to process.
+    let place = &raw const STATE as u64;
+    MARK.store(((place >> 12) as u32 ^ std::process::id()) | 1, Relaxed);
+    OLD_HANDLER.store(old.sa_sigaction, Relaxed);
+    OLD_FLAGS.store(old.sa_flags, Release);
+    let mut action = no_action();
+    action.sa_sigaction = on_signal as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | flags_for(&old);
+    action.sa_mask = old.sa_mask;
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and is async-signal-safe.
+    let installed = unsafe { libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut()) };
+    if installed == 0 { Ok(()) } else { Err(errno()) }
+}
+
+/// A handler that was there before keeps the flags it relies on. Without one, our own run on the
+/// signal stack: the stack of a coroutine may have little room left.
+fn flags_for(old: &libc::sigaction) -> libc::c_int {
+    if is_handler(old.sa_sigaction) {
+        old.sa_flags & (libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_NODEFER)
+    } else {
+        libc::SA_RESTART | libc::SA_ONSTACK
+    }
+}
+
+fn is_handler(handler: usize) -> bool {
+    handler != libc::SIG_DFL && handler != libc::SIG_IGN
+}
+
+fn restore() {
+    let mut action = current();
+    action.sa_sigaction = OLD_HANDLER.load(Relaxed);
+    action.sa_flags = OLD_FLAGS.load(Relaxed);
+    // SAFETY: puts back what was installed before; the mask was taken over from it.
+    unsafe { libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests;

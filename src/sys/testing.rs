@@ -1,0 +1,103 @@
+//! What tests need of the system: waits without std in between, and handlers of others.
+
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by every test that sends signals or installs a handler.
+pub(crate) fn signals() -> MutexGuard<'static, ()> {
+    static SIGNALS: Mutex<()> = Mutex::new(());
+    SIGNALS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn usleep(micros: u32) -> i32 {
+    // SAFETY: takes a number.
+    unsafe { libc::usleep(micros) }
+}
+
+/// Sleeps without trying again when interrupted, as std does. Returns the errno, or 0.
+pub(crate) fn nanosleep(millis: i64) -> i32 {
+    let time = libc::timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 };
+    // SAFETY: reads the time and is not asked for what is left of it.
+    match unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) } {
+        0 => 0,
+        _ => super::memory::errno(),
+    }
+}
+
+/// Waits until there is something to read. Returns what `poll` does, or the negative errno.
+pub(crate) fn poll(file: &impl AsRawFd, millis: i32) -> i32 {
+    let mut wanted = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one structure of ours.
+    match unsafe { libc::poll(&raw mut wanted, 1, millis) } {
+        -1 => -super::memory::errno(),
+        ready => ready,
+    }
+}
+
+/// Sets errno and finds it unchanged for a while.
+pub(crate) fn errno_stays() -> bool {
+    // SAFETY: the place of errno is this thread's own.
+    let place = unsafe { &mut *libc::__errno_location() };
+    (0..1000).all(|number| {
+        *place = number;
+        std::hint::black_box(&mut *place);
+        *place == number
+    })
+}
+
+/// How many signals the foreign handler has had.
+pub(crate) static FOREIGN: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn foreign(_: libc::c_int) {
+    FOREIGN.fetch_add(1, Ordering::SeqCst);
+}
+
+extern "C" fn foreign_with_info(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    assert!(signal == libc::SIGURG && !info.is_null() && !context.is_null());
+    FOREIGN.fetch_add(1, Ordering::SeqCst);
+}
+
+/// The handlers a program may have for SIGURG with their flags, and whether they count in
+/// [`FOREIGN`].
+pub(crate) fn handlers() -> [(usize, i32, bool); 4] {
+    let with_info = libc::SA_SIGINFO | libc::SA_RESTART;
+    [
+        (foreign as *const () as usize, 0, true),
+        (foreign_with_info as *const () as usize, with_info, true),
+        (libc::SIG_IGN, 0, false),
+        (libc::SIG_DFL, 0, false),
+    ]
+}
+
+/// Installs one of them.
+pub(crate) fn install(handler: usize, flags: i32) {
+    // SAFETY: zeros are a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    // SAFETY: the handlers above have the signature their flags ask for.
+    let done = unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(done, 0);
+}
+
+/// What is installed.
+pub(crate) fn installed() -> (usize, i32) {
+    // SAFETY: zeros are a valid `sigaction`, and this only reads what is installed.
+    let action = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGURG, std::ptr::null(), &raw mut action);
+        action
+    };
+    (action.sa_sigaction, action.sa_flags & (libc::SA_SIGINFO | libc::SA_RESTART))
+}
+
+/// Sends the calling thread a SIGURG that is none of ours.
+pub(crate) fn raise() {
+    // SAFETY: sends a signal whose handler the test has installed.
+    unsafe { libc::raise(libc::SIGURG) };
+}
