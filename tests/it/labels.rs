@@ -15,6 +15,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_stall::{Builder, Stall, StallLayer};
 
 use crate::support::events::Events;
+use crate::support::is_own;
 use crate::support::{LIMIT, Rig, block_until, wait_for, wait_until};
 
 /// Finds out the label of a request: its handler blocks until a stall with the request's own
@@ -39,7 +40,8 @@ impl Asker {
         let (stall, last) = (Arc::clone(&self.rig.stall), Arc::clone(&self.last));
         move || {
             let trace = u128::from(last.load(Ordering::Acquire));
-            block_until(|| stall.stalls().iter().any(|stall| stall.trace_id == Some(trace)));
+            let is_it = |stall: &Stall| stall.trace_id == Some(trace) && is_own(stall);
+            block_until(|| stall.stalls().iter().any(is_it));
         }
     }
 
@@ -61,7 +63,7 @@ impl Asker {
         });
         wait_for(LIMIT, || {
             let mut stalls = self.rig.stall.stalls().into_iter();
-            stalls.find(|stall| stall.trace_id == Some(trace.into()))
+            stalls.find(|stall| stall.trace_id == Some(trace.into()) && is_own(stall))
         })
     }
 

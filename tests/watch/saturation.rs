@@ -42,7 +42,7 @@ fn nothing_is_blamed(runtime: &Runtime, load: impl Fn(&StallDetector, Longest, A
         let (longest, stop) = (Longest::default(), Arc::new(AtomicBool::new(false)));
         load(&stall, longest.clone(), Arc::clone(&stop));
         block(seconds());
-        let (stalls, page) = (stall.stalls(), scrape(&stall));
+        let (stalls, page) = (own(&stall), scrape(&stall));
         stop.store(true, Ordering::Release);
         wait_for(LIMIT, || (runtime.metrics().num_alive_tasks() <= 1).then_some(()));
         assert!(page.value("tower_stall_watchdog_scans_total", &[]) > 10.0);

@@ -30,11 +30,16 @@ pub(crate) fn block(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// The stalls that are the program's own.
+pub(crate) fn own(stall: &StallDetector) -> Vec<Stall> {
+    stall.stalls().into_iter().filter(common::is_own).collect()
+}
+
 /// Waits for the only stall there is.
 #[track_caller]
 pub(crate) fn the_stall(stall: &StallDetector) -> Stall {
     wait_for(LIMIT, || {
-        let stalls = stall.stalls();
+        let stalls = own(stall);
         assert!(stalls.len() <= 1, "one stall, one record: {stalls:#?}");
         stalls.into_iter().next()
     })
@@ -44,14 +49,14 @@ pub(crate) fn the_stall(stall: &StallDetector) -> Stall {
 #[track_caller]
 pub(crate) fn ended(stall: &StallDetector) -> Vec<Stall> {
     wait_for(LIMIT, || {
-        let stalls = stall.stalls();
+        let stalls = own(stall);
         (!stalls.is_empty() && stalls.iter().all(|stall| !stall.in_progress)).then_some(stalls)
     })
 }
 
 #[track_caller]
 pub(crate) fn assert_none(stall: &StallDetector) {
-    let stalls = stall.stalls();
+    let stalls = own(stall);
     assert!(stalls.is_empty(), "nothing blocked, but: {stalls:#?}");
 }
 

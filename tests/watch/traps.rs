@@ -44,7 +44,7 @@ fn a_worker_that_has_done_nothing_yet_is_not_saturated_and_its_first_poll_counts
     for _ in 0..8 {
         runtime.spawn(stall.watched("first", async { block(ms(500)) }));
     }
-    wait_for(LIMIT, || (stall.stalls().len() == 8).then_some(()));
+    wait_for(LIMIT, || (own(&stall).len() == 8).then_some(()));
     let fresh = multi_thread(8);
     stall.watch("fresh", fresh.handle());
     block(ms(400));
@@ -152,7 +152,7 @@ fn what_blocks_before_block_in_place_is_a_stall_that_ends_there() {
     assert!(!task.is_finished(), "the stall ended when the worker was given away");
     assert!(stalls[0].duration < ms(1500), "{stalls:#?}");
     runtime.block_on(task).expect("no panic");
-    assert_eq!(stall.stalls().len(), 1);
+    assert_eq!(own(&stall).len(), 1);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_thread_that_has_its_worker_back_is_believed_again() {
                         block(ms(400));
                     }));
                     runtime.block_on(task).expect("no panic");
-                    wait_for(LIMIT, || (stall.stalls().len() == repeat).then_some(()));
+                    wait_for(LIMIT, || (own(&stall).len() == repeat).then_some(()));
                 }
             });
         }
