@@ -43,6 +43,9 @@ pub enum BuildError {
     /// No handler could have a label.
     #[error("handlers is 0, so no handler could be named: use 1 or more (the default is 128)")]
     HandlersZero,
+    /// No site could have a label.
+    #[error("sites is 0, so no site could be named: use 1 or more (the default is 64)")]
+    SitesZero,
     /// The admin address is taken by another socket.
     #[error("admin address {address} is in use: choose another port, or port 0 for a free one")]
     AddressInUse {

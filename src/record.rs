@@ -1,6 +1,7 @@
 //! The record of a stall: plain data.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Why a thread did not return from a poll, or why a runtime was frozen.
@@ -140,6 +141,14 @@ pub struct Stall {
     /// How many of them were stalled, this one included, when this stall was counted. Those that
     /// the environment holds up are not.
     pub workers_stalled: usize,
+    /// Where in your own code the thread was; `None` where there is no stack, or no frame of
+    /// yours on it. Filled in as `detail` is.
+    pub site: Option<Site>,
+    /// What it was in when the stall was counted; `None` where it could not be taken.
+    pub stack: Option<Arc<Stack>>,
+    /// Why there is no stack, or only a part of one; `None` where none was wanted yet, and with
+    /// a whole one.
+    pub stack_missing: Option<&'static str>,
     /// Requests inside the layer when the stall was counted, the blocking one included.
     pub requests_in_flight: u64,
     /// The W3C trace id of the request (32 hexadecimal digits in `traceparent`), or what a
@@ -182,6 +191,10 @@ pub struct Stack {
     pub frames: Vec<Frame>,
     /// Whether outer frames are missing.
     pub partial: bool,
+    /// The kernel's number of the thread.
+    pub thread: u32,
+    /// Whether a signal stopped the thread for a moment; else it was looked at from outside.
+    pub by_signal: bool,
 }
 
 /// Where in the user's own code a thread was.
@@ -251,7 +264,7 @@ mod tests {
         assert_eq!(named.to_string(), "app::handler");
         let full = Frame { file: Some("src/main.rs".into()), line: Some(31), ..named.clone() };
         assert_eq!(full.to_string(), "app::handler at src/main.rs:31");
-        let stack = Stack { frames: vec![full, named], partial: true };
+        let stack = Stack { frames: vec![full, named], partial: true, ..Stack::default() };
         assert_eq!(
             stack.to_string(),
             "app::handler at src/main.rs:31\napp::handler\n(outer frames are missing)\n"

@@ -21,8 +21,8 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("probe", 4, &["clock", "detector", "sync"]),
     ("instrument", 4, &["detector"]),
     ("watchdog", 4, &["causes", "clock", "detector", "record"]),
-    ("metrics", 4, &["clock", "detector", "record"]),
-    ("report", 5, &["causes", "clock", "detector", "metrics", "record"]),
+    ("metrics", 4, &["clock", "detector", "label", "record"]),
+    ("report", 5, &["capture", "causes", "clock", "detector", "metrics", "record"]),
     ("layer", 5, &["clock", "detector", "instrument"]),
     ("admin", 5, &["error", "thread"]),
     (
@@ -30,7 +30,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
         6,
         &[
             "admin",
-            "causes",
+            "capture",
             "clock",
             "detector",
             "error",

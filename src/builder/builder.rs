@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::{Settings, StallDetector, environment};
+use crate::capture::Capture;
 use crate::detector::markers::MIN_THRESHOLD;
 use crate::error::BuildError;
 use crate::report::OnStall;
@@ -34,6 +35,8 @@ impl Builder {
     pub const MIN_TICK: Duration = Duration::from_millis(1);
     /// Stalls kept: [`ring`](Self::ring).
     pub const DEFAULT_RING: usize = 256;
+    /// Sites with series of their own: [`sites`](Self::sites).
+    pub const DEFAULT_SITES: usize = 64;
     /// Handlers with a label of their own: [`handlers`](Self::handlers).
     pub const DEFAULT_HANDLERS: usize = 128;
 
@@ -85,6 +88,37 @@ impl Builder {
     /// Defaults to [`DEFAULT_HANDLERS`](Self::DEFAULT_HANDLERS).
     pub fn handlers(mut self, handlers: usize) -> Self {
         self.settings.handlers = handlers;
+        self
+    }
+
+    /// Whether, and how, the stack of a thread that is stuck is taken.
+    ///
+    /// Without the feature `capture`, and elsewhere than on x86_64 Linux, there are no stacks.
+    ///
+    /// Defaults to [`Capture::Auto`].
+    pub fn capture(mut self, capture: Capture) -> Self {
+        self.settings.capture = capture;
+        self
+    }
+
+    /// How many sites (with their handlers and causes) have series of their own in
+    /// `tokio_stall_site_seconds_total`; further ones share `other`.
+    ///
+    /// Defaults to [`DEFAULT_SITES`](Self::DEFAULT_SITES).
+    pub fn sites(mut self, sites: usize) -> Self {
+        self.settings.sites = sites;
+        self
+    }
+
+    /// Crates whose code is not your own: a site is the first frame outside of them, of the
+    /// standard library, and of what cargo has fetched.
+    ///
+    /// Defaults to none; in the variable they are parted by commas.
+    pub fn site_skips<I>(mut self, crates: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.settings.site_skips = crates.into_iter().map(Into::into).collect();
         self
     }
 
@@ -175,6 +209,7 @@ mod tests {
             (|builder| builder.tick(Duration::ZERO), "tick is 0ns"),
             (|builder| builder.ring(0), "ring is 0"),
             (|builder| builder.handlers(0), "handlers is 0"),
+            (|builder| builder.sites(0), "sites is 0"),
         ];
         for (set, says) in cases {
             let error = set(Builder::default()).settings.check().expect_err(says).to_string();

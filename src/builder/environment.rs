@@ -24,6 +24,13 @@ impl Settings {
                 "_TICK" => self.tick = duration(&variable, &value)?,
                 "_RING" => self.ring = number(&variable, &value)?,
                 "_HANDLERS" => self.handlers = number(&variable, &value)?,
+                "_SITES" => self.sites = number(&variable, &value)?,
+                "_CAPTURE" => {
+                    self.capture = parse(&variable, &value, "auto, no-signal or off")?;
+                }
+                "_SITE_SKIPS" => {
+                    self.site_skips = value.split(',').map(|name| name.trim().to_owned()).collect();
+                }
                 "_ADMIN" if value == "off" => self.admin = None,
                 "_ADMIN" => {
                     let expected =

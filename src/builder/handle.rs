@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::Builder;
+use crate::capture::Capturer;
 use crate::clock;
 use crate::detector::hub::Hub;
 use crate::detector::markers::Kind;
@@ -43,6 +44,8 @@ pub(super) struct Threads {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) watchdog: Option<Worker>,
     pub(super) reporter: Option<Worker>,
+    /// Shared with the watchdog.
+    pub(super) capturer: Option<Arc<Capturer>>,
     #[cfg(feature = "admin")]
     pub(super) admin: Option<crate::admin::Admin>,
 }
@@ -153,6 +156,13 @@ impl Threads {
         // The reporter ends when the watchdog, which feeds it, has.
         for thread in [self.watchdog.take(), self.reporter.take()].into_iter().flatten() {
             stuck.extend(thread.join(left()).err());
+        }
+        if let Some(capturer) = self.capturer.take() {
+            match Arc::into_inner(capturer) {
+                Some(capturer) => stuck.extend(capturer.end(left()).err()),
+                // The watchdog has it, and is stuck.
+                None => stuck.push("stall-capture"),
+            }
         }
         if !stuck.is_empty() {
             // On a thread of its own: the subscriber may be what is stuck.

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::handle::Threads;
 use super::wiring::{Out, Wiring};
 use super::{Settings, StallDetector};
+use crate::capture::{Capture, Capturer};
 use crate::clock::nanos;
 use crate::detector::hub::{Hub, Limits};
 use crate::error::BuildError;
@@ -23,6 +24,7 @@ pub(crate) fn hub(settings: &Settings, on_new_runtime: Option<fn()>) -> Arc<Hub>
         handlers: settings.handlers,
         ring: settings.ring,
         watching: settings.on,
+        capture: settings.capture().as_str(),
         on_new_runtime,
     })
 }
@@ -71,9 +73,18 @@ impl Threads {
         out: Out,
         pace: Pace,
     ) -> Result<(), BuildError> {
-        let (reports, reporter) = Reporter::new(Arc::clone(hub), settings.hooks, facade);
+        if settings.capture() != Capture::Off {
+            let name = "stall-capture";
+            let capturer = Capturer::spawn(settings.capture());
+            let capturer = capturer.map_err(|source| BuildError::Thread { name, source })?;
+            self.capturer = Some(Arc::new(capturer));
+        }
+        let sites = settings.sites;
+        let (reports, reporter) =
+            Reporter::new(Arc::clone(hub), settings.hooks, facade, settings.site_skips);
         self.reporter = Some(spawn("stall-reporter", move || reporter.run())?);
-        let wiring = Wiring::new(Arc::clone(hub), reports, out, pace.tick);
+        let capturer = self.capturer.clone();
+        let wiring = Wiring::new(Arc::clone(hub), reports, out, (pace.tick, sites), capturer);
         let stop: Arc<AtomicBool> = Arc::clone(&self.stop);
         let hub = Arc::clone(hub);
         let watch = move || watchdog::run(hub, pace, Box::new(wiring), &stop);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Builder;
+use crate::capture::Capture;
 use crate::error::BuildError;
 use crate::report::OnStall;
 
@@ -18,6 +19,9 @@ pub(crate) struct Settings {
     pub(super) tick: Duration,
     pub(super) ring: usize,
     pub(super) handlers: usize,
+    pub(super) sites: usize,
+    pub(super) capture: Capture,
+    pub(super) site_skips: Vec<String>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) facade: bool,
     pub(super) hooks: Vec<Box<dyn OnStall>>,
@@ -34,6 +38,9 @@ impl Default for Settings {
             tick: Builder::DEFAULT_TICK,
             ring: Builder::DEFAULT_RING,
             handlers: Builder::DEFAULT_HANDLERS,
+            sites: Builder::DEFAULT_SITES,
+            capture: Capture::Auto,
+            site_skips: Vec::new(),
             admin: None,
             facade: false,
             hooks: Vec::new(),
@@ -47,6 +54,11 @@ impl Settings {
     /// Nothing is watched.
     pub(crate) fn off() -> Self {
         Self { on: false, ..Self::default() }
+    }
+
+    /// Whether, and how, stacks are taken: not at all by what was built without.
+    pub(super) fn capture(&self) -> Capture {
+        if cfg!(feature = "capture") { self.capture } else { Capture::Off }
     }
 
     /// The time between two scans.
@@ -74,6 +86,9 @@ impl Settings {
         if self.handlers == 0 {
             return Err(BuildError::HandlersZero);
         }
+        if self.sites == 0 {
+            return Err(BuildError::SitesZero);
+        }
         match self.admin {
             Some(address) if cfg!(not(feature = "admin")) => {
                 Err(BuildError::AdminNotBuilt(address))
@@ -92,6 +107,9 @@ impl fmt::Debug for Settings {
             .field("tick", &self.tick)
             .field("ring", &self.ring)
             .field("handlers", &self.handlers)
+            .field("sites", &self.sites)
+            .field("capture", &self.capture)
+            .field("site_skips", &self.site_skips)
             .field("admin", &self.admin)
             .field("facade", &self.facade)
             .finish_non_exhaustive()

@@ -1,11 +1,12 @@
 //! From the watchdog to metrics, log, hooks and tick tasks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::causes::Clue;
-use crate::clock::{Nanos, nanos};
+use crate::capture::{Capturer, Job, Outcome};
+use crate::clock::{self, Nanos, nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ring::Entry;
 use crate::detector::runtime::Runtime;
@@ -13,7 +14,7 @@ use crate::metrics::{Accounts, Sink};
 use crate::probe;
 use crate::record::Cause;
 use crate::report::{Event, FLUSH, Reports};
-use crate::watchdog::Observer;
+use crate::watchdog::{Found, Observer};
 
 /// The one way out for counters and samples: a recorder of our own, written at once, or a batch
 /// for the facade, by way of the reporter.
@@ -26,12 +27,55 @@ pub(super) struct Wiring {
     out: Out,
     tick: Duration,
     flushed: Nanos,
+    capturer: Option<Arc<Capturer>>,
+    /// When the last stack of a handler was asked for.
+    captured: HashMap<&'static str, Nanos>,
 }
 
+/// Stacks of one handler are taken no more often.
+const CAPTURE: Nanos = 1_000_000_000;
+
 impl Wiring {
-    pub(super) fn new(hub: Arc<Hub>, reports: Reports, mut out: Out, tick: Duration) -> Self {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        reports: Reports,
+        mut out: Out,
+        pace: (Duration, usize),
+        capturer: Option<Arc<Capturer>>,
+    ) -> Self {
         Accounts::open(&mut *out);
-        Self { hub, reports, accounts: Accounts::default(), out, tick, flushed: 0 }
+        if capturer.is_some() {
+            Accounts::open_captures(&mut *out, Outcome::ALL.map(Outcome::as_str));
+        }
+        let (tick, sites) = pace;
+        let accounts = Accounts::new(sites);
+        let captured = HashMap::new();
+        Self { hub, reports, accounts, out, tick, flushed: 0, capturer, captured }
+    }
+
+    /// Asks for the stack of a stall; `false` where none will come.
+    fn capture(&mut self, stall: &Arc<Entry>, found: &Found) -> bool {
+        let Some(capturer) = &self.capturer else { return false };
+        if stall.cause().is_environment() {
+            return false;
+        }
+        let now = clock::now();
+        let last = self.captured.insert(stall.handler(), now);
+        let job = || Job {
+            thread: found.thread,
+            still: Box::new(found.still()),
+            done: self.reports.captured(stall),
+        };
+        let free = last.is_none_or(|last| now - last >= CAPTURE);
+        if free && capturer.ask(job()) {
+            self.accounts.expect_site(stall);
+            return true;
+        }
+        if let (false, Some(last)) = (free, last) {
+            self.captured.insert(stall.handler(), last);
+        }
+        self.hub.captures[Outcome::Limited as usize].fetch_add(1, Relaxed);
+        false
     }
 }
 
@@ -55,13 +99,14 @@ impl Observer for Wiring {
         self.accounts.frozen(&mut *self.out, runtime, cause, time);
     }
 
-    fn counted(&mut self, stall: &Arc<Entry>, clue: Option<Clue>) {
+    fn counted(&mut self, stall: &Arc<Entry>, found: Found) {
         self.accounts.counted(&mut *self.out, &stall.stall());
-        self.reports.started(stall, clue);
+        let captures = self.capture(stall, &found);
+        self.reports.started(stall, found.clue, captures);
     }
 
     fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos) {
-        self.accounts.stalled(&mut *self.out, &stall.stall(), time);
+        self.accounts.stalled(&mut *self.out, stall, time);
     }
 
     fn continues(&mut self, stall: &Arc<Entry>) {
@@ -69,7 +114,7 @@ impl Observer for Wiring {
     }
 
     fn ended(&mut self, stall: &Arc<Entry>) {
-        Accounts::ended(&mut *self.out, &stall.stall());
+        self.accounts.ended(&mut *self.out, stall, clock::now());
         self.reports.stall(Event::Ended, stall);
     }
 
@@ -81,6 +126,12 @@ impl Observer for Wiring {
         let sink = &mut *self.out;
         self.accounts.scanned(sink, late);
         self.accounts.suppressed(sink, self.hub.suppressed.load(Relaxed));
+        if self.capturer.is_some() {
+            let total = |outcome: Outcome| self.hub.captures[outcome as usize].load(Relaxed);
+            let totals = Outcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));
+            self.accounts.captures(sink, totals);
+            self.accounts.settle_sites(sink, now);
+        }
         self.hub.each_allowed(|name, total| self.accounts.allowed(sink, name, total));
         if self.hub.markers.all_unmatched() {
             self.reports.all_unmatched();

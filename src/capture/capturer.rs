@@ -78,6 +78,7 @@ pub(crate) struct RawStack {
 }
 
 /// How the thread was looked at.
+#[cfg_attr(not(feature = "capture"), allow(dead_code, reason = "no stack is taken"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
     /// From outside, while it waited.

@@ -40,7 +40,9 @@ mod unwind;
 #[path = "take_unsupported.rs"]
 mod take;
 
-pub(crate) use capturer::{Captured, Capturer, DEADLINE, Job, Outcome, RawStack, Way};
+pub(crate) use capturer::{Captured, Capturer, Job, Outcome};
+#[cfg(test)]
+pub(crate) use capturer::{DEADLINE, RawStack, Way};
 pub use mode::{Capture, ParseCaptureError};
 pub(crate) use site::site;
 pub(crate) use symbols::Symbols;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::capturer::RawStack;
+use super::capturer::{RawStack, Way};
 use super::image::CodeAddress;
 use crate::record::{Frame, Stack};
 
@@ -29,13 +29,15 @@ impl Symbols {
         for code in &stack.frames {
             frames.extend_from_slice(&self.frames(code));
         }
-        Stack { frames, partial: stack.partial }
+        let by_signal = stack.way == Way::Signal;
+        Stack { frames, partial: stack.partial, thread: stack.thread, by_signal }
     }
 
     fn frames(&mut self, code: &CodeAddress) -> Arc<[Frame]> {
         let listing = code.image.as_ref().map_or(0, |image| image.listing);
         if listing > self.listing {
             // The symbolizer lists modules once, and would not know this one.
+            #[cfg(feature = "capture")]
             backtrace::clear_symbol_cache();
             self.listing = listing;
         }
@@ -52,7 +54,13 @@ impl Symbols {
     }
 }
 
+#[cfg(not(feature = "capture"))]
+fn resolve(code: &CodeAddress) -> Vec<Frame> {
+    vec![nameless(code)]
+}
+
 /// Innermost first; all but the last were inlined. At least one.
+#[cfg(feature = "capture")]
 fn resolve(code: &CodeAddress) -> Vec<Frame> {
     let mut frames = Vec::new();
     // It takes every address for a return address, and looks at the byte before.
@@ -90,7 +98,6 @@ fn nameless(code: &CodeAddress) -> Frame {
 
 #[cfg(test)]
 mod tests {
-    use super::super::capturer::Way;
     use super::super::image::Image;
     use super::*;
 

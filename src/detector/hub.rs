@@ -34,6 +34,8 @@ pub(crate) struct Limits {
     pub(crate) ring: usize,
     /// `false` where detection is switched off: threads have slots, but nobody looks at them.
     pub(crate) watching: bool,
+    /// How stacks are taken.
+    pub(crate) capture: &'static str,
     /// Called when a thread of a runtime not known yet shows up.
     pub(crate) on_new_runtime: Option<fn()>,
 }
@@ -47,6 +49,10 @@ pub(crate) struct Hub {
     pub(crate) ring: Ring,
     /// Log lines and reports that were not given out.
     pub(crate) suppressed: AtomicU64,
+    /// How stacks are taken: a label of the build info.
+    pub(crate) capture: &'static str,
+    /// Stacks that were wanted, by outcome.
+    pub(crate) captures: [AtomicU64; 5],
     on_new_runtime: Option<fn()>,
     watching: AtomicBool,
     slots: Mutex<Vec<&'static Slot>>,
@@ -75,6 +81,8 @@ impl Hub {
             markers,
             ring: Ring::new(limits.ring),
             suppressed: AtomicU64::new(0),
+            capture: limits.capture,
+            captures: Default::default(),
             on_new_runtime: limits.on_new_runtime,
             watching: AtomicBool::new(limits.watching),
             slots: Mutex::default(),
@@ -286,6 +294,7 @@ pub(crate) mod tests {
         handlers: 8,
         ring: 8,
         watching: true,
+        capture: "off",
         on_new_runtime: None,
     };
 

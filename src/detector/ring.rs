@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::clock::Nanos;
-use crate::record::{Cause, Stall};
+use crate::record::{Cause, Site, Stack, Stall};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, lock, try_lock};
 
 use Ordering::{Acquire, Release};
@@ -15,14 +15,30 @@ use Ordering::{Acquire, Release};
 pub(crate) struct Entry {
     counted: Stall,
     detail: OnceLock<String>,
+    taken: OnceLock<Taken>,
     lasted: AtomicU64,
     ended: AtomicBool,
+}
+
+/// What came of the stack that was wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) site: Option<Site>,
+    pub(crate) stack: Option<Arc<Stack>>,
+    /// Why it is not there, or not whole.
+    pub(crate) missing: Option<&'static str>,
 }
 
 impl Entry {
     pub(crate) fn new(counted: Stall) -> Self {
         let lasted = AtomicU64::new(crate::clock::nanos(counted.duration));
-        Self { counted, detail: OnceLock::new(), lasted, ended: AtomicBool::new(false) }
+        Self {
+            counted,
+            detail: OnceLock::new(),
+            taken: OnceLock::new(),
+            lasted,
+            ended: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -44,6 +60,23 @@ impl Entry {
         drop(self.detail.set(detail));
     }
 
+    /// Says where the thread was.
+    pub(crate) fn set_taken(&self, taken: Taken) {
+        // The first to know is right.
+        drop(self.taken.set(taken));
+    }
+
+    /// The function of the site, once a stack is known; `unknown` if it has no frame of the
+    /// user's.
+    pub(crate) fn site(&self) -> Option<&str> {
+        let site = &self.taken.get()?.site;
+        Some(site.as_ref().map_or("unknown", |site| site.function.as_str()))
+    }
+
+    pub(crate) fn handler(&self) -> &'static str {
+        self.counted.handler
+    }
+
     pub(crate) fn end(&self, lasted: Nanos) {
         self.last(lasted);
         self.ended.store(true, Release);
@@ -54,7 +87,10 @@ impl Entry {
         let in_progress = !self.ended.load(Acquire);
         let duration = Duration::from_nanos(self.lasted.load(Acquire));
         let detail = self.detail.get().cloned();
-        Stall { duration, in_progress, detail, ..self.counted.clone() }
+        let Taken { site, stack, missing } = self.taken.get().cloned().unwrap_or_default();
+        let stack_missing = missing;
+        let counted = self.counted.clone();
+        Stall { duration, in_progress, detail, site, stack, stack_missing, ..counted }
     }
 }
 
@@ -104,6 +140,9 @@ pub(crate) mod tests {
             handler: "GET /hello",
             cause: Cause::Unknown,
             detail: None,
+            site: None,
+            stack: None,
+            stack_missing: None,
             started_at: SystemTime::UNIX_EPOCH,
             duration: Duration::from_millis(100),
             in_progress: true,

@@ -1,11 +1,14 @@
 //! From what the watchdog sees to counters and samples.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::sink::{Key, Sink};
+use super::sites::Sites;
 use super::table::Metric;
 use crate::clock::{Nanos, seconds};
 use crate::detector::markers::OTHER;
+use crate::detector::ring::Entry;
 use crate::record::{Cause, Stall};
 
 /// Pairs of handler and cause that have series of their own; further ones count for the handler
@@ -15,16 +18,30 @@ const MOST_PAIRS: usize = 256;
 const SECOND: Nanos = 1_000_000_000;
 
 /// Keeps what a series of whole numbers cannot show yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Accounts {
     /// Parts of a second by series: the facade's counters are integers.
     rests: HashMap<Key, Nanos>,
     pairs: HashSet<(&'static str, Cause)>,
     allowed: HashMap<&'static str, u64>,
     suppressed: u64,
+    captures: [u64; 5],
+    sites: Sites,
 }
 
 impl Accounts {
+    /// With at most so many series of sites.
+    pub(crate) fn new(most_sites: usize) -> Self {
+        Self {
+            rests: HashMap::new(),
+            pairs: HashSet::new(),
+            allowed: HashMap::new(),
+            suppressed: 0,
+            captures: [0; 5],
+            sites: Sites::new(most_sites),
+        }
+    }
+
     /// Makes the series that are there from the start.
     pub(crate) fn open(sink: &mut dyn Sink) {
         for metric in
@@ -67,12 +84,15 @@ impl Accounts {
         sink.add(Key::new(Metric::StalledSeconds, labels), 0);
     }
 
-    pub(crate) fn stalled(&mut self, sink: &mut dyn Sink, stall: &Stall, time: Nanos) {
-        let labels = self.labels(stall);
+    pub(crate) fn stalled(&mut self, sink: &mut dyn Sink, entry: &Entry, time: Nanos) {
+        self.sites.stalled(entry, time);
+        let labels = self.labels(&entry.stall());
         self.add_time(sink, Key::new(Metric::StalledSeconds, labels), time);
     }
 
-    pub(crate) fn ended(sink: &mut dyn Sink, stall: &Stall) {
+    pub(crate) fn ended(&mut self, sink: &mut dyn Sink, entry: &Entry, now: Nanos) {
+        self.sites.ended(entry, now);
+        let stall = entry.stall();
         sink.record(Key::new(Metric::StallDuration, [stall.runtime]), stall.duration.as_secs_f64());
     }
 
@@ -91,6 +111,35 @@ impl Accounts {
         if total > *known {
             sink.add(Key::new(Metric::Allowed, [name]), total - *known);
             *known = total;
+        }
+    }
+
+    /// A stack of that stall is on its way.
+    pub(crate) fn expect_site(&mut self, stall: &Arc<Entry>) {
+        self.sites.expect(stall);
+    }
+
+    /// Adds the time of sites that are known by now.
+    pub(crate) fn settle_sites(&mut self, sink: &mut dyn Sink, now: Nanos) {
+        for (labels, time) in self.sites.settle(now) {
+            self.add_time(sink, Key::new(Metric::SiteSeconds, labels), time);
+        }
+    }
+
+    /// Brings the counts of captures by outcome up to `totals`.
+    pub(crate) fn captures(&mut self, sink: &mut dyn Sink, totals: [(&'static str, u64); 5]) {
+        for (known, (outcome, total)) in self.captures.iter_mut().zip(totals) {
+            if total > *known {
+                sink.add(Key::new(Metric::Captures, [outcome]), total - *known);
+                *known = total;
+            }
+        }
+    }
+
+    /// Makes the series of captures.
+    pub(crate) fn open_captures(sink: &mut dyn Sink, outcomes: [&'static str; 5]) {
+        for outcome in outcomes {
+            sink.add(Key::new(Metric::Captures, [outcome]), 0);
         }
     }
 
@@ -133,7 +182,7 @@ mod tests {
 
     #[test]
     fn seconds_are_whole_and_the_rest_is_carried() {
-        let (mut accounts, mut seen) = (Accounts::default(), Seen::default());
+        let (mut accounts, mut seen) = (Accounts::new(64), Seen::default());
         let key = ("tokio_frozen_seconds_total", vec!["main", "unknown"]);
         let mut after = |time| {
             accounts.frozen(&mut seen, "main", Cause::Unknown, time);
@@ -144,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_stall_has_its_series_of_seconds_from_the_start() {
-        let (mut accounts, mut seen) = (Accounts::default(), Seen::default());
+        let (mut accounts, mut seen) = (Accounts::new(64), Seen::default());
         accounts.counted(&mut seen, &stall(1));
         let labels = vec!["main", "GET /hello", "unknown"];
         assert_eq!(seen.counters[&("tokio_stalls_total", labels.clone())], 1);
@@ -153,7 +202,7 @@ mod tests {
 
     #[test]
     fn pairs_past_the_cap_count_for_other() {
-        let (mut accounts, mut seen) = (Accounts::default(), Seen::default());
+        let (mut accounts, mut seen) = (Accounts::new(64), Seen::default());
         for number in 0..MOST_PAIRS + 5 {
             let handler = crate::label::intern(&format!("handler {number}"));
             accounts.counted(&mut seen, &Stall { handler, ..stall(1) });
@@ -166,7 +215,7 @@ mod tests {
 
     #[test]
     fn totals_of_others_are_followed() {
-        let (mut accounts, mut seen) = (Accounts::default(), Seen::default());
+        let (mut accounts, mut seen) = (Accounts::new(64), Seen::default());
         for total in [2, 2, 5] {
             accounts.allowed(&mut seen, "migration", total);
             accounts.suppressed(&mut seen, total);

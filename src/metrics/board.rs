@@ -26,7 +26,7 @@ impl Board {
 
     pub(crate) fn show(&mut self, sink: &mut dyn Sink) {
         sink.set(Key::new(Metric::Threshold, []), seconds(self.hub.threshold));
-        sink.set(Key::new(Metric::BuildInfo, [env!("CARGO_PKG_VERSION"), "off"]), 1.0);
+        sink.set(Key::new(Metric::BuildInfo, [env!("CARGO_PKG_VERSION"), self.hub.capture]), 1.0);
         let (mut gone, mut silent) = (self.shown.clone(), self.beating.clone());
         let now = clock::now();
         // Runtimes past the cap share a name, and no gauge could tell which it speaks of.

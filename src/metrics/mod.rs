@@ -9,6 +9,7 @@ mod board;
 #[cfg(feature = "admin")]
 mod direct;
 mod sink;
+mod sites;
 mod table;
 
 pub(crate) use accounts::Accounts;

@@ -67,6 +67,8 @@ metrics! {
         "How long stalls lasted, recorded at their end."
     StallInProgress Gauge "tokio_stall_in_progress_seconds" ["runtime"]
         "Age of the oldest stall in progress, else 0."
+    SiteSeconds Counter "tokio_stall_site_seconds_total" ["handler", "site", "cause"]
+        "The same time by the function of your own code that the stack had; unknown where it had none."
     HandlerBusySeconds Counter "tokio_handler_busy_seconds_total" ["handler"]
         "Time that polls of the handler took on workers, sampled."
     Threshold Gauge "tower_stall_threshold_seconds" []
@@ -81,6 +83,8 @@ metrics! {
         "Lag samples that the watchdog came too late for."
     Allowed Counter "tower_stall_allowed_total" ["name"]
         "Blocks marked as intended."
+    Captures Counter "tower_stall_captures_total" ["outcome"]
+        "Stacks that were wanted, by how it went."
     Suppressed Counter "tower_stall_reports_suppressed_total" []
         "Log lines held back by the limits, and reports dropped because their reader was stuck."
 }

@@ -63,6 +63,9 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
                 workers = stall.workers,
                 workers_stalled = stall.workers_stalled,
                 requests_in_flight = stall.requests_in_flight,
+                code.function.name = stall.site.as_ref().map(|site| site.function.as_str()),
+                code.file.path = stall.site.as_ref().and_then(|site| site.file.as_deref()),
+                code.line.number = stall.site.as_ref().and_then(|site| site.line),
                 trace_id = stall.trace_id.map(|id| format!("{id:032x}")),
                 suppressed,
                 fix = stall.cause.fix(),
@@ -76,6 +79,15 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
         (Event::Started, true) => write!(INFO, "stall_started"),
         (Event::Continues, true) => write!(INFO, "stall_continues"),
         (Event::Ended, _) => write!(INFO, "stall_ended"),
+    }
+    if let (Event::Started, Some(stack)) = (event, &stall.stack) {
+        tracing::debug!(
+            target: "tower_stall",
+            event = "stall_stack",
+            stall = stall.id,
+            %stack,
+            "the stack of stall {}", stall.id
+        );
     }
 }
 
@@ -99,8 +111,9 @@ fn message(event: Event, stall: &Stall) -> String {
             };
             let requests = if *requests_in_flight == 1 { "request" } else { "requests" };
             format!(
-                "{handler} has blocked {whom} of runtime {runtime:?} for {time}: {} · {stalled} · {requests_in_flight} {requests} in flight",
-                why(stall)
+                "{handler} has blocked {whom} of runtime {runtime:?} for {time}: {}{} · {stalled} · {requests_in_flight} {requests} in flight",
+                why(stall),
+                stall.site.as_ref().map_or_else(String::new, |site| format!(" at {site}")),
             )
         }
         Event::Continues => format!("stall {id} still blocks {whom} after {time}: {handler}"),

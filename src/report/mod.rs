@@ -5,6 +5,7 @@
 
 mod limit;
 mod log;
+mod stacks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use crate::capture::{Captured, Outcome};
 use crate::causes::Clue;
 use crate::clock::{self, Nanos};
 use crate::detector::hub::Hub;
@@ -20,6 +22,7 @@ use crate::metrics::{Batch, Board, Facade};
 use crate::record::Stall;
 use limit::Limiter;
 use log::Logger;
+use stacks::Stacks;
 
 /// Reports that wait for a stuck reader; a stall makes a handful.
 const QUEUE: usize = 1024;
@@ -62,7 +65,9 @@ pub(crate) enum Event {
 #[derive(Debug)]
 enum Message {
     Stall(Event, Arc<Entry>),
-    Started(Arc<Entry>, Option<Clue>),
+    /// A stack is to come, or not.
+    Started(Arc<Entry>, Option<Clue>, bool),
+    Captured(Arc<Entry>, Captured),
     Metrics(Batch),
     AllUnmatched,
 }
@@ -70,14 +75,25 @@ enum Message {
 /// The watchdog's end of the queue. When it is dropped the reporter ends.
 #[derive(Debug)]
 pub(crate) struct Reports {
-    queue: SyncSender<Message>,
+    queue: Arc<SyncSender<Message>>,
     hub: Arc<Hub>,
 }
 
 impl Reports {
-    /// Says that a stall was counted.
-    pub(crate) fn started(&self, stall: &Arc<Entry>, clue: Option<Clue>) {
-        self.send(Message::Started(Arc::clone(stall), clue));
+    /// Says that a stall was counted, and whether its stack is to come.
+    pub(crate) fn started(&self, stall: &Arc<Entry>, clue: Option<Clue>, captures: bool) {
+        self.send(Message::Started(Arc::clone(stall), clue, captures));
+    }
+
+    /// Takes the stack of that stall. Keeps no reporter alive.
+    pub(crate) fn captured(&self, stall: &Arc<Entry>) -> Box<dyn FnOnce(Captured) + Send> {
+        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
+        Box::new(move |captured| {
+            if let Some(queue) = queue.upgrade() {
+                // Whoever waits for it has a deadline.
+                drop(queue.try_send(Message::Captured(stall, captured)));
+            }
+        })
     }
 
     /// Says that a stall goes on or has ended.
@@ -115,6 +131,7 @@ pub(crate) struct Reporter {
     hub: Arc<Hub>,
     limiter: Limiter,
     logger: Logger,
+    stacks: Stacks,
     hooks: Vec<Box<dyn OnStall>>,
     /// The gauges, where metrics go out by the facade.
     board: Option<Board>,
@@ -129,8 +146,10 @@ impl Reporter {
         hub: Arc<Hub>,
         hooks: Vec<Box<dyn OnStall>>,
         facade: bool,
+        skips: Vec<String>,
     ) -> (Reports, Self) {
         let (sender, queue) = sync_channel(QUEUE);
+        let sender = Arc::new(sender);
         let board = facade.then(|| Board::new(Arc::clone(&hub)));
         let reports = Reports { queue: sender, hub: Arc::clone(&hub) };
         let reporter = Self {
@@ -138,6 +157,7 @@ impl Reporter {
             hub,
             limiter: Limiter::default(),
             logger: Logger::new(),
+            stacks: Stacks::new(skips),
             hooks,
             board,
             facade: Facade::default(),
@@ -151,26 +171,47 @@ impl Reporter {
     pub(crate) fn run(mut self) {
         self.flush();
         loop {
-            // Only gauges want a reporter that wakes by itself.
-            let message = match &self.board {
+            // Only gauges and stacks that are waited for want a reporter that wakes by itself.
+            let flush = self.board.as_ref().map(|_| self.flush_due);
+            let message = match flush.into_iter().chain(self.stacks.due()).min() {
                 None => self.queue.recv().map_err(RecvTimeoutError::from),
-                Some(_) => {
-                    let wait = self.flush_due.saturating_sub(clock::now());
+                Some(due) => {
+                    let wait = due.saturating_sub(clock::now());
                     self.queue.recv_timeout(Duration::from_nanos(wait))
                 }
             };
             match message {
-                Ok(Message::Stall(event, entry)) => self.report(event, &entry.stall()),
-                Ok(Message::Started(entry, clue)) => {
+                Ok(Message::Stall(event, entry)) => {
+                    if self.stacks.give_up(&entry) {
+                        self.captured(Outcome::Timeout, &entry);
+                    }
+                    self.report(event, &entry.stall());
+                }
+                Ok(Message::Started(entry, clue, captures)) => {
                     if let Some(detail) = clue.and_then(|clue| clue.detail()) {
                         entry.set_detail(detail);
                     }
-                    self.report(Event::Started, &entry.stall());
+                    if captures {
+                        self.stacks.wait_for(entry);
+                    } else {
+                        self.report(Event::Started, &entry.stall());
+                    }
+                }
+                Ok(Message::Captured(entry, captured)) => {
+                    let in_time = self.stacks.give_up(&entry);
+                    let outcome = captured.outcome;
+                    guarded(|| self.stacks.name(&entry, captured));
+                    if in_time {
+                        self.captured(outcome, &entry);
+                    }
                 }
                 Ok(Message::Metrics(batch)) => guarded(|| batch.pour(&mut self.facade)),
                 Ok(Message::AllUnmatched) => guarded(|| self.logger.all_unmatched()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            for entry in self.stacks.overdue(clock::now()) {
+                self.captured(Outcome::Timeout, &entry);
             }
             if clock::now() >= self.flush_due {
                 self.flush();
@@ -187,6 +228,12 @@ impl Reporter {
         }
         self.flushes = self.flushes.wrapping_add(1);
         guarded(|| board.show(&mut self.facade));
+    }
+
+    /// A stall whose stack was waited for starts now.
+    fn captured(&mut self, outcome: Outcome, entry: &Entry) {
+        self.hub.captures[outcome as usize].fetch_add(1, Relaxed);
+        self.report(Event::Started, &entry.stall());
     }
 
     fn report(&mut self, event: Event, stall: &Stall) {

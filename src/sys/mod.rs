@@ -1,11 +1,11 @@
 //! What only the operating system can tell: the home of all `unsafe` and of libc.
 
 mod calls;
-mod peer;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod memory;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod modules;
+mod peer;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod signal;
 mod thread;

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::Observer;
 use super::scan::Scanner;
-use crate::causes::Clue;
+use super::{Found, Observer};
 use crate::clock::{self, Nanos};
 use crate::detector::hub::{Hub, Limits};
 use crate::detector::markers::Kind;
@@ -34,6 +33,7 @@ impl BenchScans {
             handlers: 1,
             ring: 1,
             watching: true,
+            capture: "off",
             on_new_runtime: None,
         });
         let marker = hub.markers.marker("bench", THRESHOLD, Kind::Task);
@@ -87,7 +87,7 @@ impl Observer for Nobody {
     fn lag(&mut self, _: &'static str, _: Nanos) {}
     fn lags_lost(&mut self, _: u64) {}
     fn frozen(&mut self, _: &'static str, _: Cause, _: Nanos) {}
-    fn counted(&mut self, _: &Arc<Entry>, _: Option<Clue>) {}
+    fn counted(&mut self, _: &Arc<Entry>, _: Found) {}
     fn stalled(&mut self, _: &Arc<Entry>, _: Nanos) {}
     fn continues(&mut self, _: &Arc<Entry>) {}
     fn ended(&mut self, _: &Arc<Entry>) {}

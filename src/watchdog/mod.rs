@@ -25,6 +25,7 @@ use crate::clock::{self, Nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ring::Entry;
 use crate::detector::runtime::Runtime;
+use crate::detector::slot::Slot;
 use crate::record::Cause;
 #[cfg(feature = "__bench")]
 pub use bench::BenchScans;
@@ -43,8 +44,8 @@ pub(crate) trait Observer: Send {
     /// The runtime was frozen for that much further time.
     fn frozen(&mut self, runtime: &'static str, cause: Cause, time: Nanos);
     /// A stall crossed its threshold, or one that was the environment's turned out to be the
-    /// program's. `clue` is where a closer look can start.
-    fn counted(&mut self, stall: &Arc<Entry>, clue: Option<Clue>);
+    /// program's.
+    fn counted(&mut self, stall: &Arc<Entry>, found: Found);
     /// A stall holds its worker for that much further time.
     fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos);
     /// A stall has lasted for the next power of two of its threshold.
@@ -55,6 +56,24 @@ pub(crate) trait Observer: Send {
     fn busy(&mut self, handler: &'static str, time: Nanos);
     /// A scan is done, and began that much later than it should.
     fn scanned(&mut self, now: Nanos, late: Nanos);
+}
+
+/// Where a closer look at a stall can start.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) clue: Option<Clue>,
+    /// The kernel's number of the thread.
+    pub(crate) thread: u32,
+    slot: &'static Slot,
+    sequence: u64,
+}
+
+impl Found {
+    /// Whether the poll is still open, for other threads to ask.
+    pub(crate) fn still(&self) -> impl Fn() -> bool + Send + 'static {
+        let (slot, sequence) = (self.slot, self.sequence);
+        move || slot.sequence() == sequence
+    }
 }
 
 /// How often to look.

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Observer;
 use super::case::Case;
 use super::machine::Machine;
 use super::policy::{Holds, Sight, Step, Track};
 use super::runtime::WatchedRuntime;
+use super::{Found, Observer};
 use crate::causes::Verdict;
 use crate::clock::{self, Nanos, nanos};
 use crate::detector::hub::Hub;
@@ -295,9 +295,10 @@ impl Scanner {
     fn count(&mut self, newly: Newly) {
         let worker = newly.open.identity.place.worker;
         let runtime = self.runtimes.iter().find(|watched| watched.is_at(&newly.open));
-        let WatchedSlot { track, case, stall, .. } = &mut self.slots[newly.slot];
+        let WatchedSlot { slot, track, case, stall } = &mut self.slots[newly.slot];
         let since = track.since();
-        let clue = case.clue(newly.open.identity.thread);
+        let thread = newly.open.identity.thread;
+        let found = Found { clue: case.clue(thread), thread, slot, sequence: newly.open.sequence };
         // An excused one that turned out to be a stall goes on under its number.
         let id = stall.take().map_or(self.last_id + 1, |excused| excused.entry.id());
         self.last_id = self.last_id.max(id);
@@ -309,6 +310,9 @@ impl Scanner {
             handler: newly.handler,
             cause: newly.cause,
             detail: None,
+            site: None,
+            stack: None,
+            stack_missing: None,
             started_at: clock::wall(since),
             duration: Duration::from_nanos(newly.lasted),
             in_progress: true,
@@ -320,7 +324,7 @@ impl Scanner {
         // First of all: who hears of a stall finds it in the ring.
         self.unfiled.push(Arc::clone(&entry));
         self.hub.ring.take_over(&mut self.unfiled);
-        self.observer.counted(&entry, clue);
+        self.observer.counted(&entry, found);
         let stall = &mut self.slots[newly.slot].stall;
         *stall = Some(OpenStall { entry, told: 0 });
         tell_time(&mut *self.observer, stall, newly.lasted);
