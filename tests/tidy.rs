@@ -21,7 +21,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("instrument", 4, &["detector"]),
     ("watchdog", 4, &["causes", "clock", "detector", "record"]),
     ("metrics", 4, &["clock", "detector", "record"]),
-    ("report", 5, &["causes", "clock", "detector", "metrics", "record"]),
+    ("report", 5, &["causes", "clock", "detector", "label", "metrics", "record"]),
     ("layer", 5, &["clock", "detector", "instrument"]),
     ("admin", 5, &["error", "thread"]),
     (
