@@ -82,10 +82,26 @@ impl Look {
 const TICK: Nanos = 10_000_000;
 
 fn now(directory: &str) -> Now {
-    match read::<Syscall>(&format!("{directory}/syscall")) {
-        Some(Syscall::Running) => Now::Running,
-        Some(Syscall::Blocked { syscall_number: -1, .. }) => Now::Kernel,
-        Some(Syscall::Blocked {
+    let line = fs::read_to_string(format!("{directory}/syscall")).unwrap_or_default();
+    match call(&line) {
+        Now::Unknown => match fs::read_to_string(format!("{directory}/wchan")) {
+            Ok(function) if function.trim() == "0" => Now::Running,
+            Ok(function) if !function.is_empty() => Now::Hidden(function.trim().to_owned()),
+            _ => Now::Unknown,
+        },
+        now => now,
+    }
+}
+
+/// What the file `syscall` says.
+fn call(line: &str) -> Now {
+    // Without a call there are no arguments either, which the library wants.
+    if line.starts_with("-1 ") {
+        return Now::Kernel;
+    }
+    match Syscall::from_read(line.as_bytes()) {
+        Ok(Syscall::Running) => Now::Running,
+        Ok(Syscall::Blocked {
             syscall_number,
             argument_registers,
             stack_pointer,
@@ -96,11 +112,7 @@ fn now(directory: &str) -> Now {
             stack: stack_pointer,
             code: program_counter,
         },
-        _ => match fs::read_to_string(format!("{directory}/wchan")) {
-            Ok(function) if function.trim() == "0" => Now::Running,
-            Ok(function) if !function.is_empty() => Now::Hidden(function.trim().to_owned()),
-            _ => Now::Unknown,
-        },
+        _ => Now::Unknown,
     }
 }
 
@@ -145,6 +157,17 @@ mod tests {
         assert!(look.cpu.is_some() && look.delay.is_some() && look.major_faults.is_some());
         drop(stay);
         thread.join().expect("no panic");
+    }
+
+    #[test]
+    fn the_line_of_a_call_is_read() {
+        let sleep = "230 0x1 0x0 0x7f1c2a5fe9a0 0x0 0x5 0x6 0x7f1c2a5fe948 0x7f1c2a8c54e7\n";
+        let arguments = [1, 0, 0x7f1c_2a5f_e9a0, 0, 5, 6];
+        let (stack, code) = (0x7f1c_2a5f_e948, 0x7f1c_2a8c_54e7);
+        assert_eq!(call(sleep), Now::Call { number: 230, arguments, stack, code });
+        assert_eq!(call("running\n"), Now::Running);
+        assert_eq!(call("-1 0x7ffc5d1b2e38 0x7f1c2a8c54e7\n"), Now::Kernel);
+        assert_eq!([call(""), call("230 0x1\n")], [Now::Unknown, Now::Unknown]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::causes::Clue;
 use crate::clock::{self, Nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ring::Entry;
+use crate::label::printable;
 use crate::metrics::{Batch, Board, Facade};
 use crate::record::Stall;
 use limit::Limiter;
@@ -34,8 +35,10 @@ const FLUSHES_BETWEEN_INTRODUCTIONS: u32 = 10;
 /// Hears of stalls, on the reporter's thread.
 ///
 /// Called twice for each stall: when it is counted (`in_progress` is `true`) and when it has
-/// ended; once more when one that was the environment's turns into the handler's. May take its time, may panic, may drop the detector: the service does not notice.
-/// While it is stuck, log lines and further calls wait, then are dropped and counted in
+/// ended; once more when one that was the environment's turns into the handler's.
+///
+/// May take its time, may panic, may drop the detector: the service does not notice. While it is
+/// stuck, log lines and further calls wait, then are dropped and counted in
 /// `tower_stall_reports_suppressed_total`.
 ///
 /// Implemented for closures `FnMut(&Stall)`, and for `()`, which does nothing.
@@ -189,7 +192,8 @@ impl Reporter {
                 }
                 Ok(Message::Started(entry, clue, captures)) => {
                     if let Some(detail) = clue.and_then(|clue| clue.detail()) {
-                        entry.set_detail(detail);
+                        // Names of files are whatever somebody chose.
+                        entry.set_detail(printable(&detail).into());
                     }
                     if captures {
                         self.stacks.wait_for(entry);

@@ -108,14 +108,15 @@ fn waiting_for_a_message() {
 
 #[test]
 fn reading_a_named_pipe() {
-    let path = std::env::temp_dir().join(format!("tower-stall-{}.fifo", std::process::id()));
+    let path = std::env::temp_dir().join(format!("tower-stall-\n-{}.fifo", std::process::id()));
     let name = CString::new(path.to_str().expect("UTF-8")).expect("no zero");
     // SAFETY: the name ends with a zero.
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0, "{path:?}");
     let mut pipe = OpenOptions::new().read(true).write(true).open(&path).expect("it is there");
     let mut write = pipe.try_clone().expect("a descriptor");
     let read = move || pipe.read_exact(&mut [0]).expect("a byte");
-    let detail = format!("read of {}", path.display());
+    // A name that would break a line is escaped.
+    let detail = format!("read of {}", path.display()).replace('\n', "\\n");
     check(Cause::FileIo, Some(&detail), read, || write.write_all(&[1]).expect("room"));
     std::fs::remove_file(path).expect("it is ours");
 }

@@ -64,7 +64,9 @@ fn a_hundred_thousand_strange_requests_add_no_label() {
         rig.runtime.block_on(sent).expect("no panic");
     }
     let page = rig.metrics();
-    let known = ["GET /users/{id}", "_OTHER /hello", "unmatched", "poll_ready", "other"];
+    // The last where the machine is so busy that a poll had no CPU for long.
+    let known =
+        ["GET /users/{id}", "_OTHER /hello", "unmatched", "poll_ready", "other", "environment"];
     let strange = samples(&page)
         .flat_map(|sample| sample.labels)
         .find(|(name, value)| *name == "handler" && !known.contains(value));

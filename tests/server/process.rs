@@ -31,14 +31,17 @@ fn each_way_to_block_is_found_and_each_way_to_wait_is_not() {
     let server = Server::start(&["--workers", "2"]);
     for (path, handler) in [
         ("/blocking?ms=400", "GET /blocking"),
-        ("/cpu?ms=400", "GET /cpu"),
+        ("/cpu?ms=1000", "GET /cpu"),
         ("/lock?ms=400", "GET /lock"),
         ("/tcp?ms=400", "GET /tcp"),
         ("/process?ms=400", "GET /process"),
         ("/stream?ms=400", "GET /stream"),
     ] {
-        assert_eq!(server.get(path).0, 200, "{path}");
-        wait_for(LIMIT, || (stalls(&server, handler) >= 1.0).then_some(()));
+        // Again where the machine is so busy that hardly any of the time was the handler's own.
+        wait_for(2 * LIMIT, || {
+            assert_eq!(server.get(path).0, 200, "{path}");
+            (stalls(&server, handler) >= 1.0).then_some(())
+        });
     }
     for path in [
         "/hello",
