@@ -13,6 +13,7 @@ use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _}
 use super::calls::{self, Target};
 use super::headers::{EhFrameHdr, build_id};
 use super::image::{CodeAddress, Image};
+use super::prologue;
 use crate::sys::memory::copy;
 use crate::sys::modules::{self, Generation, Module};
 
@@ -124,6 +125,14 @@ impl Images {
             }
             Sections::NotMet | Sections::Missing => None,
         }
+    }
+
+    /// How far apart stack pointer and rbp are in the body of the function that begins at `start`,
+    /// as far as its first instructions tell.
+    pub(super) fn frame_size(&self, start: u64) -> Option<u64> {
+        let mut code = [0; prologue::LONGEST];
+        let length = copy(start, &mut code);
+        prologue::frame_size(&code[..length])
     }
 
     /// The call before `address`; `None` if that is no return address.

@@ -29,6 +29,8 @@ mod headers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod images;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod prologue;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod state;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod take;

@@ -4,6 +4,10 @@
 //! goes by the stack pointer. Where one needs it, it is the place where that function has kept its
 //! caller's rbp, just below its return address, so the stack is searched for it (see
 //! [`Walker::search`]).
+//!
+//! Unwinding goes by what compilers write down for exceptions, so it is as right as that is. Known
+//! to be wrong: a thread in the middle of landing after a panic, whose own unwinder has changed the
+//! stack already.
 
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64};
 use framehop::{FrameAddress, Unwinder as _};
@@ -154,17 +158,25 @@ impl Walker<'_> {
     }
 
     /// Finds the frame of the function at `frame`, whose stack pointer is `sp`: a word X for which
-    /// X + 8 holds a return address. Old words may look alike, so a call that goes to this very
-    /// function is preferred to one whose target is not known, and that one to a call of another
-    /// function, which may have jumped here. Of equals the innermost is taken whose chain ends
-    /// where a thread begins. On a stack that is longer than the copy, or not the thread's own, no
-    /// chain does; then the innermost call of this very function has to do.
+    /// X + 8 holds a return address.
+    ///
+    /// Old words may look alike. Most functions tell by how they begin where X is. Of other words a
+    /// call that goes to this very function is preferred to one whose target is not known, and
+    /// that one to a call of another function, which may have jumped here; of equals the innermost
+    /// is taken whose chain ends where a thread begins. On a stack that is longer than the copy, or
+    /// not the thread's own, no chain does; then the best of what is certain has to do.
     fn search(&mut self, frame: FrameAddress, sp: u64) -> Option<Walk> {
         if !std::mem::take(&mut self.may_search) {
             return None;
         }
         let start = self.images.function_start(frame.address_for_lookup());
         let mut next_best = None;
+        if let Some(size) = start.and_then(|start| self.images.frame_size(start)) {
+            match self.try_place(frame, sp, sp.wrapping_add(size)) {
+                Some(walk) if walk.end == End::Root => return Some(walk),
+                other => next_best = other,
+            }
+        }
         let (mut of_unknown_target, mut of_others) = (Vec::new(), Vec::new());
         for place in self.stack.places(sp) {
             let back = self.stack.word(place + 8)?;
@@ -180,15 +192,19 @@ impl Walker<'_> {
                 Some(Target::In(_) | Target::Somewhere) => of_unknown_target.push(place),
             }
         }
+        if next_best.is_some() {
+            return next_best;
+        }
         let places = of_unknown_target.into_iter().chain(of_others).take(MOST_CANDIDATES);
         let mut walks = places.filter_map(|place| self.try_place(frame, sp, place));
-        walks.find(|walk| walk.end == End::Root).or(next_best)
+        walks.find(|walk| walk.end == End::Root)
     }
 
     /// Unwinds from `frame` on with this rbp, unless that leads to what no call returns to.
     fn try_place(&mut self, frame: FrameAddress, sp: u64, bp: u64) -> Option<Walk> {
         let walk = self.walk(frame, UnwindRegsX86_64::new(frame.address(), sp, bp));
         let is_called = |back: &u64| self.images.call_before(*back).is_some();
-        walk.addresses[1..].iter().all(is_called).then_some(walk)
+        let is_chain = walk.addresses.len() > 1 && walk.addresses[1..].iter().all(is_called);
+        is_chain.then_some(walk)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use super::support::{Truth, ask_while, check, tell};
+use super::support::{Truth, ask_while, check, tell, unwinds};
 use crate::capture::{Capture, Capturer, Outcome};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::testing;
@@ -49,6 +49,8 @@ macro_rules! workers {
                 }
                 turn(number);
             }
+            // Keeps the linker's and the compiler's hands off functions that are all alike.
+            std::hint::black_box(stringify!($name));
             place.sequence.fetch_add(1, Ordering::AcqRel);
         }
     )*
@@ -78,7 +80,7 @@ fn no_stack_is_torn_or_of_another_thread() {
         let captured = ask_while(&capturer, runner.truth.thread, still);
         let index = Outcome::ALL.iter().position(|outcome| *outcome == captured.outcome);
         outcomes[index.expect("all are listed")] += 1;
-        if let Some(stack) = captured.stack {
+        if let Some(stack) = captured.stack.filter(|stack| !unwinds(stack)) {
             check(&stack, &runner.truth, runner.work.0);
         }
     }

@@ -100,6 +100,13 @@ pub(super) fn check(stack: &RawStack, truth: &Truth, name: &str) {
     assert!(inner.last().is_some_and(|function| function.ends_with(name)), "{name}: {names:#?}");
 }
 
+/// Whether a panic was on its way up. Where the unwinder of the thread itself prepares to land, it
+/// has written the registers of the frame it goes to over those of its callers: frames in between
+/// are gone already, for everyone who looks.
+pub(super) fn unwinds(stack: &RawStack) -> bool {
+    functions(stack).iter().any(|function| function.starts_with("_Unwind_"))
+}
+
 /// Starts `run` on a thread of its own and returns when it has told the truth.
 pub(super) fn start(
     run: impl FnOnce(&Sender<Truth>) + Send + 'static,
