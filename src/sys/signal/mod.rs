@@ -70,6 +70,8 @@ pub(crate) enum Refusal {
     Busy,
     /// Somebody has replaced our handler.
     Replaced,
+    /// The caller did not want it sent after all.
+    NotAllowed,
     /// The system did not send the signal.
     NotSent(i32),
 }
@@ -128,8 +130,8 @@ impl Signal {
         Ok(Self(()))
     }
 
-    /// Has the thread copy its registers, and its stack into `stack`. Calls `wait` until it has
-    /// done so, or until `wait` returns `false`.
+    /// Has the thread copy its registers, and its stack into `stack`. Calls `may_send` last before
+    /// the signal is sent, and `wait` until there is an answer, or until `wait` returns `false`.
     ///
     /// # Errors
     ///
@@ -138,6 +140,7 @@ impl Signal {
         &self,
         thread: u32,
         stack: &mut Vec<u8>,
+        may_send: impl FnOnce() -> bool,
         mut wait: impl FnMut() -> bool,
     ) -> Result<Registers, Refusal> {
         let mut asker = asker();
@@ -147,12 +150,16 @@ impl Signal {
         asker.ticket = asker.ticket.wrapping_add(1);
         let question = u64::from(asker.ticket) * PHASES;
         begin(question)?;
-        asker.unanswered = true;
-        if let Err(errno) = send(thread, asker.ticket) {
-            asker.unanswered = false;
+        let sent = if may_send() {
+            send(thread, asker.ticket).map_err(Refusal::NotSent)
+        } else {
+            Err(Refusal::NotAllowed)
+        };
+        if let Err(refusal) = sent {
             STATE.store(IDLE, Release);
-            return Err(Refusal::NotSent(errno));
+            return Err(refusal);
         }
+        asker.unanswered = true;
         while STATE.load(Acquire) != question + ANSWERED {
             if wait() {
                 continue;

@@ -8,10 +8,15 @@ use crate::sys::testing;
 /// Asks as long as it takes.
 fn ask(signal: &Signal, thread: u32) -> Result<Registers, Refusal> {
     let mut stack = Vec::new();
-    let registers = signal.ask(thread, &mut stack, || {
-        std::thread::yield_now();
-        true
-    })?;
+    let registers = signal.ask(
+        thread,
+        &mut stack,
+        || true,
+        || {
+            std::thread::yield_now();
+            true
+        },
+    )?;
     assert!(stack.len() > 8, "{} bytes", stack.len());
     Ok(registers)
 }
@@ -45,6 +50,8 @@ fn a_thread_tells_its_registers_and_keeps_its_errno() {
         }
     });
     assert_eq!(ask(&signal, u32::MAX >> 1), Err(Refusal::NotSent(libc::ESRCH)));
+    let refused = signal.ask(crate::sys::thread_id(), &mut Vec::new(), || false, || false);
+    assert_eq!(refused, Err(Refusal::NotAllowed));
 }
 
 #[test]
