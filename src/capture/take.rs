@@ -7,7 +7,7 @@ use super::images::Images;
 use super::mode::Capture;
 use super::state::State;
 use super::task::{Moment, Task};
-use super::unwind::{self, End, Snapshot, Walk};
+use super::unwind::{self, Snapshot, Walk};
 use crate::clock::{self, Nanos};
 use crate::sys::memory;
 use crate::sys::signal::{LONGEST_STACK, Refusal, Signal};
@@ -47,7 +47,7 @@ impl Taker {
                 let frames = frames
                     .map(|(index, address)| self.images.describe(*address, index > 0))
                     .collect();
-                let partial = walk.end != End::Root;
+                let partial = !walk.is_complete();
                 Captured::stack(RawStack { thread, way, partial, frames })
             }
         }
@@ -59,6 +59,9 @@ impl Taker {
         still: &dyn Fn() -> bool,
         deadline: Nanos,
     ) -> Result<(Way, Walk), Captured> {
+        if self.mode == Capture::Off {
+            return Err(Captured::failed("captures are off"));
+        }
         let task = Task::open(thread).map_err(Captured::failed)?;
         self.images.refresh();
         for _ in 0..TRIES {

@@ -65,3 +65,24 @@ fn why(error: &io::Error) -> &'static str {
         _ => "/proc does not show the thread",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let why = |errno| why(&io::Error::from_raw_os_error(errno));
+        assert_eq!(why(libc::ENOENT), "no such thread");
+        assert_eq!(why(libc::EACCES), "/proc does not show the thread: permission denied");
+        assert_eq!(why(libc::ESRCH), "/proc does not show the thread");
+    }
+
+    #[test]
+    fn a_thread_on_the_cpu_says_so() {
+        let own = Task::open(crate::sys::thread_id()).expect("its files");
+        // The kernel knows of a thread that reads its own line where it is.
+        assert!(own.look().is_ok());
+        assert!(Task::open(0).is_err());
+    }
+}

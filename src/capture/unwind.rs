@@ -18,7 +18,7 @@ use super::images::Images;
 /// More frames than that are left out.
 const MOST_FRAMES: usize = 512;
 /// More places than that are not tried for one frame.
-const MOST_CANDIDATES: usize = 256;
+const MOST_CANDIDATES: usize = 64;
 /// Stands for an rbp that is not known: no address of the user's half of memory is near, so a
 /// read near it tells that the rule needed rbp.
 const UNKNOWN: u64 = 1 << 62;
@@ -50,6 +50,13 @@ pub(super) enum End {
     Outside,
     /// At something that cannot be unwound, or after very many frames.
     Lost,
+}
+
+impl Walk {
+    /// Whether no frame is missing.
+    pub(super) fn is_complete(&self) -> bool {
+        self.end == End::Root
+    }
 }
 
 /// Unwinds the copy.
@@ -89,8 +96,9 @@ impl Stack<'_> {
 
     /// The aligned addresses from `begin` on that have two words.
     fn places(self, begin: u64) -> impl Iterator<Item = u64> {
-        let end = self.begin + self.bytes.len() as u64;
-        (begin.next_multiple_of(8)..end.saturating_sub(15)).step_by(8)
+        let end = self.begin.saturating_add(self.bytes.len() as u64);
+        let begin = begin.checked_next_multiple_of(8).unwrap_or(end);
+        (begin..end.saturating_sub(15)).step_by(8)
     }
 }
 
@@ -170,34 +178,41 @@ impl Walker<'_> {
             return None;
         }
         let start = self.images.function_start(frame.address_for_lookup());
-        let mut next_best = None;
-        if let Some(size) = start.and_then(|start| self.images.frame_size(start)) {
-            match self.try_place(frame, sp, sp.wrapping_add(size)) {
-                Some(walk) if walk.end == End::Root => return Some(walk),
-                other => next_best = other,
-            }
-        }
+        let size = start.and_then(|start| self.images.frame_size(start));
+        let mut certain: Vec<u64> = size.map(|size| sp.wrapping_add(size)).into_iter().collect();
         let (mut of_unknown_target, mut of_others) = (Vec::new(), Vec::new());
         for place in self.stack.places(sp) {
             let back = self.stack.word(place + 8)?;
             match self.images.call_before(back) {
                 None => {}
-                Some(Target::At(target)) if Some(target) == start => {
-                    match self.try_place(frame, sp, place) {
-                        Some(walk) if walk.end == End::Root => return Some(walk),
-                        other => next_best = next_best.or(other),
-                    }
-                }
+                Some(Target::At(target)) if Some(target) == start => certain.push(place),
                 Some(Target::At(_)) => of_others.push(place),
                 Some(Target::In(_) | Target::Somewhere) => of_unknown_target.push(place),
             }
         }
-        if next_best.is_some() {
-            return next_best;
+        let next_best = match self.first_chain(frame, sp, certain) {
+            Some(walk) if walk.is_complete() => return Some(walk),
+            next_best => next_best,
+        };
+        let uncertain = of_unknown_target.into_iter().chain(of_others);
+        next_best.or_else(|| self.first_chain(frame, sp, uncertain).filter(Walk::is_complete))
+    }
+
+    /// Tries these places for rbp: the first whose chain is complete, else the first.
+    fn first_chain(
+        &mut self,
+        frame: FrameAddress,
+        sp: u64,
+        places: impl IntoIterator<Item = u64>,
+    ) -> Option<Walk> {
+        let mut first = None;
+        for place in places.into_iter().take(MOST_CANDIDATES) {
+            match self.try_place(frame, sp, place) {
+                Some(walk) if walk.is_complete() => return Some(walk),
+                other => first = first.or(other),
+            }
         }
-        let places = of_unknown_target.into_iter().chain(of_others).take(MOST_CANDIDATES);
-        let mut walks = places.filter_map(|place| self.try_place(frame, sp, place));
-        walks.find(|walk| walk.end == End::Root)
+        first
     }
 
     /// Unwinds from `frame` on with this rbp, unless that leads to what no call returns to.
@@ -206,5 +221,54 @@ impl Walker<'_> {
         let is_called = |back: &u64| self.images.call_before(*back).is_some();
         let is_chain = walk.addresses.len() > 1 && walk.addresses[1..].iter().all(is_called);
         is_chain.then_some(walk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images() -> Images {
+        let mut images = Images::default();
+        images.refresh();
+        images
+    }
+
+    /// Numbers without an order.
+    fn random(seed: &mut u64) -> u64 {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed >> 16
+    }
+
+    #[test]
+    fn a_stack_of_junk_ends_somewhere() {
+        let mut images = images();
+        let code = walk as *const () as u64;
+        let sp = 0x7000_0000_0000;
+        let mut seed = 1;
+        for round in 0..300 {
+            // Addresses of code and of the stack itself, now and then anything.
+            let mut word = || match random(&mut seed) % 8 {
+                0..4 => code.wrapping_add_signed(random(&mut seed) as i64 % 1_000_000 - 500_000),
+                4..7 => sp + random(&mut seed) % 4096,
+                _ => random(&mut seed),
+            };
+            let words: Vec<u64> = (0..512).map(|_| word()).collect();
+            let stack: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let bp = (round % 2 == 0).then(&mut word);
+            let snapshot = Snapshot { ip: word(), sp, bp, stack: &stack };
+            let walk = walk(&mut images, snapshot);
+            assert!((1..=MOST_FRAMES + 1).contains(&walk.addresses.len()));
+        }
+    }
+
+    #[test]
+    fn no_stack_is_one_frame() {
+        let ip = walk as *const () as u64;
+        for (sp, bp) in [(0, Some(0)), (u64::MAX, Some(u64::MAX)), (u64::MAX - 8, None)] {
+            let walk = walk(&mut images(), Snapshot { ip, sp, bp, stack: &[] });
+            assert_eq!((walk.addresses.as_slice(), walk.is_complete()), (&[ip][..], false));
+        }
     }
 }

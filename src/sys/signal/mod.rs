@@ -47,7 +47,7 @@ static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, unanswered:
 
 /// The upper half of every token: tells ours from those of others.
 static MARK: AtomicU32 = AtomicU32::new(0);
-/// The process that installed the handler; a forked child is another.
+/// The process whose threads are asked.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// The handler that was there before, and its flags.
 static OLD_HANDLER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
@@ -123,6 +123,8 @@ impl Signal {
     /// The errno of the system.
     pub(crate) fn install() -> Result<Self, i32> {
         let mut asker = asker();
+        // A forked child has the handler and the count of its parent, and another number.
+        PROCESS.store(std::process::id() as i32, Relaxed);
         if asker.users == 0 && !is_ours(&current()) {
             install()?;
         }
@@ -266,7 +268,6 @@ fn is_ours(action: &libc::sigaction) -> bool {
 
 fn install() -> Result<(), i32> {
     let old = current();
-    PROCESS.store(std::process::id() as i32, Relaxed);
     // Where the system has put this library differs from process to process.
     let place = &raw const STATE as u64;
     MARK.store(((place >> 12) as u32 ^ std::process::id()) | 1, Relaxed);
