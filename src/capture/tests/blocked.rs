@@ -209,6 +209,16 @@ fn many_frames() {
 }
 
 #[test]
+fn the_main_thread() {
+    let capturer = Capturer::spawn(Capture::NoSignal).expect("a thread");
+    // It waits for the tests.
+    let (captured, stack) = ask_for(&capturer, std::process::id(), Way::Quiet);
+    let names = functions(&stack);
+    assert_eq!(captured.outcome, Outcome::Ok, "{names:#?}");
+    assert!(names.iter().any(|name| name == "main"), "{names:#?}");
+}
+
+#[test]
 fn a_stack_larger_than_the_copy_has_its_inner_frames() {
     let (stop, release) = switch();
     let capturer = Capturer::spawn(Capture::NoSignal).expect("a thread");
