@@ -119,3 +119,16 @@ pub(crate) fn raise() {
     // SAFETY: sends a signal whose handler the test has installed.
     unsafe { libc::raise(libc::SIGURG) };
 }
+
+/// Keeps SIGURG from the calling thread until told otherwise.
+pub(crate) fn block_signal(block: bool) {
+    let how = if block { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: a set of ours, filled before it is used.
+    let done = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGURG);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut())
+    };
+    assert_eq!(done, 0);
+}

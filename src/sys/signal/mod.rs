@@ -43,8 +43,10 @@ static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
     pieces: [NO_PIECE; PIECES],
     stack: [0; LONGEST_STACK],
 }));
-static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, unanswered: false });
+static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, sent: 0 });
 
+/// How many signals of ours have come to the handler, too late ones included.
+static ARRIVED: AtomicU64 = AtomicU64::new(0);
 /// The upper half of every token: tells ours from those of others.
 static MARK: AtomicU32 = AtomicU32::new(0);
 /// The process whose threads are asked.
@@ -83,8 +85,8 @@ pub(crate) struct Signal(());
 struct Asker {
     users: usize,
     ticket: u32,
-    /// A signal of ours may still be on its way.
-    unanswered: bool,
+    /// Signals sent, to be compared with [`ARRIVED`].
+    sent: u64,
 }
 
 struct Shot(UnsafeCell<ShotData>);
@@ -161,7 +163,7 @@ impl Signal {
             STATE.store(IDLE, Release);
             return Err(refusal);
         }
-        asker.unanswered = true;
+        asker.sent += 1;
         while STATE.load(Acquire) != question + ANSWERED {
             if wait() {
                 continue;
@@ -171,7 +173,6 @@ impl Signal {
                 return Err(Refusal::NoAnswer);
             }
         }
-        asker.unanswered = false;
         let registers = take(stack);
         STATE.store(IDLE, Release);
         Ok(registers)
@@ -183,7 +184,8 @@ impl Drop for Signal {
         let mut asker = asker();
         asker.users -= 1;
         // A signal that is still to come would go to a handler that knows nothing of it.
-        if asker.users == 0 && !asker.unanswered && is_ours(&current()) {
+        let all_arrived = ARRIVED.load(Acquire) == asker.sent;
+        if asker.users == 0 && all_arrived && is_ours(&current()) {
             restore();
         }
     }

@@ -89,3 +89,39 @@ fn a_handler_that_replaces_ours_is_left_alone() {
     assert_eq!(testing::installed(), (handler, flags));
     testing::install(libc::SIG_DFL, 0);
 }
+
+#[test]
+fn an_answer_that_comes_too_late_changes_nothing() {
+    let _signals = testing::signals();
+    let (handler, flags, _) = testing::handlers()[0];
+    testing::install(handler, flags);
+    let signal = Signal::install().expect("installed");
+    let before = testing::FOREIGN.load(Acquire);
+    let (thread, unblock) = (AtomicU32::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            testing::block_signal(true);
+            thread.store(crate::sys::thread_id(), Release);
+            while !unblock.load(Acquire) {
+                std::thread::yield_now();
+            }
+            testing::block_signal(false);
+        });
+        while thread.load(Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        let refused = signal.ask(thread.load(Acquire), &mut Vec::new(), || true, || false);
+        assert_eq!(refused, Err(Refusal::NoAnswer));
+        let second = Signal::install().expect("installed");
+        drop(second);
+        unblock.store(true, Release);
+    });
+    // The signal has come, to a handler that knew it and did nothing.
+    while_another_spins(|thread| {
+        ask(&signal, thread).expect("an answer");
+    });
+    drop(signal);
+    assert_eq!(testing::FOREIGN.load(Acquire), before);
+    assert_eq!(testing::installed(), (handler, flags));
+    testing::install(libc::SIG_DFL, 0);
+}
