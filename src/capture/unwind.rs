@@ -179,23 +179,26 @@ impl Walker<'_> {
         }
         let start = self.images.function_start(frame.address_for_lookup());
         let size = start.and_then(|start| self.images.frame_size(start));
-        let mut certain: Vec<u64> = size.map(|size| sp.wrapping_add(size)).into_iter().collect();
-        let (mut of_unknown_target, mut of_others) = (Vec::new(), Vec::new());
+        let mut best = self.first_chain(frame, sp, size.map(|size| sp.wrapping_add(size)));
+        if best.as_ref().is_some_and(Walk::is_complete) {
+            return best;
+        }
+        let (mut of_this, mut of_unknown, mut of_others) = (Vec::new(), Vec::new(), Vec::new());
         for place in self.stack.places(sp) {
-            let back = self.stack.word(place + 8)?;
-            match self.images.call_before(back) {
+            let target = self.stack.word(place + 8).and_then(|back| self.images.call_before(back));
+            match target {
                 None => {}
-                Some(Target::At(target)) if Some(target) == start => certain.push(place),
+                Some(Target::At(target)) if Some(target) == start => of_this.push(place),
                 Some(Target::At(_)) => of_others.push(place),
-                Some(Target::In(_) | Target::Somewhere) => of_unknown_target.push(place),
+                Some(Target::In(_) | Target::Somewhere) => of_unknown.push(place),
             }
         }
-        let next_best = match self.first_chain(frame, sp, certain) {
+        match self.first_chain(frame, sp, of_this) {
             Some(walk) if walk.is_complete() => return Some(walk),
-            next_best => next_best,
-        };
-        let uncertain = of_unknown_target.into_iter().chain(of_others);
-        next_best.or_else(|| self.first_chain(frame, sp, uncertain).filter(Walk::is_complete))
+            other => best = best.or(other),
+        }
+        let uncertain = of_unknown.into_iter().chain(of_others);
+        best.or_else(|| self.first_chain(frame, sp, uncertain).filter(Walk::is_complete))
     }
 
     /// Tries these places for rbp: the first whose chain is complete, else the first.
