@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-use super::support::{FOREVER, Truth, ask, ask_for, ask_while, check, functions, start, tell};
-use crate::capture::{Capture, Capturer, Outcome, Symbols, Way, site};
+use super::support::{
+    FOREVER, Truth, ask, ask_for, ask_while, check, functions, start, symbolize, tell,
+};
+use crate::capture::{Capture, Capturer, Outcome, Way, site};
 use crate::sys::testing;
 
 type Stop = Arc<AtomicBool>;
@@ -28,13 +30,12 @@ fn a_thread_that_computes_is_captured_by_a_signal_if_that_is_allowed() {
     let stop = Stop::default();
     let own = Arc::clone(&stop);
     let (thread, truth) = start(move |truth| in_spin(truth, &own));
-    let mut symbols = Symbols::default();
     let auto = Capturer::spawn(Capture::Auto).expect("a thread");
     for _ in 0..5 {
         let (captured, stack) = ask_for(&auto, truth.thread, Way::Signal);
         check(&stack, &truth, "in_spin");
         assert_eq!(captured.outcome, Outcome::Ok);
-        let named = symbols.symbolize(&stack);
+        let named = symbolize(&stack);
         assert_eq!(site(&named.frames, &[]), None, "this crate is never the user's own");
     }
     let quiet = Capturer::spawn(Capture::NoSignal).expect("a thread");

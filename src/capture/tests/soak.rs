@@ -16,7 +16,8 @@ struct Place {
     stop: AtomicBool,
 }
 
-const ROUNDS: u32 = 3000;
+/// Less where unwinding is not optimized.
+const ROUNDS: u32 = if cfg!(debug_assertions) { 1000 } else { 5000 };
 const LIVES: u64 = 200;
 
 /// What keeps a thread busy in between.

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::capture::{Capture, Captured, Capturer, DEADLINE, Job, Outcome, RawStack, Symbols, Way};
+use crate::record::{Frame, Stack};
 use crate::sync::lock;
 use crate::sys::thread_id;
 
@@ -79,12 +80,17 @@ pub(super) fn ask_for(capturer: &Capturer, thread: u32, way: Way) -> (Captured, 
     panic!("never captured by {way:?}: {:?}", ask(capturer, thread));
 }
 
-/// The names of all functions, innermost first. All tests remember them together: reading debug
-/// information takes long in a build that is not optimized.
-pub(super) fn functions(stack: &RawStack) -> Vec<String> {
+/// The stack with names. All tests remember them together: reading debug information takes long in
+/// a build that is not optimized.
+pub(super) fn symbolize(stack: &RawStack) -> Stack {
     static SYMBOLS: Mutex<Option<Symbols>> = Mutex::new(None);
-    let frames = lock(&SYMBOLS).get_or_insert_default().symbolize(stack).frames;
-    frames.iter().map(|frame| frame.function.clone().unwrap_or_else(|| frame.to_string())).collect()
+    lock(&SYMBOLS).get_or_insert_default().symbolize(stack)
+}
+
+/// The names of all functions, innermost first.
+pub(super) fn functions(stack: &RawStack) -> Vec<String> {
+    let name = |frame: &Frame| frame.function.clone().unwrap_or_else(|| frame.to_string());
+    symbolize(stack).frames.iter().map(name).collect()
 }
 
 /// Fails unless the stack goes from somewhere within the function `name` to the root of the
