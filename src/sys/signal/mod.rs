@@ -43,7 +43,7 @@ static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
     pieces: [NO_PIECE; PIECES],
     stack: [0; LONGEST_STACK],
 }));
-static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, sent: 0 });
+static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, sent: 0, silent: Vec::new() });
 
 /// How many signals of ours have come to the handler, too late ones included.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
@@ -87,6 +87,8 @@ struct Asker {
     ticket: u32,
     /// Signals sent, to be compared with [`ARRIVED`].
     sent: u64,
+    /// Threads that did not answer, once for each signal.
+    silent: Vec<u32>,
 }
 
 struct Shot(UnsafeCell<ShotData>);
@@ -170,6 +172,8 @@ impl Signal {
             }
             // Where the question cannot be taken back, it is being answered, or has been by now.
             if give_up(question) || STATE.load(Acquire) != question + ANSWERED {
+                asker.silent.push(thread);
+                asker.forget_the_dead();
                 return Err(Refusal::NoAnswer);
             }
         }
@@ -184,10 +188,20 @@ impl Drop for Signal {
         let mut asker = asker();
         asker.users -= 1;
         // A signal that is still to come would go to a handler that knows nothing of it.
-        let all_arrived = ARRIVED.load(Acquire) == asker.sent;
+        asker.forget_the_dead();
+        let all_arrived = ARRIVED.load(Acquire) >= asker.sent;
         if asker.users == 0 && all_arrived && is_ours(&current()) {
             restore();
         }
+    }
+}
+
+impl Asker {
+    /// A signal for a thread that has ended comes no more.
+    fn forget_the_dead(&mut self) {
+        let before = self.silent.len();
+        self.silent.retain(|thread| is_alive(*thread));
+        self.sent -= (before - self.silent.len()) as u64;
     }
 }
 
@@ -244,6 +258,19 @@ fn send(thread: u32, ticket: u32) -> Result<(), i32> {
         )
     };
     if sent == 0 { Ok(()) } else { Err(errno()) }
+}
+
+fn is_alive(thread: u32) -> bool {
+    // SAFETY: signal 0 is none: the kernel only looks whether there is such a thread.
+    let found = unsafe {
+        libc::syscall(
+            libc::SYS_tgkill,
+            libc::c_long::from(PROCESS.load(Relaxed)),
+            libc::c_long::from(thread),
+            0_usize,
+        )
+    };
+    found == 0
 }
 
 fn token(ticket: u32) -> u64 {
