@@ -21,6 +21,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("probe", 4, &["clock", "detector", "sync"]),
     ("instrument", 4, &["detector"]),
     ("watchdog", 4, &["causes", "clock", "detector", "record"]),
+    ("metrics", 4, &["clock", "detector", "label", "record"]),
     ("report", 5, &["capture", "causes", "clock", "detector", "label", "metrics", "record"]),
     ("layer", 5, &["clock", "detector", "instrument"]),
     ("admin", 5, &["error", "thread"]),

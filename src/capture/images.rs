@@ -13,6 +13,7 @@ use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _}
 use super::calls::{self, Target};
 use super::headers::{EhFrameHdr, build_id};
 use super::image::{CodeAddress, Image};
+use super::prologue;
 use crate::sys::memory::copy;
 use crate::sys::modules::{self, Generation, Module};
 
@@ -124,6 +125,14 @@ impl Images {
             }
             Sections::NotMet | Sections::Missing => None,
         }
+    }
+
+    /// How far apart stack pointer and rbp are in the body of the function that begins at `start`,
+    /// as far as its first instructions tell.
+    pub(super) fn frame_size(&self, start: u64) -> Option<u64> {
+        let mut code = [0; prologue::LONGEST];
+        let length = copy(start, &mut code);
+        prologue::frame_size(&code[..length])
     }
 
     /// The call before `address`; `None` if that is no return address.
@@ -280,10 +289,20 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_made_anew_only_when_libraries_come_or_go() {
+    fn the_list_is_made_anew_when_libraries_come_or_go() {
         let mut images = images();
-        let first = images.listings;
+        let has =
+            |images: &Images| images.loaded.iter().any(|loaded| loaded.image.name == "libanl.so.1");
+        assert!(!has(&images));
+        let Some(library) = crate::sys::testing::Library::load(c"libanl.so.1") else {
+            return; // a system without this library
+        };
         images.refresh();
-        assert!(images.listings <= first + 1, "another test may have loaded a library");
+        assert!(has(&images));
+        let program = &images.loaded[0].image;
+        assert_eq!(program.listing, 1, "what stays is what it was");
+        drop(library);
+        images.refresh();
+        assert!(!has(&images));
     }
 }

@@ -28,6 +28,8 @@ mod headers;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 mod images;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod prologue;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 mod state;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 mod take;

@@ -6,7 +6,9 @@ use std::str::FromStr;
 /// Whether, and how, the stack of a thread that is stuck is taken.
 ///
 /// A thread that waits in the kernel is never disturbed: its stack is read from outside. A thread
-/// that computes has to be stopped for some ten microseconds, by a signal (SIGURG).
+/// that computes has to be stopped for some ten microseconds, by a signal (SIGURG), which is sent
+/// only if the kernel has just said that the thread runs. Should it begin to wait in the few
+/// microseconds before the signal arrives, then a call that returns early for a signal does so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capture {

@@ -7,7 +7,7 @@ use super::images::Images;
 use super::mode::Capture;
 use super::state::State;
 use super::task::{Moment, Task};
-use super::unwind::{self, End, Snapshot, Walk};
+use super::unwind::{self, Snapshot, Walk};
 use crate::clock::{self, Nanos};
 use crate::sys::memory;
 use crate::sys::signal::{LONGEST_STACK, Refusal, Signal};
@@ -47,7 +47,7 @@ impl Taker {
                 let frames = frames
                     .map(|(index, address)| self.images.describe(*address, index > 0))
                     .collect();
-                let partial = walk.end != End::Root;
+                let partial = !walk.is_complete();
                 Captured::stack(RawStack { thread, way, partial, frames })
             }
         }
@@ -59,6 +59,9 @@ impl Taker {
         still: &dyn Fn() -> bool,
         deadline: Nanos,
     ) -> Result<(Way, Walk), Captured> {
+        if self.mode == Capture::Off {
+            return Err(Captured::failed("captures are off"));
+        }
         let task = Task::open(thread).map_err(Captured::failed)?;
         self.images.refresh();
         for _ in 0..TRIES {
@@ -73,7 +76,10 @@ impl Taker {
                     let walk = self.quietly(&task, before, sp, ip).map_err(Captured::failed)?;
                     walk.map(|walk| (Way::Quiet, walk))
                 }
-                (State::Running, _) => Some((Way::Signal, self.by_signal(thread, deadline)?)),
+                (State::Running, _) => {
+                    let walk = self.by_signal(thread, &task, deadline)?;
+                    walk.map(|walk| (Way::Signal, walk))
+                }
             };
             // A later poll may be on that stack.
             if !still() {
@@ -103,7 +109,13 @@ impl Taker {
         Ok(Some(unwind::walk(&mut self.images, Snapshot { ip, sp, bp: None, stack })))
     }
 
-    fn by_signal(&mut self, thread: u32, deadline: Nanos) -> Result<Walk, Captured> {
+    /// `None` where the thread waits by now: a signal would end its wait.
+    fn by_signal(
+        &mut self,
+        thread: u32,
+        task: &Task,
+        deadline: Nanos,
+    ) -> Result<Option<Walk>, Captured> {
         if self.mode != Capture::Auto {
             return Err(Captured::failed("on the CPU, and signals are off"));
         }
@@ -121,24 +133,31 @@ impl Taker {
             }
             in_time
         };
-        let registers = signal.ask(thread, &mut self.stack, wait).map_err(|why| refused(&why))?;
+        let runs = || matches!(task.look(), Ok((State::Running, _)));
+        let registers = match signal.ask(thread, &mut self.stack, runs, wait) {
+            Err(Refusal::NotAllowed) => return Ok(None),
+            Err(why) => return Err(refused(why)),
+            Ok(registers) => registers,
+        };
         let snapshot = Snapshot {
             ip: registers.ip,
             sp: registers.sp,
             bp: Some(registers.bp),
             stack: &self.stack,
         };
-        Ok(unwind::walk(&mut self.images, snapshot))
+        Ok(Some(unwind::walk(&mut self.images, snapshot)))
     }
 }
 
-fn refused(why: &Refusal) -> Captured {
+fn refused(why: Refusal) -> Captured {
     match why {
         Refusal::NoAnswer => {
             Captured::without(Outcome::Timeout, "the thread did not take the signal in time")
         }
         Refusal::Busy => Captured::failed("an earlier signal is still being answered"),
         Refusal::Replaced => Captured::failed("another handler was installed for SIGURG"),
-        Refusal::NotSent(_) => Captured::failed("the system does not send the signal"),
+        Refusal::NotAllowed | Refusal::NotSent(_) => {
+            Captured::failed("the system does not send the signal")
+        }
     }
 }

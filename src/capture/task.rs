@@ -47,7 +47,13 @@ impl Task {
     }
 
     pub(super) fn moment(&self) -> Result<Moment, &'static str> {
-        Ok(Moment { schedstat: read(&self.schedstat)?, syscall: read(&self.syscall)? })
+        let schedstat = read(&self.schedstat)?;
+        // A kernel without these statistics says so for every thread. One that has them counts at
+        // least the turn in which the thread began.
+        if schedstat.0.starts_with(b"0 0 0\n") {
+            return Err("the kernel keeps no schedstat");
+        }
+        Ok(Moment { schedstat, syscall: read(&self.syscall)? })
     }
 }
 
@@ -60,8 +66,29 @@ fn read(file: &File) -> Result<Line, &'static str> {
 fn why(error: &io::Error) -> &'static str {
     match error.kind() {
         // ESRCH, which has no kind of its own, is what the files of a thread say that has ended.
-        io::ErrorKind::NotFound => "no such thread",
+        io::ErrorKind::NotFound => "no such thread, or /proc does not show it",
         io::ErrorKind::PermissionDenied => "/proc does not show the thread: permission denied",
         _ => "/proc does not show the thread",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let why = |errno| why(&io::Error::from_raw_os_error(errno));
+        assert_eq!(why(libc::ENOENT), "no such thread, or /proc does not show it");
+        assert_eq!(why(libc::EACCES), "/proc does not show the thread: permission denied");
+        assert_eq!(why(libc::ESRCH), "/proc does not show the thread");
+    }
+
+    #[test]
+    fn a_thread_is_found_and_what_is_none_is_not() {
+        let own = Task::open(crate::sys::thread_id()).expect("its files");
+        // The kernel knows of a thread that reads its own line where it is.
+        assert!(own.look().is_ok());
+        assert!(Task::open(0).is_err());
     }
 }

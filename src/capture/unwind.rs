@@ -4,6 +4,10 @@
 //! goes by the stack pointer. Where one needs it, it is the place where that function has kept its
 //! caller's rbp, just below its return address, so the stack is searched for it (see
 //! [`Walker::search`]).
+//!
+//! Unwinding goes by what compilers write down for exceptions, so it is as right as that is. Known
+//! to be wrong: a thread in the middle of landing after a panic, whose own unwinder has changed the
+//! stack already.
 
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64};
 use framehop::{FrameAddress, Unwinder as _};
@@ -14,7 +18,7 @@ use super::images::Images;
 /// More frames than that are left out.
 const MOST_FRAMES: usize = 512;
 /// More places than that are not tried for one frame.
-const MOST_CANDIDATES: usize = 256;
+const MOST_CANDIDATES: usize = 64;
 /// Stands for an rbp that is not known: no address of the user's half of memory is near, so a
 /// read near it tells that the rule needed rbp.
 const UNKNOWN: u64 = 1 << 62;
@@ -46,6 +50,13 @@ pub(super) enum End {
     Outside,
     /// At something that cannot be unwound, or after very many frames.
     Lost,
+}
+
+impl Walk {
+    /// Whether no frame is missing.
+    pub(super) fn is_complete(&self) -> bool {
+        self.end == End::Root
+    }
 }
 
 /// Unwinds the copy.
@@ -85,8 +96,9 @@ impl Stack<'_> {
 
     /// The aligned addresses from `begin` on that have two words.
     fn places(self, begin: u64) -> impl Iterator<Item = u64> {
-        let end = self.begin + self.bytes.len() as u64;
-        (begin.next_multiple_of(8)..end.saturating_sub(15)).step_by(8)
+        let end = self.begin.saturating_add(self.bytes.len() as u64);
+        let begin = begin.checked_next_multiple_of(8).unwrap_or(end);
+        (begin..end.saturating_sub(15)).step_by(8)
     }
 }
 
@@ -154,41 +166,112 @@ impl Walker<'_> {
     }
 
     /// Finds the frame of the function at `frame`, whose stack pointer is `sp`: a word X for which
-    /// X + 8 holds a return address. Old words may look alike, so a call that goes to this very
-    /// function is preferred to one whose target is not known, and that one to a call of another
-    /// function, which may have jumped here. Of equals the innermost is taken whose chain ends
-    /// where a thread begins. On a stack that is longer than the copy, or not the thread's own, no
-    /// chain does; then the innermost call of this very function has to do.
+    /// X + 8 holds a return address.
+    ///
+    /// Old words may look alike. Most functions tell by how they begin where X is. Of other words a
+    /// call that goes to this very function is preferred to one whose target is not known, and
+    /// that one to a call of another function, which may have jumped here; of equals the innermost
+    /// is taken whose chain ends where a thread begins. On a stack that is longer than the copy, or
+    /// not the thread's own, no chain does; then the best of what is certain has to do.
     fn search(&mut self, frame: FrameAddress, sp: u64) -> Option<Walk> {
         if !std::mem::take(&mut self.may_search) {
             return None;
         }
         let start = self.images.function_start(frame.address_for_lookup());
-        let mut next_best = None;
-        let (mut of_unknown_target, mut of_others) = (Vec::new(), Vec::new());
+        let size = start.and_then(|start| self.images.frame_size(start));
+        let mut best = self.first_chain(frame, sp, size.map(|size| sp.wrapping_add(size)));
+        if best.as_ref().is_some_and(Walk::is_complete) {
+            return best;
+        }
+        let (mut of_this, mut of_unknown, mut of_others) = (Vec::new(), Vec::new(), Vec::new());
         for place in self.stack.places(sp) {
-            let back = self.stack.word(place + 8)?;
-            match self.images.call_before(back) {
+            let target = self.stack.word(place + 8).and_then(|back| self.images.call_before(back));
+            match target {
                 None => {}
-                Some(Target::At(target)) if Some(target) == start => {
-                    match self.try_place(frame, sp, place) {
-                        Some(walk) if walk.end == End::Root => return Some(walk),
-                        other => next_best = next_best.or(other),
-                    }
-                }
+                Some(Target::At(target)) if Some(target) == start => of_this.push(place),
                 Some(Target::At(_)) => of_others.push(place),
-                Some(Target::In(_) | Target::Somewhere) => of_unknown_target.push(place),
+                Some(Target::In(_) | Target::Somewhere) => of_unknown.push(place),
             }
         }
-        let places = of_unknown_target.into_iter().chain(of_others).take(MOST_CANDIDATES);
-        let mut walks = places.filter_map(|place| self.try_place(frame, sp, place));
-        walks.find(|walk| walk.end == End::Root).or(next_best)
+        match self.first_chain(frame, sp, of_this) {
+            Some(walk) if walk.is_complete() => return Some(walk),
+            other => best = best.or(other),
+        }
+        let uncertain = of_unknown.into_iter().chain(of_others);
+        best.or_else(|| self.first_chain(frame, sp, uncertain).filter(Walk::is_complete))
+    }
+
+    /// Tries these places for rbp: the first whose chain is complete, else the first.
+    fn first_chain(
+        &mut self,
+        frame: FrameAddress,
+        sp: u64,
+        places: impl IntoIterator<Item = u64>,
+    ) -> Option<Walk> {
+        let mut first = None;
+        for place in places.into_iter().take(MOST_CANDIDATES) {
+            match self.try_place(frame, sp, place) {
+                Some(walk) if walk.is_complete() => return Some(walk),
+                other => first = first.or(other),
+            }
+        }
+        first
     }
 
     /// Unwinds from `frame` on with this rbp, unless that leads to what no call returns to.
     fn try_place(&mut self, frame: FrameAddress, sp: u64, bp: u64) -> Option<Walk> {
         let walk = self.walk(frame, UnwindRegsX86_64::new(frame.address(), sp, bp));
         let is_called = |back: &u64| self.images.call_before(*back).is_some();
-        walk.addresses[1..].iter().all(is_called).then_some(walk)
+        let is_chain = walk.addresses.len() > 1 && walk.addresses[1..].iter().all(is_called);
+        is_chain.then_some(walk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images() -> Images {
+        let mut images = Images::default();
+        images.refresh();
+        images
+    }
+
+    /// Numbers without an order.
+    fn random(seed: &mut u64) -> u64 {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed >> 16
+    }
+
+    #[test]
+    fn a_stack_of_junk_ends_somewhere() {
+        let mut images = images();
+        let code = walk as *const () as u64;
+        let sp = 0x7000_0000_0000;
+        let mut seed = 1;
+        for round in 0..300 {
+            // Addresses of code and of the stack itself, now and then anything.
+            let mut word = || match random(&mut seed) % 8 {
+                0..4 => code.wrapping_add_signed(random(&mut seed) as i64 % 1_000_000 - 500_000),
+                4..7 => sp + random(&mut seed) % 4096,
+                _ => random(&mut seed),
+            };
+            let words: Vec<u64> = (0..512).map(|_| word()).collect();
+            let stack: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let bp = (round % 2 == 0).then(&mut word);
+            let snapshot = Snapshot { ip: word(), sp, bp, stack: &stack };
+            let walk = walk(&mut images, snapshot);
+            assert!((1..=MOST_FRAMES + 1).contains(&walk.addresses.len()));
+        }
+    }
+
+    #[test]
+    fn no_stack_is_one_frame() {
+        let ip = walk as *const () as u64;
+        for (sp, bp) in [(0, Some(0)), (u64::MAX, Some(u64::MAX)), (u64::MAX - 8, None)] {
+            let walk = walk(&mut images(), Snapshot { ip, sp, bp, stack: &[] });
+            assert_eq!((walk.addresses.as_slice(), walk.is_complete()), (&[ip][..], false));
+        }
     }
 }

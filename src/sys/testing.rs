@@ -46,6 +46,24 @@ pub(crate) fn errno_stays() -> bool {
     })
 }
 
+/// A library, loaded until this is dropped.
+pub(crate) struct Library(*mut libc::c_void);
+
+impl Library {
+    pub(crate) fn load(name: &std::ffi::CStr) -> Option<Self> {
+        // SAFETY: a library of the system, whose initializers may run at any time.
+        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
+        (!handle.is_null()).then_some(Self(handle))
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        // SAFETY: the handle of `load`, given back once; nobody has kept anything of the library.
+        unsafe { libc::dlclose(self.0) };
+    }
+}
+
 /// How many signals the foreign handler has had.
 pub(crate) static FOREIGN: AtomicUsize = AtomicUsize::new(0);
 
@@ -100,4 +118,17 @@ pub(crate) fn installed() -> (usize, i32) {
 pub(crate) fn raise() {
     // SAFETY: sends a signal whose handler the test has installed.
     unsafe { libc::raise(libc::SIGURG) };
+}
+
+/// Keeps SIGURG from the calling thread until told otherwise.
+pub(crate) fn block_signal(block: bool) {
+    let how = if block { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: a set of ours, filled before it is used.
+    let done = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGURG);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut())
+    };
+    assert_eq!(done, 0);
 }

@@ -3,12 +3,12 @@
 use std::io::{ErrorKind, Read, Write, pipe};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::support::{Truth, ask, ask_for, captured_quietly, start, tell};
+use super::support::{Truth, ask_for, captured_quietly, functions, start, tell};
 use crate::capture::{Capture, Capturer, Outcome, Way};
 use crate::sync::lock;
 use crate::sys::testing;
@@ -209,16 +209,27 @@ fn many_frames() {
 }
 
 #[test]
+fn the_main_thread() {
+    let capturer = Capturer::spawn(Capture::NoSignal).expect("a thread");
+    // It waits for the tests.
+    let (captured, stack) = ask_for(&capturer, std::process::id(), Way::Quiet);
+    let names = functions(&stack);
+    assert_eq!(captured.outcome, Outcome::Ok, "{names:#?}");
+    assert!(names.iter().any(|name| name == "main"), "{names:#?}");
+}
+
+#[test]
 fn a_stack_larger_than_the_copy_has_its_inner_frames() {
     let (stop, release) = switch();
     let capturer = Capturer::spawn(Capture::NoSignal).expect("a thread");
     let (thread, truth) = start(move |truth| in_deep_sleep(truth, 1800, &stop));
     loop {
         let (captured, stack) = ask_for(&capturer, truth.thread, Way::Quiet);
-        let names = super::support::functions(&stack);
+        let names = functions(&stack);
         // Right after it told the truth it has not come far.
         if captured.outcome == Outcome::Partial {
-            assert!(stack.partial && names.iter().any(|name| name.ends_with("::deep")));
+            assert!(stack.partial);
+            assert!(names.iter().any(|name| name.ends_with("::deep")), "{names:#?}");
             break;
         }
     }
@@ -226,55 +237,55 @@ fn a_stack_larger_than_the_copy_has_its_inner_frames() {
     thread.join().expect("it ends well");
 }
 
-/// Captures 200 times what runs meanwhile.
-fn while_captured(run: impl FnOnce(&Sender<Truth>, &AtomicU32) + Send + 'static) {
-    let capturer = Capturer::spawn(Capture::Auto).expect("a thread");
-    let count = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&count);
-    let (thread, truth) = start(move |truth| run(truth, &counted));
+/// Captures 200 times what runs until `release`, once it waits in the function `call` of libc.
+fn while_captured(
+    mode: Capture,
+    call: &str,
+    run: impl FnOnce(&Sender<Truth>) + Send + 'static,
+    release: impl FnOnce(),
+) {
     let _signals = testing::signals();
-    while count.load(Ordering::Acquire) < 200 && !thread.is_finished() {
-        let captured = ask(&capturer, truth.thread);
-        if captured.stack.is_some_and(|stack| stack.way == Way::Quiet) {
-            count.fetch_add(1, Ordering::AcqRel);
-        }
+    let (thread, truth) = start(run);
+    let quiet = Capturer::spawn(Capture::NoSignal).expect("a thread");
+    let is_call = |function: &String| function.contains(call) && !function.contains("::");
+    while !functions(&ask_for(&quiet, truth.thread, Way::Quiet).1).iter().any(is_call) {}
+    let capturer = Capturer::spawn(mode).expect("a thread");
+    for _ in 0..200 {
+        ask_for(&capturer, truth.thread, Way::Quiet);
     }
+    release();
     thread.join().expect("it was not disturbed");
-    assert!(count.load(Ordering::Acquire) >= 200);
-}
-
-#[test]
-fn a_sleep_that_is_captured_is_not_interrupted() {
-    while_captured(|truth, count| {
-        tell(truth);
-        while count.load(Ordering::Acquire) < 200 {
-            assert_eq!(testing::nanosleep(1000), 0);
-        }
-    });
 }
 
 #[test]
 fn a_poll_that_is_captured_is_not_interrupted() {
     let (ours, theirs) = connection();
-    while_captured(move |truth, count| {
+    let run = move |truth: &Sender<Truth>| {
         tell(truth);
-        while count.load(Ordering::Acquire) < 200 {
-            assert_eq!(testing::poll(&ours, 1000), 0);
-        }
-        drop(theirs);
-    });
+        assert_eq!(testing::poll(&ours, 3_600_000), 1);
+    };
+    while_captured(Capture::Auto, "poll", run, || drop(theirs));
 }
 
 #[test]
 fn a_timed_read_that_is_captured_is_not_interrupted() {
-    let (mut ours, theirs) = connection();
-    ours.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
-    while_captured(move |truth, count| {
+    let (mut ours, mut theirs) = connection();
+    ours.set_read_timeout(Some(Duration::from_secs(3600))).expect("a timeout");
+    let run = move |truth: &Sender<Truth>| {
         tell(truth);
-        while count.load(Ordering::Acquire) < 200 {
-            let error = ours.read(&mut [0]).expect_err("nothing to read");
-            assert_eq!(error.kind(), ErrorKind::WouldBlock);
-        }
-        drop(theirs);
-    });
+        assert_eq!(ours.read(&mut [0; 2]).expect("no error, and not again"), 1);
+    };
+    let release = || theirs.write_all(b"x").expect("it is read");
+    while_captured(Capture::Auto, "recv", run, release);
+}
+
+#[test]
+fn a_sleep_that_is_captured_is_not_interrupted() {
+    // Between two naps the thread is on the CPU, where a signal would be right.
+    let (stop, release) = switch();
+    let run = move |truth: &Sender<Truth>| {
+        tell(truth);
+        until!(stop, assert_eq!(testing::nanosleep(500), 0));
+    };
+    while_captured(Capture::NoSignal, "nanosleep", run, release);
 }

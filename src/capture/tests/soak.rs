@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use super::support::{Truth, ask_while, check, tell};
+use super::support::{Truth, ask_while, check, tell, unwinds};
 use crate::capture::{Capture, Capturer, Outcome};
+use crate::clock::{nanos, now};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::testing;
 
@@ -16,7 +17,8 @@ struct Place {
     stop: AtomicBool,
 }
 
-const ROUNDS: u32 = 3000;
+/// Less where unwinding is not optimized.
+const ROUNDS: u32 = if cfg!(debug_assertions) { 1000 } else { 5000 };
 const LIVES: u64 = 200;
 
 /// What keeps a thread busy in between.
@@ -49,6 +51,8 @@ macro_rules! workers {
                 }
                 turn(number);
             }
+            // Keeps the linker's and the compiler's hands off functions that are all alike.
+            std::hint::black_box(stringify!($name));
             place.sequence.fetch_add(1, Ordering::AcqRel);
         }
     )*
@@ -66,7 +70,9 @@ fn no_stack_is_torn_or_of_another_thread() {
     let mut outcomes = [0; Outcome::ALL.len()];
     let mut places: Vec<_> = WORKERS.iter().map(|work| Runner::start(*work)).collect();
     let count = places.len();
-    for round in 0..ROUNDS {
+    // On a machine that is starved every signal may run into its deadline.
+    let end = now() + nanos(Duration::from_secs(30));
+    for round in (0..ROUNDS).take_while(|_| now() < end) {
         let runner = &mut places[round as usize % count];
         runner.replace_if_ended();
         let place = Arc::clone(&runner.place);
@@ -78,7 +84,7 @@ fn no_stack_is_torn_or_of_another_thread() {
         let captured = ask_while(&capturer, runner.truth.thread, still);
         let index = Outcome::ALL.iter().position(|outcome| *outcome == captured.outcome);
         outcomes[index.expect("all are listed")] += 1;
-        if let Some(stack) = captured.stack {
+        if let Some(stack) = captured.stack.filter(|stack| !unwinds(stack)) {
             check(&stack, &runner.truth, runner.work.0);
         }
     }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::capture::{Capture, Captured, Capturer, DEADLINE, Job, Outcome, RawStack, Symbols, Way};
+use crate::record::{Frame, Stack};
 use crate::sync::lock;
 use crate::sys::thread_id;
 
@@ -79,12 +80,17 @@ pub(super) fn ask_for(capturer: &Capturer, thread: u32, way: Way) -> (Captured, 
     panic!("never captured by {way:?}: {:?}", ask(capturer, thread));
 }
 
-/// The names of all functions, innermost first. All tests remember them together: reading debug
-/// information takes long in a build that is not optimized.
-pub(super) fn functions(stack: &RawStack) -> Vec<String> {
+/// The stack with names. All tests remember them together: reading debug information takes long in
+/// a build that is not optimized.
+pub(super) fn symbolize(stack: &RawStack) -> Stack {
     static SYMBOLS: Mutex<Option<Symbols>> = Mutex::new(None);
-    let frames = lock(&SYMBOLS).get_or_insert_default().symbolize(stack).frames;
-    frames.iter().map(|frame| frame.function.clone().unwrap_or_else(|| frame.to_string())).collect()
+    lock(&SYMBOLS).get_or_insert_default().symbolize(stack)
+}
+
+/// The names of all functions, innermost first.
+pub(super) fn functions(stack: &RawStack) -> Vec<String> {
+    let name = |frame: &Frame| frame.function.clone().unwrap_or_else(|| frame.to_string());
+    symbolize(stack).frames.iter().map(name).collect()
 }
 
 /// Fails unless the stack goes from somewhere within the function `name` to the root of the
@@ -98,6 +104,13 @@ pub(super) fn check(stack: &RawStack, truth: &Truth, name: &str) {
     inner.frames.truncate(addresses.len() - truth.outer.len());
     let inner = functions(&inner);
     assert!(inner.last().is_some_and(|function| function.ends_with(name)), "{name}: {names:#?}");
+}
+
+/// Whether a panic was on its way up. Where the unwinder of the thread itself prepares to land, it
+/// has written the registers of the frame it goes to over those of its callers: frames in between
+/// are gone already, for everyone who looks.
+pub(super) fn unwinds(stack: &RawStack) -> bool {
+    functions(stack).iter().any(|function| function.starts_with("_Unwind_"))
 }
 
 /// Starts `run` on a thread of its own and returns when it has told the truth.

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{
-    ANSWERED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued, Registers,
-    SHOT, STATE, WANTED, WRITING, is_handler,
+    ANSWERED, ARRIVED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued,
+    Registers, SHOT, STATE, WANTED, WRITING, is_handler,
 };
 use crate::sys::memory::copy_pieces;
 
@@ -21,6 +21,7 @@ pub(super) extern "C" fn on_signal(
     // fields that mean nothing for this signal are just numbers.
     let queued = unsafe { &*info.cast::<Queued>() };
     if is_token(queued) {
+        ARRIVED.fetch_add(1, Release);
         // SAFETY: with SA_SIGINFO the kernel passes the interrupted context.
         answer(queued.token as u32, unsafe { &*context.cast::<libc::ucontext_t>() });
     } else {

@@ -43,11 +43,13 @@ static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
     pieces: [NO_PIECE; PIECES],
     stack: [0; LONGEST_STACK],
 }));
-static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, unanswered: false });
+static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, sent: 0, silent: Vec::new() });
 
+/// How many signals of ours have come to the handler, too late ones included.
+static ARRIVED: AtomicU64 = AtomicU64::new(0);
 /// The upper half of every token: tells ours from those of others.
 static MARK: AtomicU32 = AtomicU32::new(0);
-/// The process that installed the handler; a forked child is another.
+/// The process whose threads are asked.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// The handler that was there before, and its flags.
 static OLD_HANDLER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
@@ -70,6 +72,8 @@ pub(crate) enum Refusal {
     Busy,
     /// Somebody has replaced our handler.
     Replaced,
+    /// The caller did not want it sent after all.
+    NotAllowed,
     /// The system did not send the signal.
     NotSent(i32),
 }
@@ -81,8 +85,10 @@ pub(crate) struct Signal(());
 struct Asker {
     users: usize,
     ticket: u32,
-    /// A signal of ours may still be on its way.
-    unanswered: bool,
+    /// Signals sent, to be compared with [`ARRIVED`].
+    sent: u64,
+    /// Threads that did not answer, once for each signal.
+    silent: Vec<u32>,
 }
 
 struct Shot(UnsafeCell<ShotData>);
@@ -121,6 +127,8 @@ impl Signal {
     /// The errno of the system.
     pub(crate) fn install() -> Result<Self, i32> {
         let mut asker = asker();
+        // A forked child has the handler and the count of its parent, and another number.
+        PROCESS.store(std::process::id() as i32, Relaxed);
         if asker.users == 0 && !is_ours(&current()) {
             install()?;
         }
@@ -128,8 +136,8 @@ impl Signal {
         Ok(Self(()))
     }
 
-    /// Has the thread copy its registers, and its stack into `stack`. Calls `wait` until it has
-    /// done so, or until `wait` returns `false`.
+    /// Has the thread copy its registers, and its stack into `stack`. Calls `may_send` last before
+    /// the signal is sent, and `wait` until there is an answer, or until `wait` returns `false`.
     ///
     /// # Errors
     ///
@@ -138,6 +146,7 @@ impl Signal {
         &self,
         thread: u32,
         stack: &mut Vec<u8>,
+        may_send: impl FnOnce() -> bool,
         mut wait: impl FnMut() -> bool,
     ) -> Result<Registers, Refusal> {
         let mut asker = asker();
@@ -147,22 +156,27 @@ impl Signal {
         asker.ticket = asker.ticket.wrapping_add(1);
         let question = u64::from(asker.ticket) * PHASES;
         begin(question)?;
-        asker.unanswered = true;
-        if let Err(errno) = send(thread, asker.ticket) {
-            asker.unanswered = false;
+        let sent = if may_send() {
+            send(thread, asker.ticket).map_err(Refusal::NotSent)
+        } else {
+            Err(Refusal::NotAllowed)
+        };
+        if let Err(refusal) = sent {
             STATE.store(IDLE, Release);
-            return Err(Refusal::NotSent(errno));
+            return Err(refusal);
         }
+        asker.sent += 1;
         while STATE.load(Acquire) != question + ANSWERED {
             if wait() {
                 continue;
             }
             // Where the question cannot be taken back, it is being answered, or has been by now.
             if give_up(question) || STATE.load(Acquire) != question + ANSWERED {
+                asker.silent.push(thread);
+                asker.forget_the_dead();
                 return Err(Refusal::NoAnswer);
             }
         }
-        asker.unanswered = false;
         let registers = take(stack);
         STATE.store(IDLE, Release);
         Ok(registers)
@@ -174,9 +188,20 @@ impl Drop for Signal {
         let mut asker = asker();
         asker.users -= 1;
         // A signal that is still to come would go to a handler that knows nothing of it.
-        if asker.users == 0 && !asker.unanswered && is_ours(&current()) {
+        asker.forget_the_dead();
+        let all_arrived = ARRIVED.load(Acquire) >= asker.sent;
+        if asker.users == 0 && all_arrived && is_ours(&current()) {
             restore();
         }
+    }
+}
+
+impl Asker {
+    /// A signal for a thread that has ended comes no more.
+    fn forget_the_dead(&mut self) {
+        let before = self.silent.len();
+        self.silent.retain(|thread| is_alive(*thread));
+        self.sent -= (before - self.silent.len()) as u64;
     }
 }
 
@@ -235,6 +260,19 @@ fn send(thread: u32, ticket: u32) -> Result<(), i32> {
     if sent == 0 { Ok(()) } else { Err(errno()) }
 }
 
+fn is_alive(thread: u32) -> bool {
+    // SAFETY: signal 0 is none: the kernel only looks whether there is such a thread.
+    let found = unsafe {
+        libc::syscall(
+            libc::SYS_tgkill,
+            libc::c_long::from(PROCESS.load(Relaxed)),
+            libc::c_long::from(thread),
+            0_usize,
+        )
+    };
+    found == 0
+}
+
 fn token(ticket: u32) -> u64 {
     (u64::from(MARK.load(Relaxed)) << 32) | u64::from(ticket)
 }
@@ -259,7 +297,6 @@ fn is_ours(action: &libc::sigaction) -> bool {
 
 fn install() -> Result<(), i32> {
     let old = current();
-    PROCESS.store(std::process::id() as i32, Relaxed);
     // Where the system has put this library differs from process to process.
     let place = &raw const STATE as u64;
     MARK.store(((place >> 12) as u32 ^ std::process::id()) | 1, Relaxed);

@@ -2,16 +2,23 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::{Acquire, AtomicU32, Refusal, Registers, Relaxed, Release, Signal, current, is_ours};
+use super::{
+    Acquire, AtomicU32, Refusal, Registers, Relaxed, Release, Signal, asker, current, is_ours,
+};
 use crate::sys::testing;
 
 /// Asks as long as it takes.
 fn ask(signal: &Signal, thread: u32) -> Result<Registers, Refusal> {
     let mut stack = Vec::new();
-    let registers = signal.ask(thread, &mut stack, || {
-        std::thread::yield_now();
-        true
-    })?;
+    let registers = signal.ask(
+        thread,
+        &mut stack,
+        || true,
+        || {
+            std::thread::yield_now();
+            true
+        },
+    )?;
     assert!(stack.len() > 8, "{} bytes", stack.len());
     Ok(registers)
 }
@@ -45,6 +52,8 @@ fn a_thread_tells_its_registers_and_keeps_its_errno() {
         }
     });
     assert_eq!(ask(&signal, u32::MAX >> 1), Err(Refusal::NotSent(libc::ESRCH)));
+    let refused = signal.ask(crate::sys::thread_id(), &mut Vec::new(), || false, || false);
+    assert_eq!(refused, Err(Refusal::NotAllowed));
 }
 
 #[test]
@@ -79,6 +88,41 @@ fn a_handler_that_replaces_ours_is_left_alone() {
         assert_eq!(ask(&signal, thread), Err(Refusal::Replaced));
     });
     drop(signal);
+    assert_eq!(testing::installed(), (handler, flags));
+    testing::install(libc::SIG_DFL, 0);
+}
+
+#[test]
+fn an_answer_that_comes_too_late_changes_nothing() {
+    let _signals = testing::signals();
+    let (handler, flags, _) = testing::handlers()[0];
+    testing::install(handler, flags);
+    let signal = Signal::install().expect("installed");
+    let before = testing::FOREIGN.load(Acquire);
+    let (thread, unblock) = (AtomicU32::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            testing::block_signal(true);
+            thread.store(crate::sys::thread_id(), Release);
+            while !unblock.load(Acquire) {
+                std::thread::yield_now();
+            }
+            testing::block_signal(false);
+        });
+        while thread.load(Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        let refused = signal.ask(thread.load(Acquire), &mut Vec::new(), || true, || false);
+        assert_eq!(refused, Err(Refusal::NoAnswer));
+        assert_eq!(asker().silent.len(), 1, "it lives");
+        unblock.store(true, Release);
+    });
+    // The signal has come, to a handler that knew it and did nothing.
+    while_another_spins(|thread| {
+        ask(&signal, thread).expect("an answer");
+    });
+    drop(signal);
+    assert_eq!(testing::FOREIGN.load(Acquire), before);
     assert_eq!(testing::installed(), (handler, flags));
     testing::install(libc::SIG_DFL, 0);
 }

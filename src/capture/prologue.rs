@@ -1,0 +1,68 @@
+//! How far the stack pointer is from the frame pointer in the body of a function, by the
+//! instructions that the function begins with.
+
+/// So many bytes hold the longest prologue of the usual form.
+pub(super) const LONGEST: usize = 40;
+
+/// What `code`, from the begin of a function on, subtracts from the stack pointer after it has
+/// set rbp. `None` for a function that does not keep a frame pointer in the usual way, or aligns
+/// its frame.
+///
+/// A guess where it makes more room in another way, for a very large frame, say, or pushes
+/// arguments: what it leads to has to be checked.
+pub(super) fn frame_size(code: &[u8]) -> Option<u64> {
+    let code = code.strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa]).unwrap_or(code); // endbr64
+    let code = code.strip_prefix(&[0x55])?; // push rbp
+    let mut code = [[0x48, 0x89, 0xe5], [0x48, 0x8b, 0xec]] // mov rbp, rsp
+        .iter()
+        .find_map(|set| code.strip_prefix(set))?;
+    let mut size = 0;
+    loop {
+        code = match code {
+            // push, of the old registers and of the new
+            [0x50..=0x57, rest @ ..] | [0x41, 0x50..=0x57, rest @ ..] => rest,
+            // sub rsp, with 8 bits and with 32
+            [0x48, 0x83, 0xec, room, ..] => return Some(size + u64::from(*room)),
+            [0x48, 0x81, 0xec, a, b, c, d, ..] => {
+                return Some(size + u64::from(u32::from_le_bytes([*a, *b, *c, *d])));
+            }
+            [0x48, 0x83 | 0x81, 0xe4, ..] => return None, // and rsp
+            _ => return Some(size),
+        };
+        size += 8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEGIN: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
+
+    #[track_caller]
+    fn check(after: &[u8], size: Option<u64>) {
+        let code = [&BEGIN, after, &[0x90]].concat();
+        assert_eq!(frame_size(&code), size);
+        assert_eq!(frame_size(&[&[0xf3, 0x0f, 0x1e, 0xfa], &code[..]].concat()), size);
+    }
+
+    #[test]
+    fn registers_that_are_pushed_and_room_that_is_made_are_counted() {
+        check(&[], Some(0));
+        check(&[0x48, 0x83, 0xec, 0x20], Some(0x20));
+        check(&[0x48, 0x81, 0xec, 0x00, 0x10, 0, 0], Some(0x1000));
+        check(&[0x41, 0x57, 0x41, 0x56, 0x53], Some(24));
+        check(&[0x41, 0x57, 0x53, 0x48, 0x83, 0xec, 0x08], Some(24));
+        check(&[0x53, 0x48, 0x83, 0xe4, 0xe0, 0x48, 0x83, 0xec, 0x08], None);
+    }
+
+    #[test]
+    fn other_functions_have_no_such_frame() {
+        for code in [&[0x53, 0x48, 0x83, 0xec, 0x20][..], &[0x55, 0x41, 0x57], &[0xc3], &[]] {
+            assert_eq!(frame_size(code), None);
+        }
+        for length in 0..BEGIN.len() {
+            assert_eq!(frame_size(&BEGIN[..length]), None);
+        }
+    }
+}
