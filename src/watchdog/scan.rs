@@ -298,8 +298,10 @@ impl Scanner {
         let WatchedSlot { track, case, stall, .. } = &mut self.slots[newly.slot];
         let since = track.since();
         let clue = case.clue(newly.open.identity.thread);
-        // An excused one that turned out to be a stall goes on under its number.
-        let id = stall.take().map_or(self.last_id + 1, |excused| excused.entry.id());
+        // An excused one that turned out to be a stall goes on under its number; the time that was
+        // the environment's stays there.
+        let excused = stall.take().map(|excused| (excused.entry.id(), excused.told));
+        let (id, told) = excused.unwrap_or((self.last_id + 1, 0));
         self.last_id = self.last_id.max(id);
         let slots = self.slots.iter().map(|watched| watched.slot);
         let entry = Arc::new(Entry::new(Stall {
@@ -322,7 +324,7 @@ impl Scanner {
         self.hub.ring.take_over(&mut self.unfiled);
         self.observer.counted(&entry, clue);
         let stall = &mut self.slots[newly.slot].stall;
-        *stall = Some(OpenStall { entry, told: 0 });
+        *stall = Some(OpenStall { entry, told });
         tell_time(&mut *self.observer, stall, newly.lasted);
     }
 
