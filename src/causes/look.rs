@@ -6,6 +6,7 @@ use procfs_core::FromRead;
 use procfs_core::process::{Schedstat, Stat, Status, Syscall};
 
 use super::descriptor::{Object, describe};
+use super::read;
 use crate::clock::Nanos;
 use crate::sys::{Waits, system_call};
 
@@ -62,9 +63,7 @@ impl Look {
             now: now(&directory),
         }
     }
-}
 
-impl Look {
     /// What the descriptor stands for that the thread waits at, if it does.
     pub(crate) fn object(&self) -> Option<Object> {
         match &self.now {
@@ -119,10 +118,6 @@ fn call(line: &str) -> Now {
 /// How long the calling thread has been ready to run without a CPU, since it began.
 pub(crate) fn own_delay() -> Option<Nanos> {
     read::<Schedstat>("/proc/thread-self/schedstat").map(|schedule| schedule.run_delay)
-}
-
-fn read<T: FromRead>(path: &str) -> Option<T> {
-    T::from_read(fs::File::open(path).ok()?).ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -297,7 +297,7 @@ impl Scanner {
         let runtime = self.runtimes.iter().find(|watched| watched.is_at(&newly.open));
         let WatchedSlot { track, case, stall, .. } = &mut self.slots[newly.slot];
         let since = track.since();
-        let clue = case.clue(newly.open.identity.thread);
+        let clue = case.clue();
         // An excused one that turned out to be a stall goes on under its number; the time that was
         // the environment's stays there.
         let excused = stall.take().map(|excused| (excused.entry.id(), excused.told));
