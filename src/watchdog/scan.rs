@@ -99,6 +99,10 @@ impl Scanner {
         self.machine.scan(now, late);
         self.take_stock();
         let newly = self.look_at_slots(now);
+        // Before anybody hears of a stall: who then asks finds it in the gauges.
+        for watched in &self.runtimes {
+            watched.set_gauges(now, self.hub.threshold);
+        }
         for newly in newly {
             self.count(newly);
         }
@@ -351,7 +355,6 @@ impl Scanner {
                 let cause = watched.tally.cause.or(environment).unwrap_or(Cause::Unknown);
                 observer.frozen(name, cause, frozen);
             }
-            watched.set_gauges(now, threshold);
         }
     }
 }
