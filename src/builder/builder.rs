@@ -202,7 +202,7 @@ mod tests {
     fn each_wrong_setting_has_its_own_clear_error() {
         type Set = fn(Builder) -> Builder;
         let ms = Duration::from_millis;
-        let cases: [(Set, &str); 6] = [
+        let cases: [(Set, &str); 7] = [
             (|builder| builder.threshold(Duration::from_micros(999)), "threshold is 999µs"),
             (|builder| builder.scan(Duration::ZERO), "scan is 0"),
             (|builder| builder.scan(Duration::from_millis(101)), "scan is 101ms"),

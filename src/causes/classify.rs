@@ -42,8 +42,8 @@ pub(crate) struct Verdict {
 /// The environment's share first; what is left is classified.
 pub(crate) fn classify(evidence: &Evidence) -> Verdict {
     let Evidence { first, last, .. } = evidence;
-    let watched = delayed(evidence) + evidence.suspended;
-    let delayed = delayed(evidence) + evidence.delayed_before;
+    let delayed_meanwhile = delayed(evidence);
+    let delayed = delayed_meanwhile + evidence.delayed_before;
     let suspended = evidence.suspended + evidence.suspended_before;
     let excused = (delayed + suspended).min(evidence.lasted);
     let excuse = if suspended > delayed {
@@ -54,7 +54,7 @@ pub(crate) fn classify(evidence: &Evidence) -> Verdict {
         Cause::Starved
     };
     // Of the time between the looks, that which was the thread's own.
-    let own = evidence.watched.saturating_sub(watched);
+    let own = evidence.watched.saturating_sub(delayed_meanwhile + evidence.suspended);
     let cause = match rise(first.cpu, last.cpu) {
         Some(cpu) if own > 0 && cpu >= own / 2 => Cause::Cpu,
         cpu => off_cpu(evidence, cpu.is_some()),
@@ -79,12 +79,16 @@ fn rise<T: Copy + Into<u64>>(first: Option<T>, last: Option<T>) -> Option<u64> {
     Some(last?.into().saturating_sub(first?.into()))
 }
 
+/// The look that tells what the thread waits for: who is awake for a moment at the last may be
+/// known from the first.
+pub(crate) fn telling<'a>(first: &'a Look, last: &'a Look) -> &'a Look {
+    if last.now == Now::Running { first } else { last }
+}
+
 /// What a thread waits for that did not compute.
 fn off_cpu(evidence: &Evidence, cpu_known: bool) -> Cause {
     let Evidence { first, last, .. } = evidence;
-    // Who is awake for a moment now may be known from before.
-    let now = if last.now == Now::Running { &first.now } else { &last.now };
-    match now {
+    match &telling(first, last).now {
         Now::Call { number, arguments, .. } => match system_call(*number, arguments).waits {
             Waits::Sleep => Cause::Sleep,
             Waits::Lock => Cause::Lock,
@@ -253,6 +257,16 @@ mod tests {
             ..evidence(200, 190, 0, 0, Now::Unknown)
         };
         assert_eq!(classify(&spins).cause, Cause::Cpu, "without schedstat");
+    }
+
+    #[test]
+    fn a_thread_that_is_awake_for_a_moment_is_known_from_before() {
+        let asleep = Look { now: call(libc::SYS_clock_nanosleep), ..Look::default() };
+        let awake = Look { now: Now::Running, ..Look::default() };
+        assert_eq!(telling(&asleep, &awake).now, asleep.now);
+        assert_eq!(telling(&awake, &asleep).now, asleep.now);
+        let locked = Look { now: call(libc::SYS_futex), ..Look::default() };
+        assert_eq!(telling(&asleep, &locked).now, locked.now, "the last, if it tells");
     }
 
     #[test]

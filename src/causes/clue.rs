@@ -1,6 +1,6 @@
 //! What a stalled thread waits for, in words.
 
-use super::classify::{Evidence, Verdict};
+use super::classify::{Evidence, Verdict, classify, telling};
 use super::descriptor::Object;
 use super::look::{Look, Now};
 use crate::clock::{Nanos, human_nanos};
@@ -13,18 +13,14 @@ pub(crate) struct Clue {
     now: Now,
     object: Option<Object>,
     lasted: Nanos,
-    verdict: Verdict,
+    pub(crate) verdict: Verdict,
 }
 
 impl Clue {
-    pub(crate) fn new(thread: u32, evidence: &Evidence, verdict: Verdict) -> Self {
-        Self {
-            thread,
-            now: evidence.last.now.clone(),
-            object: evidence.object.clone(),
-            lasted: evidence.lasted,
-            verdict,
-        }
+    pub(crate) fn new(thread: u32, evidence: Evidence) -> Self {
+        let verdict = classify(&evidence);
+        let now = telling(&evidence.first, &evidence.last).now.clone();
+        Self { thread, now, object: evidence.object, lasted: evidence.lasted, verdict }
     }
 
     /// What the thread waits for, and the environment's share. Asks the kernel, so it may take

@@ -6,6 +6,7 @@ use procfs_core::FromRead;
 use procfs_core::process::{Schedstat, Stat, Status, Syscall};
 
 use super::descriptor::{Object, describe};
+use super::read;
 use crate::clock::Nanos;
 use crate::sys::{Waits, system_call};
 
@@ -62,9 +63,7 @@ impl Look {
             now: now(&directory),
         }
     }
-}
 
-impl Look {
     /// What the descriptor stands for that the thread waits at, if it does.
     pub(crate) fn object(&self) -> Option<Object> {
         match &self.now {
@@ -121,16 +120,13 @@ pub(crate) fn own_delay() -> Option<Nanos> {
     read::<Schedstat>("/proc/thread-self/schedstat").map(|schedule| schedule.run_delay)
 }
 
-fn read<T: FromRead>(path: &str) -> Option<T> {
-    T::from_read(fs::File::open(path).ok()?).ok()
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use super::*;
+    use crate::clock;
     use crate::sys::thread_id;
 
     #[test]
@@ -149,9 +145,9 @@ mod tests {
             }
             _ => false,
         };
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = clock::now() + clock::nanos(Duration::from_secs(20));
         while !in_futex(&Look::at(tid)) {
-            assert!(std::time::Instant::now() < deadline, "{:?}", Look::at(tid));
+            assert!(clock::now() < deadline, "{:?}", Look::at(tid));
         }
         let look = Look::at(tid);
         assert!(look.cpu.is_some() && look.delay.is_some() && look.major_faults.is_some());

@@ -1,7 +1,7 @@
 //! Why a thread does not return: evidence, and what follows from it.
 //!
 //! Evidence is read from `/proc` and the CPU controller, only about threads that are suspected.
-//! What follows from it is pure: [`classify`] takes plain data, and so do the parsers.
+//! What follows from it is pure: [`classify`](classify::classify) takes plain data, and so do the parsers.
 
 mod classify;
 mod clue;
@@ -9,8 +9,14 @@ mod descriptor;
 mod look;
 mod quota;
 
-pub(crate) use classify::{Evidence, Verdict, classify};
+use procfs_core::FromRead;
+
+pub(crate) use classify::{Evidence, Verdict, telling};
 pub(crate) use clue::Clue;
-pub(crate) use descriptor::Object;
 pub(crate) use look::{Look, own_delay};
 pub(crate) use quota::Quota;
+
+/// Reads one file of `/proc`; `None` where it is not there or not as expected.
+fn read<T: FromRead>(path: &str) -> Option<T> {
+    T::from_read(std::fs::File::open(path).ok()?).ok()
+}

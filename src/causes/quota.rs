@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use procfs_core::FromRead;
 use procfs_core::ProcessCGroups;
 use procfs_core::process::{MountInfo, MountInfos};
+
+use super::read;
 
 /// The `cpu.stat` files of the process's group and of those above it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,10 +31,6 @@ impl Quota {
             self.files.iter().filter_map(|file| throttles(&fs::read_to_string(file).ok()?));
         counts.reduce(u64::saturating_add)
     }
-}
-
-fn read<T: FromRead>(path: &str) -> Option<T> {
-    T::from_read(fs::File::open(path).ok()?).ok()
 }
 
 /// `nr_throttled` of a `cpu.stat`.
@@ -67,6 +64,8 @@ fn up(mount: &MountInfo, group: &str) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use procfs_core::FromRead;
+
     use super::*;
 
     // As read from kernels 5.10 (first version), 6.1 (second), and a hybrid of both.

@@ -71,10 +71,12 @@ pub(super) fn keep(detector: DetectorId, route: Route<'static>, marker: u32) {
     KNOWN.with(|known| known[place(route)].set(Some(Known { detector, route, marker })));
 }
 
+/// An odd number near the golden ratio of 2⁶⁴: multiplying by it scatters.
+pub(super) const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Eight bytes at a time; good enough to scatter a few dozen routes.
 #[inline]
 fn place(route: Route<'_>) -> usize {
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let seed = (u64::from(route.unmatched) << 8) | u64::from(route.method);
     let mut hash = (seed ^ route.path.len() as u64).wrapping_mul(MIX);
     let path = route.path.as_bytes();

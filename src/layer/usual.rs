@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use axum::extract::MatchedPath;
 
+use super::cache::MIX;
 use super::routes::Routes;
 
 /// A power of two, some times the number of a service's busy routes.
@@ -63,7 +64,6 @@ impl Known {
 
 #[inline]
 fn place(method: u8, path: &MatchedPath) -> usize {
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let address = path.as_str().as_ptr().addr() as u64;
     ((address ^ u64::from(method)).wrapping_mul(MIX) >> 32) as usize % PLACES
 }

@@ -1,7 +1,7 @@
 //! The evidence about one poll that lasts.
 
 use super::machine::Machine;
-use crate::causes::{Clue, Evidence, Look, Object, Quota, Verdict, classify};
+use crate::causes::{Clue, Evidence, Look, Quota, Verdict, telling};
 use crate::clock::Nanos;
 
 /// What is known of a poll from its first sight on. Its thread is looked at from the second
@@ -12,7 +12,7 @@ pub(super) struct Case {
     suspended: Nanos,
     delayed: Nanos,
     base: Option<Base>,
-    found: Option<(Evidence, Verdict)>,
+    found: Option<Clue>,
 }
 
 /// The first look.
@@ -55,7 +55,7 @@ impl Case {
         let evidence = Evidence {
             lasted,
             watched: now - base.at,
-            object: object(&base.look, &last),
+            object: telling(&base.look, &last).object(),
             first: base.look.clone(),
             last,
             suspended: machine.suspended - base.suspended,
@@ -63,20 +63,17 @@ impl Case {
             delayed_before: base.delayed - self.delayed,
             throttled: throttled.is_some_and(|(now, then)| now > then),
         };
-        let verdict = classify(&evidence);
-        self.found = Some((evidence, verdict));
-        verdict.excused
+        self.found.insert(Clue::new(thread, evidence)).verdict.excused
     }
 
     /// What was found when it was last weighed.
     pub(super) fn verdict(&self) -> Option<Verdict> {
-        self.found.as_ref().map(|(_, verdict)| *verdict)
+        self.found.as_ref().map(|clue| clue.verdict)
     }
 
     /// What a closer look can start from.
-    pub(super) fn clue(&self, thread: u32) -> Option<Clue> {
-        let (evidence, verdict) = self.found.as_ref()?;
-        Some(Clue::new(thread, evidence, *verdict))
+    pub(super) fn clue(&self) -> Option<Clue> {
+        self.found.clone()
     }
 }
 
@@ -93,9 +90,4 @@ impl Base {
             throttles,
         }
     }
-}
-
-/// What the thread waits at now, or did at first.
-fn object(first: &Look, last: &Look) -> Option<Object> {
-    last.object().or_else(|| first.object())
 }

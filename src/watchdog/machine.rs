@@ -8,7 +8,6 @@ use crate::record::Cause;
 const LATE: Nanos = 1_000_000;
 /// The own delay is read at least so often, so that what is added up unseen stays small.
 const READ: Nanos = 1_000_000_000;
-
 /// How long a process is taken to stay in its control groups.
 const FIND: Nanos = 10_000_000_000;
 

@@ -99,6 +99,10 @@ impl Scanner {
         self.machine.scan(now, late);
         self.take_stock();
         let newly = self.look_at_slots(now);
+        // Before anybody hears of a stall: who then asks finds it in the gauges.
+        for watched in &self.runtimes {
+            watched.set_gauges(now, self.hub.threshold);
+        }
         for newly in newly {
             self.count(newly);
         }
@@ -298,9 +302,11 @@ impl Scanner {
         let WatchedSlot { slot, track, case, stall } = &mut self.slots[newly.slot];
         let since = track.since();
         let thread = newly.open.identity.thread;
-        let found = Found { clue: case.clue(thread), thread, slot, sequence: newly.open.sequence };
-        // An excused one that turned out to be a stall goes on under its number.
-        let id = stall.take().map_or(self.last_id + 1, |excused| excused.entry.id());
+        let found = Found { clue: case.clue(), thread, slot, sequence: newly.open.sequence };
+        // An excused one that turned out to be a stall goes on under its number; the time that was
+        // the environment's stays there.
+        let excused = stall.take().map(|excused| (excused.entry.id(), excused.told));
+        let (id, told) = excused.unwrap_or((self.last_id + 1, 0));
         self.last_id = self.last_id.max(id);
         let slots = self.slots.iter().map(|watched| watched.slot);
         let entry = Arc::new(Entry::new(Stall {
@@ -326,7 +332,7 @@ impl Scanner {
         self.hub.ring.take_over(&mut self.unfiled);
         self.observer.counted(&entry, found);
         let stall = &mut self.slots[newly.slot].stall;
-        *stall = Some(OpenStall { entry, told: 0 });
+        *stall = Some(OpenStall { entry, told });
         tell_time(&mut *self.observer, stall, newly.lasted);
     }
 
@@ -353,7 +359,6 @@ impl Scanner {
                 let cause = watched.tally.cause.or(environment).unwrap_or(Cause::Unknown);
                 observer.frozen(name, cause, frozen);
             }
-            watched.set_gauges(now, threshold);
         }
     }
 }
