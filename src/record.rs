@@ -1,6 +1,7 @@
 //! The record of a stall: plain data.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -205,10 +206,23 @@ pub struct Stack {
 pub struct Site {
     /// The function, as a label: without the closures in it.
     pub function: String,
-    /// The source file, if the program has debug information.
+    /// The source file, if the program has debug information: the path at build time, without
+    /// the directory that the process was started in.
     pub file: Option<String>,
     /// The line in that file.
     pub line: Option<u32>,
+}
+
+impl Site {
+    /// Takes a directory off the name of the file.
+    pub(crate) fn leave_out(&mut self, directory: &Path) {
+        let short = |file: &String| {
+            Path::new(file).strip_prefix(directory).ok()?.to_str().map(str::to_owned)
+        };
+        if let Some(short) = self.file.as_ref().and_then(short) {
+            self.file = Some(short);
+        }
+    }
 }
 
 impl fmt::Display for Frame {
@@ -277,6 +291,24 @@ mod tests {
         assert_eq!(site.to_string(), "app::handler");
         let site = Site { file: Some("src/main.rs".into()), line: Some(31), ..site };
         assert_eq!(site.to_string(), "src/main.rs:31 in app::handler");
+    }
+
+    #[test]
+    fn a_site_leaves_out_the_directory_of_the_process() {
+        let mut site = Site {
+            function: "app::handler".into(),
+            file: Some("/build/app/src/main.rs".into()),
+            line: Some(31),
+        };
+        for (directory, file) in [
+            ("/build/ap", "/build/app/src/main.rs"),
+            ("/srv", "/build/app/src/main.rs"),
+            ("/build/app", "src/main.rs"),
+            ("/build/app", "src/main.rs"),
+        ] {
+            site.leave_out(Path::new(directory));
+            assert_eq!(site.file.as_deref(), Some(file));
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What the documentation says is what the code does: the table of metrics, the quick start.
-#![cfg(all(feature = "axum", feature = "admin"))]
+#![cfg(all(feature = "axum", feature = "admin", feature = "capture"))]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -106,7 +106,8 @@ fn scrape_until_ended(address: std::net::SocketAddr) -> String {
     for _ in 0..100 {
         let mut answer = ureq::get(&url).call().expect("the admin server answers");
         let page = answer.body_mut().read_to_string().expect("text");
-        if page.contains("tower_stall_allowed_total{") && page.contains("duration_seconds_count") {
+        let last = ["tower_stall_allowed_total{", "duration_seconds_count", "site_seconds_total{"];
+        if last.iter().all(|last| page.contains(last)) {
             return page;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -129,7 +130,18 @@ fn the_quick_start_of_the_readme_is_the_example() {
 #[test]
 fn the_readme_names_each_setting() {
     let readme = include_str!("../README.md");
-    let settings = ["THRESHOLD", "SCAN", "TICK", "RING", "HANDLERS", "ADMIN", "FACADE"];
+    let settings = [
+        "THRESHOLD",
+        "SCAN",
+        "TICK",
+        "RING",
+        "HANDLERS",
+        "CAPTURE",
+        "SITES",
+        "SITE_SKIPS",
+        "ADMIN",
+        "FACADE",
+    ];
     for setting in settings {
         let variable = format!("`TOWER_STALL_{setting}`");
         assert!(readme.contains(&variable), "{variable} is missing");

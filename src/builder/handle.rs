@@ -44,6 +44,7 @@ pub(super) struct Threads {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) watchdog: Option<Worker>,
     pub(super) reporter: Option<Worker>,
+    pub(super) names: Option<Worker>,
     /// Shared with the watchdog.
     pub(super) capturer: Option<Arc<Capturer>>,
     #[cfg(feature = "admin")]
@@ -153,8 +154,9 @@ impl Threads {
         if let Some(admin) = self.admin.take() {
             stuck.extend(admin.join(left()).err());
         }
-        // The reporter ends when the watchdog, which feeds it, has.
-        for thread in [self.watchdog.take(), self.reporter.take()].into_iter().flatten() {
+        // The others end when the watchdog, which feeds them, has.
+        let threads = [self.watchdog.take(), self.reporter.take(), self.names.take()];
+        for thread in threads.into_iter().flatten() {
             stuck.extend(thread.join(left()).err());
         }
         if let Some(capturer) = self.capturer.take() {
@@ -167,7 +169,7 @@ impl Threads {
         if !stuck.is_empty() {
             // On a thread of its own: the subscriber may be what is stuck.
             let say = move || {
-                tracing::warn!(target: "tower_stall", threads = ?stuck, "left behind: held by a hook, subscriber or recorder");
+                tracing::warn!(target: "tower_stall", threads = ?stuck, "left behind: held by a hook, subscriber or recorder, or by what they wait for in the system");
             };
             drop(std::thread::Builder::new().name("stall-last-words".into()).spawn(say));
         }

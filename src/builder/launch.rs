@@ -80,10 +80,13 @@ impl Threads {
             self.capturer = Some(Arc::new(capturer));
         }
         let sites = settings.sites;
-        let (reports, reporter) =
+        let (reports, reporter, names) =
             Reporter::new(Arc::clone(hub), settings.hooks, facade, settings.site_skips);
         self.reporter = Some(spawn("stall-reporter", move || reporter.run())?);
         let capturer = self.capturer.clone();
+        if capturer.is_some() {
+            self.names = Some(spawn("stall-symbols", move || names.run())?);
+        }
         let wiring = Wiring::new(Arc::clone(hub), reports, out, (pace.tick, sites), capturer);
         let stop: Arc<AtomicBool> = Arc::clone(&self.stop);
         let hub = Arc::clone(hub);

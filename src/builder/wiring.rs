@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::capture::{Capturer, Job, Outcome};
 use crate::clock::{self, Nanos, nanos};
 use crate::detector::hub::Hub;
-use crate::detector::ring::Entry;
+use crate::detector::ring::{Entry, Taken};
 use crate::detector::runtime::Runtime;
 use crate::metrics::{Accounts, Sink};
 use crate::probe;
@@ -59,22 +59,24 @@ impl Wiring {
         if stall.cause().is_environment() {
             return false;
         }
+        self.accounts.expect_site(stall);
         let now = clock::now();
-        let last = self.captured.insert(stall.handler(), now);
+        let last = self.captured.get(stall.handler());
         let job = || Job {
             thread: found.thread,
             still: Box::new(found.still()),
             done: self.reports.captured(stall),
         };
-        let free = last.is_none_or(|last| now - last >= CAPTURE);
-        if free && capturer.ask(job()) {
-            self.accounts.expect_site(stall);
+        let missing = if last.is_some_and(|last| now - last < CAPTURE) {
+            "limited: one was taken of this handler within the last second"
+        } else if capturer.ask(job()) {
+            self.captured.insert(stall.handler(), now);
             return true;
-        }
-        if let (false, Some(last)) = (free, last) {
-            self.captured.insert(stall.handler(), last);
-        }
+        } else {
+            "limited: too many wait to be taken"
+        };
         self.hub.captures[Outcome::Limited as usize].fetch_add(1, Relaxed);
+        stall.set_taken(Taken::missing(missing));
         false
     }
 }

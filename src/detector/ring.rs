@@ -29,6 +29,13 @@ pub(crate) struct Taken {
     pub(crate) missing: Option<&'static str>,
 }
 
+impl Taken {
+    /// There is none, and why.
+    pub(crate) fn missing(why: &'static str) -> Self {
+        Self { missing: Some(why), ..Self::default() }
+    }
+}
+
 impl Entry {
     pub(crate) fn new(counted: Stall) -> Self {
         let lasted = AtomicU64::new(crate::clock::nanos(counted.duration));
@@ -106,8 +113,8 @@ impl Ring {
         Self { entries: Mutex::default(), most }
     }
 
-    /// Moves all of `new` in, oldest first and in place of older ones of the same number, unless a reader holds the ring just now: then they
-    /// stay where they are for the next time.
+    /// Moves all of `new` in, oldest first and in place of older ones of the same number, unless a
+    /// reader holds the ring just now: then they stay where they are for the next time.
     pub(crate) fn take_over(&self, new: &mut Vec<Arc<Entry>>) {
         let Some(mut entries) = try_lock(&self.entries) else { return };
         for entry in new.drain(..) {

@@ -113,10 +113,12 @@ fn message(event: Event, stall: &Stall) -> String {
             format!(
                 "{handler} has blocked {whom} of runtime {runtime:?} for {time}: {}{} · {stalled} · {requests_in_flight} {requests} in flight",
                 why(stall),
-                stall.site.as_ref().map_or_else(String::new, |site| format!(" at {site}")),
+                place(stall),
             )
         }
-        Event::Continues => format!("stall {id} still blocks {whom} after {time}: {handler}"),
+        Event::Continues => {
+            format!("stall {id} still blocks {whom} after {time}: {handler}{}", place(stall))
+        }
         Event::Ended => format!("stall {id} ended after {time}: {handler}"),
     }
 }
@@ -131,6 +133,10 @@ fn environment(event: Event, stall: &Stall, whom: &str, time: &str) -> String {
         Event::Continues => format!("stall {id}: {whom} could still not run after {time}"),
         Event::Ended => format!("stall {id} ended after {time}: {whom} could not run"),
     }
+}
+
+fn place(stall: &Stall) -> String {
+    stall.site.as_ref().map_or_else(String::new, |site| format!(" at {site}"))
 }
 
 fn why(stall: &Stall) -> String {

@@ -5,6 +5,7 @@
 
 mod limit;
 mod log;
+mod names;
 mod stacks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,13 +18,15 @@ use crate::capture::{Captured, Outcome};
 use crate::causes::Clue;
 use crate::clock::{self, Nanos};
 use crate::detector::hub::Hub;
-use crate::detector::ring::Entry;
+use crate::detector::ring::{Entry, Taken};
 use crate::label::printable;
 use crate::metrics::{Batch, Board, Facade};
 use crate::record::Stall;
 use limit::Limiter;
 use log::Logger;
-use stacks::Stacks;
+pub(crate) use names::Names;
+use names::Unnamed;
+use stacks::{Stacks, Waiting};
 
 /// Reports that wait for a stuck reader; a stall makes a handful.
 const QUEUE: usize = 1024;
@@ -70,7 +73,10 @@ enum Message {
     Stall(Event, Arc<Entry>),
     /// A stack is to come, or not.
     Started(Arc<Entry>, Option<Clue>, bool),
-    Captured(Arc<Entry>, Captured),
+    /// It came, or will not.
+    Captured(Arc<Entry>, Outcome),
+    /// What can be said about it stands in the entry.
+    Named(Arc<Entry>),
     Metrics(Batch),
     AllUnmatched,
 }
@@ -79,6 +85,7 @@ enum Message {
 #[derive(Debug)]
 pub(crate) struct Reports {
     queue: Arc<SyncSender<Message>>,
+    unnamed: Arc<SyncSender<Unnamed>>,
     hub: Arc<Hub>,
 }
 
@@ -88,13 +95,18 @@ impl Reports {
         self.send(Message::Started(Arc::clone(stall), clue, captures));
     }
 
-    /// Takes the stack of that stall. Keeps no reporter alive.
+    /// Takes the stack of that stall. Keeps no thread alive.
     pub(crate) fn captured(&self, stall: &Arc<Entry>) -> Box<dyn FnOnce(Captured) + Send> {
-        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
+        let (queue, unnamed) = (Arc::downgrade(&self.queue), Arc::downgrade(&self.unnamed));
+        let stall = Arc::clone(stall);
         Box::new(move |captured| {
-            if let Some(queue) = queue.upgrade() {
-                // Whoever waits for it has a deadline.
-                drop(queue.try_send(Message::Captured(stall, captured)));
+            let (Some(queue), Some(unnamed)) = (queue.upgrade(), unnamed.upgrade()) else { return };
+            // Whoever waits for it has a deadline.
+            drop(queue.try_send(Message::Captured(Arc::clone(&stall), captured.outcome)));
+            let unnamed = unnamed.try_send(Unnamed { stall: Arc::clone(&stall), captured });
+            if unnamed.is_err() {
+                stall.set_taken(Taken::missing("too many stacks wait for their names"));
+                drop(queue.try_send(Message::Named(stall)));
             }
         })
     }
@@ -144,30 +156,33 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Makes both ends. The log goes to the subscriber that is in force here.
+    /// Makes all ends; `skips` are crates that are not the user's own. The log goes to the
+    /// subscriber that is in force here.
     pub(crate) fn new(
         hub: Arc<Hub>,
         hooks: Vec<Box<dyn OnStall>>,
         facade: bool,
         skips: Vec<String>,
-    ) -> (Reports, Self) {
+    ) -> (Reports, Self, Names) {
         let (sender, queue) = sync_channel(QUEUE);
         let sender = Arc::new(sender);
+        let (unnamed, stacks) = sync_channel(names::QUEUE);
+        let names = Names::new(stacks, Arc::downgrade(&sender), skips);
         let board = facade.then(|| Board::new(Arc::clone(&hub)));
-        let reports = Reports { queue: sender, hub: Arc::clone(&hub) };
+        let reports = Reports { queue: sender, unnamed: Arc::new(unnamed), hub: Arc::clone(&hub) };
         let reporter = Self {
             queue,
             hub,
             limiter: Limiter::default(),
             logger: Logger::new(),
-            stacks: Stacks::new(skips),
+            stacks: Stacks::default(),
             hooks,
             board,
             facade: Facade::default(),
             flushes: 0,
             flush_due: 0,
         };
-        (reports, reporter)
+        (reports, reporter, names)
     }
 
     /// Reads until the watchdog is gone.
@@ -184,12 +199,10 @@ impl Reporter {
                 }
             };
             match message {
-                Ok(Message::Stall(event, entry)) => {
-                    if self.stacks.give_up(&entry) {
-                        self.captured(Outcome::Timeout, &entry);
-                    }
-                    self.report(event, &entry.stall());
-                }
+                Ok(Message::Stall(event, entry)) => match self.stacks.waiting(&entry) {
+                    Some(waiting) => waiting.then.push(event),
+                    None => self.report(event, &entry),
+                },
                 Ok(Message::Started(entry, clue, captures)) => {
                     if let Some(detail) = clue.and_then(|clue| clue.detail()) {
                         // Names of files are whatever somebody chose.
@@ -198,15 +211,18 @@ impl Reporter {
                     if captures {
                         self.stacks.wait_for(entry);
                     } else {
-                        self.report(Event::Started, &entry.stall());
+                        self.report(Event::Started, &entry);
                     }
                 }
-                Ok(Message::Captured(entry, captured)) => {
-                    let in_time = self.stacks.give_up(&entry);
-                    let outcome = captured.outcome;
-                    guarded(|| self.stacks.name(&entry, captured));
-                    if in_time {
-                        self.captured(outcome, &entry);
+                Ok(Message::Captured(entry, outcome)) => {
+                    if let Some(waiting) = self.stacks.waiting(&entry) {
+                        waiting.answered = true;
+                        self.hub.captures[outcome as usize].fetch_add(1, Relaxed);
+                    }
+                }
+                Ok(Message::Named(entry)) => {
+                    if let Some(waiting) = self.stacks.take(&entry) {
+                        self.tell(waiting);
                     }
                 }
                 Ok(Message::Metrics(batch)) => guarded(|| batch.pour(&mut self.facade)),
@@ -214,12 +230,15 @@ impl Reporter {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            for entry in self.stacks.overdue(clock::now()) {
-                self.captured(Outcome::Timeout, &entry);
+            for waiting in self.stacks.overdue(clock::now()) {
+                self.tell(waiting);
             }
             if clock::now() >= self.flush_due {
                 self.flush();
             }
+        }
+        for waiting in self.stacks.give_up() {
+            self.tell(waiting);
         }
         self.flush();
     }
@@ -234,13 +253,20 @@ impl Reporter {
         guarded(|| board.show(&mut self.facade));
     }
 
-    /// A stall whose stack was waited for starts now.
-    fn captured(&mut self, outcome: Outcome, entry: &Entry) {
-        self.hub.captures[outcome as usize].fetch_add(1, Relaxed);
-        self.report(Event::Started, &entry.stall());
+    /// A stall whose stack was waited for is told now.
+    fn tell(&mut self, waiting: Waiting) {
+        if !waiting.answered {
+            self.hub.captures[Outcome::Timeout as usize].fetch_add(1, Relaxed);
+        }
+        self.report(Event::Started, &waiting.stall);
+        for event in waiting.then {
+            self.report(event, &waiting.stall);
+        }
     }
 
-    fn report(&mut self, event: Event, stall: &Stall) {
+    fn report(&mut self, event: Event, entry: &Entry) {
+        // It may have ended meanwhile: that is told next.
+        let stall = &Stall { in_progress: event != Event::Ended, ..entry.stall() };
         match self.limiter.admit(clock::now(), stall.handler, stall.cause) {
             Some(suppressed) => guarded(|| self.logger.log(event, stall, suppressed)),
             None => {

@@ -1,58 +1,60 @@
-//! Stalls whose stack is on its way, and names for the stacks that come.
+//! Stalls that were counted and not told yet, since their stack is on its way.
 
 use std::sync::Arc;
 
-use crate::capture::{Captured, Symbols, site};
+use super::Event;
 use crate::clock::{self, Nanos};
-use crate::detector::ring::{Entry, Taken};
+use crate::detector::ring::Entry;
 
 /// How long the first line of a stall waits for its stack.
 const WAIT: Nanos = 250_000_000;
 
+#[derive(Debug, Default)]
+pub(super) struct Stacks(Vec<Waiting>);
+
+/// A stall that has not been told.
 #[derive(Debug)]
-pub(super) struct Stacks {
-    waiting: Vec<(Nanos, Arc<Entry>)>,
-    symbols: Symbols,
-    skips: Vec<String>,
+pub(super) struct Waiting {
+    pub(super) stall: Arc<Entry>,
+    due: Nanos,
+    /// Whether the capture thread has answered.
+    pub(super) answered: bool,
+    /// What happened to it meanwhile.
+    pub(super) then: Vec<Event>,
 }
 
 impl Stacks {
-    /// `skips` are crates that are not the user's own.
-    pub(super) fn new(skips: Vec<String>) -> Self {
-        Self { waiting: Vec::new(), symbols: Symbols::default(), skips }
-    }
-
     pub(super) fn wait_for(&mut self, stall: Arc<Entry>) {
-        self.waiting.push((clock::now() + WAIT, stall));
+        let due = clock::now() + WAIT;
+        self.0.push(Waiting { stall, due, answered: false, then: Vec::new() });
     }
 
     /// When the next of them has been waited for long enough.
     pub(super) fn due(&self) -> Option<Nanos> {
-        self.waiting.iter().map(|(due, _)| *due).min()
+        self.0.iter().map(|waiting| waiting.due).min()
     }
 
-    /// Waits for it no longer; whether it was waited for.
-    pub(super) fn give_up(&mut self, stall: &Entry) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|(_, waiting)| waiting.id() != stall.id());
-        self.waiting.len() < before
+    /// That stall, if its stack is waited for.
+    pub(super) fn waiting(&mut self, stall: &Entry) -> Option<&mut Waiting> {
+        self.0.iter_mut().find(|waiting| waiting.stall.id() == stall.id())
     }
 
-    /// Those that have been waited for long enough.
-    pub(super) fn overdue(&mut self, now: Nanos) -> Vec<Arc<Entry>> {
-        let (late, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(due, _)| *due <= now);
-        self.waiting = waiting;
-        let late: Vec<_> = late;
-        late.into_iter().map(|(_, stall)| stall).collect()
+    /// Waits for it no longer.
+    pub(super) fn take(&mut self, stall: &Entry) -> Option<Waiting> {
+        let at = self.0.iter().position(|waiting| waiting.stall.id() == stall.id())?;
+        Some(self.0.remove(at))
     }
 
-    /// Gives the frames their names, which takes its time when they are new.
-    pub(super) fn name(&mut self, stall: &Entry, captured: Captured) {
-        let stack = captured.stack.map(|raw| self.symbols.symbolize(&raw));
-        let skips: Vec<_> = self.skips.iter().map(String::as_str).collect();
-        let site = stack.as_ref().and_then(|stack| site(&stack.frames, &skips));
-        let missing = (!captured.reason.is_empty()).then_some(captured.reason);
-        stall.set_taken(Taken { site, stack: stack.map(Arc::new), missing });
+    /// Those that have been waited for long enough, the oldest first.
+    pub(super) fn overdue(&mut self, now: Nanos) -> Vec<Waiting> {
+        let waiting = std::mem::take(&mut self.0);
+        let (late, waiting) = waiting.into_iter().partition(|waiting| waiting.due <= now);
+        self.0 = waiting;
+        late
+    }
+
+    /// All of them: nothing comes any more.
+    pub(super) fn give_up(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.0)
     }
 }

@@ -31,8 +31,14 @@ fn used() -> Rig {
         metric(&page, lag, &[("runtime", "main")]) >= Some(1.0)
             && metric(&page, "tower_stall_allowed_total", &[("name", "at start")]).is_some()
             && metric(&page, "tokio_stall_duration_seconds_count", &[("runtime", "main")]).is_some()
+            && (cfg!(not(feature = "capture")) || page.contains("tokio_stall_site_seconds_total{"))
     });
     rig
+}
+
+/// Not there without the feature.
+fn of_capture(name: &str) -> bool {
+    ["tokio_stall_site_seconds_total", "tower_stall_captures_total"].contains(&name)
 }
 
 #[test]
@@ -40,9 +46,10 @@ fn the_page_and_the_table_have_the_same_metrics() {
     let page = used().metrics();
     let types: BTreeMap<_, _> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
-    let table: BTreeMap<_, _> = METRICS.iter().map(|info| (info.name, kind(info.kind))).collect();
+    let there = || METRICS.iter().filter(|info| cfg!(feature = "capture") || !of_capture(info.name));
+    let table: BTreeMap<_, _> = there().map(|info| (info.name, kind(info.kind))).collect();
     assert_eq!(types, table);
-    for info in METRICS {
+    for info in there() {
         let help = format!("# HELP {} {}", info.name, info.help);
         assert!(page.contains(&help), "{help}");
     }
@@ -139,7 +146,8 @@ fn facts_about_the_detector_are_there_from_the_start() {
     let rig = Rig::new(3, |builder| builder.threshold(Duration::from_millis(250)));
     let page = rig.metrics();
     assert_eq!(metric(&page, "tower_stall_threshold_seconds", &[]), Some(0.25));
-    let build = [("version", env!("CARGO_PKG_VERSION")), ("capture", "off")];
+    let capture = if cfg!(feature = "capture") { "auto" } else { "off" };
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("capture", capture)];
     assert_eq!(metric(&page, "tower_stall_build_info", &build), Some(1.0));
     assert_eq!(metric(&page, "tokio_workers", &[("runtime", "main")]), Some(3.0));
     wait_until(LIMIT, || {
