@@ -1,6 +1,6 @@
 //! The ways out that meet the process's own recorder (there is one, so this is a process of its
 //! own and one test): each metric comes out at one place, once.
-#![cfg(feature = "admin")]
+#![cfg(all(feature = "admin", feature = "capture"))]
 
 mod support;
 
@@ -75,6 +75,7 @@ fn the_facade_works_for_a_recorder_that_comes_late(
             && metric(&page, "tower_stall_allowed_total", &[("name", "at start")]) == Some(1.0)
             && metric(&page, "tower_stall_watchdog_scans_total", &[]) >= Some(1.0)
             && metric(&page, "tower_stall_threshold_seconds", &[]) == Some(0.1)
+            && page.contains("tokio_stall_site_seconds_total{")
     });
     let page = handle.render();
     assert!(page.contains("# TYPE tokio_event_loop_lag_seconds histogram"), "the buckets are ours");

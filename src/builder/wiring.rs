@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::capture::{Capturer, Job, Outcome};
+use crate::capture::{Captured, Capturer, Job, Outcome};
 use crate::clock::{self, Nanos, nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ring::{Entry, Taken};
@@ -53,31 +53,35 @@ impl Wiring {
         Self { hub, reports, accounts, out, tick, flushed: 0, capturer, captured }
     }
 
-    /// Asks for the stack of a stall; `false` where none will come.
-    fn capture(&mut self, stall: &Arc<Entry>, found: &Found) -> bool {
-        let Some(capturer) = &self.capturer else { return false };
-        if stall.cause().is_environment() {
+    /// Whether a stack of that handler may be taken again.
+    fn captures(&mut self, stall: &Arc<Entry>) -> bool {
+        if self.capturer.is_none() || stall.cause().is_environment() {
             return false;
         }
         self.accounts.expect_site(stall);
         let now = clock::now();
         let last = self.captured.get(stall.handler());
-        let job = || Job {
+        if last.is_some_and(|last| now - last < CAPTURE) {
+            let missing = "limited: one was taken of this handler within the last second";
+            stall.set_taken(Taken::missing(missing));
+            self.hub.captures[Outcome::Limited as usize].fetch_add(1, Relaxed);
+            return false;
+        }
+        self.captured.insert(stall.handler(), now);
+        true
+    }
+
+    /// Asks for the stack of a stall.
+    fn capture(&self, stall: &Arc<Entry>, found: &Found) {
+        let Some(capturer) = &self.capturer else { return };
+        let job = Job {
             thread: found.thread,
             still: Box::new(found.still()),
             done: self.reports.captured(stall),
         };
-        let missing = if last.is_some_and(|last| now - last < CAPTURE) {
-            "limited: one was taken of this handler within the last second"
-        } else if capturer.ask(job()) {
-            self.captured.insert(stall.handler(), now);
-            return true;
-        } else {
-            "limited: too many wait to be taken"
-        };
-        self.hub.captures[Outcome::Limited as usize].fetch_add(1, Relaxed);
-        stall.set_taken(Taken::missing(missing));
-        false
+        if let Err(job) = capturer.ask(job) {
+            (job.done)(Captured::without(Outcome::Limited, "limited: too many wait to be taken"));
+        }
     }
 }
 
@@ -101,10 +105,14 @@ impl Observer for Wiring {
         self.accounts.frozen(&mut *self.out, runtime, cause, time);
     }
 
-    fn counted(&mut self, stall: &Arc<Entry>, found: Found) {
+    fn counted(&mut self, stall: &Arc<Entry>, mut found: Found) {
         self.accounts.counted(&mut *self.out, &stall.stall());
-        let captures = self.capture(stall, &found);
-        self.reports.started(stall, found.clue, captures);
+        let captures = self.captures(stall);
+        // Told before it is asked for: the stack may be there at once.
+        self.reports.started(stall, found.clue.take(), captures);
+        if captures {
+            self.capture(stall, &found);
+        }
     }
 
     fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use super::image::CodeAddress;
@@ -103,6 +103,7 @@ impl Outcome {
 }
 
 impl Captured {
+    #[cfg_attr(not(feature = "capture"), allow(dead_code, reason = "no stack is taken"))]
     pub(crate) fn stack(stack: RawStack) -> Self {
         let (outcome, reason) = if stack.partial {
             (Outcome::Partial, "outer frames are missing")
@@ -131,10 +132,15 @@ impl Capturer {
         Ok(Self { queue, thread, stop })
     }
 
-    /// Asks for a stack; `false` where too many are asked for already. Never waits.
-    #[must_use]
-    pub(crate) fn ask(&self, job: Job) -> bool {
-        self.queue.try_send(job).is_ok()
+    /// Asks for a stack. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// The question, where too many are asked already.
+    pub(crate) fn ask(&self, job: Job) -> Result<(), Job> {
+        self.queue.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+        })
     }
 
     /// Ends the thread and waits for it. Questions that wait get no answer.

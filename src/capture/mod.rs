@@ -43,8 +43,8 @@ mod unwind;
 mod take;
 
 pub(crate) use capturer::{Captured, Capturer, Job, Outcome};
-#[cfg(test)]
-pub(crate) use capturer::{DEADLINE, RawStack, Way};
+#[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+use capturer::{DEADLINE, RawStack, Way};
 pub use mode::{Capture, ParseCaptureError};
 pub(crate) use site::site;
 pub(crate) use symbols::Symbols;

@@ -1,5 +1,7 @@
 //! The site: the first frame of the user's own code.
 
+use std::path::Path;
+
 use crate::record::{Frame, Site};
 
 /// Crates whose code is never the user's own. Where a program has debug information most of them
@@ -30,7 +32,7 @@ pub(crate) fn site(frames: &[Frame], others: &[&str]) -> Option<Site> {
     frames.iter().find_map(|frame| {
         let function = frame.function.as_deref()?;
         is_own(function, frame.file.as_deref(), others).then(|| Site {
-            function: without_closures(function),
+            function: label(function, frame.file.as_deref()),
             file: frame.file.clone(),
             line: frame.line,
         })
@@ -109,6 +111,15 @@ fn split_as(implementation: &str) -> Option<(&str, &str)> {
         last = c;
     }
     None
+}
+
+/// The function as a label. Where there are line tables alone, the body of an async function that
+/// was inlined is `{async_fn#0}` in its file: that says at least which file.
+fn label(function: &str, file: Option<&str>) -> String {
+    match file.map(Path::new).and_then(Path::file_stem) {
+        Some(file) if function.starts_with('{') => format!("{}::{function}", file.display()),
+        _ => without_closures(function),
+    }
 }
 
 /// `app::handler::{{closure}}` is the body of `async fn handler`, or a closure in it.
@@ -228,6 +239,12 @@ mod tests {
         assert_eq!(shown(&[]).as_deref(), Some("<mydb::Client as tower::Service<R>>::call"));
         assert_eq!(shown(&["mydb"]).as_deref(), Some("app::load_user"));
         assert_eq!(shown(&["mydb", "app"]), None);
+    }
+
+    #[test]
+    fn an_async_body_without_a_path_has_its_file() {
+        let site = site(&[frame("{async_fn#0}", Some("/app/src/routes.rs"))], &[]);
+        assert_eq!(site.expect("a site").function, "routes::{async_fn#0}");
     }
 
     #[test]

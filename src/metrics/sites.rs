@@ -9,8 +9,8 @@ use crate::detector::ring::Entry;
 use crate::label::{intern, printable};
 use crate::record::Cause;
 
-/// How long after the end of a stall its site is waited for.
-const WAIT: Nanos = 2_000_000_000;
+/// How long after the end of a stall its site is waited for: the first takes its time.
+const WAIT: Nanos = 10_000_000_000;
 
 /// The labels of a series.
 pub(super) type Labels = [&'static str; 3];

@@ -9,6 +9,12 @@ fn stalls(server: &Server, handler: &str) -> f64 {
     server.metric("tokio_stalls_total", &[&handler]).unwrap_or(0.0)
 }
 
+/// Waits for the site of a stall to show in the metrics: the first takes its time.
+fn named(server: &Server, handler: &str, function: &str) {
+    let (handler, site) = (format!("handler=\"{handler}\""), format!("site=\"{function}\""));
+    wait_for(LIMIT, || server.metric("tokio_stall_site_seconds_total", &[&handler, &site]));
+}
+
 #[test]
 fn a_blocked_handler_is_told_while_it_blocks() {
     let server = Server::start(&["--workers", "4"]);
@@ -24,24 +30,27 @@ fn a_blocked_handler_is_told_while_it_blocks() {
     assert!(line.contains("INFO"), "{line}");
     assert_eq!(request.join().expect("no panic"), Some(200));
     assert_eq!(stalls(&server, "GET /blocking"), 1.0);
+    named(&server, "GET /blocking", "server::routes::sleeps");
 }
 
 #[test]
 fn each_way_to_block_is_found_and_each_way_to_wait_is_not() {
     let server = Server::start(&["--workers", "2"]);
-    for (path, handler) in [
-        ("/blocking?ms=400", "GET /blocking"),
-        ("/cpu?ms=1000", "GET /cpu"),
-        ("/lock?ms=400", "GET /lock"),
-        ("/tcp?ms=400", "GET /tcp"),
-        ("/process?ms=400", "GET /process"),
-        ("/stream?ms=400", "GET /stream"),
+    let frame = "<server::routes::BlockingFrames as http_body::Body>::poll_frame";
+    for (path, handler, site) in [
+        ("/blocking?ms=400", "GET /blocking", "server::routes::sleeps"),
+        ("/cpu?ms=1000", "GET /cpu", "server::routes::computes"),
+        ("/lock?ms=400", "GET /lock", "server::routes::locks"),
+        ("/tcp?ms=400", "GET /tcp", "server::routes::reads_socket"),
+        ("/process?ms=400", "GET /process", "server::routes::waits_for_child"),
+        ("/stream?ms=400", "GET /stream", frame),
     ] {
         // Again where the machine is so busy that hardly any of the time was the handler's own.
         wait_for(2 * LIMIT, || {
             assert_eq!(server.get(path).0, 200, "{path}");
             (stalls(&server, handler) >= 1.0).then_some(())
         });
+        named(&server, handler, site);
     }
     for path in [
         "/hello",

@@ -60,7 +60,7 @@ pub(super) fn ask_while(
     let (tell, told) = channel();
     let done = move |captured| tell.send(captured).expect("the test waits");
     let job = Job { thread, still: Box::new(still), done: Box::new(done) };
-    assert!(capturer.ask(job), "the queue has room");
+    assert!(capturer.ask(job).is_ok(), "the queue has room");
     told.recv_timeout(FOREVER).expect("an answer")
 }
 
