@@ -72,11 +72,13 @@
 //! - A poll is timed from when the watchdog first sees it, at most one scan (a quarter of the
 //!   threshold) after its begin: durations are short by that, and polls hardly longer than the
 //!   threshold may be missed.
-//! - A task that is not marked and blocks shows only in `tokio_workers_saturated`, which also shows
-//!   healthy workers under load.
+//! - A task that is not marked and blocks is a stall of the handler `unattributed` if a stack with
+//!   debug information proves it (and, if it computes, the kernel counts breakpoints for the
+//!   process). Else it shows only in `tokio_workers_saturated`, which also shows healthy workers under
+//!   load.
 //! - A poll that has lost its worker to `block_in_place` is not looked at until it returns.
-//! - On a current-thread runtime only an open, marked poll proves a stall or a freeze: a runtime that
-//!   nobody drives looks like one that is frozen.
+//! - On a current-thread runtime only an open, marked poll or the stack of a plain one proves a stall
+//!   or a freeze: a runtime that nobody drives looks like one that is frozen.
 //! - A runtime without timers has no ticks, so neither lag nor heartbeat. In a program built with
 //!   `panic = "abort"` it cannot be told from one with timers: there the runtimes given to
 //!   [`Builder::start`] and [`StallDetector::watch`] must have timers (Tokio ends the process

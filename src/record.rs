@@ -130,6 +130,9 @@ pub struct Stall {
     /// `recvfrom from 127.0.0.1:5432`. Filled in shortly after the stall was counted, where the
     /// system tells.
     pub detail: Option<String>,
+    /// One line on how to mend it: [`Cause::fix`], or something closer to the crate that blocks,
+    /// where the stack tells it.
+    pub fix: &'static str,
     /// When the poll was first seen, at most one scan after its begin.
     pub started_at: SystemTime,
     /// How long the poll has held the thread: so far, or in all once it ended. Never longer

@@ -20,9 +20,16 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("capture", 3, &["clock", "record", "sync", "sys", "thread"]),
     ("probe", 4, &["clock", "detector", "sync"]),
     ("instrument", 4, &["detector"]),
-    ("watchdog", 4, &["causes", "clock", "detector", "record"]),
+    ("watchdog", 4, &["causes", "clock", "detector", "record", "sys"]),
     ("metrics", 4, &["clock", "detector", "label", "record"]),
-    ("report", 5, &["capture", "causes", "clock", "detector", "label", "metrics", "record"]),
+    (
+        "report",
+        5,
+        &[
+            "capture", "causes", "clock", "detector", "label", "metrics", "record", "sys",
+            "watchdog",
+        ],
+    ),
     ("layer", 5, &["clock", "detector", "instrument"]),
     ("admin", 5, &["error", "thread"]),
     (

@@ -181,9 +181,7 @@ fn print_what_to_try(service: SocketAddr, admin: Option<SocketAddr>) {
         println!(
             "does not:   /hello /users/7 /async?ms=1000 /spawn-blocking?ms=1000 /block-in-place?ms=1000"
         );
-        println!(
-            "not named:  /background?ms=1000 (a plain task: only tokio_workers_saturated shows it)"
-        );
+        println!("not named:  /background?ms=1000 (a plain task: a stall of handler unattributed)");
     }
 }
 

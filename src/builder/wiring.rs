@@ -14,7 +14,7 @@ use crate::metrics::{Accounts, Sink};
 use crate::probe;
 use crate::record::Cause;
 use crate::report::{Event, FLUSH, Reports};
-use crate::watchdog::{Found, Observer};
+use crate::watchdog::{Exam, Found, Observer};
 
 /// The one way out for counters and samples: a recorder of our own, written at once, or a batch
 /// for the facade, by way of the reporter.
@@ -59,6 +59,9 @@ impl Wiring {
             return false;
         }
         self.accounts.expect_site(stall);
+        if stall.is_taken() {
+            return false;
+        }
         let now = clock::now();
         let last = self.captured.get(stall.handler());
         if last.is_some_and(|last| now - last < CAPTURE) {
@@ -130,6 +133,22 @@ impl Observer for Wiring {
 
     fn busy(&mut self, handler: &'static str, time: Nanos) {
         self.accounts.busy(&mut *self.out, handler, time);
+    }
+
+    fn examine(&mut self, exam: Arc<Exam>) {
+        let Some(capturer) = &self.capturer else { return exam.not_held() };
+        let job = Job {
+            thread: exam.thread,
+            still: Box::new(|| true),
+            done: self.reports.examined(&exam),
+        };
+        if let Err(job) = capturer.ask(job) {
+            (job.done)(Captured::without(Outcome::Limited, ""));
+        }
+    }
+
+    fn map_workers(&mut self, runtime: &Arc<Runtime>) {
+        probe::map_workers(&self.hub, runtime);
     }
 
     fn scanned(&mut self, now: Nanos, late: Nanos) {

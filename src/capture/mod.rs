@@ -16,6 +16,7 @@
 //! It knows no detector: whether the thread is still in the same poll is a question it is given.
 
 mod capturer;
+mod held;
 mod image;
 mod mode;
 mod site;
@@ -45,6 +46,7 @@ mod take;
 pub(crate) use capturer::{Captured, Capturer, Job, Outcome};
 #[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 use capturer::{DEADLINE, RawStack, Way};
+pub(crate) use held::poll_returns_to;
 pub use mode::{Capture, ParseCaptureError};
 pub(crate) use site::site;
 pub(crate) use symbols::Symbols;

@@ -28,13 +28,14 @@ const OTHERS: &str = "\
 const PLACES: &[&str] = &["/rustc/", "/rustlib/src/", "/registry/src/", "/git/checkouts/"];
 
 /// Finds it among frames, innermost first. `others` are crates that are not the user's either.
-pub(crate) fn site(frames: &[Frame], others: &[&str]) -> Option<Site> {
-    frames.iter().find_map(|frame| {
+///
+/// Returns how many frames are further in, too.
+pub(crate) fn site(frames: &[Frame], others: &[&str]) -> Option<(usize, Site)> {
+    frames.iter().enumerate().find_map(|(inner, frame)| {
         let function = frame.function.as_deref()?;
-        is_own(function, frame.file.as_deref(), others).then(|| Site {
-            function: label(function, frame.file.as_deref()),
-            file: frame.file.clone(),
-            line: frame.line,
+        is_own(function, frame.file.as_deref(), others).then(|| {
+            let function = label(function, frame.file.as_deref());
+            (inner, Site { function, file: frame.file.clone(), line: frame.line })
         })
     })
 }
@@ -219,7 +220,7 @@ mod tests {
             frame("app::main", Some("src/main.rs")),
         ];
         let found = site(&frames, &[]).expect("there is one");
-        assert_eq!(found.to_string(), "src/main.rs:7 in app::load_user");
+        assert_eq!((found.0, found.1.to_string()), (6, "src/main.rs:7 in app::load_user".into()));
         let mut others = vec!["app"];
         assert_eq!(site(&frames, &others), None);
         others = vec!["sqlite"];
@@ -235,7 +236,7 @@ mod tests {
             frame("app::load_user::{{closure}}", None),
             frame("tokio::runtime::task::harness::poll_future", None),
         ];
-        let shown = |others: &[&str]| site(&frames, others).map(|site| site.to_string());
+        let shown = |others: &[&str]| site(&frames, others).map(|(_, site)| site.to_string());
         assert_eq!(shown(&[]).as_deref(), Some("<mydb::Client as tower::Service<R>>::call"));
         assert_eq!(shown(&["mydb"]).as_deref(), Some("app::load_user"));
         assert_eq!(shown(&["mydb", "app"]), None);
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn an_async_body_without_a_path_has_its_file() {
         let site = site(&[frame("{async_fn#0}", Some("/app/src/routes.rs"))], &[]);
-        assert_eq!(site.expect("a site").function, "routes::{async_fn#0}");
+        assert_eq!(site.expect("a site").1.function, "routes::{async_fn#0}");
     }
 
     #[test]

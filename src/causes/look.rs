@@ -64,6 +64,16 @@ impl Look {
         }
     }
 
+    /// Whether the thread has waited in one and the same call from this look to that one.
+    pub(crate) fn is_same_wait(&self, later: &Self) -> bool {
+        let waits = matches!(self.now, Now::Call { .. } | Now::Hidden(_));
+        waits
+            && self.now == later.now
+            && self.waits.is_some()
+            && self.waits == later.waits
+            && self.cpu == later.cpu
+    }
+
     /// What the descriptor stands for that the thread waits at, if it does.
     pub(crate) fn object(&self) -> Option<Object> {
         match &self.now {
@@ -128,6 +138,24 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::sys::thread_id;
+
+    #[test]
+    fn a_wait_is_the_same_while_nothing_moves() {
+        let call = Now::Call { number: 35, arguments: [1; 6], stack: 2, code: 3 };
+        let look = Look { cpu: Some(5), waits: Some(7), now: call, ..Look::default() };
+        assert!(look.is_same_wait(&look));
+        let others = [
+            Look { waits: Some(8), ..look.clone() },
+            Look { cpu: Some(6), ..look.clone() },
+            Look { waits: None, ..look.clone() },
+            Look { now: Now::Running, ..look.clone() },
+        ];
+        for other in others {
+            assert!(!look.is_same_wait(&other) && !other.is_same_wait(&look), "{other:?}");
+        }
+        let unknown = Look::default();
+        assert!(!unknown.is_same_wait(&unknown));
+    }
 
     #[test]
     fn a_thread_that_sleeps_is_seen_in_its_call() {

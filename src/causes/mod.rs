@@ -6,6 +6,7 @@
 mod classify;
 mod clue;
 mod descriptor;
+mod hints;
 mod look;
 mod quota;
 
@@ -13,6 +14,7 @@ use procfs_core::FromRead;
 
 pub(crate) use classify::{Evidence, Verdict, telling};
 pub(crate) use clue::Clue;
+pub(crate) use hints::hint;
 pub(crate) use look::{Look, own_delay};
 pub(crate) use quota::Quota;
 

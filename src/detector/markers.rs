@@ -18,12 +18,14 @@ pub(crate) const POLL_READY: &str = "poll_ready";
 
 /// The label of what is not the program's doing.
 pub(crate) const ENVIRONMENT: &str = "environment";
+/// What has no marker.
+pub(crate) const UNATTRIBUTED: &str = "unattributed";
 
 /// The shortest threshold of a detector or a layer.
 pub(crate) const MIN_THRESHOLD: Duration = Duration::from_millis(1);
 
 /// Labels of our own, which take no place from the user's.
-const BUILT_IN: [&str; 5] = [OTHER, UNMATCHED, POLL_READY, "unattributed", ENVIRONMENT];
+const BUILT_IN: [&str; 5] = [OTHER, UNMATCHED, POLL_READY, UNATTRIBUTED, ENVIRONMENT];
 
 /// Variants of one label (thresholds, kinds) are few; this bounds a program that makes up more.
 const MOST_MARKERS: usize = 4096;

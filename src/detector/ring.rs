@@ -24,6 +24,8 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) site: Option<Site>,
+    /// What to write instead, if the stack tells more than the cause.
+    pub(crate) fix: Option<&'static str>,
     pub(crate) stack: Option<Arc<Stack>>,
     /// Why it is not there, or not whole.
     pub(crate) missing: Option<&'static str>,
@@ -73,6 +75,11 @@ impl Entry {
         drop(self.taken.set(taken));
     }
 
+    /// Whether it is known what came of its stack.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.get().is_some()
+    }
+
     /// The function of the site, once a stack is known; `unknown` if it has no frame of the
     /// user's.
     pub(crate) fn site(&self) -> Option<&str> {
@@ -94,10 +101,11 @@ impl Entry {
         let in_progress = !self.ended.load(Acquire);
         let duration = Duration::from_nanos(self.lasted.load(Acquire));
         let detail = self.detail.get().cloned();
-        let Taken { site, stack, missing } = self.taken.get().cloned().unwrap_or_default();
-        let stack_missing = missing;
+        let taken = self.taken.get().cloned().unwrap_or_default();
+        let Taken { site, fix, stack, missing: stack_missing } = taken;
         let counted = self.counted.clone();
-        Stall { duration, in_progress, detail, site, stack, stack_missing, ..counted }
+        let fix = fix.unwrap_or(counted.fix);
+        Stall { duration, in_progress, detail, fix, site, stack, stack_missing, ..counted }
     }
 }
 
@@ -153,6 +161,7 @@ pub(crate) mod tests {
             started_at: SystemTime::UNIX_EPOCH,
             duration: Duration::from_millis(100),
             in_progress: true,
+            fix: Cause::Unknown.fix(),
             workers: 4,
             workers_stalled: 1,
             requests_in_flight: 0,

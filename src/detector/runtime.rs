@@ -65,6 +65,14 @@ impl Meter {
     }
 }
 
+/// A thread that was seen running a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) thread: u32,
+    /// Larger the later it was seen.
+    pub(crate) claim: u64,
+}
+
 impl Counters {
     pub(crate) fn is_parked(self) -> bool {
         self.parks & 1 == 1
@@ -113,6 +121,13 @@ impl Runtime {
             let thread = u64::from(thread) & ((1 << THREAD_BITS) - 1);
             owner.fetch_max((claim << THREAD_BITS) | thread, Relaxed);
         }
+    }
+
+    /// Who was seen running `worker` last.
+    pub(crate) fn owner(&self, worker: usize) -> Option<Owner> {
+        let owner = self.owners.get(worker)?.load(Relaxed);
+        let thread = u32::try_from(owner & ((1 << THREAD_BITS) - 1)).unwrap_or(0);
+        (owner != 0).then_some(Owner { thread, claim: owner >> THREAD_BITS })
     }
 
     /// Whether another thread was seen running `worker` after `claim`.
@@ -168,8 +183,10 @@ mod tests {
     #[test]
     fn the_latest_thread_seen_on_a_worker_has_it() {
         let (_tokio, runtime) = runtime();
+        assert_eq!(runtime.owner(0), None);
         runtime.note_owner(0, 100, 1);
         assert!(!runtime.is_lost(0, 100, 1));
+        assert_eq!(runtime.owner(0), Some(Owner { thread: 100, claim: 1 }));
         runtime.note_owner(0, 200, 2);
         assert!(runtime.is_lost(0, 100, 1));
         assert!(!runtime.is_lost(0, 200, 2));

@@ -6,6 +6,7 @@ use tracing::subscriber::NoSubscriber;
 
 use super::Event;
 use crate::clock::human;
+use crate::detector::markers::UNATTRIBUTED;
 use crate::record::{Cause, Stall};
 
 /// Writes to the subscriber that was in force when the detector was started, or, if there was
@@ -68,7 +69,7 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
                 code.line.number = stall.site.as_ref().and_then(|site| site.line),
                 trace_id = stall.trace_id.map(|id| format!("{id:032x}")),
                 suppressed,
-                fix = stall.cause.fix(),
+                fix = stall.fix,
                 "{message}"
             )
         };
@@ -102,6 +103,10 @@ fn message(event: Event, stall: &Stall) -> String {
     if cause.is_environment() {
         return environment(event, stall, &whom, &time);
     }
+    let handler = match *handler {
+        UNATTRIBUTED => "a task without a name",
+        handler => handler,
+    };
     match event {
         Event::Started => {
             let runtime = stall.runtime;
@@ -177,6 +182,13 @@ mod tests {
         );
         let ended = Stall { duration: Duration::from_millis(5003), ..stall };
         assert_eq!(message(Event::Ended, &ended), "stall 17 ended after 5.003 s: GET /hello");
+    }
+
+    #[test]
+    fn what_has_no_name_is_told_as_such() {
+        let stall = Stall { handler: UNATTRIBUTED, ..stall(3) };
+        assert!(message(Event::Started, &stall).starts_with("a task without a name has blocked"));
+        assert!(message(Event::Ended, &stall).ends_with(": a task without a name"));
     }
 
     #[test]

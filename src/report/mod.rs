@@ -22,6 +22,7 @@ use crate::detector::ring::{Entry, Taken};
 use crate::label::printable;
 use crate::metrics::{Batch, Board, Facade};
 use crate::record::Stall;
+use crate::watchdog::Exam;
 use limit::Limiter;
 use log::Logger;
 pub(crate) use names::Names;
@@ -103,10 +104,23 @@ impl Reports {
             let (Some(queue), Some(unnamed)) = (queue.upgrade(), unnamed.upgrade()) else { return };
             // Whoever waits for it has a deadline.
             drop(queue.try_send(Message::Captured(Arc::clone(&stall), captured.outcome)));
-            let unnamed = unnamed.try_send(Unnamed { stall: Arc::clone(&stall), captured });
+            let unnamed = unnamed.try_send(Unnamed::Stall(Arc::clone(&stall), captured));
             if unnamed.is_err() {
                 stall.set_taken(Taken::missing("too many stacks wait for their names"));
                 drop(queue.try_send(Message::Named(stall)));
+            }
+        })
+    }
+
+    /// Takes the stack that an exam wants. Keeps no thread alive.
+    pub(crate) fn examined(&self, exam: &Arc<Exam>) -> Box<dyn FnOnce(Captured) + Send> {
+        let (unnamed, hub) = (Arc::downgrade(&self.unnamed), Arc::downgrade(&self.hub));
+        let exam = Arc::clone(exam);
+        Box::new(move |captured| {
+            let (Some(unnamed), Some(hub)) = (unnamed.upgrade(), hub.upgrade()) else { return };
+            hub.captures[captured.outcome as usize].fetch_add(1, Relaxed);
+            if unnamed.try_send(Unnamed::Exam(Arc::clone(&exam), captured)).is_err() {
+                exam.not_held();
             }
         })
     }

@@ -5,16 +5,20 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Weak};
 
 use super::{Message, guarded};
-use crate::capture::{Captured, Symbols, site};
+use crate::capture::{Captured, Symbols, poll_returns_to, site};
+use crate::causes::hint;
 use crate::detector::ring::{Entry, Taken};
+use crate::sys::{Returns, returns_are_counted};
+use crate::watchdog::Exam;
 
 /// Stacks that wait for their names.
 pub(super) const QUEUE: usize = 32;
 
+/// A stack without names, and what it is for.
 #[derive(Debug)]
-pub(super) struct Unnamed {
-    pub(super) stall: Arc<Entry>,
-    pub(super) captured: Captured,
+pub(super) enum Unnamed {
+    Stall(Arc<Entry>, Captured),
+    Exam(Arc<Exam>, Captured),
 }
 
 /// Reads stacks, writes sites, and tells the reporter. Ends when the watchdog and the captures
@@ -28,6 +32,8 @@ pub(crate) struct Names {
     skips: Vec<String>,
     /// What is left out of the names of files.
     directory: Option<PathBuf>,
+    /// Whether it works to count returns, once that is known.
+    counts: Option<bool>,
 }
 
 impl Names {
@@ -37,27 +43,48 @@ impl Names {
         skips: Vec<String>,
     ) -> Self {
         let directory = std::env::current_dir().ok();
-        Self { queue, reporter, symbols: Symbols::default(), skips, directory }
+        Self { queue, reporter, symbols: Symbols::default(), skips, directory, counts: None }
     }
 
     pub(crate) fn run(mut self) {
-        while let Ok(Unnamed { stall, captured }) = self.queue.recv() {
-            guarded(|| stall.set_taken(self.name(captured)));
-            if let Some(reporter) = self.reporter.upgrade() {
-                // Whoever waits for it has a deadline.
-                drop(reporter.try_send(Message::Named(stall)));
+        while let Ok(unnamed) = self.queue.recv() {
+            match unnamed {
+                Unnamed::Stall(stall, captured) => {
+                    guarded(|| stall.set_taken(self.name(captured)));
+                    if let Some(reporter) = self.reporter.upgrade() {
+                        // Whoever waits for it has a deadline.
+                        drop(reporter.try_send(Message::Named(stall)));
+                    }
+                }
+                Unnamed::Exam(exam, captured) => {
+                    guarded(|| self.examine(&exam, captured));
+                    exam.not_held();
+                }
             }
+        }
+    }
+
+    /// Is the thread in a poll, and in the same one from now on?
+    fn examine(&mut self, exam: &Exam, captured: Captured) {
+        let taken = self.name(captured);
+        let Some(stack) = &taken.stack else { return };
+        if let Ok(returns_to) = poll_returns_to(stack, exam.single) {
+            let counts = *self.counts.get_or_insert_with(returns_are_counted);
+            let returns = counts.then(|| Returns::count(exam.thread, returns_to).ok());
+            exam.held(taken, returns_to, returns.flatten());
         }
     }
 
     fn name(&mut self, captured: Captured) -> Taken {
         let stack = captured.stack.map(|raw| self.symbols.symbolize(&raw));
         let skips: Vec<_> = self.skips.iter().map(String::as_str).collect();
-        let mut site = stack.as_ref().and_then(|stack| site(&stack.frames, &skips));
+        let frames = stack.as_ref().map_or(&[][..], |stack| &stack.frames);
+        let (inner, mut site) = site(frames, &skips).unzip();
         if let (Some(site), Some(directory)) = (&mut site, &self.directory) {
             site.leave_out(directory);
         }
+        let fix = hint(&frames[..inner.unwrap_or(frames.len())]);
         let missing = (!captured.reason.is_empty()).then_some(captured.reason);
-        Taken { site, stack: stack.map(Arc::new), missing }
+        Taken { site, fix, stack: stack.map(Arc::new), missing }
     }
 }

@@ -6,12 +6,14 @@ pub(crate) mod memory;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod modules;
 mod peer;
+mod returns;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod signal;
 mod thread;
 
 pub(crate) use calls::{Waits, system_call};
 pub(crate) use peer::peer;
+pub(crate) use returns::{Returns, returns_are_counted};
 pub(crate) use thread::thread_id;
 
 #[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]

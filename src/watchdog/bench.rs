@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::scan::Scanner;
-use super::{Found, Observer};
+use super::{Exam, Found, Observer};
 use crate::clock::{self, Nanos};
 use crate::detector::hub::{Hub, Limits};
 use crate::detector::markers::Kind;
@@ -92,5 +92,7 @@ impl Observer for Nobody {
     fn continues(&mut self, _: &Arc<Entry>) {}
     fn ended(&mut self, _: &Arc<Entry>) {}
     fn busy(&mut self, _: &'static str, _: Nanos) {}
+    fn examine(&mut self, _: Arc<Exam>) {}
+    fn map_workers(&mut self, _: &Arc<Runtime>) {}
     fn scanned(&mut self, _: Nanos, _: Nanos) {}
 }

@@ -12,6 +12,7 @@ pub(super) struct Case {
     suspended: Nanos,
     delayed: Nanos,
     base: Option<Base>,
+    last: Option<Look>,
     found: Option<Clue>,
 }
 
@@ -57,18 +58,25 @@ impl Case {
             watched: now - base.at,
             object: telling(&base.look, &last).object(),
             first: base.look.clone(),
-            last,
+            last: last.clone(),
             suspended: machine.suspended - base.suspended,
             suspended_before: base.suspended - self.suspended,
             delayed_before: base.delayed - self.delayed,
             throttled: throttled.is_some_and(|(now, then)| now > then),
         };
+        self.last = Some(last);
         self.found.insert(Clue::new(thread, evidence)).verdict.excused
     }
 
     /// What was found when it was last weighed.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         self.found.as_ref().map(|clue| clue.verdict)
+    }
+
+    /// Whether its thread waited in one and the same call between the first look and the last.
+    pub(super) fn waited_throughout(&self) -> bool {
+        let first = self.base.as_ref().map(|base| &base.look);
+        first.zip(self.last.as_ref()).is_some_and(|(first, last)| first.is_same_wait(last))
     }
 
     /// What a closer look can start from.

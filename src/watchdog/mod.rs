@@ -10,11 +10,14 @@
 #[cfg(feature = "__bench")]
 mod bench;
 mod case;
+mod exam;
 mod freeze;
 mod machine;
 mod policy;
 mod runtime;
 mod scan;
+mod stall;
+mod suspect;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +32,7 @@ use crate::detector::slot::Slot;
 use crate::record::Cause;
 #[cfg(feature = "__bench")]
 pub use bench::BenchScans;
+pub(crate) use exam::Exam;
 use scan::Scanner;
 
 /// Hears what the watchdog sees, on the watchdog's thread: must not block.
@@ -54,6 +58,10 @@ pub(crate) trait Observer: Send {
     fn ended(&mut self, stall: &Arc<Entry>);
     /// A handler was found in a poll; `time` is what the finding stands for.
     fn busy(&mut self, handler: &'static str, time: Nanos);
+    /// A worker does not come round; wants to know whether its thread is in one poll.
+    fn examine(&mut self, exam: Arc<Exam>);
+    /// It is not known which threads run the workers of that runtime.
+    fn map_workers(&mut self, runtime: &Arc<Runtime>);
     /// A scan is done, and began that much later than it should.
     fn scanned(&mut self, now: Nanos, late: Nanos);
 }
@@ -64,15 +72,23 @@ pub(crate) struct Found {
     pub(crate) clue: Option<Clue>,
     /// The kernel's number of the thread.
     pub(crate) thread: u32,
-    slot: &'static Slot,
-    sequence: u64,
+    /// The slot that the poll is open in, and its number there.
+    poll: Option<(&'static Slot, u64)>,
 }
 
 impl Found {
+    fn in_slot(clue: Option<Clue>, thread: u32, slot: &'static Slot, sequence: u64) -> Self {
+        Self { clue, thread, poll: Some((slot, sequence)) }
+    }
+
+    fn on_worker(clue: Option<Clue>, thread: u32) -> Self {
+        Self { clue, thread, poll: None }
+    }
+
     /// Whether the poll is still open, for other threads to ask.
     pub(crate) fn still(&self) -> impl Fn() -> bool + Send + 'static {
-        let (slot, sequence) = (self.slot, self.sequence);
-        move || slot.sequence() == sequence
+        let poll = self.poll;
+        move || poll.is_none_or(|(slot, sequence)| slot.sequence() == sequence)
     }
 }
 

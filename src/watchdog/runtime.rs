@@ -5,29 +5,40 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::freeze::{Freeze, Look};
 use super::policy::Holds;
+use super::suspect::Suspect;
 use crate::clock::Nanos;
 use crate::detector::markers::Kind;
 use crate::detector::pulse::State;
-use crate::detector::runtime::{Counters, Meter, Runtime};
+use crate::detector::runtime::{Counters, Meter, Owner, Runtime};
 use crate::detector::slot::Open;
 use crate::record::Cause;
 
 pub(super) struct WatchedRuntime {
     pub(super) runtime: Arc<Runtime>,
     meter: Option<Meter>,
-    workers: Vec<WatchedWorker>,
+    pub(super) workers: Vec<WatchedWorker>,
     pub(super) freeze: Freeze,
     pub(super) lags_seen: u64,
     pub(super) tally: Tally,
+    /// From when on it may be asked again who runs the workers, and how often it was.
+    map_at: Nanos,
+    maps: u32,
 }
 
-#[derive(Clone, Copy, Default)]
-struct WatchedWorker {
+#[derive(Default)]
+pub(super) struct WatchedWorker {
     counters: Counters,
-    unchanged_since: Nanos,
-    /// Its slot explains why it does not come round.
+    pub(super) unchanged_since: Nanos,
+    /// It is known why it does not come round.
     explained: bool,
+    pub(super) suspect: Suspect,
 }
+
+/// It is asked so often, at first quickly.
+const MAPS: u32 = 32;
+const QUICK_MAPS: u32 = 8;
+const MAP: Nanos = 1_000_000_000;
+const QUICK_MAP: Nanos = 25_000_000;
 
 /// What one scan finds in one runtime.
 #[derive(Clone, Copy, Default)]
@@ -45,10 +56,12 @@ impl WatchedRuntime {
     pub(super) fn new(runtime: Arc<Runtime>) -> Self {
         Self {
             meter: runtime.meter(),
-            workers: vec![WatchedWorker::default(); runtime.workers],
+            workers: (0..runtime.workers).map(|_| WatchedWorker::default()).collect(),
             freeze: Freeze::default(),
             lags_seen: 0,
             tally: Tally::default(),
+            map_at: 0,
+            maps: 0,
             runtime,
         }
     }
@@ -67,6 +80,37 @@ impl WatchedRuntime {
 
     pub(super) fn is_at(&self, open: &Open) -> bool {
         self.runtime.index == open.identity.place.runtime
+    }
+
+    /// Who runs that worker, if it has not come round since the last scan for no known reason.
+    pub(super) fn stands_still(&self, worker: usize, now: Nanos) -> Option<Owner> {
+        let WatchedWorker { counters, unchanged_since, explained, .. } = &self.workers[worker];
+        let moves = *unchanged_since == now || counters.is_parked() || counters.is_fresh();
+        if moves || *explained || self.meter.is_none() {
+            return None;
+        }
+        self.runtime.owner(worker)
+    }
+
+    /// Whether that thread was seen on a worker of this runtime after it was seen on its own.
+    pub(super) fn is_later(&self, owner: Owner) -> bool {
+        let mut owners = (0..self.workers.len()).filter_map(|worker| self.runtime.owner(worker));
+        owners.any(|other| other.thread == owner.thread && other.claim > owner.claim)
+    }
+
+    /// Whether it should be asked again who runs the workers: one that has run is not known.
+    pub(super) fn wants_map(&mut self, now: Nanos) -> bool {
+        let mut workers = self.workers.iter().enumerate();
+        let wants = now >= self.map_at
+            && self.maps < MAPS
+            && workers.any(|(worker, watched)| {
+                !watched.counters.is_fresh() && self.runtime.owner(worker).is_none()
+            });
+        if wants {
+            let wait = if self.maps < QUICK_MAPS { QUICK_MAP } else { MAP };
+            (self.map_at, self.maps) = (now + wait, self.maps + 1);
+        }
+        wants
     }
 
     /// What an open poll of this runtime holds up.

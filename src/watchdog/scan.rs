@@ -8,11 +8,13 @@ use super::case::Case;
 use super::machine::Machine;
 use super::policy::{Holds, Sight, Step, Track};
 use super::runtime::WatchedRuntime;
+use super::stall::{Newly, OpenStall, Whose, end, heed, tell_time};
+use super::suspect::Still;
 use super::{Found, Observer};
 use crate::causes::Verdict;
 use crate::clock::{self, Nanos, nanos};
 use crate::detector::hub::Hub;
-use crate::detector::markers::{self, ENVIRONMENT, Kind, Marker};
+use crate::detector::markers::{self, ENVIRONMENT, Kind, Marker, UNATTRIBUTED};
 use crate::detector::pulse::State;
 use crate::detector::ring::Entry;
 use crate::detector::slot::{Open, Reading, Slot};
@@ -50,22 +52,6 @@ struct Passed {
     sequence: u64,
 }
 
-/// A stall that is counted and not over.
-struct OpenStall {
-    entry: Arc<Entry>,
-    /// How much of its time the observer knows of.
-    told: Nanos,
-}
-
-/// A poll that has just become a stall.
-struct Newly {
-    slot: usize,
-    open: Open,
-    handler: &'static str,
-    cause: Cause,
-    lasted: Nanos,
-}
-
 impl Scanner {
     pub(super) fn new(hub: Arc<Hub>, tick: Duration, observer: Box<dyn Observer>) -> Self {
         Self {
@@ -98,7 +84,8 @@ impl Scanner {
     pub(super) fn scan(&mut self, now: Nanos, late: Nanos) {
         self.machine.scan(now, late);
         self.take_stock();
-        let newly = self.look_at_slots(now);
+        let mut newly = self.look_at_slots(now);
+        newly.extend(self.look_at_workers(now));
         // Before anybody hears of a stall: who then asks finds it in the gauges.
         for watched in &self.runtimes {
             watched.set_gauges(now, self.hub.threshold);
@@ -226,8 +213,87 @@ impl Scanner {
             Step::Excused(lasted) => (lasted, ENVIRONMENT, |verdict| verdict.excuse),
             _ => return None,
         };
-        let cause = verdict.map_or(Cause::Unknown, cause);
-        Some(Newly { slot: at, open, handler, cause, lasted })
+        let WatchedSlot { slot, track, case, .. } = &self.slots[at];
+        Some(Newly {
+            whose: Whose::Slot(at),
+            runtime: open.identity.place.runtime,
+            worker: open.identity.place.worker,
+            handler,
+            cause: verdict.map_or(Cause::Unknown, cause),
+            since: track.since(),
+            lasted,
+            trace: open.trace,
+            found: Found::in_slot(case.clue(), open.identity.thread, slot, open.sequence),
+            taken: None,
+        })
+    }
+
+    /// Looks at the workers that no slot explains.
+    fn look_at_workers(&mut self, now: Nanos) -> Vec<Newly> {
+        let mut newly = Vec::new();
+        for at in 0..self.runtimes.len() {
+            for worker in 0..self.runtimes[at].workers.len() {
+                newly.extend(self.look_at_worker(at, worker, now));
+            }
+            let watched = &mut self.runtimes[at];
+            if watched.wants_map(now) {
+                self.observer.map_workers(&watched.runtime);
+            }
+        }
+        newly
+    }
+
+    fn look_at_worker(&mut self, at: usize, number: usize, now: Nanos) -> Option<Newly> {
+        let thread = self.runtimes[at].stands_still(number, now).and_then(|owner| {
+            let elsewhere = self.runtimes.iter().any(|other| other.is_later(owner));
+            (!elsewhere).then_some(owner.thread)
+        });
+        let watched = &mut self.runtimes[at];
+        let index = watched.runtime.index;
+        let still = thread.map(|thread| Still {
+            thread,
+            single: watched.runtime.single,
+            threshold: self.hub.threshold,
+        });
+        let worker = &mut watched.workers[number];
+        let suspect = &mut worker.suspect;
+        let Some(still) = still else {
+            let moved = worker.unchanged_since == now;
+            if let Some(lasted) = suspect.clear(moved) {
+                end(&mut *self.observer, &mut suspect.stall, Some(lasted));
+            }
+            return None;
+        };
+        let step = suspect.look(now, still, &mut self.machine, &mut *self.observer);
+        heed(&mut *self.observer, &mut suspect.stall, step);
+        let (counted, explained) = (suspect.is_counted(), suspect.is_explained());
+        let (since, verdict) = (suspect.since(), suspect.verdict());
+        let whose = u32::try_from(number).ok();
+        if counted {
+            let cause = suspect.stall.as_ref().map(|stall| stall.entry.cause());
+            self.observer.busy(UNATTRIBUTED, now.saturating_sub(self.last_scan));
+            watched.tally_stalled(whose, since, now, cause);
+        } else if explained {
+            watched.explain(whose);
+        }
+        let (lasted, handler, cause): (_, _, fn(Verdict) -> Cause) = match step {
+            Step::Counted(lasted) => (lasted, UNATTRIBUTED, |verdict| verdict.cause),
+            Step::Excused(lasted) => (lasted, ENVIRONMENT, |verdict| verdict.excuse),
+            _ => return None,
+        };
+        let suspect = &watched.workers[number].suspect;
+        Some(Newly {
+            whose: Whose::Worker(at, number),
+            runtime: index,
+            worker: whose,
+            handler,
+            cause: verdict.map_or(Cause::Unknown, cause),
+            since,
+            lasted,
+            trace: 0,
+            found: Found::on_worker(suspect.clue(), still.thread),
+            taken: suspect.taken(),
+        })
     }
 
     /// How much of the time of an open poll was not its doing.
@@ -282,56 +348,55 @@ impl Scanner {
     /// Tells the observer what has become of the stall of a slot, if it has one.
     fn heed(&mut self, at: usize, step: Step) {
         let WatchedSlot { slot, stall, .. } = &mut self.slots[at];
-        match step {
-            Step::None => {}
-            Step::Counted(_) | Step::Excused(_) => slot.want_leave_time(),
-            Step::Ended(lasted) => end(&mut *self.observer, stall, Some(lasted)),
-            Step::Lasts(lasted) | Step::Doubled(lasted) => {
-                tell_time(&mut *self.observer, stall, lasted);
-                if let (Step::Doubled(_), Some(stall)) = (step, stall) {
-                    self.observer.continues(&stall.entry);
-                }
-            }
+        if matches!(step, Step::Counted(_) | Step::Excused(_)) {
+            slot.want_leave_time();
         }
+        heed(&mut *self.observer, stall, step);
     }
 
     /// Makes the record of a stall.
     fn count(&mut self, newly: Newly) {
-        let worker = newly.open.identity.place.worker;
-        let runtime = self.runtimes.iter().find(|watched| watched.is_at(&newly.open));
-        let WatchedSlot { slot, track, case, stall } = &mut self.slots[newly.slot];
-        let since = track.since();
-        let thread = newly.open.identity.thread;
-        let found = Found { clue: case.clue(), thread, slot, sequence: newly.open.sequence };
+        let runtime = self.runtimes.iter().find(|watched| watched.runtime.index == newly.runtime);
+        let (name, workers, stalled) = runtime.map_or(("none", 0, 0), |watched| {
+            (watched.runtime.name, watched.runtime.workers, watched.tally.stalled)
+        });
+        let slots = self.slots.iter().map(|watched| watched.slot);
+        let requests_in_flight = self.hub.requests_in_flight(slots);
+        let stall = match newly.whose {
+            Whose::Slot(at) => &mut self.slots[at].stall,
+            Whose::Worker(at, worker) => &mut self.runtimes[at].workers[worker].suspect.stall,
+        };
         // An excused one that turned out to be a stall goes on under its number; the time that was
         // the environment's stays there.
         let excused = stall.take().map(|excused| (excused.entry.id(), excused.told));
         let (id, told) = excused.unwrap_or((self.last_id + 1, 0));
         self.last_id = self.last_id.max(id);
-        let slots = self.slots.iter().map(|watched| watched.slot);
         let entry = Arc::new(Entry::new(Stall {
             id,
-            runtime: runtime.map_or("none", |watched| watched.runtime.name),
-            worker: worker.map(|worker| worker as usize),
+            runtime: name,
+            worker: newly.worker.map(|worker| worker as usize),
             handler: newly.handler,
             cause: newly.cause,
             detail: None,
+            fix: newly.cause.fix(),
+            started_at: clock::wall(newly.since),
+            duration: Duration::from_nanos(newly.lasted),
+            in_progress: true,
+            workers,
+            workers_stalled: stalled,
             site: None,
             stack: None,
             stack_missing: None,
-            started_at: clock::wall(since),
-            duration: Duration::from_nanos(newly.lasted),
-            in_progress: true,
-            workers: runtime.map_or(0, |watched| watched.runtime.workers),
-            workers_stalled: runtime.map_or(0, |watched| watched.tally.stalled),
-            requests_in_flight: self.hub.requests_in_flight(slots),
-            trace_id: (newly.open.trace != 0).then_some(newly.open.trace),
+            requests_in_flight,
+            trace_id: (newly.trace != 0).then_some(newly.trace),
         }));
+        if let Some(taken) = newly.taken {
+            entry.set_taken(taken);
+        }
         // First of all: who hears of a stall finds it in the ring.
         self.unfiled.push(Arc::clone(&entry));
         self.hub.ring.take_over(&mut self.unfiled);
-        self.observer.counted(&entry, found);
-        let stall = &mut self.slots[newly.slot].stall;
+        self.observer.counted(&entry, newly.found);
         *stall = Some(OpenStall { entry, told });
         tell_time(&mut *self.observer, stall, newly.lasted);
     }
@@ -360,26 +425,6 @@ impl Scanner {
                 observer.frozen(name, cause, frozen);
             }
         }
-    }
-}
-
-/// Tells the observer how much longer the stall is than it knows.
-fn tell_time(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, lasted: Nanos) {
-    if let Some(stall) = stall {
-        stall.entry.last(lasted);
-        observer.stalled(&stall.entry, lasted.saturating_sub(stall.told));
-        stall.told = stall.told.max(lasted);
-    }
-}
-
-/// Closes the record; `lasted` is how long it was in all, if that is more than is known.
-fn end(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, lasted: Option<Nanos>) {
-    if let Some(lasted) = lasted {
-        tell_time(observer, stall, lasted);
-    }
-    if let Some(stall) = stall.take() {
-        stall.entry.end(stall.told);
-        observer.ended(&stall.entry);
     }
 }
 

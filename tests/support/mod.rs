@@ -167,8 +167,10 @@ pub(crate) struct Block {
 impl Block {
     pub(crate) fn run(&self) {
         let start = Instant::now();
-        let is_it = |stall: &Stall| stall.in_progress && stall.handler == self.handler;
-        block_until(|| start.elapsed() >= THRESHOLD && self.stall.stalls().iter().any(is_it));
+        let is_it = |stall: &Stall| {
+            stall.in_progress && stall.handler == self.handler && stall.duration >= LONG
+        };
+        block_until(|| self.stall.stalls().iter().any(is_it));
         std::thread::sleep(BLOCK.saturating_sub(start.elapsed()));
     }
 }

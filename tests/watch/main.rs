@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod common;
 mod freeze;
+mod plain;
 mod runtimes;
 mod saturation;
 mod stalls;

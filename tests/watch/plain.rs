@@ -1,0 +1,167 @@
+//! Plain tasks, without layer or mark: one that blocks is a stall once that is proven.
+#![cfg(feature = "capture")]
+
+use std::hint::spin_loop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+use tower_stall::{Cause, Stall, StallDetector};
+
+use super::support::*;
+use crate::common;
+
+const UNATTRIBUTED: &str = "unattributed";
+
+fn is_it(stall: &Stall) -> bool {
+    stall.handler == UNATTRIBUTED && stall.in_progress
+}
+
+#[inline(never)]
+fn sleeps_until_seen(stall: &StallDetector) {
+    let seen = || stall.stalls().iter().any(is_it);
+    let start = Instant::now();
+    while !seen() && start.elapsed() < LIMIT / 2 {
+        std::thread::sleep(ms(1000));
+    }
+}
+
+#[inline(never)]
+fn spins_until_seen(stall: &StallDetector) {
+    let seen = || stall.stalls().iter().any(is_it);
+    let start = Instant::now();
+    while !seen() && start.elapsed() < LIMIT / 2 {
+        (0..10_000).for_each(|_| spin_loop());
+    }
+}
+
+/// Whether the system counts breakpoints; without that nothing proves that a plain task computes
+/// in one poll.
+fn breakpoints_are_allowed() -> bool {
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
+    let level = level.ok().and_then(|level| level.trim().parse::<i32>().ok());
+    let allowed = level.is_some_and(|level| level <= 2);
+    if !allowed {
+        eprintln!("skipped: perf_event_paranoid is {level:?}, more than 2");
+    }
+    allowed
+}
+
+/// Runs `block` in a plain task and returns its stall, once it has ended.
+#[track_caller]
+fn the_stall_of(runtime: &Runtime, block: fn(&StallDetector)) -> Stall {
+    let stall = Arc::new(detector(runtime));
+    let found = wait_for(4 * LIMIT, || {
+        // Which threads run the workers is learned meanwhile.
+        runtime.block_on(async { tokio::time::sleep(ms(500)).await });
+        let theirs = Arc::clone(&stall);
+        let task = runtime.spawn(async move { block(&theirs) });
+        runtime.block_on(task).expect("no panic");
+        let mut stalls = own(&stall).into_iter();
+        stalls.find(|stall| stall.handler == UNATTRIBUTED)
+    });
+    let found = wait_for(LIMIT, || {
+        let mut stalls = own(&stall).into_iter();
+        stalls.find(|stall| stall.id == found.id && !stall.in_progress)
+    });
+    assert!(found.duration >= ms(100), "{found:#?}");
+    let labels = [r#"handler="unattributed""#];
+    wait_for(LIMIT, || scrape(&stall).get("tokio_stall_site_seconds_total", &labels));
+    assert_eq!(scrape(&stall).value("tokio_workers_stalled", &[]), 0.0);
+    found
+}
+
+#[test]
+fn one_that_sleeps_is_a_stall_with_its_line() {
+    let found = the_stall_of(&multi_thread(2), sleeps_until_seen);
+    assert_eq!((found.cause, found.workers), (Cause::Sleep, 2), "{found:#?}");
+    assert!(found.worker.is_some_and(|worker| worker < 2), "{found:#?}");
+    let site = found.site.expect("a site");
+    assert_eq!(site.function, "watch::plain::sleeps_until_seen");
+    assert!(site.file.is_some_and(|file| file.ends_with("tests/watch/plain.rs")));
+}
+
+#[test]
+fn one_that_computes_is_a_stall_with_its_function() {
+    if !breakpoints_are_allowed() {
+        return;
+    }
+    let found = the_stall_of(&multi_thread(2), spins_until_seen);
+    assert_eq!(found.cause, Cause::Cpu, "{found:#?}");
+    let site = found.site.expect("a site");
+    assert_eq!(site.function, "watch::plain::spins_until_seen");
+}
+
+#[test]
+fn one_on_a_current_thread_runtime_is_a_stall_too() {
+    let found = the_stall_of(&current_thread(), sleeps_until_seen);
+    assert_eq!((found.cause, found.worker), (Cause::Sleep, Some(0)), "{found:#?}");
+}
+
+#[test]
+fn a_runtime_that_nobody_drives_has_none() {
+    let runtime = current_thread();
+    let stall = detector(&runtime);
+    // Its ticks say which thread drives it; then that thread does other things.
+    runtime.block_on(async { tokio::time::sleep(ms(200)).await });
+    block(ms(1500));
+    let start = Instant::now();
+    while start.elapsed() < ms(1500) {
+        spin_loop();
+    }
+    assert_none(&stall);
+    let captures = scrape(&stall).value("tower_stall_captures_total", &[]);
+    assert!(captures >= 1.0, "it was looked at");
+}
+
+#[test]
+fn a_thread_that_gave_its_worker_away_has_none() {
+    let runtime = multi_thread(1);
+    let stall = detector(&runtime);
+    let done = Arc::new(AtomicBool::new(false));
+    let theirs = Arc::clone(&done);
+    let gives = runtime.spawn(async move {
+        tokio::task::block_in_place(|| block(ms(3000)));
+        theirs.store(true, Ordering::Release);
+    });
+    // The worker is busy with short polls meanwhile, so that its counters hardly move.
+    let polls = runtime.spawn(async move {
+        while !done.load(Ordering::Acquire) {
+            let start = Instant::now();
+            while start.elapsed() < ms(4) {
+                spin_loop();
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    runtime.block_on(async { (gives.await.expect("no panic"), polls.await.expect("no panic")) });
+    let stalls = own(&stall);
+    assert!(stalls.iter().all(|stall| stall.cause != Cause::Sleep), "{stalls:#?}");
+}
+
+#[test]
+fn threads_for_blocking_have_none() {
+    let runtime = multi_thread(1);
+    let stall = detector(&runtime);
+    runtime.block_on(async {
+        tokio::task::spawn_blocking(|| block(ms(600))).await.expect("no panic");
+    });
+    assert_none(&stall);
+}
+
+#[test]
+fn without_stacks_nothing_is_proven() {
+    let runtime = multi_thread(1);
+    let stall = {
+        let _inside = runtime.enter();
+        let builder = StallDetector::builder().capture(tower_stall::Capture::Off);
+        builder.admin(([127, 0, 0, 1], 0)).start().expect("a detector")
+    };
+    let stall = Arc::new(stall);
+    let theirs = Arc::clone(&stall);
+    let saturated = move || scrape(&theirs).value("tokio_workers_saturated", &[]) >= 1.0;
+    let task = runtime.spawn(async move { common::block_until(saturated) });
+    runtime.block_on(task).expect("no panic");
+    assert_none(&stall);
+}
