@@ -118,7 +118,18 @@ pub mod _documentation {
     pub mod causes {}
 }
 
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub use builder::bench_lateness;
 pub use builder::{Builder, StallDetector, WatchExt};
+#[cfg(all(
+    feature = "__bench",
+    feature = "capture",
+    target_os = "linux",
+    target_arch = "x86_64"
+))]
+#[doc(hidden)]
+pub use capture::{BenchCaptures, BenchParts, BenchStack};
 pub use capture::{Capture, ParseCaptureError};
 pub use error::BuildError;
 pub use global::layer;

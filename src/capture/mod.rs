@@ -15,6 +15,8 @@
 //!
 //! It knows no detector: whether the thread is still in the same poll is a question it is given.
 
+#[cfg(all(feature = "__bench", feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod bench;
 mod capturer;
 mod image;
 mod mode;
@@ -42,6 +44,13 @@ mod unwind;
 #[path = "take_unsupported.rs"]
 mod take;
 
+#[cfg(all(
+    feature = "__bench",
+    feature = "capture",
+    target_os = "linux",
+    target_arch = "x86_64"
+))]
+pub use bench::{BenchCaptures, BenchParts, BenchStack};
 pub(crate) use capturer::{Captured, Capturer, Job, Outcome};
 #[cfg(test)]
 pub(crate) use capturer::{DEADLINE, RawStack, Way};
