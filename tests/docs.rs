@@ -2,6 +2,7 @@
 #![cfg(all(feature = "axum", feature = "admin", feature = "capture"))]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_stall::{METRICS, MetricKind, StallDetector, allow_blocking};
@@ -89,8 +90,13 @@ fn a_detector_emits_each_metric_of_the_table_and_no_other() {
             .admin(([127, 0, 0, 1], 0))
             .start()
             .expect("the settings are right");
-        let blocking = stall.watched("blocking", async {
-            std::thread::sleep(Duration::from_millis(200));
+        let stall = Arc::new(stall);
+        let seen = Arc::clone(&stall);
+        let blocking = stall.watched("blocking", async move {
+            // As long as a watchdog that has no CPU needs to see it.
+            while seen.stalls().is_empty() {
+                std::thread::sleep(Duration::from_millis(200));
+            }
             allow_blocking("meant", || ());
         });
         tokio::spawn(blocking).await.expect("it does not panic");
