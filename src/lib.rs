@@ -84,7 +84,8 @@
 //!   [`Builder::start`] and [`StallDetector::watch`] must have timers (Tokio ends the process
 //!   otherwise), and runtimes that are only met have no ticks.
 //! - [`Cause`]s are read from `/proc`, on Linux alone; their own limits are listed in
-//!   [`_documentation::causes`]. Stacks are taken on x86_64 Linux alone.
+//!   [`_documentation::causes`]. Stacks are taken on x86_64 Linux alone, and
+//!   [`_documentation::capture`] says what they show.
 //! - Tested on x86_64 Linux.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
@@ -113,11 +114,24 @@ mod watchdog;
 
 /// Chapters that are too long for the items they are about.
 pub mod _documentation {
+    #[doc = include_str!("../docs/capture.md")]
+    pub mod capture {}
     #[doc = include_str!("../docs/causes.md")]
     pub mod causes {}
 }
 
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub use builder::bench_lateness;
 pub use builder::{Builder, StallDetector, WatchExt};
+#[cfg(all(
+    feature = "__bench",
+    feature = "capture",
+    target_os = "linux",
+    target_arch = "x86_64"
+))]
+#[doc(hidden)]
+pub use capture::{BenchCaptures, BenchParts, BenchStack};
 pub use capture::{Capture, ParseCaptureError};
 pub use error::BuildError;
 pub use global::layer;

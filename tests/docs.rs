@@ -2,6 +2,7 @@
 #![cfg(all(feature = "axum", feature = "admin", feature = "capture"))]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_stall::{METRICS, MetricKind, StallDetector, allow_blocking};
@@ -89,8 +90,13 @@ fn a_detector_emits_each_metric_of_the_table_and_no_other() {
             .admin(([127, 0, 0, 1], 0))
             .start()
             .expect("the settings are right");
-        let blocking = stall.watched("blocking", async {
-            std::thread::sleep(Duration::from_millis(200));
+        let stall = Arc::new(stall);
+        let seen = Arc::clone(&stall);
+        let blocking = stall.watched("blocking", async move {
+            // As long as a watchdog that has no CPU needs to see it.
+            while seen.stalls().is_empty() {
+                std::thread::sleep(Duration::from_millis(200));
+            }
             allow_blocking("meant", || ());
         });
         tokio::spawn(blocking).await.expect("it does not panic");
@@ -103,7 +109,7 @@ fn a_detector_emits_each_metric_of_the_table_and_no_other() {
 /// The page, once the stall's end and the allowed block are in it.
 fn scrape_until_ended(address: std::net::SocketAddr) -> String {
     let url = format!("http://{address}/metrics");
-    for _ in 0..100 {
+    for _ in 0..1000 {
         let mut answer = ureq::get(&url).call().expect("the admin server answers");
         let page = answer.body_mut().read_to_string().expect("text");
         let last = ["tower_stall_allowed_total{", "duration_seconds_count", "site_seconds_total{"];
@@ -145,5 +151,23 @@ fn the_readme_names_each_setting() {
     for setting in settings {
         let variable = format!("`TOWER_STALL_{setting}`");
         assert!(readme.contains(&variable), "{variable} is missing");
+    }
+}
+
+#[test]
+fn reasons_for_a_missing_stack_are_those_of_the_code() {
+    let page = include_str!("../docs/capture.md");
+    let (_, table) = page.split_once("| text | what it means |").expect("the table");
+    let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `"));
+    let reasons: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    assert!(reasons.len() > 5, "{reasons:?}");
+    let code = [
+        include_str!("../src/capture/take.rs"),
+        include_str!("../src/capture/take_unsupported.rs"),
+        include_str!("../src/capture/task.rs"),
+    ];
+    for reason in reasons {
+        let literal = format!("\"{reason}\"");
+        assert!(code.iter().any(|text| text.contains(&literal)), "{reason}");
     }
 }

@@ -7,5 +7,5 @@ mod machine;
 mod rounds;
 
 pub use estimate::Estimate;
-pub use machine::{print_head, process_cpu, stay_on_one_core, watched_worker};
+pub use machine::{cores, print_head, process_cpu, stay_on_core, stay_on_one_core, watched_worker};
 pub use rounds::{Rounds, Target, per_operation};

@@ -1,5 +1,7 @@
 //! The composition root: settings, the start, the handle that stops it all.
 
+#[cfg(feature = "__bench")]
+mod bench;
 #[allow(clippy::module_inception)]
 mod builder;
 mod environment;
@@ -9,6 +11,8 @@ mod settings;
 mod watch_ext;
 mod wiring;
 
+#[cfg(feature = "__bench")]
+pub use bench::bench_lateness;
 pub use builder::Builder;
 pub use handle::StallDetector;
 pub(crate) use launch::{hub, launch};

@@ -154,6 +154,8 @@ impl Observer for Wiring {
     fn scanned(&mut self, now: Nanos, late: Nanos) {
         let sink = &mut *self.out;
         self.accounts.scanned(sink, late);
+        #[cfg(feature = "__bench")]
+        super::bench::scanned(late);
         self.accounts.suppressed(sink, self.hub.suppressed.load(Relaxed));
         if self.capturer.is_some() {
             let total = |outcome: Outcome| self.hub.captures[outcome as usize].load(Relaxed);

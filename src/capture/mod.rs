@@ -15,6 +15,8 @@
 //!
 //! It knows no detector: whether the thread is still in the same poll is a question it is given.
 
+#[cfg(all(feature = "__bench", feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod bench;
 mod capturer;
 mod held;
 mod image;
@@ -43,6 +45,13 @@ mod unwind;
 #[path = "take_unsupported.rs"]
 mod take;
 
+#[cfg(all(
+    feature = "__bench",
+    feature = "capture",
+    target_os = "linux",
+    target_arch = "x86_64"
+))]
+pub use bench::{BenchCaptures, BenchParts, BenchStack};
 pub(crate) use capturer::{Captured, Capturer, Job, Outcome};
 #[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 use capturer::{DEADLINE, RawStack, Way};

@@ -1,7 +1,6 @@
 //! The capture of real threads: what the unwinder of the thread itself says is the truth.
 
 mod blocked;
-mod measure;
 mod running;
 mod soak;
 mod support;

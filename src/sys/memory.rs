@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 /// Copies never cross a page within one piece, so that what comes before a hole is copied.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 /// Pieces in one call: 256 KiB and one more for an unaligned begin.
 pub(super) const PIECES: usize = 65;
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    Acquire, AtomicU32, Refusal, Registers, Relaxed, Release, Signal, asker, current, is_ours,
+    Acquire, AtomicU32, PAGE, Refusal, Registers, Relaxed, Release, Signal, asker, current,
+    is_ours, pages, populate,
 };
 use crate::sys::testing;
 
@@ -75,6 +76,21 @@ fn handlers_of_others_get_their_signals_and_are_put_back() {
         assert_eq!(testing::installed(), (handler, flags));
         let signals = testing::FOREIGN.load(Acquire) - before;
         assert_eq!(signals, if counts { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn the_handler_finds_its_memory_there() {
+    let _signals = testing::signals();
+    let _signal = Signal::install().expect("installed");
+    let (begin, length) = pages();
+    let mut there = vec![0; length.div_ceil(PAGE as usize)];
+    // SAFETY: there is a byte for each page.
+    assert_eq!(unsafe { libc::mincore(begin, length, there.as_mut_ptr()) }, 0);
+    if there.iter().any(|page| page & 1 == 0) {
+        assert!(!populate(), "the system could have given it: {there:?}");
+        assert!(std::env::var_os("STALL_REQUIRE_REAL").is_none(), "the kernel is older than 5.14");
+        println!("skipped: the kernel is older than 5.14");
     }
 }
 
