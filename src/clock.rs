@@ -43,6 +43,8 @@ pub(crate) fn seconds(nanos: Nanos) -> f64 {
 pub(crate) fn human(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
         format!("{} ms", duration.as_millis())
+    } else if duration.subsec_millis() == 0 {
+        format!("{} s", duration.as_secs())
     } else {
         // Cut off, as the milliseconds are.
         format!("{}.{:03} s", duration.as_secs(), duration.subsec_millis())
@@ -62,6 +64,7 @@ mod tests {
         assert_eq!(human(Duration::from_micros(104_900)), "104 ms");
         assert_eq!(human(Duration::from_millis(5003)), "5.003 s");
         assert_eq!(human(Duration::from_micros(1_618_900)), "1.618 s");
+        assert_eq!(human(Duration::from_micros(5_000_900)), "5 s");
     }
 
     #[test]

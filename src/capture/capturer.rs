@@ -73,6 +73,8 @@ pub(crate) struct RawStack {
     pub(crate) way: Way,
     /// Whether outer frames are missing.
     pub(crate) partial: bool,
+    /// What the thread was told to sleep for, where it sleeps.
+    pub(crate) sleep: Option<Duration>,
     /// Innermost first.
     pub(crate) frames: Vec<CodeAddress>,
 }

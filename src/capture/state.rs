@@ -28,6 +28,17 @@ pub(super) fn parse(line: &str) -> Option<State> {
     (fits && sp != 0 && ip != 0).then_some(State::Waiting { sp, ip })
 }
 
+/// Where the time stands that the thread sleeps for, if it does.
+pub(super) fn sleep_time(line: &str) -> Option<u64> {
+    let mut fields = line.split(' ');
+    let number = fields.next()?.parse().ok()?;
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = hexadecimal(fields.next()?)?;
+    }
+    crate::sys::sleep_time(number, &arguments)
+}
+
 fn hexadecimal(field: &str) -> Option<u64> {
     u64::from_str_radix(field.strip_prefix("0x")?, 16).ok()
 }
@@ -35,6 +46,19 @@ fn hexadecimal(field: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_sleeps_has_its_time_in_memory() {
+        let line = |number: i64, flags: u64| {
+            format!("{number} 0x1 {flags:#x} 0x7ffd 0x7ffe 0x0 0x0 0x7ffc13c4e110 0x7f00d2e1fadf\n")
+        };
+        assert_eq!(sleep_time(&line(libc::SYS_clock_nanosleep, 0)), Some(0x7ffd));
+        assert_eq!(sleep_time(&line(libc::SYS_clock_nanosleep, 1)), None, "until then");
+        assert_eq!(sleep_time(&line(libc::SYS_nanosleep, 0)), Some(1));
+        assert_eq!(sleep_time(&line(libc::SYS_futex, 0)), None);
+        assert_eq!(sleep_time("running\n"), None);
+        assert_eq!(sleep_time("-1 0x7ffc13c4e110 0x7f00d2e1fadf\n"), None);
+    }
 
     #[test]
     fn the_line_of_the_kernel_is_understood() {

@@ -28,6 +28,12 @@ pub(super) struct Taker {
 
 type Stuck = &'static str;
 
+struct Taken {
+    way: Way,
+    walk: Walk,
+    sleep: Option<Duration>,
+}
+
 impl Taker {
     pub(super) fn new(mode: Capture) -> Self {
         Self { mode, images: Images::default(), stack: Vec::new(), signal: None }
@@ -42,13 +48,13 @@ impl Taker {
     ) -> Captured {
         match self.attempt(thread, still, deadline) {
             Err(captured) => captured,
-            Ok((way, walk)) => {
+            Ok(Taken { way, walk, sleep }) => {
                 let frames = walk.addresses.iter().enumerate();
                 let frames = frames
                     .map(|(index, address)| self.images.describe(*address, index > 0))
                     .collect();
                 let partial = !walk.is_complete();
-                Captured::stack(RawStack { thread, way, partial, frames })
+                Captured::stack(RawStack { thread, way, partial, sleep, frames })
             }
         }
     }
@@ -58,7 +64,7 @@ impl Taker {
         thread: u32,
         still: &dyn Fn() -> bool,
         deadline: Nanos,
-    ) -> Result<(Way, Walk), Captured> {
+    ) -> Result<Taken, Captured> {
         if self.mode == Capture::Off {
             return Err(Captured::failed("captures are off"));
         }
@@ -73,12 +79,11 @@ impl Taker {
             }
             let taken = match task.look().map_err(Captured::failed)? {
                 (State::Waiting { sp, ip }, before) => {
-                    let walk = self.quietly(&task, before, sp, ip).map_err(Captured::failed)?;
-                    walk.map(|walk| (Way::Quiet, walk))
+                    self.quietly(&task, before, sp, ip).map_err(Captured::failed)?
                 }
                 (State::Running, _) => {
                     let walk = self.by_signal(thread, &task, deadline)?;
-                    walk.map(|walk| (Way::Signal, walk))
+                    walk.map(|walk| Taken { way: Way::Signal, walk, sleep: None })
                 }
             };
             // A later poll may be on that stack.
@@ -99,14 +104,16 @@ impl Taker {
         before: Moment,
         sp: u64,
         ip: u64,
-    ) -> Result<Option<Walk>, Stuck> {
+    ) -> Result<Option<Taken>, Stuck> {
         self.stack.resize(LONGEST_STACK, 0);
         let copied = memory::copy(sp, &mut self.stack);
+        let sleep = before.sleep_time().and_then(duration_at);
         if task.moment()? != before {
             return Ok(None);
         }
         let stack = &self.stack[..copied];
-        Ok(Some(unwind::walk(&mut self.images, Snapshot { ip, sp, bp: None, stack })))
+        let walk = unwind::walk(&mut self.images, Snapshot { ip, sp, bp: None, stack });
+        Ok(Some(Taken { way: Way::Quiet, walk, sleep }))
     }
 
     /// `None` where the thread waits by now: a signal would end its wait.
@@ -147,6 +154,16 @@ impl Taker {
         };
         Ok(Some(unwind::walk(&mut self.images, snapshot)))
     }
+}
+
+/// Reads a `timespec`.
+fn duration_at(address: u64) -> Option<Duration> {
+    let mut time = [0; 16];
+    let copied = memory::copy(address, &mut time);
+    let (seconds, nanos) = time.split_at(8);
+    let seconds = u64::from_ne_bytes(seconds.try_into().ok()?);
+    let nanos = u32::try_from(u64::from_ne_bytes(nanos.try_into().ok()?)).ok()?;
+    (copied == time.len() && nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
 }
 
 fn refused(why: Refusal) -> Captured {

@@ -24,6 +24,14 @@ pub(super) struct Moment {
 
 type Line = ([u8; LONGEST_LINE], usize);
 
+impl Moment {
+    /// Where the time stands in memory that the thread sleeps for, if it does.
+    pub(super) fn sleep_time(&self) -> Option<u64> {
+        let (line, length) = &self.syscall;
+        state::sleep_time(std::str::from_utf8(&line[..*length]).ok()?)
+    }
+}
+
 impl Task {
     /// # Errors
     ///

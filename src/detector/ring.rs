@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, human};
 use crate::record::{Cause, Site, Stack, Stall};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, lock, try_lock};
 
@@ -26,6 +26,8 @@ pub(crate) struct Taken {
     pub(crate) site: Option<Site>,
     /// What to write instead, if the stack tells more than the cause.
     pub(crate) fix: Option<&'static str>,
+    /// What the thread was told to sleep for, where it sleeps.
+    pub(crate) sleep: Option<Duration>,
     pub(crate) stack: Option<Arc<Stack>>,
     /// Why it is not there, or not whole.
     pub(crate) missing: Option<&'static str>,
@@ -100,9 +102,16 @@ impl Entry {
     pub(crate) fn stall(&self) -> Stall {
         let in_progress = !self.ended.load(Acquire);
         let duration = Duration::from_nanos(self.lasted.load(Acquire));
-        let detail = self.detail.get().cloned();
         let taken = self.taken.get().cloned().unwrap_or_default();
-        let Taken { site, fix, stack, missing: stack_missing } = taken;
+        let Taken { site, fix, sleep, stack, missing: stack_missing } = taken;
+        let detail = self.detail.get().map(|detail| match sleep {
+            // The call comes first.
+            Some(sleep) => match detail.split_once(", ") {
+                Some((call, rest)) => format!("{call}, {}, {rest}", human(sleep)),
+                None => format!("{detail}, {}", human(sleep)),
+            },
+            None => detail.clone(),
+        });
         let counted = self.counted.clone();
         let fix = fix.unwrap_or(counted.fix);
         Stall { duration, in_progress, detail, fix, site, stack, stack_missing, ..counted }
@@ -187,6 +196,19 @@ pub(crate) mod tests {
         entry.end(250_000_000);
         let stall = entry.stall();
         assert_eq!((stall.in_progress, stall.duration), (false, Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn the_time_to_sleep_comes_after_the_call() {
+        let detail = |detail: &str| {
+            let entry = Entry::new(stall(1));
+            entry.set_detail(detail.into());
+            let sleep = Some(Duration::from_secs(5));
+            entry.set_taken(Taken { sleep, ..Taken::default() });
+            entry.stall().detail.expect("set")
+        };
+        assert_eq!(detail("nanosleep"), "nanosleep, 5 s");
+        assert_eq!(detail("nanosleep, starved for 6 ms"), "nanosleep, 5 s, starved for 6 ms");
     }
 
     #[test]

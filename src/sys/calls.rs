@@ -48,6 +48,17 @@ pub(crate) fn system_call(_: i64, _: &[u64; 6]) -> SystemCall {
     OTHER
 }
 
+/// Where the time stands in memory that a call was asked to sleep for.
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn sleep_time(number: i64, arguments: &[u64; 6]) -> Option<u64> {
+    let until = libc::TIMER_ABSTIME as u64;
+    match number {
+        libc::SYS_nanosleep => Some(arguments[0]),
+        libc::SYS_clock_nanosleep if arguments[1] & until == 0 => Some(arguments[2]),
+        _ => None,
+    }
+}
+
 /// An `fcntl` that waits, waits for a lock.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn locks(command: u64) -> Waits {

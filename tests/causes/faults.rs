@@ -48,7 +48,7 @@ fn check(
 fn sleeping() {
     let sleep = || std::thread::sleep(Duration::from_secs(1));
     let stall = check(Cause::Sleep, Some("clock_nanosleep"), sleep, || {});
-    assert_eq!(stall.cause.fix(), "use tokio::time::sleep(..).await");
+    assert_eq!(stall.fix, "use tokio::time::sleep(..).await");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn a_blocked_handler_is_told_while_it_blocks() {
     assert_eq!(server.metric("tokio_workers_stalled", &[]), Some(1.0));
     assert_eq!(stalls(&server, "GET /blocking"), 1.0);
     server.line("still blocks worker");
-    let (line, _) = server.line("ended after 2.");
+    let (line, _) = server.line("ended after 2");
     assert!(line.contains("INFO"), "{line}");
     assert_eq!(request.join().expect("no panic"), Some(200));
     assert_eq!(stalls(&server, "GET /blocking"), 1.0);
