@@ -12,6 +12,8 @@ mod thread;
 
 pub(crate) use calls::{Waits, system_call};
 pub(crate) use peer::peer;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use thread::cpu_time;
 pub(crate) use thread::thread_id;
 
 #[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
