@@ -46,7 +46,8 @@ fn the_page_and_the_table_have_the_same_metrics() {
     let page = used().metrics();
     let types: BTreeMap<_, _> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
-    let there = || METRICS.iter().filter(|info| cfg!(feature = "capture") || !of_capture(info.name));
+    let there =
+        || METRICS.iter().filter(|info| cfg!(feature = "capture") || !of_capture(info.name));
     let table: BTreeMap<_, _> = there().map(|info| (info.name, kind(info.kind))).collect();
     assert_eq!(types, table);
     for info in there() {
