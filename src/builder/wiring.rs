@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::capture::{Capturer, Job, Outcome};
+use crate::capture::{Captured, Capturer, Job, Outcome};
 use crate::clock::{self, Nanos, nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ring::{Entry, Taken};
@@ -53,31 +53,38 @@ impl Wiring {
         Self { hub, reports, accounts, out, tick, flushed: 0, capturer, captured }
     }
 
-    /// Asks for the stack of a stall; `false` where none will come.
-    fn capture(&mut self, stall: &Arc<Entry>, found: &Found) -> bool {
-        let Some(capturer) = &self.capturer else { return false };
-        if stall.cause().is_environment() {
+    /// Whether a stack of that stall is to be asked for.
+    fn wants_stack(&mut self, stall: &Arc<Entry>) -> bool {
+        if self.capturer.is_none() || stall.cause().is_environment() {
             return false;
         }
         self.accounts.expect_site(stall);
         let now = clock::now();
         let last = self.captured.get(stall.handler());
-        let job = || Job {
+        let limited = last.is_some_and(|last| now - last < CAPTURE);
+        if limited {
+            self.hub.captures[Outcome::Limited as usize].fetch_add(1, Relaxed);
+            let missing = "limited: one was taken of this handler within the last second";
+            stall.set_taken(Taken::missing(missing));
+        }
+        !limited
+    }
+
+    /// Asks for it. The reporter knows by now that it comes: the answer may come at once.
+    fn ask_for_stack(&mut self, stall: &Arc<Entry>, found: &Found) {
+        let Some(capturer) = &self.capturer else { return };
+        let job = Job {
             thread: found.thread,
             still: Box::new(found.still()),
             done: self.reports.captured(stall),
         };
-        let missing = if last.is_some_and(|last| now - last < CAPTURE) {
-            "limited: one was taken of this handler within the last second"
-        } else if capturer.ask(job()) {
-            self.captured.insert(stall.handler(), now);
-            return true;
+        if capturer.ask(job) {
+            self.captured.insert(stall.handler(), clock::now());
         } else {
-            "limited: too many wait to be taken"
-        };
-        self.hub.captures[Outcome::Limited as usize].fetch_add(1, Relaxed);
-        stall.set_taken(Taken::missing(missing));
-        false
+            let missing = "limited: too many wait to be taken";
+            let limited = Captured::without(Outcome::Limited, missing);
+            self.reports.captured(stall)(limited);
+        }
     }
 }
 
@@ -103,8 +110,11 @@ impl Observer for Wiring {
 
     fn counted(&mut self, stall: &Arc<Entry>, found: Found) {
         self.accounts.counted(&mut *self.out, &stall.stall());
-        let captures = self.capture(stall, &found);
-        self.reports.started(stall, found.clue, captures);
+        let captures = self.wants_stack(stall);
+        self.reports.started(stall, found.clue.clone(), captures);
+        if captures {
+            self.ask_for_stack(stall, &found);
+        }
     }
 
     fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos) {
