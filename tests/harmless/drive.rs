@@ -33,6 +33,11 @@ impl Seen {
         self.0.lock().expect("no panic").get(call).cloned().unwrap_or_default()
     }
 
+    /// Stacks that were taken by a signal, of all calls.
+    pub(crate) fn signals(&self) -> usize {
+        self.0.lock().expect("no panic").values().map(|stalls| stalls.by_signal).sum()
+    }
+
     fn note(&self, stall: &Stall) {
         let Some((call, _)) = stall.handler.split_once('#') else { return };
         if stall.in_progress {
