@@ -103,6 +103,7 @@ impl Outcome {
 }
 
 impl Captured {
+    #[cfg_attr(not(feature = "capture"), allow(dead_code, reason = "no stack is taken"))]
     pub(crate) fn stack(stack: RawStack) -> Self {
         let (outcome, reason) = if stack.partial {
             (Outcome::Partial, "outer frames are missing")

@@ -43,7 +43,7 @@ mod unwind;
 mod take;
 
 pub(crate) use capturer::{Captured, Capturer, Job, Outcome};
-#[cfg(test)]
+#[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) use capturer::{DEADLINE, RawStack, Way};
 pub use mode::{Capture, ParseCaptureError};
 pub(crate) use site::site;
