@@ -98,10 +98,12 @@ fn a_library_that_takes_its_time_to_load_holds_nobody_up() {
             return skip("no C compiler (Debian's gcc)");
         };
         let watched = Watched::new(|builder| builder);
-        // A thread's first poll waits as long as the constructor does: glibc notes what is to be
-        // dropped with a thread under the lock of the loader. So each worker has had one.
+        // What a thread does for the first time may wait as long as the constructor does: glibc
+        // notes what is to be dropped with a thread under the lock of the loader. So each worker
+        // has had a poll, and a stall was told without and with its stack.
         watched.meet_workers();
         watched.stack("before", lock);
+        watched.stack("again", lock);
         let outcomes = || ["ok", "partial", "timeout"].map(|outcome| watched.captures(outcome));
         let sum = || outcomes().into_iter().flatten().sum::<f64>();
         let before = sum();
