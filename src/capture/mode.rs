@@ -7,8 +7,9 @@ use std::str::FromStr;
 ///
 /// A thread that waits in the kernel is never disturbed: its stack is read from outside. A thread
 /// that computes has to be stopped for some ten microseconds, by a signal (SIGURG), which is sent
-/// only if the kernel has just said that the thread runs. Should it begin to wait in the few
-/// microseconds before the signal arrives, then a call that returns early for a signal does so.
+/// only if the kernel has just said that the thread runs, and it was seen to use the CPU since it
+/// waited last. Should it begin to wait in the few microseconds before the signal arrives, then a
+/// call that returns early for a signal does so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capture {

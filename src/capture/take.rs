@@ -9,13 +9,15 @@ use super::state::State;
 use super::task::{Moment, Task};
 use super::unwind::{self, Snapshot, Walk};
 use crate::clock::{self, Nanos};
-use crate::sys::memory;
 use crate::sys::signal::{LONGEST_STACK, Refusal, Signal};
+use crate::sys::{cpu_time, memory};
 
 /// How often a thread may move on while its stack is copied.
 const TRIES: u32 = 5;
 /// How often to look whether a signal was answered.
 const PAUSE: Duration = Duration::from_micros(50);
+/// What a thread needs at most on the CPU to come back from a call that is over.
+const RETURN: Nanos = 200_000;
 
 /// What is kept from one capture to the next.
 pub(super) struct Taker {
@@ -82,7 +84,7 @@ impl Taker {
                     self.quietly(&task, before, sp, ip).map_err(Captured::failed)?
                 }
                 (State::Running, _) => {
-                    let walk = self.by_signal(thread, &task, deadline)?;
+                    let walk = self.by_signal(thread, &task, still, deadline)?;
                     walk.map(|walk| Taken { way: Way::Signal, walk, sleep: None })
                 }
             };
@@ -121,11 +123,13 @@ impl Taker {
         &mut self,
         thread: u32,
         task: &Task,
+        still: &dyn Fn() -> bool,
         deadline: Nanos,
     ) -> Result<Option<Walk>, Captured> {
         if self.mode != Capture::Auto {
             return Err(Captured::failed("on the CPU, and signals are off"));
         }
+        let Some(waits) = computing(thread, task, still, deadline)? else { return Ok(None) };
         let signal = match &mut self.signal {
             Some(signal) => signal,
             none => {
@@ -140,7 +144,7 @@ impl Taker {
             }
             in_time
         };
-        let runs = || matches!(task.look(), Ok((State::Running, _)));
+        let runs = || task.waits() == Ok(waits) && matches!(task.look(), Ok((State::Running, _)));
         let registers = match signal.ask(thread, &mut self.stack, runs, wait) {
             Err(Refusal::NotAllowed) => return Ok(None),
             Err(why) => return Err(refused(why)),
@@ -164,6 +168,34 @@ fn duration_at(address: u64) -> Option<Duration> {
     let seconds = u64::from_ne_bytes(seconds.try_into().ok()?);
     let nanos = u32::try_from(u64::from_ne_bytes(nanos.try_into().ok()?)).ok()?;
     (copied == time.len() && nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
+}
+
+/// Waits until the thread computes, and returns how often it had waited by then; `None` where it
+/// waits now, or the poll has ended.
+///
+/// The kernel says "running" of a thread that was woken and has no CPU yet, which lasts as long as
+/// others have it. A signal would still reach it within its call. So the thread must have been on
+/// the CPU for some time since it waited last.
+fn computing(
+    thread: u32,
+    task: &Task,
+    still: &dyn Fn() -> bool,
+    deadline: Nanos,
+) -> Result<Option<u64>, Captured> {
+    let on_cpu = || cpu_time(thread).ok_or_else(|| Captured::failed("the thread has ended"));
+    let waits = task.waits().map_err(Captured::failed)?;
+    let begin = on_cpu()?;
+    while on_cpu()? < begin + RETURN {
+        if clock::now() >= deadline {
+            return Err(Captured::without(Outcome::Timeout, "the thread had no CPU in time"));
+        }
+        std::thread::sleep(PAUSE);
+        let runs = matches!(task.look().map_err(Captured::failed)?, (State::Running, _));
+        if !runs || task.waits().map_err(Captured::failed)? != waits || !still() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(waits))
 }
 
 fn refused(why: Refusal) -> Captured {

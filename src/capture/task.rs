@@ -8,11 +8,14 @@ use super::state::{self, State};
 
 /// Longer than any line of these files.
 const LONGEST_LINE: usize = 256;
+/// More than the kernel writes into `status`.
+const LONGEST_STATUS: usize = 8192;
 
 /// Open files of one thread: when it has ended they say so, whoever has its number by then.
 pub(super) struct Task {
     syscall: File,
     schedstat: File,
+    status: File,
 }
 
 /// What must be the same before and after a copy, for the thread to have stood still.
@@ -40,7 +43,11 @@ impl Task {
         let open = |file: &str| {
             File::open(format!("/proc/self/task/{thread}/{file}")).map_err(|error| why(&error))
         };
-        Ok(Self { syscall: open("syscall")?, schedstat: open("schedstat")? })
+        Ok(Self {
+            syscall: open("syscall")?,
+            schedstat: open("schedstat")?,
+            status: open("status")?,
+        })
     }
 
     /// What the thread does now.
@@ -62,6 +69,15 @@ impl Task {
             return Err("the kernel keeps no schedstat");
         }
         Ok(Moment { schedstat, syscall: read(&self.syscall)? })
+    }
+
+    /// How often the thread has begun to wait for something, since it began.
+    pub(super) fn waits(&self) -> Result<u64, &'static str> {
+        let mut text = [0; LONGEST_STATUS];
+        let length = self.status.read_at(&mut text, 0).map_err(|error| why(&error))?;
+        let text = String::from_utf8_lossy(&text[..length]);
+        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|number| number.trim().parse().ok()).ok_or("the kernel does not count waits")
     }
 }
 
@@ -97,6 +113,9 @@ mod tests {
         let own = Task::open(crate::sys::thread_id()).expect("its files");
         // The kernel knows of a thread that reads its own line where it is.
         assert!(own.look().is_ok());
+        let before = own.waits().expect("a number");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(own.waits().expect("a number") > before);
         assert!(Task::open(0).is_err());
     }
 }

@@ -47,7 +47,7 @@ impl Look {
             return Self::default();
         }
         let directory = format!("/proc/self/task/{thread}");
-        let schedule = read::<Schedstat>(&format!("{directory}/schedstat"));
+        let schedule = schedule(&directory);
         let stat = read::<Stat>(&format!("{directory}/stat"));
         let cpu = match (&schedule, &stat) {
             (Some(schedule), _) => Some(schedule.sum_exec_runtime),
@@ -127,7 +127,13 @@ fn call(line: &str) -> Now {
 
 /// How long the calling thread has been ready to run without a CPU, since it began.
 pub(crate) fn own_delay() -> Option<Nanos> {
-    read::<Schedstat>("/proc/thread-self/schedstat").map(|schedule| schedule.run_delay)
+    schedule("/proc/thread-self").map(|schedule| schedule.run_delay)
+}
+
+/// A kernel without these statistics shows zeros for every thread. One that has them counts at
+/// least the turn in which the thread began.
+fn schedule(directory: &str) -> Option<Schedstat> {
+    read::<Schedstat>(&format!("{directory}/schedstat")).filter(|schedule| schedule.pcount > 0)
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -16,6 +16,8 @@ pub(crate) use calls::sleep_time;
 pub(crate) use calls::{Waits, system_call};
 pub(crate) use peer::peer;
 pub(crate) use returns::{Returns, returns_are_counted};
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use thread::cpu_time;
 pub(crate) use thread::thread_id;
 
 #[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,8 +18,24 @@ pub(crate) fn run(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     if is_child(test) {
         return body();
     }
-    let output = finish(test, start(test, variables), true);
-    assert!(output.contains("test result: ok. 1 passed"), "{test} is no test here:\n{output}");
+    passed(test, start(test, variables));
+}
+
+/// The same with another program than this binary, a copy of it, and what `set` sets.
+#[track_caller]
+pub(crate) fn run_copy(
+    test: &str,
+    program: impl FnOnce() -> Option<PathBuf>,
+    set: impl FnOnce(&mut Command),
+    body: impl FnOnce(),
+) {
+    if is_child(test) {
+        return body();
+    }
+    let Some(program) = program() else { return };
+    let mut command = command(&program, test, &[]);
+    set(&mut command);
+    passed(test, command.spawn().expect("a child"));
 }
 
 /// The same with a standard output that nobody reads. The body has to end the process itself:
@@ -31,12 +48,23 @@ pub(crate) fn run_with_stuck_stdout(test: &str, body: impl FnOnce()) {
     finish(test, start(test, &[]), false);
 }
 
+#[track_caller]
+fn passed(test: &str, child: Child) {
+    let output = finish(test, child, true);
+    assert!(output.contains("test result: ok. 1 passed"), "{test} is no test here:\n{output}");
+}
+
 fn is_child(test: &str) -> bool {
     std::env::var(CHILD).is_ok_and(|child| child == test)
 }
 
 fn start(test: &str, variables: &[(&str, &str)]) -> Child {
-    let mut command = Command::new(std::env::current_exe().expect("this binary"));
+    let program = std::env::current_exe().expect("this binary");
+    command(&program, test, variables).spawn().expect("a child")
+}
+
+fn command(program: &Path, test: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     for (inherited, _) in std::env::vars_os() {
         if inherited.to_string_lossy().starts_with("TOWER_STALL") {
@@ -44,12 +72,8 @@ fn start(test: &str, variables: &[(&str, &str)]) -> Child {
         }
     }
     command.env(CHILD, test).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a child")
 }
 
 /// Waits for a success and returns what was written to the standard output, if that is read.
