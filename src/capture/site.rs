@@ -7,21 +7,21 @@ use crate::record::{Frame, Site};
 /// Crates whose code is never the user's own. Where a program has debug information most of them
 /// are known by the place of their files; this list is for those that have none.
 const OTHERS: &str = "\
-    addr2line alloc argon2 async_trait axum axum_core axum_extra backtrace bcrypt blake3 \
+    addr2line alloc argon2 async_trait axum axum_core axum_extra backtrace bcrypt blake2 blake3 \
     brotli bytes chrono compiler_builtins core crossbeam crossbeam_channel crossbeam_epoch \
-    crossbeam_utils dashmap deadpool diesel either fancy_regex flate2 framehop futures \
-    futures_channel futures_core futures_executor futures_util gimli h2 h3 hashbrown http \
-    http_body http_body_util hyper hyper_rustls hyper_tls hyper_util image indexmap itertools \
-    libc lock_api log memchr metrics miniz_oxide mio mongodb mysql native_tls nix num_cpus \
-    object once_cell openssl openssl_sys panic_abort panic_unwind parking_lot parking_lot_core \
-    pin_project pin_project_lite postgres proc_macro prost psm quinn r2d2 rand rand_core rayon \
-    rayon_core redis regex regex_automata regex_syntax reqwest ring rusqlite rustc_demangle \
-    rustix rustls ryu scrypt serde serde_core serde_json serde_urlencoded sha1 sha2 slab \
-    smallvec socket2 sqlx sqlx_core stacker std std_detect sync_wrapper test tokio \
-    tokio_native_tls tokio_postgres tokio_rustls tokio_stream tokio_tungstenite tokio_util \
-    tonic tower tower_http tower_layer tower_service tower_stall tracing tracing_core \
-    tracing_futures tracing_log tracing_subscriber tungstenite ureq url want webpki zstd \
-    zstd_safe zstd_sys";
+    crossbeam_utils dashmap deadpool diesel digest either fancy_regex flate2 framehop futures \
+    futures_channel futures_core futures_executor futures_util gimli h2 h3 hashbrown hashlink \
+    http http_body http_body_util hyper hyper_rustls hyper_tls hyper_util image indexmap \
+    itertools libc libsqlite3_sys lock_api log memchr metrics miniz_oxide mio mongodb mysql \
+    native_tls nix num_cpus object once_cell openssl openssl_sys panic_abort panic_unwind \
+    parking_lot parking_lot_core password_hash pin_project pin_project_lite postgres proc_macro \
+    prost psm quinn r2d2 rand rand_core rayon rayon_core redis regex regex_automata regex_syntax \
+    reqwest ring rusqlite rustc_demangle rustix rustls ryu scrypt serde serde_core serde_json \
+    serde_urlencoded sha1 sha2 slab smallvec socket2 sqlx sqlx_core stacker std std_detect \
+    sync_wrapper test tokio tokio_native_tls tokio_postgres tokio_rustls tokio_stream \
+    tokio_tungstenite tokio_util tonic tower tower_http tower_layer tower_service tower_stall \
+    tracing tracing_core tracing_futures tracing_log tracing_subscriber tungstenite ureq \
+    ureq_proto url want webpki zstd zstd_safe zstd_sys";
 
 /// Parts of the paths under which there is no code of the user's own: the standard library as it
 /// was built and as rustup installs it, and crates that cargo has fetched.

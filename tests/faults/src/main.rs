@@ -1,0 +1,167 @@
+//! Commits one fault: a handler blocks its worker, and what the detector says of it meanwhile is
+//! printed.
+//!
+//! `tower-stall-faults NAME` prints one line of JSON, then lets go of what blocks and ends with 0.
+//! Without a name it prints the names. For Linux with glibc.
+
+/// Runs an expression and notes that this is the line of the fault.
+macro_rules! here {
+    ($fault:expr) => {{
+        crate::scene::note(file!(), line!());
+        $fault
+    }};
+}
+
+mod compute;
+mod dns;
+mod locks;
+mod nested;
+mod network;
+mod scene;
+mod sleep;
+mod stack;
+mod system;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tower_stall::{Cause, Frame, Stall, StallDetector};
+
+use scene::Fault;
+
+/// For what must happen.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The detail may be found after the stack.
+const FOR_DETAIL: Duration = Duration::from_secs(5);
+
+const FAMILIES: &[&[Fault]] = &[
+    compute::FAULTS,
+    dns::FAULTS,
+    locks::FAULTS,
+    nested::FAULTS,
+    network::FAULTS,
+    sleep::FAULTS,
+    stack::FAULTS,
+    system::FAULTS,
+];
+
+fn main() {
+    let mut faults = FAMILIES.iter().copied().flatten();
+    let Some(wanted) = std::env::args().nth(1) else {
+        return faults.for_each(|(name, _)| println!("{name}"));
+    };
+    let (name, set) = faults.find(|(name, _)| *name == wanted).expect("a name of the list");
+    // Whatever goes wrong, in whatever thread, nobody waits for those that are blocked.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(101);
+    }));
+    // A fault may take the standard output away.
+    let output = io::stdout().as_fd().try_clone_to_owned().expect("a descriptor");
+    let line = match set() {
+        Err(why) => json!({ "skipped": why }),
+        Ok(scene) => commit(name, scene),
+    };
+    writeln!(File::from(output), "{line}").expect("somebody reads");
+}
+
+/// Serves a request that commits the fault, and says what the detector found.
+fn commit(name: &str, scene: scene::Scene) -> Value {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        // So that a fault can take the only one.
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let start = async { StallDetector::builder().start() };
+    let detector = runtime.block_on(start).expect("a detector");
+    let app = axum::Router::new().route(&format!("/{name}"), scene.handler);
+    let app = app.layer(detector.layer());
+    let bind = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listener = runtime.block_on(bind).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    runtime.spawn(async move { axum::serve(listener, app).await });
+    let (tell, told) = channel();
+    let path = name.to_owned();
+    std::thread::spawn(move || tell.send(request(address, &path)).expect("it is waited for"));
+
+    let stall = wait_for_stall(&detector, &format!("GET /{name}"));
+    (scene.release)();
+    let answer = told.recv_timeout(LIMIT).expect("an answer after the release");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    runtime.shutdown_timeout(LIMIT);
+    describe(&stall)
+}
+
+fn request(address: SocketAddr, path: &str) -> String {
+    let mut server = TcpStream::connect(address).expect("it listens");
+    write!(server, "GET /{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .expect("it reads");
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// The stall of that handler while it lasts, with its stack or why there is none.
+///
+/// On a busy machine the first may be the environment's, and be turned into this one.
+fn wait_for_stall(detector: &StallDetector, handler: &str) -> Stall {
+    let start = Instant::now();
+    let mut seen = None;
+    loop {
+        let stalls = detector.stalls();
+        let stall = stalls.iter().find(|stall| {
+            let looked_at = stall.stack.is_some() || stall.stack_missing.is_some();
+            stall.handler == handler && stall.in_progress && looked_at
+        });
+        if let Some(stall) = stall {
+            let since = *seen.get_or_insert_with(Instant::now);
+            if stall.detail.is_some() || stall.cause == Cause::Cpu || since.elapsed() > FOR_DETAIL {
+                return stall.clone();
+            }
+        }
+        assert!(start.elapsed() < LIMIT, "no stall of {handler}: {stalls:#?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn describe(stall: &Stall) -> Value {
+    let stack = stall.stack.as_deref();
+    let frames = stack.map_or(&[][..], |stack| &stack.frames);
+    let (file, line) = scene::noted();
+    json!({
+        "id": stall.id,
+        "handler": stall.handler,
+        "cause": stall.cause.as_str(),
+        "detail": stall.detail,
+        "fix": stall.fix,
+        "site": stall.site.as_ref().map(|site| {
+            json!({ "function": site.function, "file": site.file, "line": site.line })
+        }),
+        "stack_missing": stall.stack_missing,
+        "partial": stack.map(|stack| stack.partial),
+        "by_signal": stack.map(|stack| stack.by_signal),
+        "frames": frames.iter().map(describe_frame).collect::<Vec<_>>(),
+        "expected": { "file": file, "line": line },
+    })
+}
+
+fn describe_frame(frame: &Frame) -> Value {
+    json!({
+        "function": frame.function,
+        "file": frame.file,
+        "line": frame.line,
+        "address": frame.address,
+        "module": frame.module,
+        "offset": frame.offset,
+        "build_id": frame.build_id,
+        "inlined": frame.inlined,
+    })
+}

@@ -1,0 +1,63 @@
+//! Each fault in each build: cause, detail, handler, site, fix and stack are as the table says.
+#![cfg(target_os = "linux")]
+
+mod addr2line;
+mod programs;
+mod report;
+mod table;
+
+use std::path::Path;
+use std::process::Command;
+
+use programs::{PROGRAMS, skip, there_is};
+use report::{Known, Report};
+use table::FAULTS;
+
+/// One after the other: the tests are at work beside each other already.
+#[track_caller]
+fn commit_all(program: &Path, check: impl Fn(&Report)) {
+    FAULTS.iter().filter_map(|expected| Report::of(program, *expected)).for_each(|report| {
+        check(&report);
+    });
+}
+
+#[test]
+fn the_table_has_every_fault() {
+    let output = Command::new(&PROGRAMS.debug).output().expect("the program runs");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let known: Vec<_> = FAULTS.iter().map(|expected| expected.name).collect();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), known);
+}
+
+#[test]
+fn in_a_debug_build() {
+    commit_all(&PROGRAMS.debug, |report| report.check(Known::FunctionAndLine));
+}
+
+#[test]
+fn in_a_release_build() {
+    commit_all(&PROGRAMS.release, |report| report.check(Known::FunctionAndLine));
+}
+
+#[test]
+fn in_a_build_that_aborts_in_panics() {
+    commit_all(&PROGRAMS.abort, |report| report.check(Known::FunctionAndLine));
+}
+
+#[test]
+fn without_debug_information() {
+    let Some(program) = &PROGRAMS.undebugged else { return skip("there is no strip") };
+    commit_all(program, |report| report.check(Known::Function));
+}
+
+#[test]
+fn without_symbols() {
+    let Some(program) = &PROGRAMS.stripped else { return skip("there is no strip") };
+    if !there_is("addr2line") || !there_is("readelf") {
+        return skip("there is no addr2line or readelf");
+    }
+    commit_all(program, |report| {
+        report.check(Known::Nothing);
+        addr2line::check(report, program, &PROGRAMS.release);
+    });
+}
