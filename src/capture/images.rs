@@ -70,12 +70,14 @@ enum Sections {
 }
 
 impl Images {
-    /// Lists the modules anew, if libraries have come or gone.
-    pub(super) fn refresh(&mut self) {
+    /// Lists the modules anew, if libraries have come or gone. Returns whether they have, where the
+    /// loader tells.
+    pub(super) fn refresh(&mut self) -> bool {
         if self.generation.is_some() && self.generation == modules::generation() {
-            return;
+            return false;
         }
         let (generation, modules) = modules::modules();
+        let tells = self.generation.is_some();
         self.generation = generation;
         self.listings += 1;
         let before = std::mem::take(&mut self.loaded);
@@ -88,6 +90,7 @@ impl Images {
             self.loaded.push(Loaded { module, image, sections: Sections::NotMet });
         }
         self.code = code(&self.loaded);
+        tells
     }
 
     /// What is known of the code at an address.

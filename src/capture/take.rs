@@ -92,7 +92,9 @@ impl Taker {
             if !still() {
                 return Err(Captured::failed("the poll has ended"));
             }
-            if let Some(taken) = taken {
+            // Code that came meanwhile is not known, and may lie where other code was.
+            let same_code = !self.images.refresh();
+            if let (Some(taken), true) = (taken, same_code) {
                 return Ok(taken);
             }
         }

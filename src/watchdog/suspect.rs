@@ -82,13 +82,10 @@ impl Suspect {
     /// The worker came round, or it is known why it does not. If it had a stall, that lasted for
     /// the time returned.
     pub(super) fn clear(&mut self, moved: bool) -> Option<Nanos> {
-        if self.thread == 0 {
-            return None;
-        }
         if moved {
             self.acquittals = 0;
         }
-        self.forget()
+        if self.thread == 0 { None } else { self.forget() }
     }
 
     fn forget(&mut self) -> Option<Nanos> {
@@ -143,8 +140,7 @@ impl Suspect {
                     if self.counter.is_none() && counts {
                         self.counter.clone_from(&self.exam);
                     }
-                    let step = self.track.look(now, sight(self.sequence, still, excused));
-                    return step;
+                    return self.track.look(now, sight(self.sequence, still, excused));
                 }
                 if self.counter.is_some() || !counts {
                     return self.acquit(now);
@@ -201,4 +197,22 @@ fn held(exam: Option<&Arc<Exam>>) -> Option<&Held> {
 
 fn sight(sequence: u64, still: Still, excused: Nanos) -> Sight {
     Sight { sequence, threshold: still.threshold, holds: Holds::Root, excused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_left_alone_for_longer_each_time_until_it_moves() {
+        let mut suspect = Suspect::default();
+        let mut rests = |moved: bool| {
+            suspect.clear(moved);
+            suspect.acquit(0);
+            suspect.quiet_until / REST
+        };
+        assert_eq!([rests(false), rests(false), rests(false)], [1, 2, 4]);
+        assert_eq!([rests(true), rests(false)], [1, 2]);
+        assert_eq!((0..20).map(|_| rests(false)).max(), Some(64));
+    }
 }
