@@ -77,7 +77,8 @@ impl Watched {
         let stall = stalls.find(|stall| stall.handler == handler).expect("it was told");
         let line = self.events.of(handler).remove(0);
         assert_eq!(line.field("cause"), stall.cause.as_str());
-        assert_eq!(line.field("fix"), stall.cause.fix());
+        // Told without its stack, the line has no more than the cause to go by.
+        assert!([stall.fix, stall.cause.fix()].contains(&line.field("fix")));
         assert!(!stall.in_progress && stall.duration >= THRESHOLD, "{stall:#?}");
         stall
     }
