@@ -49,7 +49,6 @@ impl Deref for Bytes {
 #[derive(Default)]
 pub(super) struct Images {
     generation: Option<Generation>,
-    listings: u64,
     loaded: Vec<Loaded>,
     /// Where there is code, in order, and of which module.
     code: Vec<(Range<u64>, usize)>,
@@ -79,13 +78,13 @@ impl Images {
         let (generation, modules) = modules::modules();
         let tells = self.generation.is_some();
         self.generation = generation;
-        self.listings += 1;
+        let listing = generation.map_or(0, Generation::listing);
         let before = std::mem::take(&mut self.loaded);
         self.unwinder = UnwinderX86_64::new();
         for module in modules {
             let image = match before.iter().find(|known| known.module == module) {
                 Some(known) => Arc::clone(&known.image),
-                None => Arc::new(image(&module, self.listings)),
+                None => Arc::new(image(&module, listing)),
             };
             self.loaded.push(Loaded { module, image, sections: Sections::NotMet });
         }
@@ -297,13 +296,16 @@ mod tests {
         let has =
             |images: &Images| images.loaded.iter().any(|loaded| loaded.image.name == "libanl.so.1");
         assert!(!has(&images));
+        let before = images.loaded[0].image.listing;
         let Some(library) = crate::sys::testing::Library::load(c"libanl.so.1") else {
             return; // a system without this library
         };
         images.refresh();
         assert!(has(&images));
         let program = &images.loaded[0].image;
-        assert_eq!(program.listing, 1, "what stays is what it was");
+        assert_eq!(program.listing, before, "what stays is what it was");
+        let new = images.loaded.iter().find(|loaded| loaded.image.name == "libanl.so.1");
+        assert!(new.is_some_and(|new| new.image.listing > before));
         drop(library);
         images.refresh();
         assert!(!has(&images));

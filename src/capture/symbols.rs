@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::capturer::{RawStack, Way};
 use super::image::CodeAddress;
 use crate::record::{Frame, Stack};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Addresses that are remembered; when there are more, all are forgotten.
 const MOST_REMEMBERED: usize = 4096;
@@ -18,9 +19,10 @@ const MOST_REMEMBERED: usize = 4096;
 pub(crate) struct Symbols {
     /// By the address and the listing of its module.
     known: HashMap<(u64, u64), Arc<[Frame]>>,
-    /// The last listing that the symbolizer has seen.
-    listing: u64,
 }
+
+/// The last listing that the symbolizer has seen, which the whole process shares.
+static SEEN: AtomicU64 = AtomicU64::new(0);
 
 impl Symbols {
     /// The stack with names; functions that were inlined have frames of their own.
@@ -35,11 +37,10 @@ impl Symbols {
 
     fn frames(&mut self, code: &CodeAddress) -> Arc<[Frame]> {
         let listing = code.image.as_ref().map_or(0, |image| image.listing);
-        if listing > self.listing {
+        if SEEN.fetch_max(listing, Ordering::Relaxed) < listing {
             // The symbolizer lists modules once, and would not know this one.
             #[cfg(feature = "capture")]
             backtrace::clear_symbol_cache();
-            self.listing = listing;
         }
         let key = (code.lookup(), listing);
         if let Some(frames) = self.known.get(&key) {

@@ -34,6 +34,13 @@ pub(crate) struct Generation {
     removed: u64,
 }
 
+impl Generation {
+    /// A number that grows with each library that comes.
+    pub(crate) fn listing(self) -> u64 {
+        self.added
+    }
+}
+
 impl Module {
     /// The bytes at `range`, without a copy: of the program itself, where it cannot write.
     pub(crate) fn borrow(&self, range: &Range<u64>) -> Option<&'static [u8]> {

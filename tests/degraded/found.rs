@@ -93,17 +93,26 @@ impl Watched {
         })
     }
 
-    /// Has each of the two workers poll something that is watched.
+    /// Has each of the two workers poll something that is watched, and park after the other: the
+    /// first to park waits at the I/O driver, the second by a lock.
     pub(crate) fn meet_workers(&self) {
-        let both = Arc::new(Barrier::new(2));
-        let meet = |_| {
-            let both = Arc::clone(&both);
-            let watched = self.rig.stall.watched("meet", async move { both.wait() });
-            self.rig.runtime.spawn(watched)
-        };
-        let tasks: Vec<_> = (0..2).map(meet).collect();
-        for task in tasks {
-            self.rig.runtime.block_on(task).expect("no panic");
+        for last in 0..2 {
+            let both = Arc::new(Barrier::new(2));
+            let meet = |_| {
+                let both = Arc::clone(&both);
+                let watched = self.rig.stall.watched("meet", async move {
+                    both.wait();
+                    if tokio::runtime::worker_index() == Some(last) {
+                        std::thread::sleep(THRESHOLD / 4);
+                    }
+                });
+                self.rig.runtime.spawn(watched)
+            };
+            let tasks: Vec<_> = (0..2).map(meet).collect();
+            for task in tasks {
+                self.rig.runtime.block_on(task).expect("no panic");
+            }
+            std::thread::sleep(THRESHOLD / 4);
         }
     }
 

@@ -100,7 +100,7 @@ fn a_library_that_takes_its_time_to_load_holds_nobody_up() {
         let watched = Watched::new(|builder| builder);
         // What a thread does for the first time may wait as long as the constructor does: glibc
         // notes what is to be dropped with a thread under the lock of the loader. So each worker
-        // has had a poll, and a stall was told without and with its stack.
+        // has had a poll and has parked both ways, and a stall was told without and with its stack.
         watched.meet_workers();
         watched.stack("before", lock);
         watched.stack("again", lock);

@@ -41,7 +41,7 @@ fn turn(number: u64) {
             let caught = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(number)));
             assert!(caught.is_err());
         }
-        3 => drop(testing::Library::load(c"libanl.so.1").expect("glibc has it")),
+        3 => drop(testing::Library::load(c"libBrokenLocale.so.1").expect("glibc has it")),
         4 => stacker::grow(64 * 1024, || on_a_segment(number)),
         _ => {
             let mut sum = number;
