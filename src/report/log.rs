@@ -7,7 +7,8 @@ use tracing::subscriber::NoSubscriber;
 use super::Event;
 use crate::clock::human;
 use crate::detector::markers::UNATTRIBUTED;
-use crate::record::{Cause, Stall};
+use crate::label::printable;
+use crate::record::{Cause, Stack, Stall};
 
 /// Writes to the subscriber that was in force when the detector was started, or, if there was
 /// none, to the one the process has when there is something to write.
@@ -86,10 +87,15 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
             target: "tower_stall",
             event = "stall_stack",
             stall = stall.id,
-            %stack,
+            stack = on_one_line(stack),
             "the stack of stall {}", stall.id
         );
     }
+}
+
+/// A line of the log is one line.
+fn on_one_line(stack: &Stack) -> String {
+    printable(stack.to_string().trim_end().replace('\n', " <- ").as_str()).into_owned()
 }
 
 /// The sentence of a line.
@@ -158,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::detector::ring::tests::stall;
+    use crate::record::Frame;
 
     #[test]
     fn the_lines_say_who_blocks_what_and_for_how_long() {
@@ -182,6 +189,14 @@ mod tests {
         );
         let ended = Stall { duration: Duration::from_millis(5003), ..stall };
         assert_eq!(message(Event::Ended, &ended), "stall 17 ended after 5.003 s: GET /hello");
+    }
+
+    #[test]
+    fn a_stack_is_one_line() {
+        let frame = |function: &str| Frame { function: Some(function.into()), ..Frame::default() };
+        let frames = vec![frame("read"), frame("app::load\u{1b}")];
+        let stack = Stack { frames, partial: true, ..Stack::default() };
+        assert_eq!(on_one_line(&stack), "read <- app::load\\u{1b} <- (outer frames are missing)");
     }
 
     #[test]
