@@ -73,8 +73,8 @@ pub(crate) struct RawStack {
     pub(crate) way: Way,
     /// Whether outer frames are missing.
     pub(crate) partial: bool,
-    /// What the thread was told to sleep for, where it sleeps.
-    pub(crate) sleep: Option<Duration>,
+    /// The call it is in, and what that was given in memory, to come after its name.
+    pub(crate) given: Option<(&'static str, String)>,
     /// Innermost first.
     pub(crate) frames: Vec<CodeAddress>,
 }

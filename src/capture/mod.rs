@@ -27,6 +27,8 @@ mod symbols;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 mod calls;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod given;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 mod headers;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 mod images;

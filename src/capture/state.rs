@@ -3,6 +3,8 @@
 //! Not by `procfs-core`: that cannot read the line of a thread that waits outside of a system
 //! call, for a page, say.
 
+use crate::sys::{Given, system_call};
+
 /// What the line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -28,15 +30,16 @@ pub(super) fn parse(line: &str) -> Option<State> {
     (fits && sp != 0 && ip != 0).then_some(State::Waiting { sp, ip })
 }
 
-/// Where the time stands that the thread sleeps for, if it does.
-pub(super) fn sleep_time(line: &str) -> Option<u64> {
+/// The call that the thread is in, if it is in one, and what that was given in memory.
+pub(super) fn given(line: &str) -> Option<(&'static str, Given)> {
     let mut fields = line.split(' ');
     let number = fields.next()?.parse().ok()?;
     let mut arguments = [0; 6];
     for argument in &mut arguments {
         *argument = hexadecimal(fields.next()?)?;
     }
-    crate::sys::sleep_time(number, &arguments)
+    let given = crate::sys::given(number, &arguments)?;
+    Some((system_call(number, &arguments).name, given))
 }
 
 fn hexadecimal(field: &str) -> Option<u64> {
@@ -48,16 +51,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_sleeps_has_its_time_in_memory() {
+    fn what_a_call_was_given_is_in_memory() {
         let line = |number: i64, flags: u64| {
             format!("{number} 0x1 {flags:#x} 0x7ffd 0x7ffe 0x0 0x0 0x7ffc13c4e110 0x7f00d2e1fadf\n")
         };
-        assert_eq!(sleep_time(&line(libc::SYS_clock_nanosleep, 0)), Some(0x7ffd));
-        assert_eq!(sleep_time(&line(libc::SYS_clock_nanosleep, 1)), None, "until then");
-        assert_eq!(sleep_time(&line(libc::SYS_nanosleep, 0)), Some(1));
-        assert_eq!(sleep_time(&line(libc::SYS_futex, 0)), None);
-        assert_eq!(sleep_time("running\n"), None);
-        assert_eq!(sleep_time("-1 0x7ffc13c4e110 0x7f00d2e1fadf\n"), None);
+        let sleep = ("clock_nanosleep", Given::Time(0x7ffd));
+        assert_eq!(given(&line(libc::SYS_clock_nanosleep, 0)), Some(sleep));
+        assert_eq!(given(&line(libc::SYS_clock_nanosleep, 1)), None, "until then");
+        assert_eq!(given(&line(libc::SYS_nanosleep, 0)), Some(("nanosleep", Given::Time(1))));
+        let connect = ("connect", Given::Peer(0x7fff));
+        assert_eq!(given(&line(libc::SYS_connect, 0x7fff)), Some(connect));
+        assert_eq!(given(&line(libc::SYS_futex, 0)), None);
+        assert_eq!(given("running\n"), None);
+        assert_eq!(given("-1 0x7ffc13c4e110 0x7f00d2e1fadf\n"), None);
     }
 
     #[test]

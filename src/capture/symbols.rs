@@ -116,7 +116,7 @@ mod tests {
             thread: 1,
             way: Way::Quiet,
             partial: true,
-            sleep: None,
+            given: None,
             // A return address at the begin of a function belongs to the function before.
             frames: vec![code(start, false), code(start + 1, true)],
         };
@@ -138,7 +138,7 @@ mod tests {
             thread: 1,
             way: Way::Quiet,
             partial: false,
-            sleep: None,
+            given: None,
             frames: vec![code(0x1234, false)],
         };
         let stack = Symbols::default().symbolize(&stack);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::capturer::{Captured, Outcome, RawStack, Way};
+use super::given;
 use super::images::Images;
 use super::mode::Capture;
 use super::state::State;
@@ -33,7 +34,7 @@ type Stuck = &'static str;
 struct Taken {
     way: Way,
     walk: Walk,
-    sleep: Option<Duration>,
+    given: Option<(&'static str, String)>,
 }
 
 impl Taker {
@@ -50,13 +51,13 @@ impl Taker {
     ) -> Captured {
         match self.attempt(thread, still, deadline) {
             Err(captured) => captured,
-            Ok(Taken { way, walk, sleep }) => {
+            Ok(Taken { way, walk, given }) => {
                 let frames = walk.addresses.iter().enumerate();
                 let frames = frames
                     .map(|(index, address)| self.images.describe(*address, index > 0))
                     .collect();
                 let partial = !walk.is_complete();
-                Captured::stack(RawStack { thread, way, partial, sleep, frames })
+                Captured::stack(RawStack { thread, way, partial, given, frames })
             }
         }
     }
@@ -85,7 +86,7 @@ impl Taker {
                 }
                 (State::Running, _) => {
                     let walk = self.by_signal(thread, &task, still, deadline)?;
-                    walk.map(|walk| Taken { way: Way::Signal, walk, sleep: None })
+                    walk.map(|walk| Taken { way: Way::Signal, walk, given: None })
                 }
             };
             // A later poll may be on that stack.
@@ -111,13 +112,13 @@ impl Taker {
     ) -> Result<Option<Taken>, Stuck> {
         self.stack.resize(LONGEST_STACK, 0);
         let copied = memory::copy(sp, &mut self.stack);
-        let sleep = before.sleep_time().and_then(duration_at);
+        let given = before.given().and_then(|(call, given)| Some((call, given::read(given)?)));
         if task.moment()? != before {
             return Ok(None);
         }
         let stack = &self.stack[..copied];
         let walk = unwind::walk(&mut self.images, Snapshot { ip, sp, bp: None, stack });
-        Ok(Some(Taken { way: Way::Quiet, walk, sleep }))
+        Ok(Some(Taken { way: Way::Quiet, walk, given }))
     }
 
     /// `None` where the thread waits by now: a signal would end its wait.
@@ -160,16 +161,6 @@ impl Taker {
         };
         Ok(Some(unwind::walk(&mut self.images, snapshot)))
     }
-}
-
-/// Reads a `timespec`.
-fn duration_at(address: u64) -> Option<Duration> {
-    let mut time = [0; 16];
-    let copied = memory::copy(address, &mut time);
-    let (seconds, nanos) = time.split_at(8);
-    let seconds = u64::from_ne_bytes(seconds.try_into().ok()?);
-    let nanos = u32::try_from(u64::from_ne_bytes(nanos.try_into().ok()?)).ok()?;
-    (copied == time.len() && nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
 }
 
 /// Waits until the thread computes, and returns how often it had waited by then; `None` where it

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::state::{self, State};
+use crate::sys::Given;
 
 /// Longer than any line of these files.
 const LONGEST_LINE: usize = 256;
@@ -28,10 +29,10 @@ pub(super) struct Moment {
 type Line = ([u8; LONGEST_LINE], usize);
 
 impl Moment {
-    /// Where the time stands in memory that the thread sleeps for, if it does.
-    pub(super) fn sleep_time(&self) -> Option<u64> {
+    /// The call that the thread is in, if it is in one, and what that was given in memory.
+    pub(super) fn given(&self) -> Option<(&'static str, Given)> {
         let (line, length) = &self.syscall;
-        state::sleep_time(std::str::from_utf8(&line[..*length]).ok()?)
+        state::given(std::str::from_utf8(&line[..*length]).ok()?)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use crate::clock::{Nanos, human};
+use crate::clock::Nanos;
 use crate::record::{Cause, Site, Stack, Stall};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, lock, try_lock};
 
@@ -26,8 +26,8 @@ pub(crate) struct Taken {
     pub(crate) site: Option<Site>,
     /// What to write instead, if the stack tells more than the cause.
     pub(crate) fix: Option<&'static str>,
-    /// What the thread was told to sleep for, where it sleeps.
-    pub(crate) sleep: Option<Duration>,
+    /// The call it was in, and what that was given, to come after its name.
+    pub(crate) given: Option<(&'static str, String)>,
     pub(crate) stack: Option<Arc<Stack>>,
     /// Why it is not there, or not whole.
     pub(crate) missing: Option<&'static str>,
@@ -103,12 +103,14 @@ impl Entry {
         let in_progress = !self.ended.load(Acquire);
         let duration = Duration::from_nanos(self.lasted.load(Acquire));
         let taken = self.taken.get().cloned().unwrap_or_default();
-        let Taken { site, fix, sleep, stack, missing: stack_missing } = taken;
-        let detail = self.detail.get().map(|detail| match sleep {
-            // The call comes first.
-            Some(sleep) => match detail.split_once(", ") {
-                Some((call, rest)) => format!("{call}, {}, {rest}", human(sleep)),
-                None => format!("{detail}, {}", human(sleep)),
+        let Taken { site, fix, given, stack, missing: stack_missing } = taken;
+        let detail = self.detail.get().map(|detail| match &given {
+            // The call comes first; the thread may be in another by the time of the stack.
+            Some((call, given)) => match detail.strip_prefix(call) {
+                Some(rest) if rest.is_empty() || rest.starts_with(", ") => {
+                    format!("{call}{given}{rest}")
+                }
+                _ => detail.clone(),
             },
             None => detail.clone(),
         });
@@ -199,16 +201,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_time_to_sleep_comes_after_the_call() {
+    fn what_a_call_was_given_comes_after_it() {
         let detail = |detail: &str| {
             let entry = Entry::new(stall(1));
             entry.set_detail(detail.into());
-            let sleep = Some(Duration::from_secs(5));
-            entry.set_taken(Taken { sleep, ..Taken::default() });
+            let given = Some(("nanosleep", ", 5 s".to_owned()));
+            entry.set_taken(Taken { given, ..Taken::default() });
             entry.stall().detail.expect("set")
         };
         assert_eq!(detail("nanosleep"), "nanosleep, 5 s");
         assert_eq!(detail("nanosleep, starved for 6 ms"), "nanosleep, 5 s, starved for 6 ms");
+        assert_eq!(detail("futex, starved for 6 ms"), "futex, starved for 6 ms", "another call");
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Names {
     }
 
     fn name(&mut self, captured: Captured) -> Taken {
-        let sleep = captured.stack.as_ref().and_then(|raw| raw.sleep);
+        let given = captured.stack.as_ref().and_then(|raw| raw.given.clone());
         let stack = captured.stack.map(|raw| self.symbols.symbolize(&raw));
         let skips: Vec<_> = self.skips.iter().map(String::as_str).collect();
         let frames = stack.as_ref().map_or(&[][..], |stack| &stack.frames);
@@ -86,6 +86,6 @@ impl Names {
         }
         let fix = hint(&frames[..inner.unwrap_or(frames.len())]);
         let missing = (!captured.reason.is_empty()).then_some(captured.reason);
-        Taken { site, fix, sleep, stack: stack.map(Arc::new), missing }
+        Taken { site, fix, given, stack: stack.map(Arc::new), missing }
     }
 }

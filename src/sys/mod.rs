@@ -12,7 +12,7 @@ pub(crate) mod signal;
 mod thread;
 
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-pub(crate) use calls::sleep_time;
+pub(crate) use calls::{Given, given};
 pub(crate) use calls::{Waits, system_call};
 pub(crate) use peer::peer;
 pub(crate) use returns::{Returns, returns_are_counted};

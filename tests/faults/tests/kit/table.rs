@@ -54,7 +54,7 @@ pub(crate) const FAULTS: &[Expected] = &[
     row("futures-block-on", "lock", "futex", "nested::futures_block_on"),
     row("tcp-read", "network_io", "recvfrom from 127.0.0.1:", "network::tcp_read"),
     row("tcp-read-timeout", "network_io", "recvfrom from 127.0.0.1:", "network::tcp_read_timeout"),
-    row("tcp-connect", "network_io", "connect", "network::tcp_connect"),
+    row("tcp-connect", "network_io", "connect to 127.0.0.1:", "network::tcp_connect"),
     row("udp-recv", "network_io", "recvfrom", "network::udp_recv"),
     row("unix-socket", "network_io", "recvfrom from a Unix socket", "network::unix_socket"),
     row("poll", "blocked", "poll", "network::poll"),
