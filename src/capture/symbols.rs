@@ -108,6 +108,7 @@ mod tests {
         CodeAddress { address, is_return, image: Some(Arc::new(image)) }
     }
 
+    #[cfg(feature = "capture")]
     #[test]
     fn functions_have_their_names_without_hashes() {
         let start = resolve as *const () as u64;
