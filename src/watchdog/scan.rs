@@ -148,7 +148,10 @@ impl Scanner {
         };
         let (kept, gone) = std::mem::take(&mut self.runtimes).into_iter().partition(is_current);
         self.runtimes = kept;
-        for watched in gone {
+        for mut watched in gone {
+            for worker in &mut watched.workers {
+                end(&mut *self.observer, &mut worker.suspect.stall, None);
+            }
             self.observer.runtime_ended(&watched.runtime);
         }
         for runtime in current {
@@ -282,6 +285,7 @@ impl Scanner {
             _ => return None,
         };
         let suspect = &watched.workers[number].suspect;
+        let blamed = matches!(step, Step::Counted(_));
         Some(Newly {
             whose: Whose::Worker(at, number),
             runtime: index,
@@ -292,7 +296,7 @@ impl Scanner {
             lasted,
             trace: 0,
             found: Found::on_worker(suspect.clue(), still.thread),
-            taken: suspect.taken(),
+            taken: if blamed { suspect.taken() } else { None },
         })
     }
 

@@ -100,6 +100,33 @@ fn one_on_a_current_thread_runtime_is_a_stall_too() {
 }
 
 #[test]
+fn its_stall_ends_with_the_runtime() {
+    let runtime = multi_thread(2);
+    let stall = Arc::new(detector(&runtime));
+    let let_go = Arc::new(AtomicBool::new(false));
+    let seen = || stall.stalls().iter().any(is_it);
+    wait_for(4 * LIMIT, || {
+        // Which threads run the workers is learned meanwhile.
+        block(ms(500));
+        let theirs = Arc::clone(&let_go);
+        runtime.spawn(async move {
+            let start = Instant::now();
+            while !theirs.load(Ordering::Acquire) && start.elapsed() < LIMIT / 4 {
+                block(ms(500));
+            }
+        });
+        let start = Instant::now();
+        while !seen() && start.elapsed() < LIMIT / 4 {
+            block(ms(10));
+        }
+        seen().then_some(())
+    });
+    runtime.shutdown_background();
+    let_go.store(true, Ordering::Release);
+    wait_for(LIMIT, || stall.stalls().iter().all(|stall| !stall.in_progress).then_some(()));
+}
+
+#[test]
 fn a_runtime_that_nobody_drives_has_none() {
     let runtime = current_thread();
     let stall = detector(&runtime);
