@@ -63,9 +63,38 @@ fn resolve(code: &CodeAddress) -> Vec<Frame> {
 /// Innermost first; all but the last were inlined. At least one.
 #[cfg(feature = "capture")]
 fn resolve(code: &CodeAddress) -> Vec<Frame> {
+    let mut frames = frames_at(code, code.lookup());
+    let is_lost = |inner: &&mut Frame| inner.file.is_some() && inner.line.is_none();
+    if let Some(inner) = frames.first_mut().filter(is_lost) {
+        near(code, inner);
+    }
+    match frames.last_mut() {
+        Some(outermost) => outermost.inlined = false,
+        None => frames.push(nameless(code)),
+    }
+    frames
+}
+
+/// Jumps and the like may belong to no line, and then not to the file either that is said to be
+/// theirs: what is next to them in the same function is taken for them.
+#[cfg(feature = "capture")]
+fn near(code: &CodeAddress, frame: &mut Frame) {
+    const BYTES: u64 = 16;
+    frame.file = None;
+    let next =
+        (1..=BYTES).flat_map(|away| [code.lookup().saturating_sub(away), code.lookup() + away]);
+    let mut next = next.filter_map(|address| frames_at(code, address).into_iter().next());
+    let same = next.find(|next| next.line.is_some() && next.function == frame.function);
+    if let Some(same) = same {
+        (frame.file, frame.line) = (same.file, same.line);
+    }
+}
+
+#[cfg(feature = "capture")]
+fn frames_at(code: &CodeAddress, address: u64) -> Vec<Frame> {
     let mut frames = Vec::new();
     // It takes every address for a return address, and looks at the byte before.
-    let after = code.lookup().wrapping_add(1);
+    let after = address.wrapping_add(1);
     backtrace::resolve(after as *mut std::ffi::c_void, |symbol| {
         frames.push(Frame {
             // The alternate form leaves out the hash.
@@ -76,10 +105,6 @@ fn resolve(code: &CodeAddress) -> Vec<Frame> {
             ..nameless(code)
         });
     });
-    match frames.last_mut() {
-        Some(outermost) => outermost.inlined = false,
-        None => frames.push(nameless(code)),
-    }
     frames
 }
 
