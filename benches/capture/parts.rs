@@ -47,7 +47,8 @@ pub(super) fn run() {
             UNWIND => part(&mut captures, |parts| parts.unwind.as_secs_f64() * 1e6),
             KNOWN => median(TIMES, || microseconds(|| assert!(captures.symbolize(&stack) > 0))),
             _ => {
-                // It has the debug information read anew.
+                // So that the debug information is read anew.
+                backtrace::clear_symbol_cache();
                 let mut new = BenchCaptures::new(Capture::Off);
                 microseconds(|| assert!(new.symbolize(&stack) > 0))
             }
