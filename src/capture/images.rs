@@ -244,10 +244,11 @@ fn read(range: &Range<u64>, longest: u64) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn images() -> Images {
+    /// Those of this process.
+    pub(in crate::capture) fn images() -> Images {
         let mut images = Images::default();
         images.refresh();
         images

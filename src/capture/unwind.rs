@@ -229,13 +229,8 @@ impl Walker<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::images::tests::images;
     use super::*;
-
-    fn images() -> Images {
-        let mut images = Images::default();
-        images.refresh();
-        images
-    }
 
     /// Numbers without an order.
     fn random(seed: &mut u64) -> u64 {
