@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use tower_stall::Cause;
+use tower_stall::{Cause, Stall};
 
 use crate::common::*;
 use crate::found::{Watched, lock, sleep, spin};
@@ -126,6 +126,12 @@ fn a_library_that_takes_its_time_to_load_holds_nobody_up() {
         assert!(loader.join().expect("no panic"), "it was loaded");
         // Not before: the client starts a thread.
         wait_until(LIMIT, || sum() >= before + 2.0);
+        wait_until(LIMIT, || {
+            let stalls = watched.rig.stall.stalls();
+            let of = |name| stalls.iter().find(|stall| stall.handler == name);
+            let answered = |stall: &Stall| stall.stack.is_some() || stall.stack_missing.is_some();
+            ["sleep", "spin"].iter().all(|name| of(*name).is_some_and(answered))
+        });
         println!("while a library loads: {:?} ok, partial, timeout", outcomes());
         watched.stack("after", lock);
         std::fs::remove_dir_all(&folder).expect("it is ours");
