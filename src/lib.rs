@@ -36,8 +36,8 @@
 //! thread looks at what each worker polls, so a stall that never ends is seen too, on stable Tokio
 //! and with the name of its handler.
 //!
-//! It names only what is marked: requests through the [`layer`](mod@layer) and [`Watched`] futures. It does not
-//! profile, and does not trace what tasks wait for: that is what tokio-console is for. Polls shorter
+//! It names what is marked: requests through the [`layer`](mod@layer), [`Watched`] futures and, where
+//! Tokio tells of them, all tasks. It does not profile, and does not trace what tasks wait for: that is what tokio-console is for. Polls shorter
 //! than the threshold are not its concern; use tokio-metrics for their distribution.
 //!
 //! # What is marked
@@ -46,6 +46,7 @@
 //! |---|---|
 //! | requests | [`StallDetector::layer`]: see [`layer`](mod@layer) for labels and for where to put it |
 //! | other tasks | [`StallDetector::watched`], [`WatchExt::watched_by`] |
+//! | every task of a runtime, under `--cfg tokio_unstable` | [`RuntimeBuilderExt::stall_hooks`] |
 //! | a root future without a worker | [`StallDetector::watched_root`] |
 //! | a block that is meant to be there | [`allow_blocking`]: counted, and no stall |
 //!
@@ -135,7 +136,7 @@ pub use capture::{BenchCaptures, BenchParts, BenchStack};
 pub use capture::{Capture, ParseCaptureError};
 pub use error::BuildError;
 pub use global::layer;
-pub use instrument::{Watched, allow_blocking};
+pub use instrument::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
 pub use layer::{StallLayer, StallService};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
 pub use record::{Cause, Frame, Site, Stack, Stall};

@@ -19,7 +19,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("detector", 3, &["clock", "label", "record", "sync", "sys"]),
     ("capture", 3, &["clock", "record", "sync", "sys", "thread"]),
     ("probe", 4, &["clock", "detector", "sync"]),
-    ("instrument", 4, &["detector"]),
+    ("instrument", 4, &["detector", "sync"]),
     ("watchdog", 4, &["causes", "clock", "detector", "record", "sys"]),
     ("metrics", 4, &["clock", "detector", "label", "record"]),
     (

@@ -8,8 +8,10 @@ const RUNS_TASK: [&str; 2] = [
     "runtime::scheduler::multi_thread::worker::Context::run_task",
     "runtime::scheduler::current_thread::Context::run_task",
 ];
-/// In the name of what drives a current-thread runtime.
+/// In the name of what drives a current-thread runtime and polls its root future.
 const DRIVES: &str = "runtime::scheduler::current_thread::CoreGuard::block_on";
+/// In the names of what such a runtime does when there is nothing to poll.
+const PARKS: &str = "runtime::scheduler::current_thread::Context::park";
 /// In the names of what gives the worker to another thread for the time of a call.
 const GIVES_AWAY: [&str; 2] = ["block_in_place", "runtime::context::runtime_mt::exit_runtime"];
 
@@ -22,11 +24,12 @@ pub(crate) fn poll_returns_to(stack: &Stack, single: bool) -> Result<u64, &'stat
     let has = |frame: &Frame, name: &str| {
         frame.function.as_deref().is_some_and(|function| function.contains(name))
     };
-    let runs = RUNS_TASK[usize::from(single)];
-    let Some(at) = stack.frames.iter().position(|frame| has(frame, runs)) else {
+    let first = |name| stack.frames.iter().position(|frame| has(frame, name));
+    let root = || first(DRIVES).filter(|_| single && first(PARKS).is_none());
+    let Some(at) = first(RUNS_TASK[usize::from(single)]).or_else(root) else {
         return Err(match stack.partial {
             true => "outer frames are missing",
-            false => "the thread is in no task of the runtime",
+            false => "the thread is in no poll of the runtime",
         });
     };
     let frame = &stack.frames[at];
@@ -72,6 +75,18 @@ mod tests {
         assert_eq!(poll_returns_to(&stack(&[SLEEP, POLL, RUN]), false), Ok(2));
         assert_eq!(poll_returns_to(&stack(&[SLEEP, POLL, CLOSURE, RUN]), false), Ok(2));
         assert_eq!(poll_returns_to(&stack(&[SLEEP, POLL, RUN_SINGLE, DRIVE]), true), Ok(2));
+    }
+
+    #[test]
+    fn a_root_future_is_polled_by_what_drives_its_runtime() {
+        let enter = "tokio::runtime::scheduler::current_thread::Context::enter";
+        assert_eq!(
+            poll_returns_to(&stack(&[SLEEP, "app::main", DRIVE, enter, DRIVE]), true),
+            Ok(2)
+        );
+        let park = "tokio::runtime::scheduler::current_thread::Context::park_internal";
+        assert!(poll_returns_to(&stack(&["epoll_wait", enter, park, DRIVE]), true).is_err());
+        assert!(poll_returns_to(&stack(&[SLEEP, "app::main", DRIVE]), false).is_err());
     }
 
     #[test]

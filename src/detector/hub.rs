@@ -25,6 +25,8 @@ pub(crate) type DetectorId = u32;
 
 static LAST_ID: AtomicU32 = AtomicU32::new(0);
 static HUBS: Mutex<Vec<(DetectorId, Weak<Hub>)>> = Mutex::new(Vec::new());
+/// Moves whenever any detector begins or ends to watch a runtime.
+static CHANGES: AtomicU64 = AtomicU64::new(1);
 
 /// What a hub is made from.
 #[derive(Clone, Copy, Debug)]
@@ -106,10 +108,20 @@ impl Hub {
         hubs.iter().find(|(known, _)| *known == id).and_then(|(_, hub)| hub.upgrade())
     }
 
-    /// The detectors that watch the runtime of that handle.
-    pub(crate) fn watching(handle: &Handle) -> Vec<Arc<Self>> {
+    /// The detectors that watch the runtime of that handle, and what they know of it.
+    pub(crate) fn watching(handle: &Handle) -> Vec<(Arc<Self>, Arc<Runtime>)> {
         let hubs: Vec<_> = lock(&HUBS).iter().filter_map(|(_, hub)| hub.upgrade()).collect();
-        hubs.into_iter().filter(|hub| hub.is_watched(handle)).collect()
+        let watching = |hub: Arc<Self>| {
+            let runtime = hub.find_runtime(handle)?;
+            Some((hub, runtime))
+        };
+        hubs.into_iter().filter_map(watching).collect()
+    }
+
+    /// Moves whenever the answer of [`watching`](Self::watching) may have changed.
+    #[inline]
+    pub(crate) fn changes() -> u64 {
+        CHANGES.load(Acquire)
     }
 
     pub(crate) fn is_watching(&self) -> bool {
@@ -179,8 +191,9 @@ impl Hub {
         lock(&self.runtimes).watched.clone()
     }
 
-    fn is_watched(&self, handle: &Handle) -> bool {
-        lock(&self.runtimes).watched.iter().any(|runtime| runtime.id == handle.id())
+    fn find_runtime(&self, handle: &Handle) -> Option<Arc<Runtime>> {
+        let runtimes = lock(&self.runtimes);
+        runtimes.watched.iter().find(|runtime| runtime.id == handle.id()).cloned()
     }
 
     /// The entry of the runtime, made now if it is met for the first time; `None` when the
@@ -191,7 +204,7 @@ impl Hub {
         }
         let (runtime, new) = lock(&self.runtimes).find_or_add(handle, None);
         if new {
-            self.version.fetch_add(1, Release);
+            self.runtimes_changed();
             if let Some(tell) = self.on_new_runtime {
                 tell();
             }
@@ -211,7 +224,7 @@ impl Hub {
             return None;
         }
         let (runtime, _) = lock(&self.runtimes).find_or_add(handle, Some(name));
-        self.version.fetch_add(1, Release);
+        self.runtimes_changed();
         Some(runtime)
     }
 
@@ -219,7 +232,7 @@ impl Hub {
     pub(crate) fn remove_runtime(&self, ended: &Runtime) {
         ended.release();
         lock(&self.runtimes).watched.retain(|runtime| runtime.index != ended.index);
-        self.version.fetch_add(1, Release);
+        self.runtimes_changed();
     }
 
     fn release_runtimes(&self) {
@@ -227,7 +240,12 @@ impl Hub {
         for runtime in watched {
             runtime.release();
         }
+        self.runtimes_changed();
+    }
+
+    fn runtimes_changed(&self) {
         self.version.fetch_add(1, Release);
+        CHANGES.fetch_add(1, Release);
     }
 
     /// Ends the watch for good.

@@ -70,6 +70,11 @@ impl Drop for Guard {
     }
 }
 
+/// Gives the calling thread its slot for `detector` before its first poll needs it.
+pub(crate) fn prepare(detector: DetectorId) {
+    slot(detector);
+}
+
 /// Counts a request that begins (+1) or ends (-1) on this thread.
 #[inline]
 pub(crate) fn count_in_flight(detector: DetectorId, change: i64) {
@@ -112,8 +117,7 @@ fn hubs_here() -> Vec<Arc<Hub>> {
     };
     let mut hubs: Vec<Arc<Hub>> = ATTACHED.try_with(attached).ok().flatten().unwrap_or_default();
     if let Ok(handle) = Handle::try_current() {
-        let watching = Hub::watching(&handle);
-        hubs.extend(watching);
+        hubs.extend(Hub::watching(&handle).into_iter().map(|(hub, _)| hub));
     }
     hubs.sort_by_key(|hub| hub.id);
     hubs.dedup_by_key(|hub| hub.id);

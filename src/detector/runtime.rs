@@ -130,6 +130,13 @@ impl Runtime {
         (owner != 0).then_some(Owner { thread, claim: owner >> THREAD_BITS })
     }
 
+    /// Whether `thread` was the last that was seen running `worker`.
+    pub(crate) fn is_owner(&self, worker: usize, thread: u32) -> bool {
+        let mask = (1 << THREAD_BITS) - 1;
+        let owner = |owner: &AtomicU64| owner.load(Relaxed) & mask == u64::from(thread) & mask;
+        self.owners.get(worker).is_some_and(owner)
+    }
+
     /// Whether another thread was seen running `worker` after `claim`.
     pub(crate) fn is_lost(&self, worker: usize, thread: u32, claim: u64) -> bool {
         let Some(owner) = self.owners.get(worker) else { return true };

@@ -63,6 +63,18 @@ pub(crate) fn is_own(stall: &Stall) -> bool {
     !stall.cause.is_environment()
 }
 
+/// Whether the system counts breakpoints; without that nothing proves that a plain task computes
+/// in one poll.
+pub(crate) fn breakpoints_are_allowed() -> bool {
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
+    let level = level.ok().and_then(|level| level.trim().parse::<i32>().ok());
+    let allowed = level.is_some_and(|level| level <= 2);
+    if !allowed {
+        eprintln!("skipped: perf_event_paranoid is {level:?}, more than 2");
+    }
+    allowed
+}
+
 /// A multi-thread runtime, or a current-thread runtime for 0 workers.
 pub(crate) fn runtime(workers: usize) -> Runtime {
     let mut builder = match workers {

@@ -36,18 +36,6 @@ fn spins_until_seen(stall: &StallDetector) {
     }
 }
 
-/// Whether the system counts breakpoints; without that nothing proves that a plain task computes
-/// in one poll.
-fn breakpoints_are_allowed() -> bool {
-    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
-    let level = level.ok().and_then(|level| level.trim().parse::<i32>().ok());
-    let allowed = level.is_some_and(|level| level <= 2);
-    if !allowed {
-        eprintln!("skipped: perf_event_paranoid is {level:?}, more than 2");
-    }
-    allowed
-}
-
 /// Runs `block` in a plain task and returns its stall, once it has ended.
 #[track_caller]
 fn the_stall_of(runtime: &Runtime, block: fn(&StallDetector)) -> Stall {
@@ -84,7 +72,7 @@ fn one_that_sleeps_is_a_stall_with_its_line() {
 
 #[test]
 fn one_that_computes_is_a_stall_with_its_function() {
-    if !breakpoints_are_allowed() {
+    if !common::breakpoints_are_allowed() {
         return;
     }
     let found = the_stall_of(&multi_thread(2), spins_until_seen);
