@@ -155,6 +155,12 @@ pub struct Stall {
     pub stack_missing: Option<&'static str>,
     /// Requests inside the layer when the stall was counted, the blocking one included.
     pub requests_in_flight: u64,
+    /// The same when it was over; `None` while it lasts.
+    pub requests_in_flight_at_end: Option<u64>,
+    /// Other requests on the same runtime that were inside the layer while this lasted, at the scan
+    /// with the most of them. An upper bound of those it delayed: other workers may have gone on
+    /// with them. 0 for what the environment did.
+    pub delayed_requests: u64,
     /// The W3C trace id of the request (32 hexadecimal digits in `traceparent`), or what a
     /// user's function gave; `None` without.
     pub trace_id: Option<u128>,

@@ -122,6 +122,10 @@ impl Observer for Wiring {
         self.accounts.stalled(&mut *self.out, stall, time);
     }
 
+    fn delayed(&mut self, stall: &Arc<Entry>, requests: u64) {
+        self.accounts.delayed(&mut *self.out, stall, requests);
+    }
+
     fn continues(&mut self, stall: &Arc<Entry>) {
         self.reports.stall(Event::Continues, stall);
     }

@@ -62,6 +62,7 @@ pub(crate) struct Hub {
     /// Moves whenever `slots` or `runtimes` do.
     version: AtomicU64,
     claims: AtomicU64,
+    /// Of threads that ended.
     in_flight: AtomicI64,
     allowed: Mutex<BTreeMap<&'static str, u64>>,
     allowed_marker: u32,
@@ -138,7 +139,13 @@ impl Hub {
     /// Takes a slot out whose thread ends; `in_flight` is its share of the requests.
     pub(crate) fn remove_slot(&self, slot: &'static Slot, in_flight: i64) {
         lock(&self.slots).retain(|known| !std::ptr::eq(*known, slot));
-        self.count_in_flight(in_flight);
+        self.in_flight.fetch_add(in_flight, Relaxed);
+        let runtimes = lock(&self.runtimes);
+        let of_slot = runtimes.watched.iter().find(|runtime| runtime.index == slot.runtime());
+        if let Some(runtime) = of_slot {
+            runtime.in_flight.fetch_add(in_flight, Relaxed);
+        }
+        drop(runtimes);
         self.version.fetch_add(1, Release);
     }
 
@@ -174,14 +181,20 @@ impl Hub {
 
     // Requests.
 
-    /// Counts a request on a thread that has no slot.
-    pub(crate) fn count_in_flight(&self, change: i64) {
-        self.in_flight.fetch_add(change, Relaxed);
-    }
-
     /// Requests inside the layer now: the sum of what each thread began and ended.
     pub(crate) fn requests_in_flight(&self, slots: impl Iterator<Item = &'static Slot>) -> u64 {
         let sum = slots.map(Slot::in_flight).sum::<i64>() + self.in_flight.load(Relaxed);
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Those of one runtime: began and ended on its threads.
+    pub(crate) fn requests_of(
+        &self,
+        runtime: &Runtime,
+        slots: impl Iterator<Item = &'static Slot>,
+    ) -> u64 {
+        let slots = slots.filter(|slot| slot.runtime() == runtime.index);
+        let sum = slots.map(Slot::in_flight).sum::<i64>() + runtime.in_flight.load(Relaxed);
         u64::try_from(sum).unwrap_or(0)
     }
 

@@ -41,6 +41,8 @@ const MANY_UNMATCHED: u32 = 1000;
 pub(crate) enum Kind {
     /// A task on a worker.
     Task,
+    /// The same, of a request that is counted in flight.
+    Request,
     /// A root future: it counts without a worker too.
     Root,
     /// A block that is meant to be there.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Nanos;
 use crate::record::{Cause, Site, Stack, Stall};
-use crate::sync::{AtomicBool, AtomicU64, Ordering, lock, try_lock};
+use crate::sync::{AtomicU64, Ordering, lock, try_lock};
 
 use Ordering::{Acquire, Release};
 
@@ -17,7 +17,9 @@ pub(crate) struct Entry {
     detail: OnceLock<String>,
     taken: OnceLock<Taken>,
     lasted: AtomicU64,
-    ended: AtomicBool,
+    delayed: AtomicU64,
+    /// Requests in flight at its end; not there before.
+    ended: OnceLock<u64>,
 }
 
 /// What came of the stack that was wanted.
@@ -48,7 +50,8 @@ impl Entry {
             detail: OnceLock::new(),
             taken: OnceLock::new(),
             lasted,
-            ended: AtomicBool::new(false),
+            delayed: AtomicU64::new(0),
+            ended: OnceLock::new(),
         }
     }
 
@@ -93,14 +96,22 @@ impl Entry {
         self.counted.handler
     }
 
-    pub(crate) fn end(&self, lasted: Nanos) {
+    /// Says how many other requests it has held up by now.
+    pub(crate) fn delay(&self, requests: u64) {
+        self.delayed.store(requests, Release);
+    }
+
+    pub(crate) fn end(&self, lasted: Nanos, requests_in_flight: u64) {
         self.last(lasted);
-        self.ended.store(true, Release);
+        // It ends once.
+        let _ = self.ended.set(requests_in_flight);
     }
 
     /// The stall as it stands.
     pub(crate) fn stall(&self) -> Stall {
-        let in_progress = !self.ended.load(Acquire);
+        let requests_in_flight_at_end = self.ended.get().copied();
+        let in_progress = requests_in_flight_at_end.is_none();
+        let delayed_requests = self.delayed.load(Acquire);
         let duration = Duration::from_nanos(self.lasted.load(Acquire));
         let taken = self.taken.get().cloned().unwrap_or_default();
         let Taken { site, fix, given, stack, missing: stack_missing } = taken;
@@ -116,7 +127,18 @@ impl Entry {
         });
         let counted = self.counted.clone();
         let fix = fix.unwrap_or(counted.fix);
-        Stall { duration, in_progress, detail, fix, site, stack, stack_missing, ..counted }
+        Stall {
+            duration,
+            in_progress,
+            detail,
+            fix,
+            site,
+            stack,
+            stack_missing,
+            requests_in_flight_at_end,
+            delayed_requests,
+            ..counted
+        }
     }
 }
 
@@ -176,6 +198,8 @@ pub(crate) mod tests {
             workers: 4,
             workers_stalled: 1,
             requests_in_flight: 0,
+            requests_in_flight_at_end: None,
+            delayed_requests: 0,
             trace_id: None,
         }
     }
@@ -195,9 +219,10 @@ pub(crate) mod tests {
         let entry = Entry::new(stall(1));
         entry.last(200_000_000);
         assert!(entry.stall().in_progress);
-        entry.end(250_000_000);
+        entry.end(250_000_000, 3);
         let stall = entry.stall();
         assert_eq!((stall.in_progress, stall.duration), (false, Duration::from_millis(250)));
+        assert_eq!(stall.requests_in_flight_at_end, Some(3));
     }
 
     #[test]

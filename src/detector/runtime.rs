@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 
 use super::pulse::Pulse;
 use crate::clock::Nanos;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -27,6 +27,8 @@ pub(crate) struct Runtime {
     pub(crate) workers: usize,
     pub(crate) pulse: Pulse,
     pub(crate) gauges: Gauges,
+    /// Requests that began (or, negative, ended) on threads of it that are gone.
+    pub(crate) in_flight: AtomicI64,
     /// Gone when the runtime is: a kept handle keeps the runtime's files open.
     handle: Mutex<Option<Handle>>,
     task: Mutex<Option<AbortHandle>>,
@@ -96,6 +98,7 @@ impl Runtime {
             workers,
             pulse: Pulse::new(),
             gauges: Gauges::default(),
+            in_flight: AtomicI64::new(0),
             handle: Mutex::new(Some(handle.clone())),
             task: Mutex::new(None),
             armed: AtomicBool::new(false),

@@ -314,6 +314,11 @@ impl Slot {
         (self.left_sequence.load(Acquire) == sequence).then(|| self.left_at.load(Acquire))
     }
 
+    /// The index of the runtime that the owner was in when it was asked last; 0 for none.
+    pub(crate) fn runtime(&self) -> u32 {
+        Place::unpack(self.place.load(Relaxed)).runtime
+    }
+
     pub(crate) fn in_flight(&self) -> i64 {
         self.in_flight.load(Relaxed)
     }

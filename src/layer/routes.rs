@@ -19,9 +19,9 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn new(hub: Arc<Hub>, threshold: Nanos) -> Self {
-        let marker = |label| hub.markers.marker(label, threshold, Kind::Task);
+        let marker = |label| hub.markers.marker(label, threshold, Kind::Request);
         let (unmatched, other) = (marker(UNMATCHED), marker(OTHER));
-        let poll_ready = marker(POLL_READY);
+        let poll_ready = hub.markers.marker(POLL_READY, threshold, Kind::Task);
         Self { hub, unmatched, other, poll_ready }
     }
 

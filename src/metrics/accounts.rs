@@ -82,6 +82,14 @@ impl Accounts {
         let labels = self.labels(stall);
         sink.add(Key::new(Metric::Stalls, labels), 1);
         sink.add(Key::new(Metric::StalledSeconds, labels), 0);
+        if !stall.cause.is_environment() {
+            sink.add(Key::new(Metric::DelayedRequests, [labels[1]]), 0);
+        }
+    }
+
+    pub(crate) fn delayed(&mut self, sink: &mut dyn Sink, entry: &Entry, requests: u64) {
+        let [_, handler, _] = self.labels(&entry.stall());
+        sink.add(Key::new(Metric::DelayedRequests, [handler]), requests);
     }
 
     pub(crate) fn stalled(&mut self, sink: &mut dyn Sink, entry: &Entry, time: Nanos) {

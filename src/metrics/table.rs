@@ -69,6 +69,8 @@ metrics! {
         "Age of the oldest stall in progress, else 0."
     SiteSeconds Counter "tokio_stall_site_seconds_total" ["handler", "site", "cause"]
         "The same time by the function of your own code that the stack had; unknown where it had none."
+    DelayedRequests Counter "tokio_stall_delayed_requests_total" ["handler"]
+        "Other requests in flight while the handler stalled their runtime: an upper bound of those it delayed."
     HandlerBusySeconds Counter "tokio_handler_busy_seconds_total" ["handler"]
         "Time that polls of the handler took on workers, sampled."
     Threshold Gauge "tower_stall_threshold_seconds" []

@@ -89,6 +89,7 @@ impl Observer for Nobody {
     fn frozen(&mut self, _: &'static str, _: Cause, _: Nanos) {}
     fn counted(&mut self, _: &Arc<Entry>, _: Found) {}
     fn stalled(&mut self, _: &Arc<Entry>, _: Nanos) {}
+    fn delayed(&mut self, _: &Arc<Entry>, _: u64) {}
     fn continues(&mut self, _: &Arc<Entry>) {}
     fn ended(&mut self, _: &Arc<Entry>) {}
     fn busy(&mut self, _: &'static str, _: Nanos) {}

@@ -52,6 +52,8 @@ pub(crate) trait Observer: Send {
     fn counted(&mut self, stall: &Arc<Entry>, found: Found);
     /// A stall holds its worker for that much further time.
     fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos);
+    /// A stall holds up that many further requests.
+    fn delayed(&mut self, stall: &Arc<Entry>, requests: u64);
     /// A stall has lasted for the next power of two of its threshold.
     fn continues(&mut self, stall: &Arc<Entry>);
     /// A stall is over.

@@ -1,5 +1,7 @@
 //! One scan: reads every slot, counter and pulse, asks the policy, tells the observer.
 
+mod count;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use super::case::Case;
 use super::machine::Machine;
 use super::policy::{Holds, Sight, Step, Track};
 use super::runtime::WatchedRuntime;
-use super::stall::{Newly, OpenStall, Whose, end, heed, tell_time};
+use super::stall::{Newly, OpenStall, Requests, Whose, end, heed};
 use super::suspect::Still;
 use super::{Found, Observer};
 use crate::causes::Verdict;
@@ -18,7 +20,7 @@ use crate::detector::markers::{self, ENVIRONMENT, Kind, Marker, UNATTRIBUTED};
 use crate::detector::pulse::State;
 use crate::detector::ring::Entry;
 use crate::detector::slot::{Open, Reading, Slot};
-use crate::record::{Cause, Stall};
+use crate::record::Cause;
 
 /// What the watchdog carries from scan to scan.
 pub(super) struct Scanner {
@@ -37,6 +39,8 @@ pub(super) struct Scanner {
     last_id: u64,
     last_scan: Nanos,
     next_due: Option<Nanos>,
+    /// Counted once a scan, where somebody wants to know.
+    requests: Option<Requests>,
 }
 
 struct WatchedSlot {
@@ -68,6 +72,7 @@ impl Scanner {
             last_id: 0,
             last_scan: clock::now(),
             next_due: None,
+            requests: None,
         }
     }
 
@@ -83,6 +88,7 @@ impl Scanner {
 
     pub(super) fn scan(&mut self, now: Nanos, late: Nanos) {
         self.machine.scan(now, late);
+        self.requests = None;
         self.take_stock();
         let mut newly = self.look_at_slots(now);
         newly.extend(self.look_at_workers(now));
@@ -180,6 +186,9 @@ impl Scanner {
     }
 
     fn look_at_slot(&mut self, at: usize, now: Nanos) -> Option<Newly> {
+        if self.slots[at].stall.is_some() {
+            self.look_at_victims(Whose::Slot(at));
+        }
         let WatchedSlot { slot, track, stall, .. } = &mut self.slots[at];
         let reading = slot.read();
         let (Reading::Between(sequence) | Reading::Open(Open { sequence, .. })) = reading;
@@ -226,6 +235,7 @@ impl Scanner {
             since: track.since(),
             lasted,
             trace: open.trace,
+            is_request: marker.kind == Kind::Request,
             found: Found::in_slot(case.clue(), open.identity.thread, slot, open.sequence),
             taken: None,
         })
@@ -247,6 +257,9 @@ impl Scanner {
     }
 
     fn look_at_worker(&mut self, at: usize, number: usize, now: Nanos) -> Option<Newly> {
+        if self.runtimes[at].workers[number].suspect.stall.is_some() {
+            self.look_at_victims(Whose::Worker(at, number));
+        }
         let thread = self.runtimes[at].stands_still(number, now).and_then(|owner| {
             let elsewhere = self.runtimes.iter().any(|other| other.is_later(owner));
             (!elsewhere).then_some(owner.thread)
@@ -295,6 +308,7 @@ impl Scanner {
             since,
             lasted,
             trace: 0,
+            is_request: false,
             found: Found::on_worker(suspect.clue(), still.thread),
             taken: if blamed { suspect.taken() } else { None },
         })
@@ -356,53 +370,6 @@ impl Scanner {
             slot.want_leave_time();
         }
         heed(&mut *self.observer, stall, step);
-    }
-
-    /// Makes the record of a stall.
-    fn count(&mut self, newly: Newly) {
-        let runtime = self.runtimes.iter().find(|watched| watched.runtime.index == newly.runtime);
-        let (name, workers, stalled) = runtime.map_or(("none", 0, 0), |watched| {
-            (watched.runtime.name, watched.runtime.workers, watched.tally.stalled)
-        });
-        let slots = self.slots.iter().map(|watched| watched.slot);
-        let requests_in_flight = self.hub.requests_in_flight(slots);
-        let stall = match newly.whose {
-            Whose::Slot(at) => &mut self.slots[at].stall,
-            Whose::Worker(at, worker) => &mut self.runtimes[at].workers[worker].suspect.stall,
-        };
-        // An excused one that turned out to be a stall goes on under its number; the time that was
-        // the environment's stays there.
-        let excused = stall.take().map(|excused| (excused.entry.id(), excused.told));
-        let (id, told) = excused.unwrap_or((self.last_id + 1, 0));
-        self.last_id = self.last_id.max(id);
-        let entry = Arc::new(Entry::new(Stall {
-            id,
-            runtime: name,
-            worker: newly.worker.map(|worker| worker as usize),
-            handler: newly.handler,
-            cause: newly.cause,
-            detail: None,
-            fix: newly.cause.fix(),
-            started_at: clock::wall(newly.since),
-            duration: Duration::from_nanos(newly.lasted),
-            in_progress: true,
-            workers,
-            workers_stalled: stalled,
-            site: None,
-            stack: None,
-            stack_missing: None,
-            requests_in_flight,
-            trace_id: (newly.trace != 0).then_some(newly.trace),
-        }));
-        if let Some(taken) = newly.taken {
-            entry.set_taken(taken);
-        }
-        // First of all: who hears of a stall finds it in the ring.
-        self.unfiled.push(Arc::clone(&entry));
-        self.hub.ring.take_over(&mut self.unfiled);
-        self.observer.counted(&entry, newly.found);
-        *stall = Some(OpenStall { entry, told });
-        tell_time(&mut *self.observer, stall, newly.lasted);
     }
 
     fn look_at_runtimes(&mut self, now: Nanos) {

@@ -13,6 +13,47 @@ pub(super) struct OpenStall {
     pub(super) entry: Arc<Entry>,
     /// How much of its time the observer knows of.
     pub(super) told: Nanos,
+    pub(super) victims: Victims,
+}
+
+/// The requests that a stall holds up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Victims {
+    /// The index of its runtime.
+    pub(super) runtime: u32,
+    /// Requests that are the stall itself.
+    pub(super) own: u64,
+    /// Others at the same time, at most so far.
+    pub(super) others: u64,
+    /// All inside the layer at the last look.
+    pub(super) in_flight: u64,
+}
+
+/// Requests inside the layer at one moment.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) in_flight: u64,
+    /// By index of the runtime.
+    pub(super) of_runtime: Vec<(u32, u64)>,
+}
+
+impl OpenStall {
+    /// Counts those that are held up by now.
+    pub(super) fn look_at_victims(&mut self, requests: &Requests, observer: &mut dyn Observer) {
+        let victims = &mut self.victims;
+        victims.in_flight = requests.in_flight;
+        let mut of_runtime = requests.of_runtime.iter();
+        let Some((_, in_flight)) = of_runtime.find(|(index, _)| *index == victims.runtime) else {
+            return;
+        };
+        let others = in_flight.saturating_sub(victims.own);
+        let more = others.saturating_sub(victims.others);
+        if more > 0 && !self.entry.cause().is_environment() {
+            victims.others = others;
+            self.entry.delay(others);
+            observer.delayed(&self.entry, more);
+        }
+    }
 }
 
 /// A poll that has just become a stall.
@@ -26,6 +67,8 @@ pub(super) struct Newly {
     pub(super) since: Nanos,
     pub(super) lasted: Nanos,
     pub(super) trace: u128,
+    /// Whether it is a request itself.
+    pub(super) is_request: bool,
     pub(super) found: Found,
     /// Its stack, where that was wanted to prove it.
     pub(super) taken: Option<Taken>,
@@ -73,7 +116,7 @@ pub(super) fn end(
         tell_time(observer, stall, lasted);
     }
     if let Some(stall) = stall.take() {
-        stall.entry.end(stall.told);
+        stall.entry.end(stall.told, stall.victims.in_flight);
         observer.ended(&stall.entry);
     }
 }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::support::{LIMIT, Rig, block_until, wait_for, wait_until};
+use crate::support::{LIMIT, Rig, block_until, runtime, wait_for, wait_until};
 
 fn request(path: &str) -> Request {
     http::Request::get(path).body(Body::empty()).expect("a request")
@@ -51,6 +51,60 @@ fn requests_in_flight_are_those_inside_the_layer() {
         rig.stall.stalls()[0].id > all_inside.id && rig.stall.stalls()[0].handler == "GET /block"
     });
     assert_eq!(rig.stall.stalls()[0].requests_in_flight, 1);
+}
+
+#[test]
+fn requests_held_up_are_counted_while_they_come() {
+    let rig = Rig::new(2, |builder| builder);
+    let other = runtime(1);
+    rig.stall.watch("other", other.handle());
+    let seen = Arc::clone(&rig.stall);
+    let delays = move |requests| {
+        let of_block = |stall: &tower_stall::Stall| {
+            stall.handler == "GET /block" && stall.delayed_requests >= requests
+        };
+        seen.stalls().iter().any(of_block)
+    };
+    let until = delays.clone();
+    let app = Router::new()
+        .route("/wait", get(async || std::future::pending::<()>().await))
+        .route("/block", get(async move || block_until(|| until(3))))
+        .layer(rig.stall.layer());
+    let wait_on = |runtime: &tokio::runtime::Runtime| {
+        let (app, inside) = (app.clone(), std::sync::mpsc::channel());
+        let waiting = runtime.spawn(async move {
+            let mut waiting = std::pin::pin!(app.oneshot(request("/wait")));
+            let first = std::future::poll_fn(|cx| {
+                std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())
+            });
+            assert!(first.await);
+            inside.0.send(()).expect("the test waits");
+            waiting.await
+        });
+        inside.1.recv_timeout(LIMIT).expect("it is polled");
+        waiting
+    };
+    // On another runtime: held up by nobody.
+    let elsewhere = [wait_on(&other), wait_on(&other)];
+    let before = wait_on(&rig.runtime);
+    let blocked = rig.runtime.spawn(app.clone().oneshot(request("/block")));
+    wait_until(LIMIT, || delays(1));
+    // The other worker takes these meanwhile.
+    let meanwhile = [wait_on(&rig.runtime), wait_on(&rig.runtime)];
+    drop(rig.runtime.block_on(blocked).expect("no panic"));
+    let stall = wait_for(LIMIT, || {
+        let mut stalls = rig.stall.stalls().into_iter();
+        stalls.find(|stall| stall.handler == "GET /block" && !stall.in_progress)
+    });
+    assert_eq!(stall.delayed_requests, 3, "{stall:#?}");
+    let (at_begin, at_end) = (stall.requests_in_flight, stall.requests_in_flight_at_end);
+    // Itself and those elsewhere are inside too.
+    assert!(at_begin >= 4 && at_end.is_some_and(|end| end >= at_begin), "{stall:#?}");
+    let handler = [("handler", "GET /block")];
+    wait_until(LIMIT, || rig.metric("tokio_stall_delayed_requests_total", &handler) == Some(3.0));
+    for waiting in elsewhere.into_iter().chain([before]).chain(meanwhile) {
+        waiting.abort();
+    }
 }
 
 #[test]
