@@ -14,6 +14,8 @@ pub(crate) struct Evidence {
     /// The time between the two looks at it.
     pub(crate) watched: Nanos,
     pub(crate) first: Look,
+    /// A look at it within a call, taken where the first had it awake.
+    pub(crate) between: Option<Look>,
     pub(crate) last: Look,
     /// What the descriptor stands for that it waits at, if it does.
     pub(crate) object: Option<Object>,
@@ -80,15 +82,15 @@ fn rise<T: Copy + Into<u64>>(first: Option<T>, last: Option<T>) -> Option<u64> {
 }
 
 /// The look that tells what the thread waits for: who is awake for a moment at the last may be
-/// known from the first.
-pub(crate) fn telling<'a>(first: &'a Look, last: &'a Look) -> &'a Look {
-    if last.now == Now::Running { first } else { last }
+/// known from before.
+pub(crate) fn telling<'a>(first: &'a Look, between: Option<&'a Look>, last: &'a Look) -> &'a Look {
+    if last.now == Now::Running { between.unwrap_or(first) } else { last }
 }
 
 /// What a thread waits for that did not compute.
 fn off_cpu(evidence: &Evidence, cpu_known: bool) -> Cause {
-    let Evidence { first, last, .. } = evidence;
-    match &telling(first, last).now {
+    let Evidence { first, between, last, .. } = evidence;
+    match &telling(first, between.as_ref(), last).now {
         Now::Call { number, arguments, .. } => match system_call(*number, arguments).waits {
             Waits::Sleep => Cause::Sleep,
             Waits::Lock => Cause::Lock,
@@ -263,10 +265,11 @@ mod tests {
     fn a_thread_that_is_awake_for_a_moment_is_known_from_before() {
         let asleep = Look { now: call(libc::SYS_clock_nanosleep), ..Look::default() };
         let awake = Look { now: Now::Running, ..Look::default() };
-        assert_eq!(telling(&asleep, &awake).now, asleep.now);
-        assert_eq!(telling(&awake, &asleep).now, asleep.now);
+        assert_eq!(telling(&asleep, None, &awake).now, asleep.now);
+        assert_eq!(telling(&awake, None, &asleep).now, asleep.now);
+        assert_eq!(telling(&awake, Some(&asleep), &awake).now, asleep.now);
         let locked = Look { now: call(libc::SYS_futex), ..Look::default() };
-        assert_eq!(telling(&asleep, &locked).now, locked.now, "the last, if it tells");
+        assert_eq!(telling(&asleep, None, &locked).now, locked.now, "the last, if it tells");
     }
 
     #[test]

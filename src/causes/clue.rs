@@ -19,7 +19,7 @@ pub(crate) struct Clue {
 impl Clue {
     pub(crate) fn new(thread: u32, evidence: Evidence) -> Self {
         let verdict = classify(&evidence);
-        let now = telling(&evidence.first, &evidence.last).now.clone();
+        let now = telling(&evidence.first, evidence.between.as_ref(), &evidence.last).now.clone();
         Self { thread, now, object: evidence.object, lasted: evidence.lasted, verdict }
     }
 

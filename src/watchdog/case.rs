@@ -1,7 +1,7 @@
 //! The evidence about one poll that lasts.
 
 use super::machine::Machine;
-use crate::causes::{Clue, Evidence, Look, Quota, Verdict, telling};
+use crate::causes::{Clue, Evidence, Look, Now, Quota, Verdict, telling};
 use crate::clock::Nanos;
 
 /// What is known of a poll from its first sight on. Its thread is looked at from the second
@@ -12,6 +12,8 @@ pub(super) struct Case {
     suspended: Nanos,
     delayed: Nanos,
     base: Option<Base>,
+    /// A look at it within a call, where the first had it awake.
+    between: Option<Look>,
     last: Option<Look>,
     found: Option<Clue>,
 }
@@ -35,8 +37,13 @@ impl Case {
 
     /// It is seen again. Returns how much of the time was not its doing, as far as is known.
     pub(super) fn look(&mut self, now: Nanos, thread: u32, machine: &mut Machine) -> Nanos {
-        if self.base.is_none() {
-            self.base = Some(Base::new(now, thread, machine));
+        match &self.base {
+            None => self.base = Some(Base::new(now, thread, machine)),
+            Some(base) if base.look.now == Now::Running && self.between.is_none() => {
+                let look = Look::at(thread);
+                self.between = (look.now != Now::Running).then_some(look);
+            }
+            Some(_) => {}
         }
         let delayed = self.base.as_ref().map_or(0, |base| base.delayed - self.delayed);
         delayed + (machine.suspended - self.suspended)
@@ -56,8 +63,9 @@ impl Case {
         let evidence = Evidence {
             lasted,
             watched: now - base.at,
-            object: telling(&base.look, &last).object(),
+            object: telling(&base.look, self.between.as_ref(), &last).object(),
             first: base.look.clone(),
+            between: self.between.clone(),
             last: last.clone(),
             suspended: machine.suspended - base.suspended,
             suspended_before: base.suspended - self.suspended,

@@ -8,9 +8,6 @@ use serde_json::Value;
 use crate::programs::skip;
 use crate::table::{Expected, FIXES, HINTS, Kind};
 
-/// So often a fault is committed on a machine that leaves no CPU for it.
-const TRIES: u32 = 10;
-
 /// What the program prints of a fault.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -46,31 +43,25 @@ fn commit(program: &Path, fault: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("one line of JSON")
 }
 
-/// Whether there is no stack since the machine left the thread without a CPU: it could not take the
-/// signal.
-fn starved(printed: &Value) -> bool {
-    let missing = printed["stack_missing"].as_str().unwrap_or_default();
-    ["did not take the signal in time", "had no CPU in time"]
-        .iter()
-        .any(|why| missing.contains(why))
-}
-
 impl Report {
     /// `None` where the fault cannot be committed here.
     pub(crate) fn of(program: &Path, expected: Expected) -> Option<Self> {
-        let mut tries = 0;
-        let printed = loop {
-            let printed = commit(program, expected.name);
-            tries += 1;
-            if tries == TRIES || !starved(&printed) {
-                break printed;
-            }
-        };
+        let printed = commit(program, expected.name);
         if let Some(why) = printed["skipped"].as_str() {
             skip(&format!("{}: {why}", expected.name));
             return None;
         }
         Some(Self { expected, printed })
+    }
+
+    /// Whether the machine left the thread, or those that looked at it, without a CPU meanwhile.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        let says = |field: &str, words: &[&str]| {
+            let text = self.printed[field].as_str().unwrap_or_default();
+            words.iter().any(|word| text.contains(word))
+        };
+        says("detail", &["starved for", "suspended for", "throttled for"])
+            || says("stack_missing", &["in time"])
     }
 
     pub(crate) fn frames(&self) -> &[Value] {
