@@ -1,0 +1,9 @@
+//! The example as a process: what its clients and the scraper see, in a stall and outside of one.
+
+mod cancel;
+mod generated;
+mod kinds;
+mod labels;
+mod python;
+mod server;
+mod transparent;
