@@ -1,6 +1,7 @@
 //! Routers in routers, and the layer at each place of them.
 
 use axum::Router;
+use axum::extract::rejection::NestedPathRejection;
 use axum::extract::{MatchedPath, NestedPath, OriginalUri, Request};
 use axum::middleware::{Next, from_fn};
 use axum::routing::{any, get};
@@ -17,24 +18,8 @@ fn tell(trap: &Trap) -> axum::routing::MethodRouter {
     })
 }
 
-type Nested = Option<NestedPathOf>;
-
-/// [`NestedPath`] where there is one.
-#[derive(Debug)]
-#[allow(dead_code, reason = "shown by `Debug`")]
-struct NestedPathOf(NestedPath);
-
-impl<S: Send + Sync> axum::extract::OptionalFromRequestParts<S> for NestedPathOf {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(
-        parts: &mut http::request::Parts,
-        state: &S,
-    ) -> Result<Option<Self>, Self::Rejection> {
-        use axum::extract::FromRequestParts;
-        Ok(NestedPath::from_request_parts(parts, state).await.ok().map(Self))
-    }
-}
+/// The path of the outer router, where there is one.
+type Nested = Result<NestedPath, NestedPathRejection>;
 
 /// A middleware that blocks for requests with the query `between`, and leaves its name.
 fn named(trap: &Trap, name: &'static str, router: Router) -> Router {
