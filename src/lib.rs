@@ -119,6 +119,11 @@ pub mod _documentation {
     pub mod capture {}
     #[doc = include_str!("../docs/causes.md")]
     pub mod causes {}
+    #[doc = include_str!("../docs/prevent.md")]
+    #[doc = "\n# The list\n\n```toml"]
+    #[doc = include_str!("../docs/clippy.toml")]
+    #[doc = "```"]
+    pub mod prevent {}
 }
 
 #[cfg(feature = "__bench")]

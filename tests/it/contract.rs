@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,7 +10,7 @@ use axum::body::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_stall::layer::{RequestHead, ResponseBody, ResponseFuture};
 use tower_stall::{
     BuildError, Builder, Cause, MetricInfo, MetricKind, Stall, StallDetector, StallLayer,
@@ -87,6 +88,79 @@ fn errors_of_readiness_and_of_calls_come_through() {
         panic!("the service inside has failed")
     };
     assert!(error.to_string().contains("never again"), "{error}");
+}
+
+#[test]
+fn pending_readiness_wakes_who_waits_for_it() {
+    let rig = Rig::new(1, |builder| builder);
+    let (mut service, mut handle) = mocked(&rig);
+    handle.allow(0);
+    assert!(!ready(&mut service));
+    assert!(!service.is_woken());
+    handle.allow(1);
+    assert!(service.is_woken());
+    assert!(ready(&mut service));
+    assert!(ready(&mut service), "asking again takes nothing");
+}
+
+#[test]
+fn each_clone_waits_for_itself() {
+    let rig = Rig::new(1, |builder| builder);
+    let (service, mut handle) = mocked(&rig);
+    handle.allow(0);
+    let (mut one, mut other) = (service.clone(), service.clone());
+    assert!(!ready(&mut one) && !ready(&mut other));
+    handle.allow(1);
+    assert!(one.is_woken() && other.is_woken());
+    assert!(ready(&mut one));
+    drop(one.call(Request::new(())));
+    assert!(!ready(&mut other), "one call was allowed");
+    assert!(!other.is_woken());
+    handle.allow(1);
+    assert!(other.is_woken() && ready(&mut other));
+}
+
+/// What a call panics with.
+fn panic_of_a_call<S: Service<Request<()>>>(mut service: S) -> String {
+    let call = || drop(service.call(Request::new(())));
+    let panic = catch_unwind(AssertUnwindSafe(call)).expect_err("the mock panics");
+    // The mock's lock is poisoned: its drop would panic too.
+    std::mem::forget(service);
+    (*panic.downcast::<&str>().expect("a panic with a text")).to_owned()
+}
+
+#[test]
+fn a_call_without_readiness_panics_as_without_the_layer() {
+    let rig = Rig::new(1, |builder| builder);
+    let (bare, bare_handle) = tower_test::mock::pair::<Request<()>, Response<Full<Bytes>>>();
+    let expected = panic_of_a_call(bare);
+    assert!(expected.contains("poll_ready must be called first"), "{expected}");
+    let (service, handle) = mocked(&rig);
+    assert_eq!(panic_of_a_call(service.into_inner()), expected);
+    // Nor does a clone have the readiness of the one it was made of.
+    let (mut service, mut handle_of_two) = mocked(&rig);
+    handle_of_two.allow(2);
+    assert!(ready(&mut service));
+    assert_eq!(panic_of_a_call(service.get_ref().clone()), expected);
+    std::mem::forget((service, bare_handle, handle, handle_of_two));
+}
+
+#[test]
+fn a_request_arrives_with_its_call_and_not_before() {
+    let rig = Rig::new(1, |builder| builder);
+    let (mut service, mut handle) = mocked(&rig);
+    assert!(ready(&mut service));
+    let mut next = by_hand(async move { handle.next_request().await.is_some() });
+    assert!(next().is_pending());
+    let call = service.call(Request::new(()));
+    assert_eq!(next(), Poll::Ready(true), "the future was not polled yet");
+    drop(call);
+}
+
+/// A future to poll by hand.
+fn by_hand<F: Future>(future: F) -> impl FnMut() -> Poll<F::Output> {
+    let mut future = Box::pin(future);
+    move || future.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()))
 }
 
 /// A body with everything a body can have.
