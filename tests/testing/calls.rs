@@ -12,7 +12,10 @@ use http::{Request, StatusCode};
 use http_body::Frame;
 use tower_stall::testing::call;
 
-use crate::kit::{SLEEPS, STACKS, THRESHOLD, assert_says, at, failure, on_each_kind, sleeps};
+use crate::kit::{
+    SLEEPS, SLEPT, STACKS, THRESHOLD, assert_says, at, failure, failure_with_stack, on_each_kind,
+    sleeps,
+};
 
 async fn shows(Path(id): Path<u32>) -> (StatusCode, String) {
     if id == 13 {
@@ -69,10 +72,9 @@ fn the_answer_comes_whole() {
 fn a_handler_that_blocks_fails_with_its_route() {
     on_each_kind(|runtime| {
         let line = line!() + 1;
-        let text = failure(runtime, call(THRESHOLD, app(), request("/users/13")));
+        let text = failure_with_stack(runtime, || call(THRESHOLD, app(), request("/users/13")));
         let begin = format!("call at tests/testing/calls.rs:{line}:");
-        let says =
-            ["\nGET /users/{id} blocked worker ", ": sleep (clock_nanosleep, 1 s", "fix: use"];
+        let says = ["\nGET /users/{id} blocked worker ", SLEPT, "fix: use"];
         assert_says(&text, &begin, &says);
         if STACKS {
             assert_says(&text, "", &[&at(SLEEPS), "testing::calls::shows"]);

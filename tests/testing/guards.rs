@@ -11,9 +11,10 @@ use tower_stall::testing::NoStalls;
 use tower_stall::{WatchExt, allow_blocking};
 
 use crate::kit::{
-    SLEEPS, STACKS, THRESHOLD, assert_says, at, failure, on_each_kind, paused, run, sleeps, text,
+    SLEEPS, SLEPT, STACKS, THRESHOLD, assert_says, at, failure, failure_with_stack, on_each_kind,
+    paused, run, sleeps, text,
 };
-use crate::support::runtime;
+use crate::support::{block_until, runtime};
 
 #[test]
 fn a_test_that_awaits_passes() {
@@ -34,14 +35,13 @@ fn a_test_that_awaits_passes() {
 fn a_named_task_that_blocks_fails_it() {
     on_each_kind(|runtime| {
         let line = line!() + 2;
-        let text = failure(runtime, async {
+        let text = failure_with_stack(runtime, || async {
             let guard = NoStalls::new(THRESHOLD);
             let task = tokio::spawn(guard.detector().watched("import", async { sleeps() }));
             task.await.expect("no panic");
         });
         let begin = format!("NoStalls at tests/testing/guards.rs:{line}:");
-        let says =
-            ["\nimport blocked worker ", ": sleep (clock_nanosleep, 1 s", "\n  fix: use tokio"];
+        let says = ["\nimport blocked worker ", SLEPT, "\n  fix: use tokio"];
         assert_says(&text, &begin, &says);
         if STACKS {
             assert_says(&text, "", &[&at(SLEEPS)]);
@@ -120,16 +120,16 @@ fn a_further_runtime_is_named() {
 #[test]
 fn many_stalls_are_counted() {
     let text = failure(&runtime(0), async {
-        let guard = NoStalls::new(Duration::from_millis(5));
-        for at in 0..8 {
-            let sleep = async { std::thread::sleep(Duration::from_millis(400)) };
-            guard.detector().watched_root(&format!("part-{at}"), sleep).await;
+        let guard = NoStalls::new(THRESHOLD);
+        for part in 0..8 {
+            let sleep = async { block_until(|| guard.stalls().len() > part) };
+            guard.detector().watched_root(&format!("part-{part}"), sleep).await;
         }
     });
     assert_says(
         &text,
         "NoStalls at ",
-        &[": 8 stalls of 5 ms", "\npart-0 blocked ", "\nand 3 more"],
+        &[": 8 stalls of 50 ms", "\npart-0 blocked ", "\nand 3 more"],
     );
 }
 
