@@ -2,11 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::routing::get;
-use http::Request;
-use tower::ServiceExt;
 use tower_stall::testing::NoStalls;
 use tower_stall::{WatchExt, allow_blocking};
 
@@ -49,14 +44,18 @@ fn a_named_task_that_blocks_fails_it() {
     });
 }
 
+#[cfg(feature = "axum")]
 #[test]
 fn a_service_in_the_body_of_the_test_fails_it() {
+    use axum::{Router, body::Body, routing::get};
+    use tower::ServiceExt;
+
     // On a multi-thread runtime that body has no worker.
     on_each_kind(|runtime| {
         let text = failure(runtime, async {
             let guard = NoStalls::new(THRESHOLD);
             let app = Router::new().route("/users/{id}", get(async || sleeps()));
-            let request = Request::get("/users/7").body(Body::empty()).expect("a request");
+            let request = http::Request::get("/users/7").body(Body::empty()).expect("a request");
             app.layer(guard.layer()).oneshot(request).await.expect("never fails")
         });
         assert_says(&text, "NoStalls at ", &["\nGET /users/{id} blocked ", ": sleep"]);
@@ -165,4 +164,10 @@ async fn it_fails_a_test_of_tokio() {
     let guard = NoStalls::new(THRESHOLD);
     let task = tokio::spawn(guard.detector().watched("import", async { sleeps() }));
     task.await.expect("no panic");
+}
+
+#[test]
+fn a_guard_can_be_shared() {
+    fn shared<T: Send + Sync + std::fmt::Debug>() {}
+    shared::<NoStalls>();
 }

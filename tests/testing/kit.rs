@@ -14,8 +14,9 @@ use crate::support::{LIMIT, runtime};
 pub(crate) const THRESHOLD: Duration = Duration::from_millis(50);
 /// What is a stall even where the machine stands still for a while.
 pub(crate) const LONG: Duration = Duration::from_secs(3);
-/// How it is told.
-pub(crate) const SLEPT: &str = ": sleep (clock_nanosleep, 3 s";
+/// How it is told: for how long a sleep was asked for comes with the stack.
+pub(crate) const SLEPT: &str =
+    if STACKS { ": sleep (clock_nanosleep, 3 s" } else { ": sleep (clock_nanosleep" };
 
 /// The lines of what blocks, as the messages have them.
 pub(crate) const SLEEPS: (&str, u32) = ("testing::kit::sleeps", line!() + 4);

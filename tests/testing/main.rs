@@ -1,6 +1,7 @@
 //! `tower_stall::testing`: tests that forbid blocking pass and fail as they should.
 
 mod armed;
+#[cfg(feature = "axum")]
 mod calls;
 mod ends;
 mod futures;
