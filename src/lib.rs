@@ -67,6 +67,7 @@
 //! | `axum` | yes | handler labels from axum's `MatchedPath` | none in an axum service |
 //! | `admin` | yes | [`Builder::admin`] | the Prometheus exporter with its crates, and one thread |
 //! | `capture` | yes | the stack of the thread that is stuck | an unwinder and a reader of debug information, 11 small crates, and one thread |
+//! | `testing` | no | `testing`: a project forbids blocking in its own tests | no crate; four threads while a test runs |
 //!
 //! # Limitations
 //!
@@ -110,6 +111,8 @@ mod report;
 mod sync;
 #[allow(unsafe_code)]
 mod sys;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod thread;
 mod watchdog;
 
@@ -124,6 +127,9 @@ pub mod _documentation {
     #[doc = include_str!("../docs/clippy.toml")]
     #[doc = "```"]
     pub mod prevent {}
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/testing.md")]
+    pub mod testing {}
 }
 
 #[cfg(feature = "__bench")]

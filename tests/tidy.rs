@@ -52,6 +52,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "watchdog",
         ],
     ),
+    ("testing", 7, &["builder", "capture", "clock", "instrument", "layer", "record", "sync"]),
     ("global", 7, &["builder", "detector", "error", "layer", "sync"]),
 ];
 

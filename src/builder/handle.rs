@@ -32,8 +32,8 @@ const LONGEST_DROP: Duration = Duration::from_secs(1);
 /// subscriber or a recorder of yours is left behind, and that is logged.
 #[must_use = "the detector stops when this is dropped"]
 pub struct StallDetector {
-    hub: Arc<Hub>,
-    threads: Threads,
+    pub(super) hub: Arc<Hub>,
+    pub(super) threads: Threads,
     tick: Duration,
     process: u32,
 }

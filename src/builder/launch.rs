@@ -26,6 +26,7 @@ pub(crate) fn hub(settings: &Settings, on_new_runtime: Option<fn()>) -> Arc<Hub>
         watching: settings.on,
         capture: settings.capture().as_str(),
         on_new_runtime,
+        everywhere: settings.test,
     })
 }
 
@@ -36,11 +37,12 @@ pub(crate) fn launch(
     runtime: Option<Handle>,
 ) -> Result<StallDetector, BuildError> {
     let pace = Pace { scan: nanos(settings.scan()), tick: settings.tick };
-    let facade = settings.facade || settings.admin.is_none();
+    let facade = !settings.test && (settings.facade || settings.admin.is_none());
     #[cfg(feature = "admin")]
     let (out, admin) = ways_out(&hub, &settings, facade)?;
     #[cfg(not(feature = "admin"))]
     let out: Out = Box::<Batch>::default();
+    let out: Out = if settings.test { Box::new(()) } else { out };
 
     let mut threads = Threads::default();
     #[cfg(feature = "admin")]

@@ -8,6 +8,8 @@ mod environment;
 mod handle;
 mod launch;
 mod settings;
+#[cfg(feature = "testing")]
+mod testing;
 mod watch_ext;
 mod wiring;
 

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(super) site_skips: Vec<String>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) facade: bool,
+    /// For a test: no metrics go anywhere, and marked polls count on all threads.
+    pub(super) test: bool,
     pub(super) hooks: Vec<Box<dyn OnStall>>,
     #[cfg(feature = "admin")]
     pub(super) prometheus: Option<metrics_exporter_prometheus::PrometheusHandle>,
@@ -43,6 +45,7 @@ impl Default for Settings {
             site_skips: Vec::new(),
             admin: None,
             facade: false,
+            test: false,
             hooks: Vec::new(),
             #[cfg(feature = "admin")]
             prometheus: None,

@@ -11,7 +11,7 @@ use super::symbols::Symbols;
 use super::take::Taker;
 use super::task::Task;
 use super::unwind::{Snapshot, walk};
-use crate::clock::{Nanos, nanos, now};
+use crate::clock::{Nanos, now};
 use crate::sys::memory::copy;
 use crate::sys::signal::LONGEST_STACK;
 
@@ -57,8 +57,7 @@ impl BenchCaptures {
 
     /// Takes the stack of the thread with that number; `None` where that does not work.
     pub fn take(&mut self, thread: u32) -> Option<BenchStack> {
-        let deadline = now() + nanos(PATIENCE);
-        self.taker.take(thread, &|| true, deadline).stack.map(BenchStack)
+        self.taker.take(thread, &|| true, PATIENCE).stack.map(BenchStack)
     }
 
     /// Does the parts of it one by one; `None` where the thread does not wait in the kernel.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::image::CodeAddress;
 use super::mode::Capture;
 use super::take::Taker;
-use crate::clock;
 use crate::sync::{AtomicBool, Ordering};
 use crate::thread::Worker;
 
@@ -170,10 +169,9 @@ fn run(jobs: &Receiver<Job>, mode: Capture, stop: &AtomicBool) {
         if stop.load(Ordering::Acquire) {
             break;
         }
-        let deadline = clock::now() + clock::nanos(DEADLINE);
         // What is unwound is the memory of others: a parser that gives up on it ends this capture
         // and no other.
-        let taken = catch_unwind(AssertUnwindSafe(|| taker.take(thread, &still, deadline)));
+        let taken = catch_unwind(AssertUnwindSafe(|| taker.take(thread, &still, DEADLINE)));
         let captured = taken.unwrap_or_else(|_| {
             taker = Taker::new(mode);
             Captured::failed("the unwinder panicked")

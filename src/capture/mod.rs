@@ -59,6 +59,8 @@ pub(crate) use capturer::{Captured, Capturer, Job, Outcome};
 use capturer::{DEADLINE, RawStack, Way};
 pub(crate) use held::poll_returns_to;
 pub use mode::{Capture, ParseCaptureError};
+#[cfg(feature = "testing")]
+pub(crate) use site::is_own_frame;
 pub(crate) use site::site;
 pub(crate) use symbols::Symbols;
 

@@ -40,6 +40,13 @@ pub(crate) fn site(frames: &[Frame], others: &[&str]) -> Option<(usize, Site)> {
     })
 }
 
+/// Whether a frame is the user's own code, without a list of further crates.
+#[cfg(feature = "testing")]
+pub(crate) fn is_own_frame(frame: &Frame) -> bool {
+    let function = frame.function.as_deref();
+    function.is_some_and(|function| is_own(function, frame.file.as_deref(), &[]))
+}
+
 fn is_own(function: &str, file: Option<&str>, others: &[&str]) -> bool {
     if let Some(file) = file {
         let file = file.replace('\\', "/");

@@ -9,7 +9,7 @@ use super::mode::Capture;
 use super::state::State;
 use super::task::{Moment, Task};
 use super::unwind::{self, Snapshot, Walk};
-use crate::clock::{self, Nanos};
+use crate::clock::{self, Nanos, nanos};
 use crate::sys::signal::{LONGEST_STACK, Refusal, Signal};
 use crate::sys::{cpu_time, memory};
 
@@ -42,14 +42,15 @@ impl Taker {
         Self { mode, images: Images::default(), stack: Vec::new(), signal: None }
     }
 
-    /// Takes the stack of a thread while `still` holds, until `deadline` at the latest.
+    /// Takes the stack of a thread while `still` holds. Tries again for `limit` at most: it does not
+    /// count what is read of the program before that, which takes long for the first time.
     pub(super) fn take(
         &mut self,
         thread: u32,
         still: &dyn Fn() -> bool,
-        deadline: Nanos,
+        limit: Duration,
     ) -> Captured {
-        match self.attempt(thread, still, deadline) {
+        match self.attempt(thread, still, limit) {
             Err(captured) => captured,
             Ok(Taken { way, walk, given }) => {
                 let frames = walk.addresses.iter().enumerate();
@@ -66,18 +67,19 @@ impl Taker {
         &mut self,
         thread: u32,
         still: &dyn Fn() -> bool,
-        deadline: Nanos,
+        limit: Duration,
     ) -> Result<Taken, Captured> {
         if self.mode == Capture::Off {
             return Err(Captured::failed("captures are off"));
         }
         let task = Task::open(thread).map_err(Captured::failed)?;
         self.images.refresh();
-        for _ in 0..TRIES {
+        let deadline = clock::now() + nanos(limit);
+        for attempt in 0..TRIES {
             if !still() {
                 return Err(Captured::failed("the poll has ended"));
             }
-            if clock::now() >= deadline {
+            if attempt > 0 && clock::now() >= deadline {
                 break;
             }
             let taken = match task.look().map_err(Captured::failed)? {

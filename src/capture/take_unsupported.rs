@@ -1,8 +1,9 @@
 //! On systems without a way to take a stack: the same questions, and that answer.
 
+use std::time::Duration;
+
 use super::capturer::Captured;
 use super::mode::Capture;
-use crate::clock::Nanos;
 
 /// Takes none.
 pub(super) struct Taker;
@@ -12,7 +13,7 @@ impl Taker {
         Self
     }
 
-    pub(super) fn take(&mut self, _: u32, _: &dyn Fn() -> bool, _: Nanos) -> Captured {
+    pub(super) fn take(&mut self, _: u32, _: &dyn Fn() -> bool, _: Duration) -> Captured {
         Captured::failed("unsupported on this system")
     }
 }

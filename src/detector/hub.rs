@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::markers::{Kind, Markers, OTHER};
 use super::ring::Ring;
 use super::runtime::Runtime;
+use super::scans::Scans;
 use super::slot::{Identity, Place, Slot};
 use crate::clock::{LONGEST, Nanos};
 use crate::label::{intern, printable};
@@ -40,6 +41,8 @@ pub(crate) struct Limits {
     pub(crate) capture: &'static str,
     /// Called when a thread of a runtime not known yet shows up.
     pub(crate) on_new_runtime: Option<fn()>,
+    /// Marked polls count on threads without a worker too.
+    pub(crate) everywhere: bool,
 }
 
 /// See the module.
@@ -49,6 +52,7 @@ pub(crate) struct Hub {
     pub(crate) threshold: Nanos,
     pub(crate) markers: Markers,
     pub(crate) ring: Ring,
+    pub(crate) scans: Scans,
     /// Log lines and reports that were not given out.
     pub(crate) suppressed: AtomicU64,
     /// How stacks are taken: a label of the build info.
@@ -76,13 +80,14 @@ struct Runtimes {
 
 impl Hub {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
-        let markers = Markers::new(limits.handlers);
+        let markers = Markers::new(limits.handlers, limits.everywhere);
         let allowed_marker = markers.marker(OTHER, LONGEST, Kind::Allowed);
         let hub = Arc::new(Self {
             id: LAST_ID.fetch_add(1, Relaxed) + 1,
             threshold: limits.threshold,
             markers,
             ring: Ring::new(limits.ring),
+            scans: Scans::default(),
             suppressed: AtomicU64::new(0),
             capture: limits.capture,
             captures: Default::default(),
@@ -327,6 +332,7 @@ pub(crate) mod tests {
         watching: true,
         capture: "off",
         on_new_runtime: None,
+        everywhere: false,
     };
 
     fn tokio() -> tokio::runtime::Runtime {

@@ -65,6 +65,8 @@ pub(crate) struct Markers {
     routes: Box<[OnceLock<Known>]>,
     shortest: AtomicU64,
     most_labels: usize,
+    /// Each task counts as a root.
+    everywhere: bool,
     /// No label is free any more.
     full: AtomicBool,
     /// Requests without a route, as long as that says something.
@@ -100,13 +102,14 @@ struct Known {
 }
 
 impl Markers {
-    pub(crate) fn new(most_labels: usize) -> Self {
+    pub(crate) fn new(most_labels: usize, everywhere: bool) -> Self {
         let most_routes = most_labels.saturating_mul(ROUTES_FOR_EACH_LABEL).min(MOST_MARKERS);
         Self {
             table: Mutex::default(),
             routes: (0..most_routes).map(|_| OnceLock::new()).collect(),
             shortest: AtomicU64::new(Nanos::MAX),
             most_labels,
+            everywhere,
             full: AtomicBool::new(false),
             unmatched: AtomicU32::new(0),
         }
@@ -205,6 +208,8 @@ pub(crate) fn find(known: &[Marker], marker: u32) -> Option<Marker> {
 impl Table {
     fn marker(&mut self, all: &Markers, label: &str, threshold: Nanos, kind: Kind) -> u32 {
         let label = self.admit(all, &printable(label));
+        let is_task = matches!(kind, Kind::Task | Kind::Request);
+        let kind = if all.everywhere && is_task { Kind::Root } else { kind };
         let marker = Marker { label, threshold, kind };
         if let Some(number) = self.numbers.get(&marker) {
             return *number;
@@ -255,7 +260,7 @@ mod tests {
 
     #[test]
     fn equal_labels_share_a_number_and_other_thresholds_do_not() {
-        let markers = Markers::new(8);
+        let markers = Markers::new(8, false);
         let first = markers.marker("job", THRESHOLD, Kind::Task);
         assert_eq!(markers.marker("job", THRESHOLD, Kind::Task), first);
         assert_ne!(markers.marker("job", 5_000_000, Kind::Task), first);
@@ -264,7 +269,7 @@ mod tests {
 
     #[test]
     fn labels_past_the_cap_are_other_and_built_in_ones_are_not_counted() {
-        let markers = Markers::new(2);
+        let markers = Markers::new(2, false);
         for label in [UNMATCHED, POLL_READY, "a", "b", "c", "d", "a"] {
             markers.marker(label, THRESHOLD, Kind::Task);
         }
@@ -273,7 +278,7 @@ mod tests {
 
     #[test]
     fn known_routes_keep_their_labels_when_no_label_is_free() {
-        let markers = Markers::new(2);
+        let markers = Markers::new(2, false);
         let ask = |path| markers.route(route(&markers, path), "GET");
         let (a, b, c) = (ask("/a").0, ask("/b").0, ask("/c"));
         assert_eq!(c, (route(&markers, "").other, None), "a text past the cap is not kept");
@@ -287,7 +292,7 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_become_labels() {
-        let markers = Markers::new(2);
+        let markers = Markers::new(2, false);
         markers.marker("a\nb", THRESHOLD, Kind::Task);
         assert_eq!(labels(&markers), ["a\\nb"]);
     }

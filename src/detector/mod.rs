@@ -9,4 +9,5 @@ pub(crate) mod markers;
 pub(crate) mod pulse;
 pub(crate) mod ring;
 pub(crate) mod runtime;
+pub(crate) mod scans;
 pub(crate) mod slot;

@@ -50,6 +50,14 @@ pub(crate) trait Sink {
     }
 }
 
+/// To nowhere.
+impl Sink for () {
+    fn add(&mut self, _: Key, _: u64) {}
+    fn set(&mut self, _: Key, _: f64) {}
+    fn open(&mut self, _: Key) {}
+    fn record(&mut self, _: Key, _: f64) {}
+}
+
 /// Collects until the reporter takes it. Counters lose nothing by waiting; samples have a limit.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {

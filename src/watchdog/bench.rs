@@ -35,6 +35,7 @@ impl BenchScans {
             watching: true,
             capture: "off",
             on_new_runtime: None,
+            everywhere: false,
         });
         let marker = hub.markers.marker("bench", THRESHOLD, Kind::Task);
         hub.add_runtime("main", runtime);

@@ -112,8 +112,10 @@ pub(crate) fn run(hub: Arc<Hub>, pace: Pace, observer: Box<dyn Observer>, stop: 
         if let Some(due) = scanner.next_due() {
             wake = wake.min(due);
         }
-        let now = sleep_until(wake, stop);
+        let now = sleep_until(wake, || stop.load(Ordering::Acquire) || hub.scans.is_wanted());
+        hub.scans.begin();
         scanner.scan(now, now.saturating_sub(wake));
+        hub.scans.end(scanner.undecided);
         last = now;
     }
     scanner.finish();
@@ -125,10 +127,10 @@ fn interval(scan: Nanos, threshold: Nanos, shortest: Nanos) -> Nanos {
 }
 
 /// Returns the time it woke.
-fn sleep_until(wake: Nanos, stop: &AtomicBool) -> Nanos {
+fn sleep_until(wake: Nanos, at_once: impl Fn() -> bool) -> Nanos {
     loop {
         let now = clock::now();
-        if now >= wake || stop.load(Ordering::Acquire) {
+        if now >= wake || at_once() {
             return now;
         }
         std::thread::park_timeout(Duration::from_nanos(wake - now));

@@ -41,6 +41,8 @@ pub(super) struct Scanner {
     next_due: Option<Nanos>,
     /// Counted once a scan, where somebody wants to know.
     requests: Option<Requests>,
+    /// Since when the oldest open poll lasts that may become a stall.
+    pub(super) undecided: Nanos,
 }
 
 struct WatchedSlot {
@@ -73,6 +75,7 @@ impl Scanner {
             last_scan: clock::now(),
             next_due: None,
             requests: None,
+            undecided: Nanos::MAX,
         }
     }
 
@@ -172,7 +175,7 @@ impl Scanner {
         for watched in &mut self.runtimes {
             watched.read_workers(now);
         }
-        self.next_due = None;
+        (self.next_due, self.undecided) = (None, Nanos::MAX);
         let mut newly = Vec::new();
         for at in 0..self.walk.len() {
             let passed = &self.walk[at];
@@ -284,6 +287,9 @@ impl Scanner {
         heed(&mut *self.observer, &mut suspect.stall, step);
         let (counted, explained) = (suspect.is_counted(), suspect.is_explained());
         let (since, verdict) = (suspect.since(), suspect.verdict());
+        if suspect.is_undecided() {
+            self.undecided = self.undecided.min(since);
+        }
         let whose = u32::try_from(number).ok();
         if counted {
             let cause = suspect.stall.as_ref().map(|stall| stall.entry.cause());
@@ -349,6 +355,9 @@ impl Scanner {
         self.observer.busy(marker.label, now.saturating_sub(self.last_scan));
         if let Some(due) = track.due() {
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        }
+        if !track.is_counted() {
+            self.undecided = self.undecided.min(track.since());
         }
         let runtime = self.runtimes.iter_mut().find(|watched| watched.is_at(open));
         if let Some(runtime) = runtime {

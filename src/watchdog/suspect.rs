@@ -66,6 +66,11 @@ impl Suspect {
         self.track.is_counted() || self.track.is_excused()
     }
 
+    /// Whether it may turn out to be in one poll, and to blame for that.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.thread != 0 && !self.is_counted()
+    }
+
     pub(super) fn verdict(&self) -> Option<Verdict> {
         self.case.verdict()
     }

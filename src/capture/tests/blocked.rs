@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::support::{Truth, ask_for, captured_quietly, functions, start, tell};
+use crate::capture::take::Taker;
 use crate::capture::{Capture, Capturer, Outcome, Way};
 use crate::sync::lock;
 use crate::sys::testing;
@@ -43,6 +44,25 @@ fn in_sleep(truth: &Sender<Truth>, stop: &Stop) {
 fn sleep() {
     let (stop, release) = switch();
     captured_quietly("in_sleep", move |truth| in_sleep(truth, &stop), release);
+}
+
+#[test]
+fn no_time_is_enough_for_one_that_waits() {
+    let (hold, held) = channel::<()>();
+    let run = move |truth: &Sender<Truth>| {
+        tell(truth);
+        assert!(held.recv().is_err(), "released by its end going away");
+    };
+    let (thread, truth) = start(run);
+    let mut taker = Taker::new(Capture::NoSignal);
+    // A new one reads the program first. The thread may be on its way to its wait still.
+    let taken = (0..10_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        taker.take(truth.thread, &|| true, Duration::ZERO).outcome == Outcome::Ok
+    });
+    assert!(taken);
+    drop(hold);
+    thread.join().expect("it ends well");
 }
 
 #[inline(never)]
