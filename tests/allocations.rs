@@ -251,3 +251,30 @@ fn requests_of_known_grpc_methods_allocate_nothing() {
     let floor = of_requests(&runtime, &nothing, requests());
     assert_eq!(of_requests(&runtime, &service, requests()), floor);
 }
+
+#[test]
+fn polls_on_a_runtime_with_our_hooks_allocate_nothing() {
+    use tower_stall::{RuntimeBuilderExt, RuntimeHooks};
+
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().stall_hooks(RuntimeHooks::new()).build().expect("a runtime");
+    let stall = runtime.block_on(async { StallDetector::builder().start() }).expect("a detector");
+    let polls = async || {
+        let before = ALLOCATIONS.get();
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        ALLOCATIONS.get() - before
+    };
+    let rounds = runtime.spawn(async move {
+        let mut counts = Vec::with_capacity(5);
+        for _ in 0..5 {
+            // The first one warms up; ticks come in between.
+            counts.push(polls().await);
+        }
+        counts
+    });
+    let counts = runtime.block_on(rounds).expect("no panic");
+    assert_eq!(counts.iter().min(), Some(&0), "{counts:?}");
+    drop(stall);
+}
