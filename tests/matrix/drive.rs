@@ -64,9 +64,8 @@ impl Shape {
     }
 }
 
-/// The lines of `spawn`.
-pub(crate) const SPAWNED_LOCAL: u32 = line!() + 5;
-pub(crate) const SPAWNED: u32 = SPAWNED_LOCAL + 2;
+/// The line in `spawn`.
+pub(crate) const SPAWNED: u32 = line!() + 3;
 
 fn spawn(shape: Shape, future: Future) -> tokio::task::JoinHandle<()> {
     if shape.is_local() { tokio::task::spawn_local(future) } else { tokio::spawn(future) }

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 use tower_stall::{Stall, StallDetector};
 
 use common::*;
-use drive::{Driven, Future, SPAWNED, SPAWNED_LOCAL, Shape};
+use drive::{Driven, Future, SPAWNED, Shape};
 use faults::Fault;
 
 /// By what a block is seen.
@@ -61,11 +61,10 @@ impl Mark {
     fn handler(self, shape: Shape, fault: Fault) -> String {
         // Tokio has no hook for the tasks of a `LocalSet`.
         let hooked = cfg!(tokio_unstable) && shape != Shape::LocalSet;
-        let line = if shape.is_local() { SPAWNED_LOCAL } else { SPAWNED };
         match self {
             Self::Layer => format!("GET /{}/{{id}}", fault.name()),
             Self::Watched => fault.name().into(),
-            Self::Hook if hooked => format!("task spawned at tests/matrix/drive.rs:{line}"),
+            Self::Hook if hooked => format!("task spawned at tests/matrix/drive.rs:{SPAWNED}"),
             Self::Plain | Self::Hook => "unattributed".into(),
         }
     }
