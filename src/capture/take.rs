@@ -19,6 +19,8 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_micros(50);
 /// What a thread needs at most on the CPU to come back from a call that is over.
 const RETURN: Nanos = 200_000;
+/// What the last look before a signal takes at most, unless this thread lost its CPU in between.
+const GLANCE: Nanos = 20_000;
 
 /// What is kept from one capture to the next.
 pub(super) struct Taker {
@@ -149,8 +151,8 @@ impl Taker {
             }
             in_time
         };
-        let runs = || task.waits() == Ok(waits) && matches!(task.look(), Ok((State::Running, _)));
-        let registers = match signal.ask(thread, &mut self.stack, runs, wait) {
+        let may_send = || still_computes(task, waits);
+        let registers = match signal.ask(thread, &mut self.stack, may_send, wait) {
             Err(Refusal::NotAllowed) => return Ok(None),
             Err(why) => return Err(refused(why)),
             Ok(registers) => registers,
@@ -191,6 +193,17 @@ fn computing(
         }
     }
     Ok(Some(waits))
+}
+
+/// Whether a signal sent now meets the thread on the CPU, as far as that can be known: it must be
+/// sent within microseconds of the last look, so what was seen by a thread that then lost its CPU
+/// does not count.
+fn still_computes(task: &Task, waits: u64) -> bool {
+    if task.waits() != Ok(waits) {
+        return false;
+    }
+    let begin = clock::now();
+    task.runs() && clock::now() - begin < GLANCE
 }
 
 fn refused(why: Refusal) -> Captured {

@@ -72,6 +72,15 @@ impl Task {
         Ok(Moment { schedstat, syscall: read(&self.syscall)? })
     }
 
+    /// Whether the thread is not in a call.
+    pub(super) fn runs(&self) -> bool {
+        let line = read(&self.syscall);
+        let state = line.as_ref().ok().and_then(|(line, length)| {
+            std::str::from_utf8(&line[..*length]).ok().and_then(state::parse)
+        });
+        matches!(state, Some(State::Running))
+    }
+
     /// How often the thread has begun to wait for something, since it began.
     pub(super) fn waits(&self) -> Result<u64, &'static str> {
         let mut text = [0; LONGEST_STATUS];
