@@ -46,6 +46,21 @@ pub enum BuildError {
     /// No site could have a label.
     #[error("sites is 0, so no site could be named: use 1 or more (the default is 64)")]
     SitesZero,
+    /// Every runtime would be dead at once.
+    #[error(
+        "dead_after is 0, so any freeze would end the process: use 1s or more (the default is 60s)"
+    )]
+    DeadAfterZero,
+    /// No runtime would ever be ready.
+    #[error(
+        "unready_after is 0, so no runtime could be ready: use the threshold or more (the default is 1s)"
+    )]
+    UnreadyAfterZero,
+    /// Every request would be turned away.
+    #[error(
+        "shed_after is 0, so every request would be turned away: use the threshold or more (the default is 500ms)"
+    )]
+    ShedAfterZero,
     /// The admin address is taken by another socket.
     #[error("admin address {address} is in use: choose another port, or port 0 for a free one")]
     AddressInUse {

@@ -101,6 +101,7 @@ mod clock;
 mod detector;
 mod error;
 mod global;
+mod health;
 mod instrument;
 mod label;
 pub mod layer;
@@ -108,6 +109,7 @@ mod metrics;
 mod probe;
 mod record;
 mod report;
+mod shed;
 mod sync;
 #[allow(unsafe_code)]
 mod sys;
@@ -115,6 +117,7 @@ mod sys;
 pub mod testing;
 mod thread;
 mod watchdog;
+mod wording;
 
 /// Chapters that are too long for the items they are about.
 pub mod _documentation {
@@ -135,7 +138,7 @@ pub mod _documentation {
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub use builder::bench_lateness;
-pub use builder::{Builder, StallDetector, WatchExt};
+pub use builder::{Builder, Rescue, StallDetector, WatchExt};
 #[cfg(all(
     feature = "__bench",
     feature = "capture",
@@ -147,11 +150,13 @@ pub use capture::{BenchCaptures, BenchParts, BenchStack};
 pub use capture::{Capture, ParseCaptureError};
 pub use error::BuildError;
 pub use global::layer;
+pub use health::{Health, HealthReport, Readiness};
 pub use instrument::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
 pub use layer::{StallLayer, StallService};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
 pub use record::{Cause, Frame, Site, Stack, Stall};
 pub use report::OnStall;
+pub use shed::{ShedFuture, ShedLayer, ShedService};
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub use watchdog::BenchScans;

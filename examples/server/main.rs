@@ -39,7 +39,7 @@ struct Args {
     /// Where the service listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
     addr: SocketAddr,
-    /// Where the detector serves /metrics; port 0 takes a free one.
+    /// Where the detector serves /metrics, /livez and /readyz; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9099")]
     admin: SocketAddr,
     #[arg(long, value_enum, default_value = "multi-thread")]
@@ -50,6 +50,9 @@ struct Args {
     /// A poll that takes longer is a stall.
     #[arg(long, default_value_t = 100)]
     threshold_ms: u64,
+    /// After SIGTERM, how long `/readyz` says no before connections are refused.
+    #[arg(long, default_value_t = 5000)]
+    drain_ms: u64,
     /// Run the same service without detector and layer, to compare.
     #[arg(long)]
     no_layer: bool,
@@ -104,7 +107,12 @@ fn serve(args: &Args) -> Result<(), Error> {
         runtime.shutdown_background();
         served
     });
-    wait_for_signal(&service)?;
+    wait_for_signal(&service, || {
+        if let Some(stall) = &stall {
+            stall.drain();
+        }
+        Duration::from_millis(args.drain_ms)
+    })?;
     drop(stop);
     wait_for_end(service)
 }
@@ -127,8 +135,15 @@ fn start_detector(args: &Args) -> Result<StallDetector, tower_stall::BuildError>
         .start()
 }
 
-/// On a runtime of its own: a signal gets through even if every worker of the service is blocked.
-fn wait_for_signal<T>(service: &thread::JoinHandle<T>) -> std::io::Result<()> {
+/// Waits for the end of the service, or for a signal. On a runtime of its own: a signal gets
+/// through even if every worker of the service is blocked.
+///
+/// Whoever sends SIGTERM still sends requests until it has heard that this one is not ready:
+/// `drain` says how long that takes. A second signal, or Ctrl-C, does not wait.
+fn wait_for_signal<T>(
+    service: &thread::JoinHandle<T>,
+    drain: impl FnOnce() -> Duration,
+) -> std::io::Result<()> {
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let ended = async {
             while !service.is_finished() {
@@ -139,12 +154,21 @@ fn wait_for_signal<T>(service: &thread::JoinHandle<T>) -> std::io::Result<()> {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         #[cfg(unix)]
-        let terminated = terminate.recv();
+        let terminated = async {
+            terminate.recv().await;
+            tokio::select! {
+                () = tokio::time::sleep(drain()) => {}
+                _ = terminate.recv() => {}
+            }
+        };
         #[cfg(not(unix))]
-        let terminated = std::future::pending::<()>();
+        let terminated = {
+            drop(drain);
+            std::future::pending::<()>()
+        };
         tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminated => Ok(()),
+            () = terminated => Ok(()),
             () = ended => Ok(()),
         }
     })
@@ -175,6 +199,7 @@ fn print_what_to_try(service: SocketAddr, admin: Option<SocketAddr>) {
         );
         println!("  curl 'http://{service}/blocking?ms=5000' &  # then, while it blocks:");
         println!("  curl -s http://{admin}/metrics | grep tokio_");
+        println!("  curl http://{admin}/livez http://{admin}/readyz");
         println!(
             "stalls too: /cpu /lock /tcp /process /stream /file (if slow), all but the last with ?ms="
         );

@@ -5,6 +5,7 @@
 //! body, the time for each. It has no TLS and no authentication: bind it to loopback, or to an
 //! address that only the scraper reaches.
 
+mod health;
 mod page;
 mod server;
 
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::error::BuildError;
 use crate::thread::Worker;
-pub(crate) use page::Render;
+pub(crate) use page::{Pages, Render};
 
 /// How often a recorder tidies up: without it, a day of ticks takes tens of megabytes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -30,11 +31,10 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Binds `address` and serves. `render` makes the page of metrics; without it there is none.
-    /// `upkeep` is called every five seconds.
+    /// Binds `address` and serves. `upkeep` is called every five seconds.
     pub(crate) fn start(
         address: SocketAddr,
-        render: Option<Render>,
+        pages: Pages,
         upkeep: impl Fn() + Send + 'static,
     ) -> Result<Self, BuildError> {
         let unusable = |source: io::Error| match source.kind() {
@@ -54,7 +54,7 @@ impl Admin {
                 // Inside the runtime: a listener registers with it.
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        drop(tokio::spawn(server::serve(listener, page::router(render))))
+                        drop(tokio::spawn(server::serve(listener, page::router(pages))))
                     }
                     Err(error) => tracing::error!(%error, "the admin server cannot listen"),
                 }
@@ -106,11 +106,17 @@ mod tests {
 
     use super::*;
 
+    fn pages() -> Pages {
+        let hub = crate::detector::hub::Hub::new(crate::detector::hub::tests::LIMITS);
+        let health = crate::health::State::new(hub, crate::health::Readiness::default());
+        Pages { render: None, health: std::sync::Arc::new(health) }
+    }
+
     #[test]
     fn upkeep_happens_without_anybody_asking_for_the_page() {
         let (kept, keep) = channel();
         let upkeep = move || kept.send(()).expect("the test listens");
-        let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), None, upkeep).expect("a port");
+        let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), pages(), upkeep).expect("a port");
         assert!(keep.recv_timeout(10 * UPKEEP).is_ok());
         assert_eq!(admin.join(Duration::from_secs(30)), Ok(()));
     }
@@ -119,7 +125,7 @@ mod tests {
     fn an_address_without_a_port_left_is_in_use() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = taken.local_addr().expect("bound");
-        let error = Admin::start(address, None, || ()).expect_err("taken");
+        let error = Admin::start(address, pages(), || ()).expect_err("taken");
         assert!(matches!(error, BuildError::AddressInUse { address: at, .. } if at == address));
     }
 }

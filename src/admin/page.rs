@@ -11,8 +11,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::health;
+use crate::health::State;
+
 /// Makes the page of metrics.
 pub(crate) type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What there is to be shown.
+pub(crate) struct Pages {
+    /// Without it there is no page of metrics.
+    pub(crate) render: Option<Render>,
+    pub(crate) health: Arc<State>,
+}
 
 /// What the Prometheus text format is served as.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,9 +32,10 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 const LARGEST_BODY: usize = 1024;
 
 /// All routes, with their limits.
-pub(super) fn router(render: Option<Render>) -> Router {
-    let mut router = Router::new()
-        .fallback(|| async { (StatusCode::NOT_FOUND, "tower-stall serves /metrics here\n") });
+pub(super) fn router(Pages { render, health }: Pages) -> Router {
+    let mut router = health::routes(health).fallback(|| async {
+        (StatusCode::NOT_FOUND, "tower-stall serves /metrics, /livez and /readyz here\n")
+    });
     if let Some(render) = render {
         let metrics = move || async move {
             ([(header::CONTENT_TYPE, TEXT_FORMAT)], render()).into_response()

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Settings, StallDetector, environment};
+use super::{Rescue, Settings, StallDetector, environment};
 use crate::capture::Capture;
 use crate::detector::markers::MIN_THRESHOLD;
 use crate::error::BuildError;
+use crate::health::Readiness;
 use crate::report::OnStall;
 
 /// Sets up a detector. Made by [`StallDetector::builder`].
@@ -39,6 +40,15 @@ impl Builder {
     pub const DEFAULT_SITES: usize = 64;
     /// Handlers with a label of their own: [`handlers`](Self::handlers).
     pub const DEFAULT_HANDLERS: usize = 128;
+
+    /// A freeze that long wants a restart: [`dead_after`](Self::dead_after).
+    pub const DEFAULT_DEAD_AFTER: Duration = Duration::from_secs(60);
+    /// A freeze that long wants no requests: [`unready_after`](Self::unready_after).
+    pub const DEFAULT_UNREADY_AFTER: Duration = Duration::from_secs(1);
+    /// That long without a freeze is well again: [`ready_after`](Self::ready_after).
+    pub const DEFAULT_READY_AFTER: Duration = Duration::from_secs(2);
+    /// A freeze that long turns requests away: [`shed_after`](Self::shed_after).
+    pub const DEFAULT_SHED_AFTER: Duration = Duration::from_millis(500);
 
     /// How long a poll may take before it is a stall.
     ///
@@ -122,11 +132,73 @@ impl Builder {
         self
     }
 
-    /// Serves `/metrics` at this address, on a thread of its own that answers while every worker
-    /// is blocked. Port 0 takes a free one, see [`StallDetector::admin_addr`].
+    /// For how long a runtime may be frozen before `/livez` says so, and the process is restarted.
+    ///
+    /// Frozen is a runtime whose ticks do not come through, or whose workers are all stalled. Time in
+    /// which the environment kept the process from running does not count, and a runtime that still
+    /// polls a task that is given to it then is alive.
+    ///
+    /// Defaults to [`DEFAULT_DEAD_AFTER`](Self::DEFAULT_DEAD_AFTER).
+    pub fn dead_after(mut self, time: Duration) -> Self {
+        self.settings.dead_after = time;
+        self
+    }
+
+    /// For how long a runtime may be frozen before `/readyz` says so, and no requests are sent.
+    ///
+    /// A freeze is known once it is longer than the [`threshold`](Self::threshold): less than that
+    /// is as much as that.
+    ///
+    /// Defaults to [`DEFAULT_UNREADY_AFTER`](Self::DEFAULT_UNREADY_AFTER).
+    pub fn unready_after(mut self, time: Duration) -> Self {
+        self.settings.unready_after = time;
+        self
+    }
+
+    /// For how long a runtime must not have been frozen before `/readyz` is well again.
+    ///
+    /// Defaults to [`DEFAULT_READY_AFTER`](Self::DEFAULT_READY_AFTER).
+    pub fn ready_after(mut self, time: Duration) -> Self {
+        self.settings.ready_after = time;
+        self
+    }
+
+    /// What makes the process not ready.
+    ///
+    /// Defaults to [`Readiness::Freezes`]; in the variable `freezes` or `start-and-drain`.
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.settings.readiness = readiness;
+        self
+    }
+
+    /// For how long a runtime may be frozen before [`shed_layer`](StallDetector::shed_layer) turns
+    /// requests away. It ends with the first tick that comes less than half as late.
+    ///
+    /// Defaults to [`DEFAULT_SHED_AFTER`](Self::DEFAULT_SHED_AFTER).
+    pub fn shed_after(mut self, time: Duration) -> Self {
+        self.settings.shed_after = time;
+        self
+    }
+
+    /// Whether a runtime is helped out of a freeze that one blocked worker has put it in.
+    ///
+    /// The worker that looked after the runtime's timers and sockets may be the one that blocks,
+    /// and Tokio does not always wake another to take them over: then nothing comes in, though other
+    /// workers are parked. When a tick is overdue by two and a worker is parked, the detector gives
+    /// the runtime one small task, which wakes it. That is counted in `tower_stall_rescues_total`
+    /// and logged, once a stall. It does not free the task that the blocked worker was to poll next.
+    ///
+    /// Defaults to [`Rescue::On`].
+    pub fn rescue(mut self, rescue: Rescue) -> Self {
+        self.settings.rescue = rescue;
+        self
+    }
+
+    /// Serves `/metrics`, `/livez` and `/readyz` at this address, on a thread of its own that
+    /// answers while every worker is blocked. Port 0 takes a free one, see [`StallDetector::admin_addr`].
     ///
     /// Without TLS and authentication: bind it to loopback, or to an address that only your
-    /// scraper reaches. The metrics then go there and nowhere else, unless
+    /// scraper and probes reach. The metrics then go there and nowhere else, unless
     /// [`facade`](Self::facade) is set.
     ///
     /// Defaults to none.
@@ -202,7 +274,7 @@ mod tests {
     fn each_wrong_setting_has_its_own_clear_error() {
         type Set = fn(Builder) -> Builder;
         let ms = Duration::from_millis;
-        let cases: [(Set, &str); 7] = [
+        let cases: [(Set, &str); 10] = [
             (|builder| builder.threshold(Duration::from_micros(999)), "threshold is 999µs"),
             (|builder| builder.scan(Duration::ZERO), "scan is 0"),
             (|builder| builder.scan(Duration::from_millis(101)), "scan is 101ms"),
@@ -210,6 +282,9 @@ mod tests {
             (|builder| builder.ring(0), "ring is 0"),
             (|builder| builder.handlers(0), "handlers is 0"),
             (|builder| builder.sites(0), "sites is 0"),
+            (|builder| builder.dead_after(Duration::ZERO), "dead_after is 0"),
+            (|builder| builder.unready_after(Duration::ZERO), "unready_after is 0"),
+            (|builder| builder.shed_after(Duration::ZERO), "shed_after is 0"),
         ];
         for (set, says) in cases {
             let error = set(Builder::default()).settings.check().expect_err(says).to_string();

@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use super::Settings;
+use super::{Rescue, Settings};
 use crate::error::BuildError;
+use crate::health::Readiness;
 
 const PREFIX: &str = "TOWER_STALL";
 
@@ -38,6 +39,15 @@ impl Settings {
                     self.admin = Some(parse(&variable, &value, expected)?);
                 }
                 "_FACADE" => self.facade = switch(&variable, &value)?,
+                "_DEAD_AFTER" => self.dead_after = duration(&variable, &value)?,
+                "_UNREADY_AFTER" => self.unready_after = duration(&variable, &value)?,
+                "_READY_AFTER" => self.ready_after = duration(&variable, &value)?,
+                "_SHED_AFTER" => self.shed_after = duration(&variable, &value)?,
+                "_READINESS" => self.readiness = readiness(&variable, &value)?,
+                "_RESCUE" => {
+                    let on = switch(&variable, &value)?;
+                    self.rescue = if on { Rescue::On } else { Rescue::Off };
+                }
                 _ if name.starts_with('_') => unknown.push(variable),
                 _ => {}
             }
@@ -75,6 +85,11 @@ fn number(variable: &str, value: &str) -> Result<usize, BuildError> {
     parse(variable, value, "a whole number, such as 256")
 }
 
+fn readiness(variable: &str, value: &str) -> Result<Readiness, BuildError> {
+    let found = Readiness::ALL.into_iter().find(|(name, _)| *name == value);
+    found.map(|(_, kind)| kind).ok_or_else(|| wrong(variable, value, "freezes or start-and-drain"))
+}
+
 fn switch(variable: &str, value: &str) -> Result<bool, BuildError> {
     match value {
         "on" => Ok(true),
@@ -107,6 +122,12 @@ mod tests {
             ("TOWER_STALL_HANDLERS", "9"),
             ("TOWER_STALL_ADMIN", "[::1]:9099"),
             ("TOWER_STALL_FACADE", "on"),
+            ("TOWER_STALL_DEAD_AFTER", "3m"),
+            ("TOWER_STALL_UNREADY_AFTER", "5s"),
+            ("TOWER_STALL_READY_AFTER", "0s"),
+            ("TOWER_STALL_SHED_AFTER", "2s"),
+            ("TOWER_STALL_READINESS", "start-and-drain"),
+            ("TOWER_STALL_RESCUE", "off"),
             ("HOME", "/"),
         ])
         .expect("all are well-formed");
@@ -115,6 +136,15 @@ mod tests {
         assert_eq!(settings.scan(), Duration::from_millis(10));
         assert_eq!(settings.tick, Duration::from_secs(1));
         assert_eq!((settings.ring, settings.handlers), (7, 9));
+        let after = [
+            settings.dead_after,
+            settings.unready_after,
+            settings.ready_after,
+            settings.shed_after,
+        ];
+        assert_eq!(after.map(|after| after.as_secs()), [180, 5, 0, 2]);
+        assert_eq!(settings.readiness, Readiness::StartAndDrain);
+        assert_eq!(settings.rescue, Rescue::Off);
         assert_eq!(settings.admin, Some(([0, 0, 0, 0, 0, 0, 0, 1], 9099).into()));
     }
 
@@ -129,6 +159,9 @@ mod tests {
             ("TOWER_STALL_HANDLERS", "-1", "a whole number"),
             ("TOWER_STALL_ADMIN", "9099", "127.0.0.1:9099"),
             ("TOWER_STALL_FACADE", "yes", "on or off"),
+            ("TOWER_STALL_DEAD_AFTER", "60", "100ms or 60s"),
+            ("TOWER_STALL_READINESS", "never", "freezes or start-and-drain"),
+            ("TOWER_STALL_RESCUE", "true", "on or off"),
         ] {
             let error = apply(&[(variable, value)]).expect_err(variable).to_string();
             for part in [variable, &format!("{value:?}"), hint] {

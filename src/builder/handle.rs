@@ -14,10 +14,12 @@ use crate::capture::Capturer;
 use crate::clock;
 use crate::detector::hub::Hub;
 use crate::detector::markers::Kind;
+use crate::health::{Health, HealthReport, State};
 use crate::instrument::{Mark, Watched};
 use crate::layer::StallLayer;
 use crate::probe;
 use crate::record::Stall;
+use crate::shed::ShedLayer;
 use crate::thread::Worker;
 
 /// How long a drop waits for the detector's threads, in all.
@@ -34,6 +36,7 @@ const LONGEST_DROP: Duration = Duration::from_secs(1);
 pub struct StallDetector {
     pub(super) hub: Arc<Hub>,
     pub(super) threads: Threads,
+    health: Arc<State>,
     tick: Duration,
     process: u32,
 }
@@ -57,8 +60,8 @@ impl StallDetector {
         Builder::default()
     }
 
-    pub(super) fn new(hub: Arc<Hub>, threads: Threads, tick: Duration) -> Self {
-        Self { hub, threads, tick, process: std::process::id() }
+    pub(super) fn new(hub: Arc<Hub>, health: Arc<State>, threads: Threads, tick: Duration) -> Self {
+        Self { hub, threads, health, tick, process: std::process::id() }
     }
 
     /// A layer for axum's `Router::layer`, tower's `ServiceBuilder` and tonic's
@@ -104,6 +107,46 @@ impl StallDetector {
     pub fn watch(&self, name: &str, runtime: &Handle) {
         self.hub.add_runtime(name, runtime);
         self.arm(runtime);
+    }
+
+    /// Watches a further runtime under a name, and says whether its freezes count for the health of
+    /// the process.
+    pub fn watch_with(&self, name: &str, runtime: &Handle, health: Health) {
+        if let Some(runtime) = self.hub.add_runtime(name, runtime) {
+            runtime.vitals.ignore(health == Health::Ignore);
+        }
+        self.arm(runtime);
+    }
+
+    /// How the process does: what `/livez` and `/readyz` say, for a server of your own.
+    ///
+    /// Runs the checks of [`ready_when`](Self::ready_when), else it takes microseconds and blocks
+    /// nobody. On a runtime that is frozen nobody asks: call it on a thread of its own.
+    #[must_use]
+    pub fn health(&self) -> HealthReport {
+        self.health.report()
+    }
+
+    /// From now on the process is not ready, and goes on living: call it when the process is told to
+    /// end, some seconds before it no longer takes connections, so that no more requests are sent.
+    pub fn drain(&self) {
+        self.health.drain();
+    }
+
+    /// The process is ready only while `check` says so, too: a cache that is filled, for example.
+    ///
+    /// It is called for each `/readyz`, on a thread of its own, and has a second to answer there. A
+    /// check that panics says no. Beware of what all instances share: where a database that is down
+    /// makes all of them not ready, none is left to say so.
+    pub fn ready_when(&self, check: impl Fn() -> bool + Send + Sync + 'static) {
+        self.health.ready_when(check);
+    }
+
+    /// A layer that turns requests away while their runtime is frozen for longer than
+    /// [`Builder::shed_after`].
+    #[must_use]
+    pub fn shed_layer(&self) -> ShedLayer {
+        ShedLayer::new(Arc::clone(&self.hub))
     }
 
     /// Starts the tick task here rather than at the watchdog's next scan.

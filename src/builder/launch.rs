@@ -12,6 +12,7 @@ use crate::capture::{Capture, Capturer};
 use crate::clock::nanos;
 use crate::detector::hub::{Hub, Limits};
 use crate::error::BuildError;
+use crate::health::State;
 use crate::metrics::Batch;
 use crate::report::Reporter;
 use crate::thread::Worker;
@@ -36,10 +37,16 @@ pub(crate) fn launch(
     settings: Settings,
     runtime: Option<Handle>,
 ) -> Result<StallDetector, BuildError> {
-    let pace = Pace { scan: nanos(settings.scan()), tick: settings.tick };
+    let pace =
+        Pace { scan: nanos(settings.scan()), tick: settings.tick, guardian: settings.guardian() };
+    let health = Arc::new(State::new(Arc::clone(&hub), settings.readiness));
+    // Before anybody can ask how it does.
+    if let (true, Some(runtime)) = (settings.on, &runtime) {
+        hub.add_runtime("main", runtime);
+    }
     let facade = !settings.test && (settings.facade || settings.admin.is_none());
     #[cfg(feature = "admin")]
-    let (out, admin) = ways_out(&hub, &settings, facade)?;
+    let (out, admin) = ways_out(&hub, &health, &settings, facade)?;
     #[cfg(not(feature = "admin"))]
     let out: Out = Box::<Batch>::default();
     let out: Out = if settings.test { Box::new(()) } else { out };
@@ -49,17 +56,14 @@ pub(crate) fn launch(
     {
         threads.admin = admin;
     }
-    if settings.on {
-        if let Some(runtime) = &runtime {
-            hub.add_runtime("main", runtime);
-        }
-        if let Err(error) = threads.start(&hub, settings, facade, out, pace) {
-            // What did start stops with the handle.
-            drop(StallDetector::new(hub, threads, pace.tick));
-            return Err(error);
-        }
+    if settings.on
+        && let Err(error) = threads.start(&hub, settings, facade, out, pace)
+    {
+        // What did start stops with the handle.
+        drop(StallDetector::new(hub, health, threads, pace.tick));
+        return Err(error);
     }
-    let detector = StallDetector::new(hub, threads, pace.tick);
+    let detector = StallDetector::new(hub, health, threads, pace.tick);
     if let Some(runtime) = &runtime {
         detector.arm(runtime);
     }
@@ -106,6 +110,7 @@ fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Work
 #[cfg(feature = "admin")]
 fn ways_out(
     hub: &Arc<Hub>,
+    health: &Arc<State>,
     settings: &Settings,
     facade: bool,
 ) -> Result<(Out, Option<crate::admin::Admin>), BuildError> {
@@ -113,7 +118,7 @@ fn ways_out(
 
     use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
-    use crate::admin::{Admin, Render};
+    use crate::admin::{Admin, Pages, Render};
     use crate::metrics::{Board, Direct, HISTOGRAM_BUCKETS, describe};
     use crate::sync::lock;
 
@@ -121,9 +126,10 @@ fn ways_out(
     let Some(address) = settings.admin else {
         return Ok((Box::new(Batch::default()), None));
     };
+    let page = |render| Pages { render, health: Arc::clone(health) };
     if facade {
         let render = users.map(|users| -> Render { Arc::new(move || users.render()) });
-        return Ok((Box::new(Batch::default()), Some(Admin::start(address, render, || ())?)));
+        return Ok((Box::new(Batch::default()), Some(Admin::start(address, page(render), || ())?)));
     }
 
     let mut builder = PrometheusBuilder::new();
@@ -143,6 +149,6 @@ fn ways_out(
         theirs + &ours.render()
     });
     let upkeep = recorder.handle();
-    let admin = Admin::start(address, Some(render), move || upkeep.run_upkeep())?;
+    let admin = Admin::start(address, page(Some(render)), move || upkeep.run_upkeep())?;
     Ok((Box::new(Direct::new(recorder)), Some(admin)))
 }

@@ -18,5 +18,6 @@ pub use bench::bench_lateness;
 pub use builder::Builder;
 pub use handle::StallDetector;
 pub(crate) use launch::{hub, launch};
+pub use settings::Rescue;
 pub(crate) use settings::Settings;
 pub use watch_ext::WatchExt;

@@ -6,8 +6,22 @@ use std::time::Duration;
 
 use super::Builder;
 use crate::capture::Capture;
+use crate::clock::nanos;
 use crate::error::BuildError;
+use crate::health::Readiness;
 use crate::report::OnStall;
+use crate::watchdog::{Guardian, Patience};
+
+/// Whether a runtime is helped out of a freeze where a task of ours does it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rescue {
+    /// It is.
+    #[default]
+    On,
+    /// It is left alone.
+    Off,
+}
 
 /// Everything that can be set.
 pub(crate) struct Settings {
@@ -24,6 +38,12 @@ pub(crate) struct Settings {
     pub(super) site_skips: Vec<String>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) facade: bool,
+    pub(super) dead_after: Duration,
+    pub(super) unready_after: Duration,
+    pub(super) ready_after: Duration,
+    pub(super) shed_after: Duration,
+    pub(super) readiness: Readiness,
+    pub(super) rescue: Rescue,
     /// For a test: no metrics go anywhere, and marked polls count on all threads.
     pub(super) test: bool,
     pub(super) hooks: Vec<Box<dyn OnStall>>,
@@ -45,6 +65,12 @@ impl Default for Settings {
             site_skips: Vec::new(),
             admin: None,
             facade: false,
+            dead_after: Builder::DEFAULT_DEAD_AFTER,
+            unready_after: Builder::DEFAULT_UNREADY_AFTER,
+            ready_after: Builder::DEFAULT_READY_AFTER,
+            shed_after: Builder::DEFAULT_SHED_AFTER,
+            readiness: Readiness::default(),
+            rescue: Rescue::default(),
             test: false,
             hooks: Vec::new(),
             #[cfg(feature = "admin")]
@@ -67,6 +93,17 @@ impl Settings {
     /// The time between two scans.
     pub(super) fn scan(&self) -> Duration {
         self.scan.unwrap_or(self.threshold / Builder::DEFAULT_SCANS_IN_THRESHOLD)
+    }
+
+    /// What to do about freezes.
+    pub(super) fn guardian(&self) -> Guardian {
+        let patience = Patience {
+            dead_after: nanos(self.dead_after),
+            unready_after: nanos(self.unready_after),
+            ready_after: nanos(self.ready_after),
+            shed_after: nanos(self.shed_after),
+        };
+        Guardian { patience, rescues: self.rescue == Rescue::On }
     }
 
     pub(super) fn check(&self) -> Result<(), BuildError> {
@@ -92,6 +129,15 @@ impl Settings {
         if self.sites == 0 {
             return Err(BuildError::SitesZero);
         }
+        if self.dead_after.is_zero() {
+            return Err(BuildError::DeadAfterZero);
+        }
+        if self.unready_after.is_zero() {
+            return Err(BuildError::UnreadyAfterZero);
+        }
+        if self.shed_after.is_zero() {
+            return Err(BuildError::ShedAfterZero);
+        }
         match self.admin {
             Some(address) if cfg!(not(feature = "admin")) => {
                 Err(BuildError::AdminNotBuilt(address))
@@ -115,6 +161,12 @@ impl fmt::Debug for Settings {
             .field("site_skips", &self.site_skips)
             .field("admin", &self.admin)
             .field("facade", &self.facade)
+            .field("dead_after", &self.dead_after)
+            .field("unready_after", &self.unready_after)
+            .field("ready_after", &self.ready_after)
+            .field("shed_after", &self.shed_after)
+            .field("readiness", &self.readiness)
+            .field("rescue", &self.rescue)
             .finish_non_exhaustive()
     }
 }

@@ -155,12 +155,29 @@ impl Observer for Wiring {
         probe::map_workers(&self.hub, runtime);
     }
 
+    fn rescue(&mut self, runtime: &Arc<Runtime>, first: bool) {
+        probe::ask(&self.hub, runtime);
+        if first {
+            Accounts::rescued(&mut *self.out, runtime.name);
+            self.reports.rescued(runtime.name);
+        }
+    }
+
+    fn ask(&mut self, runtime: &Arc<Runtime>) {
+        probe::ask(&self.hub, runtime);
+    }
+
+    fn dead(&mut self, runtime: &Arc<Runtime>, frozen: Nanos, stall: Option<&Arc<Entry>>) {
+        self.reports.dead(runtime.name, frozen, stall);
+    }
+
     fn scanned(&mut self, now: Nanos, late: Nanos) {
         let sink = &mut *self.out;
         self.accounts.scanned(sink, late);
         #[cfg(feature = "__bench")]
         super::bench::scanned(late);
         self.accounts.suppressed(sink, self.hub.suppressed.load(Relaxed));
+        self.accounts.shed(sink, self.hub.shed.load(Relaxed));
         if self.capturer.is_some() {
             let total = |outcome: Outcome| self.hub.captures[outcome as usize].load(Relaxed);
             let totals = Outcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));

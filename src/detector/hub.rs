@@ -59,6 +59,8 @@ pub(crate) struct Hub {
     pub(crate) capture: &'static str,
     /// Stacks that were wanted, by outcome.
     pub(crate) captures: [AtomicU64; 5],
+    /// Requests that were turned away.
+    pub(crate) shed: AtomicU64,
     on_new_runtime: Option<fn()>,
     watching: AtomicBool,
     slots: Mutex<Vec<&'static Slot>>,
@@ -91,6 +93,7 @@ impl Hub {
             suppressed: AtomicU64::new(0),
             capture: limits.capture,
             captures: Default::default(),
+            shed: AtomicU64::new(0),
             on_new_runtime: limits.on_new_runtime,
             watching: AtomicBool::new(limits.watching),
             slots: Mutex::default(),

@@ -11,3 +11,4 @@ pub(crate) mod ring;
 pub(crate) mod runtime;
 pub(crate) mod scans;
 pub(crate) mod slot;
+pub(crate) mod vitals;

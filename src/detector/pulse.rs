@@ -60,7 +60,7 @@ impl Pulse {
         self.due.load(Acquire)
     }
 
-    /// When the last tick woke; 0 before the first.
+    /// When the last tick woke, or a task of ours ran; 0 before the first.
     pub(crate) fn beat(&self) -> Nanos {
         self.beat.load(Acquire)
     }
@@ -102,7 +102,12 @@ impl Pulse {
         let taken = self.taken.load(Relaxed);
         self.lags[taken as usize % KEPT].store(now.saturating_sub(due), Relaxed);
         self.taken.store(taken + 1, Release);
-        self.beat.store(now, Release);
+        self.touch(now);
+    }
+
+    /// Another task of ours runs, whether ticks do or not.
+    pub(crate) fn touch(&self, now: Nanos) {
+        self.beat.fetch_max(now, Release);
     }
 }
 

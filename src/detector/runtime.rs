@@ -6,6 +6,7 @@ use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 use tokio::task::AbortHandle;
 
 use super::pulse::Pulse;
+use super::vitals::{Found, Vitals};
 use crate::clock::Nanos;
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 
@@ -27,6 +28,7 @@ pub(crate) struct Runtime {
     pub(crate) workers: usize,
     pub(crate) pulse: Pulse,
     pub(crate) gauges: Gauges,
+    pub(crate) vitals: Vitals,
     /// Requests that began (or, negative, ended) on threads of it that are gone.
     pub(crate) in_flight: AtomicI64,
     /// Gone when the runtime is: a kept handle keeps the runtime's files open.
@@ -98,6 +100,7 @@ impl Runtime {
             workers,
             pulse: Pulse::new(),
             gauges: Gauges::default(),
+            vitals: Vitals::default(),
             in_flight: AtomicI64::new(0),
             handle: Mutex::new(Some(handle.clone())),
             task: Mutex::new(None),
@@ -172,6 +175,7 @@ impl Runtime {
         self.gauges.stalled.store(0, Relaxed);
         self.gauges.saturated.store(0, Relaxed);
         self.gauges.oldest.store(0, Relaxed);
+        self.vitals.set(Found::default());
         let task = lock(&self.task).take();
         if let Some(task) = task {
             task.abort();

@@ -49,5 +49,6 @@ mod usual;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
+pub(crate) use grpc::is_grpc;
 pub use layer::{RequestHead, StallLayer};
 pub use service::StallService;

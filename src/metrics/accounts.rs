@@ -25,6 +25,7 @@ pub(crate) struct Accounts {
     pairs: HashSet<(&'static str, Cause)>,
     allowed: HashMap<&'static str, u64>,
     suppressed: u64,
+    shed: u64,
     captures: [u64; 5],
     sites: Sites,
 }
@@ -37,6 +38,7 @@ impl Accounts {
             pairs: HashSet::new(),
             allowed: HashMap::new(),
             suppressed: 0,
+            shed: 0,
             captures: [0; 5],
             sites: Sites::new(most_sites),
         }
@@ -44,9 +46,13 @@ impl Accounts {
 
     /// Makes the series that are there from the start.
     pub(crate) fn open(sink: &mut dyn Sink) {
-        for metric in
-            [Metric::Scans, Metric::LateSeconds, Metric::LagSamplesLost, Metric::Suppressed]
-        {
+        for metric in [
+            Metric::Scans,
+            Metric::LateSeconds,
+            Metric::LagSamplesLost,
+            Metric::Shed,
+            Metric::Suppressed,
+        ] {
             sink.add(Key::new(metric, []), 0);
         }
     }
@@ -56,12 +62,17 @@ impl Accounts {
         for cause in Cause::ALL {
             sink.add(Key::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), 0);
         }
+        sink.add(Key::new(Metric::Rescues, [runtime]), 0);
         sink.open(Key::new(Metric::Lag, [runtime]));
         sink.open(Key::new(Metric::StallDuration, [runtime]));
     }
 
     pub(crate) fn lag(sink: &mut dyn Sink, runtime: &'static str, lag: Nanos) {
         sink.record(Key::new(Metric::Lag, [runtime]), seconds(lag));
+    }
+
+    pub(crate) fn rescued(sink: &mut dyn Sink, runtime: &'static str) {
+        sink.add(Key::new(Metric::Rescues, [runtime]), 1);
     }
 
     pub(crate) fn lags_lost(sink: &mut dyn Sink, count: u64) {
@@ -153,10 +164,12 @@ impl Accounts {
 
     /// Brings the count of suppressed reports up to `total`.
     pub(crate) fn suppressed(&mut self, sink: &mut dyn Sink, total: u64) {
-        if total > self.suppressed {
-            sink.add(Key::new(Metric::Suppressed, []), total - self.suppressed);
-            self.suppressed = total;
-        }
+        follow(sink, Metric::Suppressed, &mut self.suppressed, total);
+    }
+
+    /// Brings the count of requests turned away up to `total`.
+    pub(crate) fn shed(&mut self, sink: &mut dyn Sink, total: u64) {
+        follow(sink, Metric::Shed, &mut self.shed, total);
     }
 
     fn labels(&mut self, stall: &Stall) -> [&'static str; 3] {
@@ -177,6 +190,13 @@ impl Accounts {
         *rest = rest.saturating_add(time);
         sink.add(key, *rest / SECOND);
         *rest %= SECOND;
+    }
+}
+
+fn follow(sink: &mut dyn Sink, metric: Metric, known: &mut u64, total: u64) {
+    if total > *known {
+        sink.add(Key::new(metric, []), total - *known);
+        *known = total;
     }
 }
 
@@ -227,8 +247,10 @@ mod tests {
         for total in [2, 2, 5] {
             accounts.allowed(&mut seen, "migration", total);
             accounts.suppressed(&mut seen, total);
+            accounts.shed(&mut seen, total);
         }
         assert_eq!(seen.counters[&("tower_stall_allowed_total", vec!["migration"])], 5);
         assert_eq!(seen.counters[&("tower_stall_reports_suppressed_total", vec![])], 5);
+        assert_eq!(seen.counters[&("tower_stall_shed_total", vec![])], 5);
     }
 }

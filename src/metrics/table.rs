@@ -87,6 +87,10 @@ metrics! {
         "Blocks marked as intended."
     Captures Counter "tower_stall_captures_total" ["outcome"]
         "Stacks that were wanted, by how it went."
+    Rescues Counter "tower_stall_rescues_total" ["runtime"]
+        "Stalls that held up the runtime's timers and sockets until a parked worker was woken."
+    Shed Counter "tower_stall_shed_total" []
+        "Requests turned away while the runtime was frozen."
     Suppressed Counter "tower_stall_reports_suppressed_total" []
         "Log lines held back by the limits, and reports dropped because their reader was stuck."
 }

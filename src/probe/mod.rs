@@ -4,9 +4,11 @@
 //! what the tasks of the service feel; a runtime without timers has the task all the same, since
 //! it is dropped with the runtime and so tells that the runtime is gone.
 
+mod answer;
 mod mapping;
 mod ticker;
 mod timers;
 
+pub(crate) use answer::ask;
 pub(crate) use mapping::map_workers;
 pub(crate) use ticker::arm;

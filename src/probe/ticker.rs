@@ -39,6 +39,8 @@ pub(crate) fn arm(hub: &Arc<Hub>, runtime: &Arc<Runtime>, tick: Duration) {
     if ticks {
         runtime.pulse.expect(clock::now() + nanos(tick));
         runtime.pulse.set_state(State::Waiting);
+    } else {
+        runtime.vitals.start();
     }
     let sentinel = Sentinel(Arc::clone(runtime));
     let task = handle.spawn(run(sentinel, Arc::downgrade(hub), ticks, nanos(tick)));
@@ -65,6 +67,7 @@ async fn clock_runs(runtime: &Runtime, tick: Nanos) {
     loop {
         let (virtual_start, start) = (clock::runtime_now(), clock::now());
         nudged(runtime).await;
+        runtime.vitals.start();
         let real = clock::now() - start;
         let virtual_time = nanos(clock::runtime_now().duration_since(virtual_start));
         if real >= tick / 2 && virtual_time.abs_diff(real) <= real / 2 {

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 
 use crate::clock::Nanos;
-use crate::record::Cause;
 
 const MINUTE: Nanos = 60_000_000_000;
-/// Lines a minute for each handler and cause.
+/// Lines a minute for each handler and cause, and for other topics.
 const MOST_OF_ONE: u32 = 10;
 /// Lines a minute in all.
 const MOST: u32 = 60;
 
+/// What a line is about: handler and cause, for example.
+pub(super) type Topic = (&'static str, &'static str);
+
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
     all: Window,
-    each: HashMap<(&'static str, Cause), (Window, u64)>,
+    each: HashMap<Topic, (Window, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -33,10 +35,10 @@ impl Window {
 }
 
 impl Limiter {
-    /// Whether a line may be written now; with it, how many for the same handler and cause were
-    /// held back since the last one.
-    pub(super) fn admit(&mut self, now: Nanos, handler: &'static str, cause: Cause) -> Option<u64> {
-        let (window, suppressed) = self.each.entry((handler, cause)).or_default();
+    /// Whether a line may be written now; with it, how many about the same were held back since the
+    /// last one.
+    pub(super) fn admit(&mut self, now: Nanos, topic: Topic) -> Option<u64> {
+        let (window, suppressed) = self.each.entry(topic).or_default();
         if !(window.has_room(now, MOST_OF_ONE) && self.all.has_room(now, MOST)) {
             *suppressed += 1;
             return None;
@@ -54,7 +56,7 @@ mod tests {
     #[test]
     fn a_handler_has_ten_lines_a_minute_and_the_next_tells_how_many_it_swallowed() {
         let mut limiter = Limiter::default();
-        let mut admit = |now| limiter.admit(now, "GET /hello", Cause::Unknown);
+        let mut admit = |now| limiter.admit(now, ("GET /hello", "sleep"));
         for line in 0..10 {
             assert_eq!(admit(MINUTE + line), Some(0));
         }
@@ -67,10 +69,9 @@ mod tests {
         let mut limiter = Limiter::default();
         let handlers: Vec<_> =
             (0..100).map(|number| crate::label::intern(&format!("limited {number}"))).collect();
-        let admitted = handlers
-            .iter()
-            .filter(|handler| limiter.admit(MINUTE, handler, Cause::Unknown).is_some());
+        let admitted =
+            handlers.iter().filter(|handler| limiter.admit(MINUTE, (*handler, "cpu")).is_some());
         assert_eq!(admitted.count(), 60);
-        assert_eq!(limiter.admit(2 * MINUTE, handlers[99], Cause::Unknown), Some(1));
+        assert_eq!(limiter.admit(2 * MINUTE, (handlers[99], "cpu")), Some(1));
     }
 }

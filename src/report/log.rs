@@ -5,10 +5,10 @@ use tracing::dispatcher::{get_default, with_default};
 use tracing::subscriber::NoSubscriber;
 
 use super::Event;
-use crate::clock::human;
-use crate::detector::markers::UNATTRIBUTED;
+use crate::clock::{Nanos, human, human_nanos};
 use crate::label::printable;
-use crate::record::{Cause, Stack, Stall};
+use crate::record::{Stack, Stall};
+use crate::wording;
 
 /// Writes to the subscriber that was in force when the detector was started, or, if there was
 /// none, to the one the process has when there is something to write.
@@ -25,6 +25,23 @@ impl Logger {
 
     pub(super) fn log(&self, event: Event, stall: &Stall, suppressed: u64) {
         self.with_subscriber(|| write(event, stall, suppressed));
+    }
+
+    pub(super) fn rescued(&self, runtime: &str, suppressed: u64) {
+        self.with_subscriber(|| {
+            tracing::info!(
+                target: "tower_stall",
+                event = "rescue",
+                runtime,
+                suppressed,
+                "timers and sockets of runtime {runtime:?} stood still behind a blocked worker: \
+                 woke another one to take them over"
+            );
+        });
+    }
+
+    pub(super) fn dead(&self, runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
+        self.with_subscriber(|| write_dead(runtime, frozen, stall));
     }
 
     pub(super) fn all_unmatched(&self) {
@@ -93,6 +110,41 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
     }
 }
 
+/// What is left of the log of a container that ends is 2048 bytes: the whole line fits.
+const LONGEST_STACK: usize = 800;
+
+fn write_dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
+    let site = stall.and_then(|stall| stall.site.as_ref());
+    let stack = stall.and_then(|stall| stall.stack.as_ref()).map(|stack| {
+        let mut stack = on_one_line(stack);
+        if let Some((end, _)) = stack.char_indices().nth(LONGEST_STACK) {
+            stack.truncate(end);
+            stack.push('…');
+        }
+        stack
+    });
+    let why = stall.map_or_else(|| "it runs no task".to_owned(), wording::blocks);
+    tracing::error!(
+        target: "tower_stall",
+        event = "dead",
+        stall = stall.map(|stall| stall.id),
+        runtime,
+        worker = stall.and_then(|stall| stall.worker),
+        handler = stall.map(|stall| stall.handler),
+        cause = stall.map(|stall| stall.cause.as_str()),
+        detail = stall.and_then(|stall| stall.detail.as_deref()),
+        frozen_ms = frozen / 1_000_000,
+        code.function.name = site.map(|site| site.function.as_str()),
+        code.file.path = site.and_then(|site| site.file.as_deref()),
+        code.line.number = site.and_then(|site| site.line),
+        trace_id = stall.and_then(|stall| stall.trace_id).map(|id| format!("{id:032x}")),
+        fix = stall.map(|stall| stall.fix),
+        stack,
+        "runtime {runtime:?} is dead, frozen for {}: {why}",
+        human_nanos(frozen)
+    );
+}
+
 /// A line of the log is one line.
 fn on_one_line(stack: &Stack) -> String {
     printable(stack.to_string().trim_end().replace('\n', " <- ").as_str()).into_owned()
@@ -100,35 +152,23 @@ fn on_one_line(stack: &Stack) -> String {
 
 /// The sentence of a line.
 fn message(event: Event, stall: &Stall) -> String {
-    let Stall { id, handler, cause, workers, workers_stalled, requests_in_flight, .. } = stall;
+    let Stall { id, workers, workers_stalled, requests_in_flight, .. } = stall;
     let time = human(stall.duration);
-    let whom = match stall.worker {
-        Some(worker) => format!("worker {worker}"),
-        None => "its thread".to_owned(),
-    };
-    if cause.is_environment() {
+    let whom = wording::whom(stall);
+    if stall.cause.is_environment() {
         return environment(event, stall, &whom, &time);
     }
-    let handler = match *handler {
-        UNATTRIBUTED => "a task without a name",
-        handler => handler,
-    };
+    let handler = wording::handler(stall);
     match event {
         Event::Started => {
-            let runtime = stall.runtime;
-            let stalled = match workers {
-                1 => "the only worker is stalled".to_owned(),
-                _ => format!("{workers_stalled} of {workers} workers stalled"),
-            };
+            let stalled = wording::share(*workers_stalled, *workers);
             let requests = if *requests_in_flight == 1 { "request" } else { "requests" };
-            format!(
-                "{handler} has blocked {whom} of runtime {runtime:?} for {time}: {}{} · {stalled} · {requests_in_flight} {requests} in flight",
-                why(stall),
-                place(stall),
-            )
+            let blocks = wording::blocks(stall);
+            format!("{blocks} · {stalled} · {requests_in_flight} {requests} in flight")
         }
         Event::Continues => {
-            format!("stall {id} still blocks {whom} after {time}: {handler}{}", place(stall))
+            let place = wording::place(stall);
+            format!("stall {id} still blocks {whom} after {time}: {handler}{place}")
         }
         Event::Ended => format!("stall {id} ended after {time}: {handler}"),
     }
@@ -139,22 +179,13 @@ fn environment(event: Event, stall: &Stall, whom: &str, time: &str) -> String {
     let Stall { id, runtime, .. } = stall;
     match event {
         Event::Started => {
-            format!("{whom} of runtime {runtime:?} could not run for {time}: {}", why(stall))
+            format!(
+                "{whom} of runtime {runtime:?} could not run for {time}: {}",
+                wording::why(stall)
+            )
         }
         Event::Continues => format!("stall {id}: {whom} could still not run after {time}"),
         Event::Ended => format!("stall {id} ended after {time}: {whom} could not run"),
-    }
-}
-
-fn place(stall: &Stall) -> String {
-    stall.site.as_ref().map_or_else(String::new, |site| format!(" at {site}"))
-}
-
-fn why(stall: &Stall) -> String {
-    match (&stall.detail, stall.cause) {
-        (Some(detail), cause) => format!("{cause} ({detail})"),
-        (None, Cause::Unknown) => "unknown cause".to_owned(),
-        (None, cause) => cause.to_string(),
     }
 }
 
@@ -163,8 +194,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::detector::markers::UNATTRIBUTED;
     use crate::detector::ring::tests::stall;
-    use crate::record::Frame;
+    use crate::record::{Cause, Frame};
 
     #[test]
     fn the_lines_say_who_blocks_what_and_for_how_long() {

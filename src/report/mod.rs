@@ -80,6 +80,10 @@ enum Message {
     Named(Arc<Entry>),
     Metrics(Batch),
     AllUnmatched,
+    /// A runtime's timers and sockets stood still until a task of ours woke a worker.
+    Rescued(&'static str),
+    /// Only a restart helps that runtime, frozen for so long; what it blames.
+    Dead(&'static str, Nanos, Option<Arc<Entry>>),
 }
 
 /// The watchdog's end of the queue. When it is dropped the reporter ends.
@@ -140,6 +144,16 @@ impl Reports {
     /// Says that no request so far had a route.
     pub(crate) fn all_unmatched(&self) {
         drop(self.queue.try_send(Message::AllUnmatched));
+    }
+
+    /// Says that a parked worker of that runtime was woken.
+    pub(crate) fn rescued(&self, runtime: &'static str) {
+        self.send(Message::Rescued(runtime));
+    }
+
+    /// Says that only a restart helps that runtime.
+    pub(crate) fn dead(&self, runtime: &'static str, frozen: Nanos, stall: Option<&Arc<Entry>>) {
+        self.send(Message::Dead(runtime, frozen, stall.cloned()));
     }
 
     /// Hands metrics over and leaves an empty batch, or leaves them where they are.
@@ -240,6 +254,15 @@ impl Reporter {
                     }
                 }
                 Ok(Message::Metrics(batch)) => guarded(|| batch.pour(&mut self.facade)),
+                Ok(Message::Rescued(runtime)) => {
+                    self.limited(("rescue", runtime), |logger, suppressed| {
+                        logger.rescued(runtime, suppressed);
+                    });
+                }
+                Ok(Message::Dead(runtime, frozen, entry)) => {
+                    let stall = entry.map(|entry| entry.stall());
+                    guarded(|| self.logger.dead(runtime, frozen, stall.as_ref()));
+                }
                 Ok(Message::AllUnmatched) => guarded(|| self.logger.all_unmatched()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -278,15 +301,21 @@ impl Reporter {
         }
     }
 
-    fn report(&mut self, event: Event, entry: &Entry) {
-        // It may have ended meanwhile: that is told next.
-        let stall = &Stall { in_progress: event != Event::Ended, ..entry.stall() };
-        match self.limiter.admit(clock::now(), stall.handler, stall.cause) {
-            Some(suppressed) => guarded(|| self.logger.log(event, stall, suppressed)),
+    /// Writes a line, or counts that it was held back.
+    fn limited(&mut self, topic: limit::Topic, write: impl FnOnce(&Logger, u64)) {
+        match self.limiter.admit(clock::now(), topic) {
+            Some(suppressed) => guarded(|| write(&self.logger, suppressed)),
             None => {
                 self.hub.suppressed.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    fn report(&mut self, event: Event, entry: &Entry) {
+        // It may have ended meanwhile: that is told next.
+        let stall = &Stall { in_progress: event != Event::Ended, ..entry.stall() };
+        let topic = (stall.handler, stall.cause.as_str());
+        self.limited(topic, |logger, suppressed| logger.log(event, stall, suppressed));
         if event != Event::Continues {
             for hook in &mut self.hooks {
                 guarded(|| hook.on_stall(stall));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::scan::Scanner;
-use super::{Exam, Found, Observer};
+use super::{Exam, Found, Guardian, Observer, Patience};
 use crate::clock::{self, Nanos};
 use crate::detector::hub::{Hub, Limits};
 use crate::detector::markers::Kind;
@@ -16,6 +16,15 @@ use crate::detector::slot::{Identity, Place, Slot};
 use crate::record::Cause;
 
 const THRESHOLD: Nanos = 3_600_000_000_000;
+const NOTHING: Guardian = Guardian {
+    patience: Patience {
+        dead_after: THRESHOLD,
+        unready_after: THRESHOLD,
+        ready_after: 0,
+        shed_after: THRESHOLD,
+    },
+    rescues: false,
+};
 
 /// A scanner over slots that no thread owns.
 pub struct BenchScans {
@@ -44,7 +53,7 @@ impl BenchScans {
         for slot in slots {
             hub.add_slot(slot);
         }
-        let scanner = Scanner::new(hub, Duration::from_millis(25), Box::new(Nobody));
+        let scanner = Scanner::new(hub, Duration::from_millis(25), NOTHING, Box::new(Nobody));
         Self { scanner, slots, marker }
     }
 
@@ -96,5 +105,8 @@ impl Observer for Nobody {
     fn busy(&mut self, _: &'static str, _: Nanos) {}
     fn examine(&mut self, _: Arc<Exam>) {}
     fn map_workers(&mut self, _: &Arc<Runtime>) {}
+    fn rescue(&mut self, _: &Arc<Runtime>, _: bool) {}
+    fn ask(&mut self, _: &Arc<Runtime>) {}
+    fn dead(&mut self, _: &Arc<Runtime>, _: Nanos, _: Option<&Arc<Entry>>) {}
     fn scanned(&mut self, _: Nanos, _: Nanos) {}
 }

@@ -15,6 +15,8 @@ pub(super) struct Freeze {
     excused: Option<Nanos>,
     /// Up to when frozen time has been told.
     told: Option<Nanos>,
+    /// When this freeze began.
+    since: Nanos,
 }
 
 /// A runtime as it looks now.
@@ -71,6 +73,9 @@ impl Freeze {
         };
         match (since, self.told) {
             (Some(since), told) => {
+                if told.is_none() {
+                    self.since = since;
+                }
                 let from = told.unwrap_or(since);
                 self.told = Some(now.max(from));
                 now.saturating_sub(from)
@@ -84,10 +89,9 @@ impl Freeze {
         }
     }
 
-    /// Whether the runtime was frozen when last asked.
-    #[cfg(test)]
-    fn is_frozen(&self) -> bool {
-        self.told.is_some()
+    /// Since when the runtime is frozen, if it was when last asked.
+    pub(super) fn since(&self) -> Option<Nanos> {
+        self.told.map(|_| self.since)
     }
 }
 
@@ -152,10 +156,10 @@ mod tests {
         assert_eq!(freeze.frozen(1100, LOOK), 0);
         assert_eq!(freeze.frozen(1101, LOOK), 101);
         assert_eq!(freeze.frozen(1150, LOOK), 49);
-        assert!(freeze.is_frozen());
+        assert_eq!(freeze.since(), Some(1000));
         let woken = Look { due: Some(1185), beat: 1160, ..LOOK };
         assert_eq!(freeze.frozen(1170, woken), 10);
-        assert!(!freeze.is_frozen());
+        assert_eq!(freeze.since(), None);
         assert_eq!(freeze.frozen(1180, woken), 0);
     }
 

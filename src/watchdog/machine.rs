@@ -48,6 +48,11 @@ impl Machine {
         self.since_last = (delayed, suspended);
     }
 
+    /// For how long the watchdog could not run, since it began.
+    pub(super) fn lost(&self) -> Nanos {
+        self.suspended + self.delayed
+    }
+
     /// What held the process up for most of the time since the last scan.
     pub(super) fn cause_of(&self, time: Nanos) -> Option<Cause> {
         let (delayed, suspended) = self.since_last;

@@ -1,8 +1,8 @@
 //! The watchdog: a thread that looks at the slots and counters and says what it sees.
 //!
 //! It knows no metrics, no log and no admin server: it calls an [`Observer`]. What is in a file
-//! of its own is pure: [`policy`] (one slot), [`freeze`] (one runtime's heartbeat), both fed
-//! with plain data and the time.
+//! of its own is pure: [`policy`] (one slot), [`freeze`] (one runtime's heartbeat), [`vital`] (what
+//! its freezes mean), [`rescue`] (when it needs a nudge), all fed with plain data and the time.
 //!
 //! The watchdog never waits for anybody: it takes no lock that is held while code of others
 //! runs, and those that a reader may hold it only tries.
@@ -14,10 +14,12 @@ mod exam;
 mod freeze;
 mod machine;
 mod policy;
+mod rescue;
 mod runtime;
 mod scan;
 mod stall;
 mod suspect;
+mod vital;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +36,7 @@ use crate::record::Cause;
 pub use bench::BenchScans;
 pub(crate) use exam::Exam;
 use scan::Scanner;
+pub(crate) use vital::Patience;
 
 /// Hears what the watchdog sees, on the watchdog's thread: must not block.
 pub(crate) trait Observer: Send {
@@ -64,6 +67,14 @@ pub(crate) trait Observer: Send {
     fn examine(&mut self, exam: Arc<Exam>);
     /// It is not known which threads run the workers of that runtime.
     fn map_workers(&mut self, runtime: &Arc<Runtime>);
+    /// Timers and sockets of the runtime stand still though a worker is parked; the first time for
+    /// this stall, or again.
+    fn rescue(&mut self, runtime: &Arc<Runtime>, first: bool);
+    /// It is to be known whether the runtime still polls tasks.
+    fn ask(&mut self, runtime: &Arc<Runtime>);
+    /// The runtime is frozen for that long and has polled no task that was asked for; `stall` is
+    /// what it blames.
+    fn dead(&mut self, runtime: &Arc<Runtime>, frozen: Nanos, stall: Option<&Arc<Entry>>);
     /// A scan is done, and began that much later than it should.
     fn scanned(&mut self, now: Nanos, late: Nanos);
 }
@@ -94,16 +105,25 @@ impl Found {
     }
 }
 
-/// How often to look.
+/// How often to look, and what to do about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     pub(crate) scan: Nanos,
     pub(crate) tick: Duration,
+    pub(crate) guardian: Guardian,
+}
+
+/// What to do about freezes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guardian {
+    pub(crate) patience: Patience,
+    /// Runtimes are nudged where that helps.
+    pub(crate) rescues: bool,
 }
 
 /// Looks until `stop` is set; to be woken by `unpark` then.
 pub(crate) fn run(hub: Arc<Hub>, pace: Pace, observer: Box<dyn Observer>, stop: &AtomicBool) {
-    let mut scanner = Scanner::new(Arc::clone(&hub), pace.tick, observer);
+    let mut scanner = Scanner::new(Arc::clone(&hub), pace.tick, pace.guardian, observer);
     let mut jitter = Jitter(clock::now() | 1);
     let mut last = clock::now();
     while !stop.load(Ordering::Acquire) {

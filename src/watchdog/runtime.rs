@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::freeze::{Freeze, Look};
 use super::policy::Holds;
+use super::rescue::Rescuer;
 use super::suspect::Suspect;
+use super::vital::Vital;
 use crate::clock::Nanos;
 use crate::detector::markers::Kind;
 use crate::detector::pulse::State;
@@ -19,6 +21,9 @@ pub(super) struct WatchedRuntime {
     pub(super) workers: Vec<WatchedWorker>,
     pub(super) freeze: Freeze,
     pub(super) lags_seen: u64,
+    pub(super) last_lag: Nanos,
+    pub(super) vital: Vital,
+    pub(super) rescuer: Rescuer,
     pub(super) tally: Tally,
     /// From when on it may be asked again who runs the workers, and how often it was.
     map_at: Nanos,
@@ -49,6 +54,8 @@ pub(super) struct Tally {
     oldest: Nanos,
     /// Why the oldest is stalled.
     pub(super) cause: Option<Cause>,
+    /// The environment holds up a worker.
+    pub(super) excused: bool,
     allowed: bool,
 }
 
@@ -59,6 +66,9 @@ impl WatchedRuntime {
             workers: (0..runtime.workers).map(|_| WatchedWorker::default()).collect(),
             freeze: Freeze::default(),
             lags_seen: 0,
+            last_lag: 0,
+            vital: Vital::default(),
+            rescuer: Rescuer::default(),
             tally: Tally::default(),
             map_at: 0,
             maps: 0,
@@ -150,11 +160,30 @@ impl WatchedRuntime {
         }
     }
 
-    /// It is known why that worker does not come round.
-    pub(super) fn explain(&mut self, worker: Option<u32>) {
+    /// The environment is why that worker does not come round.
+    pub(super) fn excuse(&mut self, worker: Option<u32>) {
+        self.explain(worker);
+        self.tally.excused |= worker.is_some();
+    }
+
+    fn explain(&mut self, worker: Option<u32>) {
         if let Some(worker) = worker {
             self.workers[worker as usize].explained = true;
         }
+    }
+
+    /// Whether a worker is parked.
+    pub(super) fn has_parked(&self) -> bool {
+        self.workers.iter().any(|worker| worker.counters.is_parked())
+    }
+
+    /// Whether a worker that is not parked has not come round for that long.
+    pub(super) fn has_held(&self, now: Nanos, time: Nanos) -> bool {
+        self.workers.iter().any(|worker| {
+            let WatchedWorker { counters, unchanged_since, .. } = worker;
+            let moves = counters.is_parked() || counters.is_fresh();
+            !moves && now.saturating_sub(*unchanged_since) >= time
+        })
     }
 
     pub(super) fn look(&self, tick: Nanos, threshold: Nanos) -> Look {

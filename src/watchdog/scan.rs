@@ -1,6 +1,7 @@
 //! One scan: reads every slot, counter and pulse, asks the policy, tells the observer.
 
 mod count;
+mod runtimes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,12 +13,11 @@ use super::policy::{Holds, Sight, Step, Track};
 use super::runtime::WatchedRuntime;
 use super::stall::{Newly, OpenStall, Requests, Whose, end, heed};
 use super::suspect::Still;
-use super::{Found, Observer};
+use super::{Found, Guardian, Observer};
 use crate::causes::Verdict;
 use crate::clock::{self, Nanos, nanos};
 use crate::detector::hub::Hub;
 use crate::detector::markers::{self, ENVIRONMENT, Kind, Marker, UNATTRIBUTED};
-use crate::detector::pulse::State;
 use crate::detector::ring::Entry;
 use crate::detector::slot::{Open, Reading, Slot};
 use crate::record::Cause;
@@ -26,6 +26,7 @@ use crate::record::Cause;
 pub(super) struct Scanner {
     hub: Arc<Hub>,
     tick: Nanos,
+    guardian: Guardian,
     observer: Box<dyn Observer>,
     version: u64,
     markers: Vec<Marker>,
@@ -59,10 +60,16 @@ struct Passed {
 }
 
 impl Scanner {
-    pub(super) fn new(hub: Arc<Hub>, tick: Duration, observer: Box<dyn Observer>) -> Self {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        tick: Duration,
+        guardian: Guardian,
+        observer: Box<dyn Observer>,
+    ) -> Self {
         Self {
             hub,
             tick: nanos(tick),
+            guardian,
             observer,
             version: 0,
             markers: Vec::new(),
@@ -296,7 +303,7 @@ impl Scanner {
             self.observer.busy(UNATTRIBUTED, now.saturating_sub(self.last_scan));
             watched.tally_stalled(whose, since, now, cause);
         } else if explained {
-            watched.explain(whose);
+            watched.excuse(whose);
         }
         let (lasted, handler, cause): (_, _, fn(Verdict) -> Cause) = match step {
             Step::Counted(lasted) => (lasted, UNATTRIBUTED, |verdict| verdict.cause),
@@ -367,7 +374,7 @@ impl Scanner {
                 let cause = stall.map(|stall| stall.entry.cause());
                 runtime.tally_stalled(worker, track.since(), now, cause);
             } else if track.is_excused() {
-                runtime.explain(worker);
+                runtime.excuse(worker);
             }
         }
     }
@@ -379,32 +386,6 @@ impl Scanner {
             slot.want_leave_time();
         }
         heed(&mut *self.observer, stall, step);
-    }
-
-    fn look_at_runtimes(&mut self, now: Nanos) {
-        let (tick, threshold) = (self.tick, self.hub.threshold);
-        let environment = self.machine.cause_of(now.saturating_sub(self.last_scan));
-        for watched in &mut self.runtimes {
-            let name = watched.runtime.name;
-            let pulse = &watched.runtime.pulse;
-            if pulse.state() == State::Waiting && now >= pulse.due() {
-                pulse.nudge();
-            }
-            let observer = &mut *self.observer;
-            let lost = pulse.lags(&mut watched.lags_seen, |lag| observer.lag(name, lag));
-            if lost > 0 {
-                observer.lags_lost(lost);
-            }
-            let look = watched.look(tick, threshold);
-            for lag in watched.freeze.missing(now, look) {
-                observer.lag(name, lag);
-            }
-            let frozen = watched.freeze.frozen(now, look);
-            if frozen > 0 {
-                let cause = watched.tally.cause.or(environment).unwrap_or(Cause::Unknown);
-                observer.frozen(name, cause, frozen);
-            }
-        }
     }
 }
 

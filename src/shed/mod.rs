@@ -1,0 +1,82 @@
+//! Turns requests away while their runtime is frozen.
+//!
+//! The rule stands in the watchdog, which tells a runtime's vitals; a request reads one flag.
+
+mod here;
+mod service;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tower_layer::Layer;
+
+use crate::detector::hub::Hub;
+pub use service::{ShedFuture, ShedService};
+
+/// Turns requests away while the runtime they came to is frozen for longer than
+/// [`Builder::shed_after`](crate::Builder::shed_after): 503 with `Retry-After`, or for gRPC
+/// `UNAVAILABLE`, both without a body.
+///
+/// It looks at the freeze there is, never at a mean: what was slow a minute ago turns nobody away,
+/// and with the first tick in time requests are let in again. While a runtime is frozen its workers
+/// run nothing, this neither; what it turns away is
+///
+/// - on a multi-thread runtime what a worker takes up while ticks are missing,
+/// - on a current-thread runtime only the backlog: the requests that came during the freeze and are
+///   read, one after another, when it is over. Their callers have waited for long already, and many
+///   have given up.
+///
+/// Put it around everything that costs something; inside or outside of
+/// [`StallLayer`](crate::StallLayer) is the same. Requests turned away are counted in
+/// `tower_stall_shed_total`.
+///
+/// ```
+/// # use axum::{Router, routing::get};
+/// # fn app(stall: &tower_stall::StallDetector) -> Router {
+/// Router::new()
+///     .route("/hello", get(|| async { "hello" }))
+///     .layer(stall.layer())
+///     .layer(stall.shed_layer())
+/// # }
+/// ```
+///
+/// Made by [`StallDetector::shed_layer`](crate::StallDetector::shed_layer). The body of the service
+/// has to have a [`Default`], as those of axum, hyper and tonic have.
+#[derive(Clone, Debug)]
+pub struct ShedLayer {
+    hub: Arc<Hub>,
+    retry_after: HeaderValue,
+}
+
+impl ShedLayer {
+    /// What `Retry-After` says: [`retry_after`](Self::retry_after).
+    pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(hub: Arc<Hub>) -> Self {
+        let retry_after = header(Self::DEFAULT_RETRY_AFTER);
+        Self { hub, retry_after }
+    }
+
+    /// When a client may come again; whole seconds, rounded up.
+    ///
+    /// Defaults to [`DEFAULT_RETRY_AFTER`](Self::DEFAULT_RETRY_AFTER).
+    #[must_use]
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = header(time);
+        self
+    }
+}
+
+fn header(time: Duration) -> HeaderValue {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    HeaderValue::from(seconds)
+}
+
+impl<S> Layer<S> for ShedLayer {
+    type Service = ShedService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ShedService::new(inner, Arc::clone(&self.hub), self.retry_after.clone())
+    }
+}

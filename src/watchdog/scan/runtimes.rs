@@ -1,0 +1,98 @@
+//! The runtimes at a scan: their pulse, freezes, health, and the nudge they may need.
+
+use std::sync::Arc;
+
+use super::Scanner;
+use crate::clock::Nanos;
+use crate::detector::pulse::State;
+use crate::detector::ring::Entry;
+use crate::record::Cause;
+use crate::watchdog::rescue::Plight;
+use crate::watchdog::vital::{Act, Sight};
+
+impl Scanner {
+    pub(super) fn look_at_runtimes(&mut self, now: Nanos) {
+        let (tick, threshold) = (self.tick, self.hub.threshold);
+        let environment = self.machine.cause_of(now.saturating_sub(self.last_scan));
+        for watched in &mut self.runtimes {
+            let name = watched.runtime.name;
+            let pulse = &watched.runtime.pulse;
+            if pulse.state() == State::Waiting && now >= pulse.due() {
+                pulse.nudge();
+            }
+            let observer = &mut *self.observer;
+            let last_lag = &mut watched.last_lag;
+            let lost = pulse.lags(&mut watched.lags_seen, |lag| {
+                *last_lag = lag;
+                observer.lag(name, lag);
+            });
+            if lost > 0 {
+                observer.lags_lost(lost);
+            }
+            let look = watched.look(tick, threshold);
+            for lag in watched.freeze.missing(now, look) {
+                observer.lag(name, lag);
+            }
+            let frozen = watched.freeze.frozen(now, look);
+            if frozen > 0 {
+                let cause = watched.tally.cause.or(environment).unwrap_or(Cause::Unknown);
+                observer.frozen(name, cause, frozen);
+            }
+        }
+        for at in 0..self.runtimes.len() {
+            self.look_after(at, now);
+        }
+    }
+
+    /// What a freeze means for the runtime's health, and what helps.
+    fn look_after(&mut self, at: usize, now: Nanos) {
+        let environment = self.machine.lost();
+        let watched = &mut self.runtimes[at];
+        let due = watched.look(self.tick, self.hub.threshold).due;
+        let vitals = &watched.runtime.vitals;
+        let sight = Sight {
+            frozen_since: watched.freeze.since(),
+            overdue: due.is_some_and(|due| now > due),
+            environment,
+            excused: watched.tally.excused && watched.tally.cause.is_none(),
+            lag: watched.last_lag,
+            answers: vitals.answers(),
+        };
+        let (found, act) = watched.vital.look(now, sight, self.guardian.patience);
+        vitals.set(found);
+        if self.guardian.rescues && !watched.runtime.single {
+            let plight = Plight {
+                due,
+                tick: self.tick,
+                excuse: watched.vital.excuse(environment),
+                parked: watched.has_parked(),
+                held: watched.has_held(now, self.tick),
+            };
+            if let Some(first) = watched.rescuer.look(now, plight) {
+                self.observer.rescue(&watched.runtime, first);
+            }
+        }
+        let runtime = Arc::clone(&watched.runtime);
+        match act {
+            _ if runtime.vitals.is_ignored() => {}
+            Act::Nothing => {}
+            Act::Ask => self.observer.ask(&runtime),
+            Act::Die => {
+                let stall = self.oldest_stall(runtime.index);
+                self.observer.dead(&runtime, found.frozen, stall.as_ref());
+            }
+        }
+    }
+
+    /// The longest stall in progress of a runtime.
+    fn oldest_stall(&self, runtime: u32) -> Option<Arc<Entry>> {
+        let of_slots = self.slots.iter().map(|watched| &watched.stall);
+        let workers = self.runtimes.iter().flat_map(|watched| &watched.workers);
+        let of_workers = workers.map(|worker| &worker.suspect.stall);
+        let open = of_slots.chain(of_workers).flatten();
+        let blamed = open.filter(|stall| {
+            stall.victims.runtime == runtime && !stall.entry.cause().is_environment()
+        });
+        blamed.max_by_key(|stall| stall.told).map(|stall| Arc::clone(&stall.entry))
+    }
+}

@@ -1,0 +1,254 @@
+//! Whether a runtime can serve, has to be restarted, or should turn requests away: the rules, as
+//! pure functions of its freezes.
+//!
+//! A freeze counts less the time in which the environment kept the process from running.
+
+use crate::clock::Nanos;
+use crate::detector::vitals::Found;
+
+/// A task that is to answer before a runtime is dead has this long.
+const ANSWER: Nanos = 1_000_000_000;
+
+/// For how long a freeze is borne.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) dead_after: Nanos,
+    pub(crate) unready_after: Nanos,
+    /// For how long there must be no freeze before the runtime is ready again.
+    pub(crate) ready_after: Nanos,
+    pub(crate) shed_after: Nanos,
+}
+
+/// What is known of one runtime.
+#[derive(Debug, Default)]
+pub(super) struct Vital {
+    last: Nanos,
+    /// The environment's time when nothing was overdue last.
+    calm: Nanos,
+    /// What else of this freeze was the environment's.
+    extra: Nanos,
+    is_frozen: bool,
+    /// When the last freeze was over.
+    thawed: Nanos,
+    unready: bool,
+    dead: bool,
+    sheds: bool,
+    asked: Option<Asked>,
+}
+
+/// A task was started that is to answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    frozen: Nanos,
+    answers: u64,
+}
+
+/// A runtime as it looks now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sight {
+    pub(super) frozen_since: Option<Nanos>,
+    /// A tick should have come by now.
+    pub(super) overdue: bool,
+    /// The environment's time, since the watchdog began.
+    pub(super) environment: Nanos,
+    /// Workers are held up by the environment, and none by the program.
+    pub(super) excused: bool,
+    /// How late the last tick was that came.
+    pub(super) lag: Nanos,
+    /// How many tasks have answered so far.
+    pub(super) answers: u64,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Nothing,
+    /// Start a task that answers.
+    Ask,
+    /// Say that only a restart helps.
+    Die,
+}
+
+impl Vital {
+    pub(super) fn look(&mut self, now: Nanos, sight: Sight, patience: Patience) -> (Found, Act) {
+        let (mut frozen, mut act) = (0, Act::Nothing);
+        match sight.frozen_since {
+            None => self.is_well(now, sight, patience),
+            Some(since) => {
+                frozen = self.frozen(now, since, sight);
+                self.unready |= frozen >= patience.unready_after;
+                self.sheds |= frozen >= patience.shed_after;
+                act = self.dies(frozen, sight.answers, patience.dead_after);
+            }
+        }
+        self.is_frozen = sight.frozen_since.is_some();
+        self.last = now;
+        (Found { frozen, unready: self.unready, dead: self.dead, sheds: self.sheds }, act)
+    }
+
+    /// The environment's time of the freeze there is, or of what may become one.
+    pub(super) fn excuse(&self, environment: Nanos) -> Nanos {
+        environment.saturating_sub(self.calm) + self.extra
+    }
+
+    fn is_well(&mut self, now: Nanos, sight: Sight, patience: Patience) {
+        if self.is_frozen {
+            self.thawed = now;
+        }
+        if !sight.overdue {
+            (self.calm, self.extra) = (sight.environment, 0);
+        }
+        (self.dead, self.asked) = (false, None);
+        self.unready &= now.saturating_sub(self.thawed) < patience.ready_after;
+        // The tick that ends a freeze is as late as the freeze was long: only the next one tells.
+        self.sheds &= sight.lag >= patience.shed_after / 2;
+    }
+
+    /// How long it is frozen, at least 1.
+    fn frozen(&mut self, now: Nanos, since: Nanos, sight: Sight) -> Nanos {
+        if sight.excused {
+            let from = if self.is_frozen { self.last } else { since };
+            self.extra += now.saturating_sub(from);
+        }
+        now.saturating_sub(since).saturating_sub(self.excuse(sight.environment)).max(1)
+    }
+
+    fn dies(&mut self, frozen: Nanos, answers: u64, dead_after: Nanos) -> Act {
+        let wait = ANSWER.min(dead_after / 2);
+        let Some(asked) = self.asked else {
+            if frozen + wait < dead_after {
+                return Act::Nothing;
+            }
+            self.asked = Some(Asked { frozen, answers });
+            return Act::Ask;
+        };
+        let waited = frozen.saturating_sub(asked.frozen) >= wait;
+        if answers > asked.answers {
+            // It runs tasks: timers or sockets are held up, not the runtime.
+            self.dead = false;
+            if waited {
+                self.asked = Some(Asked { frozen, answers });
+                return Act::Ask;
+            }
+        } else if waited && frozen >= dead_after && !self.dead {
+            self.dead = true;
+            return Act::Die;
+        }
+        Act::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+    const SECOND: Nanos = 1000 * MS;
+    const PATIENCE: Patience = Patience {
+        dead_after: 60 * SECOND,
+        unready_after: SECOND,
+        ready_after: 2 * SECOND,
+        shed_after: 500 * MS,
+    };
+
+    /// Frozen since 0.
+    const FROZEN: Sight = Sight {
+        frozen_since: Some(0),
+        overdue: true,
+        environment: 0,
+        excused: false,
+        lag: 0,
+        answers: 0,
+    };
+    const WELL: Sight = Sight { frozen_since: None, overdue: false, ..FROZEN };
+
+    fn look(vital: &mut Vital, now: Nanos, sight: Sight) -> Found {
+        vital.look(now, sight, PATIENCE).0
+    }
+
+    #[test]
+    fn a_short_freeze_changes_nothing() {
+        let mut vital = Vital::default();
+        let found = look(&mut vital, 150 * MS, FROZEN);
+        assert_eq!(found, Found { frozen: 150 * MS, ..Found::default() });
+        assert_eq!(look(&mut vital, 151 * MS, WELL), Found::default());
+    }
+
+    #[test]
+    fn a_long_one_takes_readiness_until_it_was_well_for_long_enough() {
+        let mut vital = Vital::default();
+        assert!(!look(&mut vital, 999 * MS, FROZEN).unready);
+        assert!(look(&mut vital, 1000 * MS, FROZEN).unready);
+        assert!(look(&mut vital, 3000 * MS, WELL).unready);
+        assert!(look(&mut vital, 4999 * MS, WELL).unready);
+        let again = Sight { frozen_since: Some(4900 * MS), ..FROZEN };
+        assert!(look(&mut vital, 5000 * MS, again).unready, "a short one begins the wait anew");
+        assert!(look(&mut vital, 5100 * MS, WELL).unready);
+        assert!(look(&mut vital, 7099 * MS, WELL).unready);
+        assert!(!look(&mut vital, 7100 * MS, WELL).unready);
+    }
+
+    #[test]
+    fn only_a_runtime_that_runs_no_task_is_dead() {
+        let mut vital = Vital::default();
+        let mut act = |now, answers| {
+            let (found, act) = vital.look(now, Sight { answers, ..FROZEN }, PATIENCE);
+            (found.dead, act)
+        };
+        assert_eq!(act(58_999 * MS, 4), (false, Act::Nothing));
+        assert_eq!(act(59_000 * MS, 4), (false, Act::Ask));
+        assert_eq!(act(59_500 * MS, 5), (false, Act::Nothing), "it has run");
+        assert_eq!(act(60_000 * MS, 5), (false, Act::Ask), "and is asked again");
+        assert_eq!(act(60_500 * MS, 5), (false, Act::Nothing));
+        assert_eq!(act(61_000 * MS, 5), (true, Act::Die));
+        assert_eq!(act(90_000 * MS, 5), (true, Act::Nothing), "said once");
+        assert_eq!(act(90_025 * MS, 6), (false, Act::Ask), "it has run after all");
+        assert!(!look(&mut vital, 90_100 * MS, WELL).dead);
+    }
+
+    #[test]
+    fn a_short_patience_halves_the_wait_for_an_answer() {
+        let patience = Patience { dead_after: 600 * MS, ..PATIENCE };
+        let mut vital = Vital::default();
+        let acts = (1..=6).map(|tenth| vital.look(tenth * 100 * MS, FROZEN, patience).1);
+        let acts: Vec<_> = acts.collect();
+        let (nothing, ask, die) = (Act::Nothing, Act::Ask, Act::Die);
+        assert_eq!(acts, [nothing, nothing, ask, nothing, nothing, die]);
+    }
+
+    #[test]
+    fn time_of_the_environment_does_not_count() {
+        let mut vital = Vital::default();
+        look(&mut vital, 50 * MS, Sight { environment: 700 * MS, ..WELL });
+        let since = Sight { frozen_since: Some(100 * MS), ..FROZEN };
+        // Stopped for 80 s.
+        let stopped = Sight { environment: 80_700 * MS, ..since };
+        let found = look(&mut vital, 80_200 * MS, stopped);
+        assert_eq!((found.frozen, found.unready, found.dead), (100 * MS, false, false));
+        let later = look(&mut vital, 81_100 * MS, stopped);
+        assert_eq!((later.frozen, later.unready), (1000 * MS, true), "the rest is its own");
+    }
+
+    #[test]
+    fn what_holds_up_the_workers_may_be_the_environment_though_the_watchdog_runs() {
+        let mut vital = Vital::default();
+        let starved = Sight { excused: true, ..FROZEN };
+        for now in 1..=100 {
+            let found = look(&mut vital, now * SECOND, starved);
+            assert_eq!(found, Found { frozen: 1, ..Found::default() });
+        }
+        assert!(!look(&mut vital, 100_900 * MS, FROZEN).unready);
+        assert!(look(&mut vital, 101_000 * MS, FROZEN).unready, "from then on it is a handler");
+    }
+
+    #[test]
+    fn shedding_ends_with_the_first_tick_in_time() {
+        let mut vital = Vital::default();
+        assert!(!look(&mut vital, 499 * MS, FROZEN).sheds);
+        assert!(look(&mut vital, 500 * MS, FROZEN).sheds);
+        assert!(look(&mut vital, 900 * MS, Sight { lag: 880 * MS, ..WELL }).sheds);
+        assert!(look(&mut vital, 925 * MS, Sight { lag: 250 * MS, ..WELL }).sheds);
+        assert!(!look(&mut vital, 950 * MS, Sight { lag: 249 * MS, ..WELL }).sheds);
+        assert!(!look(&mut vital, 950 * MS, Sight { lag: 900 * MS, ..WELL }).sheds, "no freeze");
+    }
+}
