@@ -70,7 +70,7 @@ impl Server {
         let examples =
             test.parent().and_then(|deps| deps.parent()).expect("target/…").join("examples");
         let child = Command::new(examples.join("server"))
-            .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-ms", "0"])
             .args(flags)
             .env_remove("RUST_LOG")
             .stdout(Stdio::piped())

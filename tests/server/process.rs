@@ -123,7 +123,7 @@ fn an_operator_switches_it_off_and_over_without_a_build() {
         test.parent().and_then(|deps| deps.parent()).expect("target/…").join("examples/server");
     let run = |name: &str, value: &str| {
         std::process::Command::new(&server)
-            .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-ms", "0"])
             .env(name, value)
             .output()
             .expect("the example")
