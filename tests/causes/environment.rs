@@ -1,7 +1,5 @@
 //! What is not the program's doing is not blamed on it; what is, is, whatever else goes on.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +8,7 @@ use std::time::{Duration, Instant};
 use tower_stall::{Cause, Stall};
 
 use super::{compute, spin};
+use crate::common::quota::{Quota, skip};
 use crate::common::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -144,51 +143,10 @@ fn handlers_that_compete_for_cpus_are_each_blamed() {
     });
 }
 
-/// A control group with a fifth of a CPU, which this process is in.
-struct Quota {
-    group: PathBuf,
-    home: PathBuf,
-}
-
-impl Quota {
-    /// `None` where the machine has no group that may be written to.
-    fn new() -> Option<Self> {
-        let first = Path::new("/sys/fs/cgroup/cpu");
-        let second = Path::new("/sys/fs/cgroup");
-        let name = format!("tower-stall-{}", std::process::id());
-        let (home, settings): (_, &[(&str, &str)]) =
-            if first.join("cpu.cfs_quota_us").exists() || first.join("cgroup.procs").exists() {
-                (first, &[("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "20000")])
-            } else {
-                (second, &[("cpu.max", "20000 100000")])
-            };
-        let quota = Self { group: home.join(name), home: home.to_owned() };
-        fs::create_dir(&quota.group).ok()?;
-        let write = |(file, text): &(&str, &str)| fs::write(quota.group.join(file), text);
-        settings.iter().try_for_each(write).ok()?;
-        fs::write(quota.group.join("cgroup.procs"), std::process::id().to_string()).ok()?;
-        Some(quota)
-    }
-}
-
-impl Drop for Quota {
-    fn drop(&mut self) {
-        // A group can be removed once nobody is in it.
-        let _ = fs::write(self.home.join("cgroup.procs"), std::process::id().to_string());
-        let _ = fs::remove_dir(&self.group);
-    }
-}
-
-/// Prints why a test is left out, which fails where nothing may be.
-fn skip(why: &str) {
-    println!("skipped: {why}");
-    assert!(std::env::var_os("STALL_REQUIRE_REAL").is_none(), "STALL_REQUIRE_REAL=1: {why}");
-}
-
 #[test]
 fn a_process_out_of_quota_blames_nobody_but_who_blocks() {
     child::run("environment::a_process_out_of_quota_blames_nobody_but_who_blocks", &[], || {
-        let Some(_quota) = Quota::new() else {
+        let Some(_quota) = Quota::join(20 * MS, 100 * MS) else {
             return skip("no control group with a CPU quota can be made here");
         };
         let rig = Rig::new(2, |builder| builder);

@@ -7,6 +7,7 @@
 
 pub(crate) mod child;
 pub(crate) mod events;
+pub(crate) mod quota;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
