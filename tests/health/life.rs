@@ -174,8 +174,11 @@ fn a_runtime_that_has_ended_is_nobody_s_trouble() {
     let second = runtime(1);
     rig.stall.watch("second", second.handle());
     rig.wait_until_told("/readyz", 200, "ok");
-    second.shutdown_background();
     let labels = [("runtime", "second")];
+    // A gauge that was shown is shown as 0 afterwards.
+    wait_until(LIMIT, || rig.metric("tokio_workers", &labels) == Some(1.0));
+    wait_until(LIMIT, || rig.metric("tokio_workers", &[("runtime", "main")]) == Some(2.0));
+    second.shutdown_background();
     wait_until(LIMIT, || rig.metric("tokio_workers", &labels) == Some(0.0));
     let Rig { stall, runtime } = rig;
     drop(runtime);
