@@ -147,7 +147,10 @@ fn main() {
     let trials = std::env::var("STALL_BENCH_TRIALS").ok();
     let trials: usize = trials.map_or(100, |trials| trials.parse().expect("a number of trials"));
     println!("{trials} blocks of {} ms on each side", BLOCK.as_millis());
-    println!("{:34} {:>10} {:>13} {:>13}", "longest wait of a trial", "> 200 ms", "median", "worst");
+    println!(
+        "{:34} {:>10} {:>13} {:>13}",
+        "longest wait of a trial", "> 200 ms", "median", "worst"
+    );
     for workers in [2, 4, 8] {
         let sides = [Rescue::Off, Rescue::On].map(|rescue| Side::start(workers, rescue));
         let mut waits = [(); 2].map(|()| (Vec::new(), Vec::new()));
