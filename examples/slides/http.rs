@@ -17,6 +17,10 @@ pub(crate) struct Answer {
 pub(crate) fn probe(url: &str, timeout: Duration) -> Answer {
     match get(url, Some(timeout)) {
         Ok((status, text)) => Answer { outcome: Outcome::of(Some(status)), text },
+        Err(ureq::Error::Timeout(_)) => {
+            let text = format!("no answer within {timeout:?}");
+            Answer { outcome: Outcome::of(None), text }
+        }
         Err(error) => Answer { outcome: Outcome::of(None), text: error.to_string() },
     }
 }
@@ -30,8 +34,16 @@ pub(crate) fn call(url: &str) -> Result<(), crate::Error> {
     }
 }
 
+/// The sum of the series of a counter with that label, on the page of an admin server.
+pub(crate) fn counter(admin: &str, name: &str, label: &str) -> Result<u64, crate::Error> {
+    let (_, page) = get(&format!("{admin}/metrics"), None)?;
+    let series = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    let values = series.filter_map(|line| line.rsplit(' ').next());
+    Ok(values.filter_map(|value| value.parse::<u64>().ok()).sum())
+}
+
 /// Status and body of a page.
-pub(crate) fn get(url: &str, timeout: Option<Duration>) -> Result<(u16, String), ureq::Error> {
+fn get(url: &str, timeout: Option<Duration>) -> Result<(u16, String), ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(timeout)
         .http_status_as_error(false)

@@ -143,6 +143,7 @@ impl Plan {
             in_rotation_at_end: false,
             told: None,
             site: None,
+            stacks_timed_out: 0,
             livez: None,
             last_log_line: None,
         }

@@ -67,6 +67,8 @@ pub(crate) struct Pod {
     pub(crate) told: Option<String>,
     /// File, line and function, by the first line of the log that names them.
     pub(crate) site: Option<String>,
+    /// Stacks that were not taken in time: the machine was too busy, and there may be no line.
+    pub(crate) stacks_timed_out: u64,
     /// The last body of `/livez` that was not `ok`.
     pub(crate) livez: Option<String>,
     /// The last line of the log of the container that blocked: what
@@ -150,7 +152,8 @@ impl Pod {
         if let Some([from, to]) = self.documented_seconds {
             println!("{experiment}  documented   restart after {from:.1} to {to:.1} s");
         }
-        let last = self.last_log_line.as_deref().map(brief);
+        let killed = self.last_log_line.as_deref().filter(|_| self.restarts > 0);
+        let last = killed.map(brief);
         for (what, text) in [
             ("log", &self.told),
             ("site", &self.site),

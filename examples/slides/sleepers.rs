@@ -14,7 +14,7 @@ use crate::{Error, http};
 
 const CALLS: usize = 5;
 /// How long a handler sleeps.
-const SLEEP: f64 = 5.0;
+const SLEEP: f64 = 10.0;
 /// A single call is timed that often, one after the other; the median counts.
 const SINGLES: usize = 3;
 
@@ -78,7 +78,7 @@ impl Plan {
         let handler = format!("GET {}", self.path);
         let found = Sleeper {
             experiment: self.row,
-            stalls_counted: stalls(&container, &handler)?,
+            stalls_counted: stalls_of(&container, &handler)?,
             handler,
             sleep: self.sleep,
             runtime: self.flavor,
@@ -96,14 +96,8 @@ impl Plan {
     }
 }
 
-/// How many stalls of a handler the detector has counted.
-fn stalls(container: &Container, handler: &str) -> Result<u64, Error> {
-    let page = http::get(&format!("{}/metrics", container.admin), None)?.1;
-    let label = format!("handler=\"{handler}\"");
-    let series = page.lines().filter(|line| line.starts_with("tokio_stalls_total{"));
-    let values =
-        series.filter(|line| line.contains(&label)).filter_map(|line| line.rsplit(' ').next());
-    Ok(values.filter_map(|value| value.parse::<u64>().ok()).sum())
+fn stalls_of(container: &Container, handler: &str) -> Result<u64, Error> {
+    http::counter(&container.admin, "tokio_stalls_total", &format!("handler=\"{handler}\""))
 }
 
 /// From the moment all begin until the last has its answer.

@@ -148,9 +148,15 @@ impl<'a> Story<'a> {
 
     fn restart(&mut self, at: Instant, why: &str) -> Result<(), Error> {
         self.row.state("is being restarted");
-        self.row.say(&format!("restart: the liveness probe has failed for the last time ({why})"));
+        self.row.say(&format!(
+            "restart: {} liveness probes in a row have failed, the last with: {why}",
+            self.probe.failure_threshold
+        ));
         if self.in_rotation {
             self.rotate(false, at, "it is being restarted");
+        }
+        if self.found.restarts == 0 {
+            self.count_stacks()?;
         }
         let ended_by = self.container.terminate(self.scale.seconds(Plan::GRACE))?;
         self.row.say(&format!("ended by {}", ended_by.name()));
@@ -208,9 +214,17 @@ impl<'a> Story<'a> {
         self.found.last_log_line = log.last();
     }
 
+    fn count_stacks(&mut self) -> Result<(), Error> {
+        let counter = "tower_stall_captures_total";
+        self.found.stacks_timed_out =
+            http::counter(&self.container.admin, counter, "outcome=\"timeout\"")?;
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<Pod, Error> {
         if self.found.restarts == 0 {
             self.read_log();
+            self.count_stacks()?;
         }
         self.found.in_rotation_at_end = self.in_rotation;
         self.row.done();
