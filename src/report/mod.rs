@@ -174,6 +174,9 @@ pub(crate) struct Reporter {
     hub: Arc<Hub>,
     limiter: Limiter,
     logger: Logger,
+    /// Runtimes that were told to be dead and of which no stall has ended since: the last lines of a
+    /// log are what is left of a container that is killed, so nothing is said after that.
+    dead: Vec<&'static str>,
     stacks: Stacks,
     hooks: Vec<Box<dyn OnStall>>,
     /// The gauges, where metrics go out by the facade.
@@ -203,6 +206,7 @@ impl Reporter {
             hub,
             limiter: Limiter::default(),
             logger: Logger::new(),
+            dead: Vec::new(),
             stacks: Stacks::default(),
             hooks,
             board,
@@ -261,6 +265,7 @@ impl Reporter {
                 }
                 Ok(Message::Dead(runtime, frozen, entry)) => {
                     let stall = entry.map(|entry| entry.stall());
+                    self.dead.extend(stall.as_ref().map(|stall| stall.runtime));
                     guarded(|| self.logger.dead(runtime, frozen, stall.as_ref()));
                 }
                 Ok(Message::AllUnmatched) => guarded(|| self.logger.all_unmatched()),
@@ -314,6 +319,13 @@ impl Reporter {
     fn report(&mut self, event: Event, entry: &Entry) {
         // It may have ended meanwhile: that is told next.
         let stall = &Stall { in_progress: event != Event::Ended, ..entry.stall() };
+        match event {
+            Event::Continues if self.dead.contains(&stall.runtime) => return,
+            Event::Ended if !stall.cause.is_environment() => {
+                self.dead.retain(|dead| *dead != stall.runtime);
+            }
+            _ => {}
+        }
         let topic = (stall.handler, stall.cause.as_str());
         self.limited(topic, |logger, suppressed| logger.log(event, stall, suppressed));
         if event != Event::Continues {

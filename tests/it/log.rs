@@ -1,9 +1,11 @@
 //! The log: fields, text, limits, and where it goes.
 
+use std::sync::Arc;
+
 use tracing::Level;
 
-use crate::support::events::Events;
-use crate::support::{LIMIT, Rig, THRESHOLD, block_until, wait_until};
+use crate::support::events::{Event, Events};
+use crate::support::{LIMIT, Rig, THRESHOLD, block_until, is_own, wait_until};
 
 fn rig_with_log(workers: usize) -> (Rig, Events) {
     let events = Events::default();
@@ -74,6 +76,32 @@ fn the_lines_read_well_by_themselves() {
     let over = told[told.len() - 1].message();
     assert!(over.starts_with(&format!("stall {id} ended after ")), "{over}");
     assert!(over.ends_with(": import"), "{over}");
+}
+
+#[test]
+fn that_a_runtime_is_dead_is_the_last_word_about_it() {
+    let events = Events::default();
+    let dead_after = 5 * THRESHOLD;
+    let rig = events.with(|| Rig::new(0, |builder| builder.dead_after(dead_after)));
+    let (log, stall) = (events.clone(), Arc::clone(&rig.stall));
+    rig.run(rig.stall.watched("import", async move {
+        let lasted = || {
+            let stalls = stall.stalls().into_iter();
+            stalls.filter(is_own).map(|stall| stall.duration).max().unwrap_or_default()
+        };
+        block_until(|| !log.named("dead").is_empty());
+        let doubled = 3 * lasted();
+        block_until(|| lasted() > doubled);
+    }));
+    let is_over = |seen: &Event| seen.field("event") == "stall_ended";
+    wait_until(LIMIT, || events.of("import").iter().any(is_over));
+    let told = events.of("import");
+    let at = told.iter().position(|seen| seen.field("event") == "dead").expect("it was told");
+    assert_eq!(told[at].level, Level::ERROR);
+    let after: Vec<_> = told[at + 1..].iter().map(|seen| seen.field("event")).collect();
+    assert_eq!(after, ["stall_ended"], "{told:#?}");
+    let lasted = told[at + 1].number("blocked_ms");
+    assert!(lasted > 2 * told[at].number("frozen_ms"), "a doubling has passed: {told:#?}");
 }
 
 #[test]
