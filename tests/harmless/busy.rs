@@ -94,9 +94,13 @@ fn a_call_that_is_restarted_shows_nothing_of_a_signal_on_its_way() {
 }
 
 #[test]
-fn a_signal_on_its_way_hardly_ever_meets_a_call_that_is_not_restarted() {
-    // Nothing can keep the few microseconds between the last look and the signal from being those
-    // in which the call begins.
-    let all: usize = interrupted(not_restarted()).iter().map(|(_, interrupted)| interrupted).sum();
-    assert!(all <= 20, "{all}");
+fn a_call_that_is_not_restarted_meets_no_signal() {
+    if drive::kernel_sends() {
+        assert_eq!(not_restarted_interrupted(), 0);
+    }
+}
+
+/// How often a call was interrupted of those that are not restarted.
+pub(crate) fn not_restarted_interrupted() -> usize {
+    interrupted(not_restarted()).iter().map(|(_, interrupted)| interrupted).sum()
 }
