@@ -25,9 +25,10 @@ async fn watch(
     reference: Returned,
     rig: Arc<Rig>,
     seen: Seen,
+    (runs, captured): (usize, usize),
 ) -> (usize, Option<Returned>) {
     let mut run = 0;
-    while run < RUNS || seen.of(call.name).quietly < CAPTURED {
+    while run < runs || seen.of(call.name).quietly < captured {
         let name = drive::name(call.name, run);
         let blocking = (call.prepare)();
         let returned = rig.stall.watched(&name, async move { blocking() }).await;
@@ -48,14 +49,15 @@ async fn watch(
 
 /// Makes all calls. Returns how many, and what some returned that they do not return without a
 /// detector.
-pub(crate) fn run() -> (usize, Vec<(&'static str, Returned)>) {
+pub(crate) fn run(runs: usize, captured: usize) -> (usize, Vec<(&'static str, Returned)>) {
     let calls: Vec<_> = calls().into_iter().map(drive::with_reference).collect();
     assert!(calls.len() >= 15);
     let seen = Seen::default();
     let rig = Arc::new(drive::rig(&seen));
+    let least = (runs, captured);
     let watch = |(call, reference): (Call, Returned)| {
         let name = call.name;
-        (name, rig.runtime.spawn(watch(call, reference, Arc::clone(&rig), seen.clone())))
+        (name, rig.runtime.spawn(watch(call, reference, Arc::clone(&rig), seen.clone(), least)))
     };
     let tasks: Vec<_> = calls.into_iter().map(watch).collect();
     let (mut runs, mut captured, mut others) = (0, 0, Vec::new());
@@ -80,6 +82,6 @@ fn every_call_returns_what_it_returns_without_a_detector() {
     if !drive::kernel_sends() {
         return;
     }
-    let (_, others) = run();
+    let (_, others) = run(RUNS, CAPTURED);
     assert!(others.is_empty(), "{others:#?}");
 }
