@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -138,7 +139,10 @@ impl Public {
         std::fs::set_permissions(&folder, readable).expect("it is ours");
         let public = Self(folder);
         let own = std::env::current_exe().expect("this binary");
-        std::fs::copy(own, public.program()).expect("room for it");
+        // By another process: what a process has open to write, a child that another test starts
+        // meanwhile has too, for a moment, and such a file cannot be run.
+        let copied = Command::new("cp").arg(own).arg(public.program()).status();
+        assert!(copied.expect("cp runs").success(), "room for it");
         public
     }
 
