@@ -116,12 +116,12 @@ impl ProbePlan {
         Ok(Self { period, timeout, failure_threshold, ..Self::default() })
     }
 
-    /// The detector's `dead_after`: 60 s unless set.
+    /// The detector's [`dead_after`](crate::Builder::dead_after): 60 s unless set.
     pub fn dead_after(self, dead_after: Duration) -> Self {
         Self { dead_after, ..self }
     }
 
-    /// The detector's `unready_after`: 1 s unless set.
+    /// The detector's [`unready_after`](crate::Builder::unready_after): 1 s unless set.
     pub fn unready_after(self, unready_after: Duration) -> Self {
         Self { unready_after, ..self }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower_stall::{METRICS, MetricKind, ProbePlan, StallDetector, allow_blocking};
+use tower_stall::{Builder, METRICS, MetricKind, ProbePlan, StallDetector, allow_blocking};
 
 /// Kind and labels by name.
 type Table = BTreeMap<String, (String, BTreeSet<String>)>;
@@ -194,6 +194,14 @@ fn the_table_of_probes_is_what_the_planner_says() {
         assert_eq!(row[5], format!("{earliest} to {latest}"), "{row:?}");
         assert_eq!(row[6], format!("less than {earliest}"), "{row:?}");
     }
+}
+
+#[test]
+fn the_planner_goes_by_the_defaults_of_the_detector() {
+    let plan = ProbePlan::default();
+    let detector =
+        plan.dead_after(Builder::DEFAULT_DEAD_AFTER).unready_after(Builder::DEFAULT_UNREADY_AFTER);
+    assert_eq!(plan, detector);
 }
 
 /// Reads `10 s`.
