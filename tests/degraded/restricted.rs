@@ -174,19 +174,25 @@ fn as_nobody(test: &str, body: impl FnOnce()) {
     );
 }
 
-/// The stall of a handler once it has its stack.
-fn with_stack(watched: &Watched, handler: &'static str, fault: fn(&AtomicBool)) -> Stall {
-    let stack = watched.stack(handler, fault);
-    let mut stalls = watched.rig.stall.stalls().into_iter();
-    let stall = stalls.find(|stall| stall.handler == handler).expect("it is kept");
-    println!("{handler}: {:?} {:?} {:?}", stall.cause, stall.detail, stall.site);
-    println!(
-        "  {} frames, partial {}, by signal {}",
-        stack.frames.len(),
-        stack.partial,
-        stack.by_signal
-    );
-    stall
+/// How often a busy machine may keep a stack from coming in time.
+const ATTEMPTS: usize = 5;
+
+/// The stall of a handler, with its stack.
+#[track_caller]
+fn with_stack(watched: &Watched, handler: &str, fault: fn(&AtomicBool)) -> Stall {
+    for attempt in 0..ATTEMPTS {
+        let handler: &'static str = format!("{handler} {attempt}").leak();
+        watched.stall(handler, fault);
+        let stall = wait_for(LIMIT, || {
+            let mut stalls = watched.rig.stall.stalls().into_iter();
+            let answered = |stall: &Stall| stall.stack.is_some() || stall.stack_missing.is_some();
+            stalls.find(|stall| stall.handler == handler && answered(stall))
+        });
+        if stall.stack.is_some() {
+            return stall;
+        }
+    }
+    panic!("no stack in {ATTEMPTS} attempts: {:#?}", watched.rig.stall.stalls());
 }
 
 fn function(stall: &Stall) -> Option<&str> {
@@ -254,7 +260,7 @@ fn a_plain_task_that_computes_is_not_proven_to_block() {
         let watched = Watched::new(|builder| builder);
         watched.meet_workers();
         // Its names have been read.
-        watched.stack("before", spin);
+        with_stack(&watched, "before", spin);
         let begin = std::time::Instant::now();
         let long = || begin.elapsed() > LIMIT / 4 && saturated(&watched) == Some(1.0);
         assert!(!is_computing_found(&watched, long));
@@ -271,7 +277,7 @@ fn a_plain_task_that_computes_is_proven_to_block_without_the_filter() {
         }
         let watched = Watched::new(|builder| builder);
         watched.meet_workers();
-        watched.stack("before", spin);
+        with_stack(&watched, "before", spin);
         assert!(is_computing_found(&watched, || false));
     });
 }
