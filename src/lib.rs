@@ -106,6 +106,7 @@ mod instrument;
 mod label;
 pub mod layer;
 mod metrics;
+mod plan;
 mod probe;
 mod record;
 mod report;
@@ -125,6 +126,8 @@ pub mod _documentation {
     pub mod capture {}
     #[doc = include_str!("../docs/causes.md")]
     pub mod causes {}
+    #[doc = include_str!("../docs/kubernetes.md")]
+    pub mod kubernetes {}
     #[doc = include_str!("../docs/prevent.md")]
     #[doc = "\n# The list\n\n```toml"]
     #[doc = include_str!("../docs/clippy.toml")]
@@ -154,6 +157,7 @@ pub use health::{Health, HealthReport, Readiness};
 pub use instrument::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
 pub use layer::{StallLayer, StallService};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
+pub use plan::{ProbePlan, ProbePlanError, ProbeWindow};
 pub use record::{Cause, Frame, Site, Stack, Stall};
 pub use report::OnStall;
 pub use shed::{ShedFuture, ShedLayer, ShedService};

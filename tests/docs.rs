@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower_stall::{METRICS, MetricKind, StallDetector, allow_blocking};
+use tower_stall::{Builder, METRICS, MetricKind, ProbePlan, StallDetector, allow_blocking};
 
 /// Kind and labels by name.
 type Table = BTreeMap<String, (String, BTreeSet<String>)>;
@@ -170,4 +170,41 @@ fn reasons_for_a_missing_stack_are_those_of_the_code() {
         let literal = format!("\"{reason}\"");
         assert!(code.iter().any(|text| text.contains(&literal)), "{reason}");
     }
+}
+
+#[test]
+fn the_table_of_probes_is_what_the_planner_says() {
+    let page = include_str!("../docs/kubernetes.md");
+    let (_, table) = page.split_once("| probe | where | P | T | F |").expect("the table");
+    let rows = table.lines().skip(2).map_while(|row| row.strip_prefix('|')?.strip_suffix('|'));
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.split('|').map(str::trim).collect()).collect();
+    assert!(rows.len() >= 6, "{rows:?}");
+    for row in rows {
+        let time = |cell: &str| seconds_of(cell).unwrap_or_else(|| panic!("{cell} is a time"));
+        let failures = row[4].parse().expect("a number");
+        let plan = ProbePlan::new(time(row[2]), time(row[3]), failures).expect("none is zero");
+        let window = match (row[0], row[1]) {
+            (_, "own runtime") => plan.own_runtime(),
+            ("liveness", "`/livez`") => plan.livez(),
+            ("readiness", "`/readyz`") => plan.readyz(),
+            _ => panic!("{row:?}"),
+        };
+        let seconds = |time: Duration| format!("{} s", time.as_secs_f64());
+        let (earliest, latest) = (seconds(window.earliest), seconds(window.latest));
+        assert_eq!(row[5], format!("{earliest} to {latest}"), "{row:?}");
+        assert_eq!(row[6], format!("less than {earliest}"), "{row:?}");
+    }
+}
+
+#[test]
+fn the_planner_goes_by_the_defaults_of_the_detector() {
+    let plan = ProbePlan::default();
+    let detector =
+        plan.dead_after(Builder::DEFAULT_DEAD_AFTER).unready_after(Builder::DEFAULT_UNREADY_AFTER);
+    assert_eq!(plan, detector);
+}
+
+/// Reads `10 s`.
+fn seconds_of(text: &str) -> Option<Duration> {
+    text.strip_suffix(" s")?.parse().ok().map(Duration::from_secs)
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// metrics, the watchdog no log and no admin server, the layer no watchdog.
 const MODULES: &[(&str, u32, &[&str])] = &[
     ("error", 0, &[]),
+    ("plan", 0, &[]),
     ("sync", 0, &[]),
     ("sys", 0, &[]),
     ("clock", 1, &[]),

@@ -10,6 +10,8 @@ mod loader;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod proc;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
+mod restricted;
+#[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod stacks;
 #[cfg(not(feature = "capture"))]
 mod without_capture;

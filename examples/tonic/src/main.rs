@@ -8,11 +8,13 @@
 //! `/echo.v1.Echo/Unary` while it still sleeps, and its end in a second line;
 //! `curl http://127.0.0.1:9099/metrics` answers meanwhile. See `--help` for the flags.
 
+mod health;
 mod service;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -51,6 +53,9 @@ struct Args {
     /// Where the detector serves /metrics; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9099")]
     admin: SocketAddr,
+    /// Where a thread of its own serves gRPC health, by what the detector says; off unless given.
+    #[arg(long)]
+    health: Option<SocketAddr>,
     #[arg(long, value_enum, default_value = "multi-thread")]
     runtime: Flavor,
     /// Workers of the multi-thread runtime; as many as there are CPUs unless set.
@@ -89,13 +94,16 @@ fn run(args: &Args) -> Result<(), Error> {
 
     let runtime = build_runtime(args)?;
     let inside = runtime.enter();
-    let stall = if args.no_layer { None } else { Some(start_detector(args)?) };
+    let stall = if args.no_layer { None } else { Some(Arc::new(start_detector(args)?)) };
     let incoming = TcpIncoming::bind(args.addr)
         .map_err(|error| format!("cannot listen on {}: {error}", args.addr))?
         .with_nodelay(Some(true));
     drop(inside);
     let signals = Signals::new()?;
-    print_what_to_try(incoming.local_addr()?, stall.as_ref().and_then(StallDetector::admin_addr));
+    print_what_to_try(incoming.local_addr()?, stall.as_ref().and_then(|stall| stall.admin_addr()));
+    if let (Some(stall), Some(address)) = (&stall, args.health) {
+        println!("health on http://{}", health::serve(stall, address)?);
+    }
 
     let (stop, stopped) = oneshot::channel::<()>();
     let (ended, end) = oneshot::channel();
@@ -121,7 +129,14 @@ fn run(args: &Args) -> Result<(), Error> {
         drop(ended.send(served));
         runtime.shutdown_background();
     });
-    signals.wait(end, stop)
+    let drain = || {
+        // Whoever asks for readiness is told at once; calls under way are finished meanwhile.
+        if let Some(stall) = &stall {
+            stall.drain();
+        }
+        drop(stop);
+    };
+    signals.wait(end, drain)
 }
 
 fn build_runtime(args: &Args) -> std::io::Result<Runtime> {
@@ -176,7 +191,7 @@ impl Signals {
     fn wait(
         mut self,
         mut end: oneshot::Receiver<Result<(), Error>>,
-        stop: oneshot::Sender<()>,
+        stop: impl FnOnce(),
     ) -> Result<(), Error> {
         self.runtime.block_on(async {
             tokio::select! {
@@ -184,7 +199,7 @@ impl Signals {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
             }
-            drop(stop);
+            stop();
             match tokio::time::timeout(GRACE, end).await {
                 Ok(ended) => ended?,
                 // A method that blocks for ever cannot be waited for: it ends with the process.

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod generated;
+mod health;
 mod kinds;
 mod labels;
 mod python;

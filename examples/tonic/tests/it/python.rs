@@ -6,7 +6,7 @@ use std::process::Command;
 use super::server::{Server, WITHOUT, WORKERS, skip};
 
 /// Of `scripts/install-tools`, or named by `STALL_VENV`.
-fn python() -> PathBuf {
+pub(super) fn python() -> PathBuf {
     let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv");
     let venv = std::env::var_os("STALL_VENV").map_or_else(own, PathBuf::from);
     venv.join("bin/python")

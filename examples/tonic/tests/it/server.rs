@@ -48,6 +48,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) channel: Channel,
     admin: Option<String>,
+    /// Host and port of gRPC health.
+    pub(crate) health: Option<String>,
 }
 
 impl Drop for Server {
@@ -59,10 +61,16 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) async fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[]).await
+    }
+
+    /// The same with settings of the detector.
+    pub(crate) async fn start_with(flags: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tonic-server"))
             .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(flags)
             .env("RUST_LOG", "error")
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -71,11 +79,12 @@ impl Server {
         let mut lines = stdout.lines().map(|line| line.expect("the example writes text"));
         let url = after(&mut lines, "listening on ");
         let admin = (!flags.contains(&"--no-layer")).then(|| after(&mut lines, "admin on "));
+        let health = flags.contains(&"--health").then(|| after(&mut lines, "health on http://"));
         // Read on, so that it never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
         let endpoint = Channel::from_shared(url.clone()).expect("an address");
         let channel = endpoint.connect().await.expect("a connection");
-        Self { child, url, channel, admin }
+        Self { child, url, channel, admin, health }
     }
 
     pub(crate) fn client(&self) -> EchoClient<Channel> {
