@@ -53,10 +53,19 @@
 //! # Where it tells
 //!
 //! - **Log**: `tracing` events with the target `tower_stall` and a field `event`: `stall_started`,
-//!   `stall_continues`, `stall_ended`. At most 10 lines a minute for each handler and 60 in all.
+//!   `stall_continues`, `stall_ended`, `rescue`, `dead`. At most 10 lines a minute for each handler
+//!   and 60 in all.
 //! - **Metrics**: [`METRICS`] has the table. They go one way: to `/metrics` with
 //!   [`Builder::admin`], else, or with [`Builder::facade`], to the recorder of the `metrics` facade.
 //! - **Code**: [`StallDetector::stalls`] and [`Builder::on_stall`] give [`Stall`] records.
+//! - **Probes**: `/livez` and `/readyz` with [`Builder::admin`], [`StallDetector::health`] for a server
+//!   of your own; [`ProbePlan`] computes when the kubelet acts on them.
+//!
+//! # What it does about it
+//!
+//! - A blocked worker can hold up all timers and sockets: a parked one is woken ([`Rescue`]).
+//! - [`ShedLayer`] turns requests away while the runtime is frozen.
+//! - A runtime that is frozen makes the process not ready, and in the end dead: see [`Builder::dead_after`].
 //!
 //! [`Builder`] has the settings and their environment variables.
 //!
@@ -65,7 +74,7 @@
 //! | feature | default | what | cost |
 //! |---|---|---|---|
 //! | `axum` | yes | handler labels from axum's `MatchedPath` | none in an axum service |
-//! | `admin` | yes | [`Builder::admin`] | the Prometheus exporter with its crates, and one thread |
+//! | `admin` | yes | [`Builder::admin`]: metrics and answers to probes | the Prometheus exporter with its crates, and one thread |
 //! | `capture` | yes | the stack of the thread that is stuck | an unwinder and a reader of debug information, 11 small crates, and one thread |
 //! | `testing` | no | `testing`: a project forbids blocking in its own tests | no crate; four threads while a test runs |
 //!

@@ -2,11 +2,21 @@
 #![cfg(all(feature = "axum", feature = "admin", feature = "capture"))]
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+// The unit tests of the example run here: cargo makes its program only if it does not test it.
+#[allow(dead_code, reason = "the example uses the rest")]
+#[path = "../examples/slides/http.rs"]
+mod http;
+#[allow(dead_code, reason = "the example uses the rest")]
+#[path = "../examples/slides/probe.rs"]
+mod probe;
+
 use std::ops::RangeInclusive;
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// How late a busy machine may be.
 const LATE: f64 = 10.0;

@@ -6,7 +6,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+/// Seconds, to the millisecond.
+pub(crate) fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((time.as_secs_f64() * 1000.0).round() / 1000.0)
+}
 
 /// Which of the two probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +25,11 @@ pub(crate) enum Kind {
 /// The fields of a probe in a manifest.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Probe {
-    #[serde(rename = "initial_delay_seconds", serialize_with = "crate::report::seconds")]
+    #[serde(rename = "initial_delay_seconds", serialize_with = "seconds")]
     pub(crate) initial_delay: Duration,
-    #[serde(rename = "period_seconds", serialize_with = "crate::report::seconds")]
+    #[serde(rename = "period_seconds", serialize_with = "seconds")]
     pub(crate) period: Duration,
-    #[serde(rename = "timeout_seconds", serialize_with = "crate::report::seconds")]
+    #[serde(rename = "timeout_seconds", serialize_with = "seconds")]
     pub(crate) timeout: Duration,
     pub(crate) success_threshold: u32,
     pub(crate) failure_threshold: u32,

@@ -4,10 +4,8 @@
 //! and `pods` (experiment 3), with the fields of [`Sleeper`] and [`Pod`]. Times are in seconds as
 //! measured, not scaled back; what did not happen is `null`.
 
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::container::{EndedBy, brief};
 use crate::probe::Probe;
@@ -199,8 +197,4 @@ fn after(seconds: Option<f64>, otherwise: &str) -> String {
 /// To the millisecond.
 pub(crate) fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
-}
-
-pub(crate) fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(rounded(time.as_secs_f64()))
 }
