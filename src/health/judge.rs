@@ -8,15 +8,15 @@ use crate::wording;
 
 /// A runtime as it looks now.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Watched {
-    pub(crate) name: &'static str,
+pub(super) struct Watched {
+    pub(super) name: &'static str,
     /// The one that the detector was started in.
-    pub(crate) is_first: bool,
-    pub(crate) counts: bool,
-    pub(crate) has_started: bool,
-    pub(crate) found: Found,
-    pub(crate) workers: usize,
-    pub(crate) stalled: usize,
+    pub(super) is_first: bool,
+    pub(super) counts: bool,
+    pub(super) has_started: bool,
+    pub(super) found: Found,
+    pub(super) workers: usize,
+    pub(super) stalled: usize,
 }
 
 /// What else readiness depends on.
@@ -35,7 +35,7 @@ pub(super) fn judge(runtimes: &[Watched], stalls: &[Stall], service: Service) ->
 }
 
 /// Whether it lives, without readiness.
-pub(crate) fn judge_life(runtimes: &[Watched], stalls: &[Stall]) -> HealthReport {
+pub(super) fn judge_life(runtimes: &[Watched], stalls: &[Stall]) -> HealthReport {
     let counted = || runtimes.iter().filter(|runtime| runtime.counts);
     let open: Vec<_> =
         stalls.iter().filter(|stall| stall.in_progress && !stall.cause.is_environment()).collect();

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::detector::hub::Hub;
 use crate::sync::{AtomicBool, lock};
-use judge::{Service, judge};
-pub(crate) use judge::{Watched, judge_life};
+#[cfg(feature = "admin")]
+use judge::judge_life;
+use judge::{Service, Watched, judge};
 
 /// Whether a runtime counts for the health of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,11 +97,13 @@ impl State {
     }
 
     /// Whether the answer of [`report`](Self::report) wants code of others to be run.
+    #[cfg(any(feature = "admin", test))]
     pub(crate) fn has_checks(&self) -> bool {
         !lock(&self.checks).is_empty()
     }
 
     /// Without readiness, and without running code of others.
+    #[cfg(feature = "admin")]
     pub(crate) fn life(&self) -> HealthReport {
         judge_life(&self.runtimes(), &self.hub.ring.stalls())
     }
