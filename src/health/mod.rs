@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use crate::detector::hub::Hub;
+use crate::detector::runtime::Runtime;
 use crate::sync::{AtomicBool, lock};
 #[cfg(feature = "admin")]
 use judge::judge_life;
@@ -124,7 +125,7 @@ impl State {
 
     fn runtimes(&self) -> Vec<Watched> {
         let runtimes = self.hub.runtimes();
-        let watched = |runtime: &Arc<crate::detector::runtime::Runtime>| Watched {
+        let watched = |runtime: &Arc<Runtime>| Watched {
             name: runtime.name,
             is_first: runtime.index == 1,
             counts: !runtime.vitals.is_ignored(),
