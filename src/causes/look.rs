@@ -125,6 +125,27 @@ fn call(line: &str) -> Now {
     }
 }
 
+/// What the scheduler says of a thread at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// On the CPU, since the thread began.
+    pub(crate) cpu: Nanos,
+    /// Ready to run without a CPU, since the thread began. A wait that is not over is not in it.
+    pub(crate) delay: Nanos,
+    /// On a CPU, or waiting for one.
+    pub(crate) ready: bool,
+}
+
+impl Turn {
+    pub(crate) fn of(thread: u32) -> Option<Self> {
+        let directory = format!("/proc/self/task/{thread}");
+        let schedule = schedule(&directory)?;
+        let stat = read::<Stat>(&format!("{directory}/stat"))?;
+        let (cpu, delay) = (schedule.sum_exec_runtime, schedule.run_delay);
+        Some(Self { cpu, delay, ready: stat.state == 'R' })
+    }
+}
+
 /// How long the calling thread has been ready to run without a CPU, since it began.
 pub(crate) fn own_delay() -> Option<Nanos> {
     schedule("/proc/thread-self").map(|schedule| schedule.run_delay)

@@ -15,7 +15,7 @@ use procfs_core::FromRead;
 pub(crate) use classify::{Evidence, Verdict, telling};
 pub(crate) use clue::Clue;
 pub(crate) use hints::hint;
-pub(crate) use look::{Look, Now, own_delay};
+pub(crate) use look::{Look, Now, Turn, own_delay};
 pub(crate) use quota::Quota;
 
 /// Reads one file of `/proc`; `None` where it is not there or not as expected.

@@ -53,6 +53,11 @@ impl Machine {
         self.suspended + self.delayed
     }
 
+    /// For how long it could not since the last scan.
+    pub(super) fn lost_since_last(&self) -> Nanos {
+        self.since_last.0 + self.since_last.1
+    }
+
     /// What held the process up for most of the time since the last scan.
     pub(super) fn cause_of(&self, time: Nanos) -> Option<Cause> {
         let (delayed, suspended) = self.since_last;

@@ -2,7 +2,8 @@
 //!
 //! It knows no metrics, no log and no admin server: it calls an [`Observer`]. What is in a file
 //! of its own is pure: [`policy`] (one slot), [`freeze`] (one runtime's heartbeat), [`vital`] (what
-//! its freezes mean), [`rescue`] (when it needs a nudge), all fed with plain data and the time.
+//! its freezes mean), [`queue`] (what of that was for want of a CPU), [`rescue`] (when it needs a
+//! nudge), all fed with plain data and the time.
 //!
 //! The watchdog never waits for anybody: it takes no lock that is held while code of others
 //! runs, and those that a reader may hold it only tries.
@@ -14,6 +15,7 @@ mod exam;
 mod freeze;
 mod machine;
 mod policy;
+mod queue;
 mod rescue;
 mod runtime;
 mod scan;

@@ -17,6 +17,8 @@ pub(super) struct Rescuer {
     rest_until: Nanos,
     /// It was told of this stall.
     told: bool,
+    /// What the watchdog had lost when the tick was not overdue last.
+    lost: Nanos,
 }
 
 /// A runtime as it looks now.
@@ -25,8 +27,8 @@ pub(super) struct Plight {
     /// When the awaited tick should wake; `None` where nothing ticks.
     pub(super) due: Option<Nanos>,
     pub(super) tick: Nanos,
-    /// What of the time since then was the environment's.
-    pub(super) excuse: Nanos,
+    /// For how long the watchdog could not run itself, since it began.
+    pub(super) lost: Nanos,
     pub(super) parked: bool,
     /// A worker has not come round for a tick or longer, and is not parked.
     pub(super) held: bool,
@@ -37,7 +39,11 @@ impl Rescuer {
     pub(super) fn look(&mut self, now: Nanos, plight: Plight) -> Option<bool> {
         self.told &= plight.held;
         let wait = TICKS * plight.tick;
-        let late = plight.due.map_or(0, |due| now.saturating_sub(due + plight.excuse));
+        let Some(due) = plight.due.filter(|due| now > *due) else {
+            self.lost = plight.lost;
+            return None;
+        };
+        let late = (now - due).saturating_sub(plight.lost - self.lost);
         if late < wait || !plight.parked || !plight.held || now < self.rest_until {
             return None;
         }
@@ -50,8 +56,7 @@ impl Rescuer {
 mod tests {
     use super::*;
 
-    const PLIGHT: Plight =
-        Plight { due: Some(1000), tick: 25, excuse: 0, parked: true, held: true };
+    const PLIGHT: Plight = Plight { due: Some(1000), tick: 25, lost: 0, parked: true, held: true };
 
     #[test]
     fn a_tick_overdue_by_two_and_a_parked_worker_want_a_task_and_count_once() {
@@ -72,7 +77,7 @@ mod tests {
             Plight { due: None, ..PLIGHT },
             Plight { parked: false, ..PLIGHT },
             Plight { held: false, ..PLIGHT },
-            Plight { excuse: 4000, ..PLIGHT },
+            Plight { lost: 4000, ..PLIGHT },
         ] {
             assert_eq!(Rescuer::default().look(5000, plight), None, "{plight:?}");
         }

@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::freeze::{Freeze, Look};
 use super::policy::Holds;
+use super::queue::Queue;
 use super::rescue::Rescuer;
 use super::suspect::Suspect;
 use super::vital::Vital;
+use crate::causes::Turn;
 use crate::clock::Nanos;
 use crate::detector::markers::Kind;
 use crate::detector::pulse::State;
@@ -36,6 +38,7 @@ pub(super) struct WatchedWorker {
     pub(super) unchanged_since: Nanos,
     /// It is known why it does not come round.
     explained: bool,
+    queue: Queue,
     pub(super) suspect: Suspect,
 }
 
@@ -170,6 +173,18 @@ impl WatchedRuntime {
         if let Some(worker) = worker {
             self.workers[worker as usize].explained = true;
         }
+    }
+
+    /// For how long a worker waited for a CPU in the `time` since the last scan, as far as that is
+    /// known: of several the one that waited longest. Asked from the second scan in a row on.
+    pub(super) fn waited_for_a_cpu(&mut self, time: Nanos, asks: bool) -> Nanos {
+        let Self { runtime, workers, .. } = self;
+        let waited = workers.iter_mut().enumerate().map(|(at, worker)| {
+            let owner = if asks { runtime.owner(at) } else { None };
+            let turn = owner.and_then(|owner| Some((owner.thread, Turn::of(owner.thread)?)));
+            worker.queue.look(turn, time)
+        });
+        waited.max().unwrap_or(0)
     }
 
     /// Whether a worker is parked.

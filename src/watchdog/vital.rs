@@ -23,10 +23,8 @@ pub(crate) struct Patience {
 #[derive(Debug, Default)]
 pub(super) struct Vital {
     last: Nanos,
-    /// The environment's time when nothing was overdue last.
-    calm: Nanos,
-    /// What else of this freeze was the environment's.
-    extra: Nanos,
+    /// The environment's time of the freeze there is, or of what may become one.
+    environment: Nanos,
     is_frozen: bool,
     /// When the last freeze was over.
     thawed: Nanos,
@@ -49,7 +47,7 @@ pub(super) struct Sight {
     pub(super) frozen_since: Option<Nanos>,
     /// A tick should have come by now.
     pub(super) overdue: bool,
-    /// The environment's time, since the watchdog began.
+    /// The environment's time, since the last look.
     pub(super) environment: Nanos,
     /// Workers are held up by the environment, and none by the program.
     pub(super) excused: bool,
@@ -86,18 +84,11 @@ impl Vital {
         (Found { frozen, unready: self.unready, dead: self.dead, sheds: self.sheds }, act)
     }
 
-    /// The environment's time of the freeze there is, or of what may become one.
-    pub(super) fn excuse(&self, environment: Nanos) -> Nanos {
-        environment.saturating_sub(self.calm) + self.extra
-    }
-
     fn is_well(&mut self, now: Nanos, sight: Sight, patience: Patience) {
         if self.is_frozen {
             self.thawed = now;
         }
-        if !sight.overdue {
-            (self.calm, self.extra) = (sight.environment, 0);
-        }
+        self.environment = if sight.overdue { self.environment + sight.environment } else { 0 };
         (self.dead, self.asked) = (false, None);
         self.unready &= now.saturating_sub(self.thawed) < patience.ready_after;
         // The tick that ends a freeze is as late as the freeze was long: only the next one tells.
@@ -106,11 +97,12 @@ impl Vital {
 
     /// How long it is frozen, at least 1.
     fn frozen(&mut self, now: Nanos, since: Nanos, sight: Sight) -> Nanos {
-        if sight.excused {
-            let from = if self.is_frozen { self.last } else { since };
-            self.extra += now.saturating_sub(from);
-        }
-        now.saturating_sub(since).saturating_sub(self.excuse(sight.environment)).max(1)
+        self.environment = match (sight.excused, self.is_frozen) {
+            (false, _) => self.environment + sight.environment,
+            (true, true) => self.environment + now.saturating_sub(self.last),
+            (true, false) => now.saturating_sub(since),
+        };
+        now.saturating_sub(since).saturating_sub(self.environment).max(1)
     }
 
     fn dies(&mut self, frozen: Nanos, answers: u64, dead_after: Nanos) -> Act {
@@ -222,11 +214,22 @@ mod tests {
         look(&mut vital, 50 * MS, Sight { environment: 700 * MS, ..WELL });
         let since = Sight { frozen_since: Some(100 * MS), ..FROZEN };
         // Stopped for 80 s.
-        let stopped = Sight { environment: 80_700 * MS, ..since };
+        let stopped = Sight { environment: 80_000 * MS, ..since };
         let found = look(&mut vital, 80_200 * MS, stopped);
         assert_eq!((found.frozen, found.unready, found.dead), (100 * MS, false, false));
-        let later = look(&mut vital, 81_100 * MS, stopped);
+        let later = look(&mut vital, 81_100 * MS, since);
         assert_eq!((later.frozen, later.unready), (1000 * MS, true), "the rest is its own");
+    }
+
+    #[test]
+    fn what_was_lost_before_it_is_a_freeze_belongs_to_it() {
+        let mut vital = Vital::default();
+        let overdue = Sight { overdue: true, environment: 40 * MS, ..WELL };
+        for now in [50 * MS, 100 * MS] {
+            look(&mut vital, now, overdue);
+        }
+        let found = look(&mut vital, 150 * MS, Sight { environment: 30 * MS, ..FROZEN });
+        assert_eq!(found.frozen, 40 * MS);
     }
 
     #[test]

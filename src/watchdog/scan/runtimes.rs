@@ -46,14 +46,18 @@ impl Scanner {
 
     /// What a freeze means for the runtime's health, and what helps.
     fn look_after(&mut self, at: usize, now: Nanos) {
-        let environment = self.machine.lost();
+        let time = now.saturating_sub(self.last_scan);
         let watched = &mut self.runtimes[at];
         let due = watched.look(self.tick, self.hub.threshold).due;
+        let frozen_since = watched.freeze.since();
+        // Not for every tick that is a little late.
+        let asks = frozen_since.is_some() || due.is_some_and(|due| now > due + self.tick);
+        let waited = watched.waited_for_a_cpu(time, asks);
         let vitals = &watched.runtime.vitals;
         let sight = Sight {
-            frozen_since: watched.freeze.since(),
+            frozen_since,
             overdue: due.is_some_and(|due| now > due),
-            environment,
+            environment: self.machine.lost_since_last().max(waited).min(time),
             excused: watched.tally.excused && watched.tally.cause.is_none(),
             lag: watched.last_lag,
             answers: vitals.answers(),
@@ -64,7 +68,7 @@ impl Scanner {
             let plight = Plight {
                 due,
                 tick: self.tick,
-                excuse: watched.vital.excuse(environment),
+                lost: self.machine.lost(),
                 parked: watched.has_parked(),
                 held: watched.has_held(now, self.tick),
             };
