@@ -320,7 +320,10 @@ impl Reporter {
         // It may have ended meanwhile: that is told next.
         let stall = &Stall { in_progress: event != Event::Ended, ..entry.stall() };
         match event {
-            Event::Continues if self.dead.contains(&stall.runtime) => return,
+            Event::Continues if self.dead.contains(&stall.runtime) => {
+                self.hub.suppressed.fetch_add(1, Relaxed);
+                return;
+            }
             Event::Ended if !stall.cause.is_environment() => {
                 self.dead.retain(|dead| *dead != stall.runtime);
             }
