@@ -158,7 +158,7 @@ fn message(event: Event, stall: &Stall) -> String {
     if stall.cause.is_environment() {
         return environment(event, stall, &whom, &time);
     }
-    let handler = wording::handler(stall);
+    let (handler, place) = (wording::handler(stall), wording::place(stall));
     match event {
         Event::Started => {
             let stalled = wording::share(*workers_stalled, *workers);
@@ -167,10 +167,9 @@ fn message(event: Event, stall: &Stall) -> String {
             format!("{blocks} · {stalled} · {requests_in_flight} {requests} in flight")
         }
         Event::Continues => {
-            let place = wording::place(stall);
             format!("stall {id} still blocks {whom} after {time}: {handler}{place}")
         }
-        Event::Ended => format!("stall {id} ended after {time}: {handler}"),
+        Event::Ended => format!("stall {id} ended after {time}: {handler}{place}"),
     }
 }
 
@@ -196,7 +195,7 @@ mod tests {
     use super::*;
     use crate::detector::markers::UNATTRIBUTED;
     use crate::detector::ring::tests::stall;
-    use crate::record::{Cause, Frame};
+    use crate::record::{Cause, Frame, Site};
 
     #[test]
     fn the_lines_say_who_blocks_what_and_for_how_long() {
@@ -221,6 +220,9 @@ mod tests {
         );
         let ended = Stall { duration: Duration::from_millis(5003), ..stall };
         assert_eq!(message(Event::Ended, &ended), "stall 17 ended after 5.003 s: GET /hello");
+        let site = Site { function: "app::load".into(), file: None, line: None };
+        let named = Stall { site: Some(site), ..ended };
+        assert!(message(Event::Ended, &named).ends_with(": GET /hello at app::load"));
     }
 
     #[test]
