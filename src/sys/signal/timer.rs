@@ -14,8 +14,10 @@ use super::SIGNAL;
 use crate::sys::perf::{self, Attributes, DISABLED, OWN_CODE};
 use crate::sys::thread_id;
 
-/// How much the thread runs from one time to the next, in nanoseconds.
-const PERIOD: u64 = 20_000;
+/// How much the thread runs from one time to the next, in nanoseconds. Some times what an interrupt
+/// takes, on a virtual machine too: at 20 µs there were machines on which a thread did not get
+/// through our handler, for all the interrupts until it had stopped them.
+const PERIOD: u64 = 1_000_000;
 
 const SOFTWARE: u32 = 1;
 const TASK_CLOCK: u64 = 1;
