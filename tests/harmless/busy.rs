@@ -36,8 +36,9 @@ async fn compute_and_call(
     while run < runs || seen.signals() == 0 {
         assert!(run < 100 * RUNS, "no signal is sent");
         let blocking = (call.prepare)();
-        // The stall is counted, and its stack asked for, before, at and after the call's begin.
-        let before = Duration::from_micros(1000 + 40 * (run as u64 % 100));
+        // The stall is counted, its stack asked for and the signal sent before, at and after the
+        // call's begin.
+        let before = Duration::from_micros(1000 + 50 * (run as u64 % 100));
         let both = async move {
             spin(before);
             blocking()
