@@ -55,7 +55,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// How long: a minute in CI.
+/// How long: half a minute in CI.
 fn time() -> Duration {
     let seconds = std::env::var("STALL_SOAK_SECONDS").map(|text| text.parse().expect("a number"));
     Duration::from_secs(seconds.unwrap_or(15))
