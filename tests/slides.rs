@@ -81,11 +81,13 @@ fn says(found: &Value, field: &str, parts: &[&str]) {
 #[test]
 fn what_blocks_takes_its_turn_and_what_awaits_does_not() {
     let five = &find("sleepers", "1a");
-    in_range(five, "ratio", 4.5..=5.5);
+    // Five, or more where the machine is busy.
+    in_range(five, "ratio", 4.5..=8.0);
     assert_eq!(five["stalls_counted"], 8, "three calls alone, and five: {five:#}");
     for experiment in ["2a", "2b"] {
         let once = &find("sleepers", experiment);
-        in_range(once, "ratio", 0.7..=1.3);
+        // One, or so; on a blocked runtime it is five.
+        in_range(once, "ratio", 0.4..=3.0);
         assert_eq!(once["stalls_counted"], 0, "{once:#}");
     }
 }
