@@ -3,6 +3,7 @@
 #![cfg(all(feature = "axum", feature = "admin"))]
 
 mod child;
+mod fleet;
 mod load;
 mod process;
 mod prometheus;
