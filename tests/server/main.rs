@@ -2,6 +2,7 @@
 //! wrk, a real Prometheus.
 #![cfg(all(feature = "axum", feature = "admin"))]
 
+mod budget;
 mod child;
 mod fleet;
 mod load;
