@@ -131,7 +131,7 @@ impl Server {
     }
 }
 
-fn try_get(url: &str) -> Result<(u16, String), ureq::Error> {
+pub(crate) fn try_get(url: &str) -> Result<(u16, String), ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_secs(120)))
         .http_status_as_error(false)

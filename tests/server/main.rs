@@ -2,7 +2,11 @@
 //! wrk, a real Prometheus.
 #![cfg(all(feature = "axum", feature = "admin"))]
 
+#[cfg(feature = "capture")]
+mod budget;
 mod child;
+#[cfg(feature = "capture")]
+mod fleet;
 mod load;
 mod process;
 mod prometheus;

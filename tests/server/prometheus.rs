@@ -6,25 +6,48 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::child::{LIMIT, Process, Server, free_port, get, is_installed, wait_for};
+use super::child::{LIMIT, Process, Server, free_port, is_installed, try_get, wait_for};
 
-struct Prometheus {
+/// What is scraped, and the labels it gets, in YAML.
+pub(crate) struct Target<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) labels: &'a str,
+}
+
+pub(crate) struct Prometheus {
     _process: Process,
-    url: String,
-    folder: PathBuf,
+    pub(crate) url: String,
+    /// Its own, until it is dropped.
+    pub(crate) folder: PathBuf,
 }
 
 impl Prometheus {
     fn start(target: &str) -> Self {
+        Self::start_with("500ms", &[Target { url: target, labels: "{}" }], &[])
+    }
+
+    /// With an interval between scrapes, targets of a job `server`, and files of rules.
+    pub(crate) fn start_with(
+        interval: &str,
+        targets: &[Target<'_>],
+        rules: &[(&str, String)],
+    ) -> Self {
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("tower-stall-prometheus-{port}"));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let target = target.trim_start_matches("http://");
-        let config = format!(
-            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
-             scrape_configs: [{{job_name: server, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        let mut config = format!(
+            "global: {{scrape_interval: {interval}, scrape_timeout: {interval}, evaluation_interval: 1s}}\n\
+             rule_files: ['*_rules.yml']\n\
+             scrape_configs:\n- job_name: server\n  static_configs:\n"
         );
+        for Target { url, labels } in targets {
+            let target = url.trim_start_matches("http://");
+            config.push_str(&format!("  - {{targets: ['{target}'], labels: {labels}}}\n"));
+        }
         std::fs::write(folder.join("prometheus.yml"), config).expect("a file");
+        for (name, text) in rules {
+            std::fs::write(folder.join(format!("{name}_rules.yml")), text).expect("a file");
+        }
         let process = Command::new("prometheus")
             .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
@@ -36,19 +59,19 @@ impl Prometheus {
         Self { _process: Process(process), url: format!("http://127.0.0.1:{port}"), folder }
     }
 
+    /// The data of an answer of the HTTP API; none while it is not up yet.
+    pub(crate) fn api(&self, path: &str) -> Option<Value> {
+        let (_, body) = try_get(&format!("{}/api/v1/{path}", self.url)).ok()?;
+        let mut body: Value = serde_json::from_str(&body).ok()?;
+        assert_ne!(body["status"], "error", "{path}: {body}");
+        Some(body["data"].take())
+    }
+
     /// The value of the first series of an instant query.
-    fn query(&self, query: &str) -> Option<f64> {
-        let mut encoded = String::new();
-        for byte in query.bytes() {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-        // Not up yet is an answer too.
-        let answer =
-            std::panic::catch_unwind(|| get(&format!("{}/api/v1/query?query={encoded}", self.url)));
-        let (_, body) = answer.ok()?;
-        let body: Value = serde_json::from_str(&body).ok()?;
-        assert_ne!(body["status"], "error", "{query}: {body}");
-        body["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    pub(crate) fn query(&self, query: &str) -> Option<f64> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let data = self.api(&format!("query?query={encoded}"))?;
+        data["result"][0]["value"][1].as_str()?.parse().ok()
     }
 
     #[track_caller]
