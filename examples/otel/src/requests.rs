@@ -1,13 +1,15 @@
 //! A span for each request, as services with OpenTelemetry have, and which one a stall belongs to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::{Span, SpanContext, SpanKind, Status, TraceId, Tracer};
+use opentelemetry::trace::{Span, SpanContext, SpanId, SpanKind, Status, TraceId, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -27,8 +29,20 @@ pub(crate) struct Requests {
 
 #[derive(Default)]
 struct Spans {
-    by_trace: HashMap<TraceId, SpanContext>,
-    over: VecDeque<TraceId>,
+    /// When each began, in that order.
+    by_trace: HashMap<TraceId, Vec<(SystemTime, SpanId)>>,
+    over: VecDeque<(TraceId, SpanId)>,
+}
+
+impl Spans {
+    fn forget(&mut self, (trace, span): (TraceId, SpanId)) {
+        if let Entry::Occupied(mut of_trace) = self.by_trace.entry(trace) {
+            of_trace.get_mut().retain(|(_, id)| *id != span);
+            if of_trace.get().is_empty() {
+                of_trace.remove();
+            }
+        }
+    }
 }
 
 impl Requests {
@@ -36,15 +50,18 @@ impl Requests {
         Self { tracer, spans: Mutex::default() }
     }
 
-    /// The span of the request with that trace. Of several at a time in one trace it is the last.
-    pub(crate) fn span(&self, trace: TraceId) -> Option<SpanContext> {
-        self.spans().by_trace.get(&trace).cloned()
+    /// The span of the request with that trace that was the last to begin before that time. If a
+    /// trace has several requests here at a time it may be another's: a stall knows no more.
+    pub(crate) fn span(&self, trace: TraceId, stalled: SystemTime) -> Option<SpanId> {
+        let spans = self.spans();
+        let began_before = |(began, _): &&(SystemTime, SpanId)| *began <= stalled;
+        spans.by_trace.get(&trace)?.iter().rfind(began_before).map(|(_, span)| *span)
     }
 
-    fn begin(self: &Arc<Self>, span: SpanContext) -> UnderWay {
-        let trace = span.trace_id();
-        self.spans().by_trace.insert(trace, span);
-        UnderWay { requests: Arc::clone(self), trace }
+    fn begin(self: &Arc<Self>, span: &SpanContext) -> UnderWay {
+        let (trace, span) = (span.trace_id(), span.span_id());
+        self.spans().by_trace.entry(trace).or_default().push((SystemTime::now(), span));
+        UnderWay { requests: Arc::clone(self), span: (trace, span) }
     }
 
     fn spans(&self) -> MutexGuard<'_, Spans> {
@@ -55,17 +72,17 @@ impl Requests {
 /// A request until it was answered or given up.
 struct UnderWay {
     requests: Arc<Requests>,
-    trace: TraceId,
+    span: (TraceId, SpanId),
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut spans = self.requests.spans();
-        spans.over.push_back(self.trace);
+        spans.over.push_back(self.span);
         if spans.over.len() > KEPT
             && let Some(oldest) = spans.over.pop_front()
         {
-            spans.by_trace.remove(&oldest);
+            spans.forget(oldest);
         }
     }
 }
@@ -91,8 +108,8 @@ pub(crate) async fn trace(
         .start_with_context(&requests.tracer, &caller);
 
     let context = span.span_context().clone();
-    request.extensions_mut().insert(context.clone());
-    let under_way = requests.begin(context);
+    let under_way = requests.begin(&context);
+    request.extensions_mut().insert(context);
     let response = next.run(request).await;
     drop(under_way);
 

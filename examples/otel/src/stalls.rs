@@ -30,7 +30,7 @@ impl Stalls {
         let Some(trace) = stall.trace_id.map(|id| TraceId::from_bytes(id.to_be_bytes())) else {
             return Context::new();
         };
-        let span = self.requests.span(trace).map_or_else(|| any_span(trace), |span| span.span_id());
+        let span = self.requests.span(trace, stall.started_at).unwrap_or_else(|| any_span(trace));
         // A stall is worth a span in a trace that was not sampled, too.
         let sampled = TraceFlags::SAMPLED;
         let parent = SpanContext::new(trace, span, sampled, true, TraceState::default());
