@@ -6,14 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 /// Nanoseconds of monotonic time since the process first asked.
 pub(crate) type Nanos = u64;
 
-fn anchor() -> &'static (Instant, SystemTime) {
-    static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
-    ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()))
+fn anchor() -> Instant {
+    static ANCHOR: OnceLock<Instant> = OnceLock::new();
+    *ANCHOR.get_or_init(Instant::now)
 }
 
 /// Now, on the monotonic clock. Zero is never returned, so that 0 can mean "not yet".
 pub(crate) fn now() -> Nanos {
-    nanos(anchor().0.elapsed()).max(1)
+    nanos(anchor().elapsed()).max(1)
 }
 
 /// What the calling runtime takes for now, which a paused clock can hold still.
@@ -21,9 +21,10 @@ pub(crate) fn runtime_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
-/// The wall-clock time at a monotonic instant, as the wall clock stood at the start of the process.
+/// The wall-clock time at a monotonic instant that is past, by the wall clock as it stands now: it may
+/// have been set since the process began, or the machine may have slept.
 pub(crate) fn wall(at: Nanos) -> SystemTime {
-    anchor().1 + Duration::from_nanos(at)
+    SystemTime::now() - Duration::from_nanos(now().saturating_sub(at))
 }
 
 /// The longest duration there is, 146 years: the sum of a few still fits.
