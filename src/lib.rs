@@ -115,6 +115,8 @@ mod instrument;
 mod label;
 pub mod layer;
 mod metrics;
+#[cfg(feature = "admin")]
+mod page;
 mod plan;
 mod probe;
 mod record;

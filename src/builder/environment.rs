@@ -38,6 +38,7 @@ impl Settings {
                         "an address with a port, such as 127.0.0.1:9099 or [::]:9099, or off";
                     self.admin = Some(parse(&variable, &value, expected)?);
                 }
+                "_PAGES_PUBLIC" => self.pages_public = switch(&variable, &value)?,
                 "_FACADE" => self.facade = switch(&variable, &value)?,
                 "_DEAD_AFTER" => self.dead_after = duration(&variable, &value)?,
                 "_UNREADY_AFTER" => self.unready_after = duration(&variable, &value)?,
@@ -92,8 +93,8 @@ fn readiness(variable: &str, value: &str) -> Result<Readiness, BuildError> {
 
 fn switch(variable: &str, value: &str) -> Result<bool, BuildError> {
     match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
         _ => Err(wrong(variable, value, "on or off")),
     }
 }
@@ -122,6 +123,7 @@ mod tests {
             ("TOWER_STALL_HANDLERS", "9"),
             ("TOWER_STALL_ADMIN", "[::1]:9099"),
             ("TOWER_STALL_FACADE", "on"),
+            ("TOWER_STALL_PAGES_PUBLIC", "true"),
             ("TOWER_STALL_DEAD_AFTER", "3m"),
             ("TOWER_STALL_UNREADY_AFTER", "5s"),
             ("TOWER_STALL_READY_AFTER", "0s"),
@@ -131,7 +133,7 @@ mod tests {
             ("HOME", "/"),
         ])
         .expect("all are well-formed");
-        assert!(unknown.is_empty() && !settings.on && settings.facade);
+        assert!(unknown.is_empty() && !settings.on && settings.facade && settings.pages_public);
         assert_eq!(settings.threshold, Duration::from_millis(250));
         assert_eq!(settings.scan(), Duration::from_millis(10));
         assert_eq!(settings.tick, Duration::from_secs(1));
