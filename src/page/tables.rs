@@ -39,11 +39,11 @@ pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
                         tbody {
                             @for stall in &report.in_progress {
                                 tr {
-                                    th scope="row" { a href={ "/stalls/" (stall.id) } { (handler(stall.handler)) } }
+                                    th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(stall.handler)) } }
                                     td class="number" { strong { (rough(stall.duration)) } }
                                     td { (why(stall)) }
-                                    td { (place(stall.site.as_ref(), sources)) }
-                                    td { (stall.runtime) ", " (wording::whom(stall)) }
+                                    td class="place" { (place(stall.site.as_ref(), sources)) }
+                                    td class="word" { (stall.runtime) ", " (wording::whom(stall)) }
                                     td class="number" { (stall.delayed_requests) }
                                 }
                             }
@@ -87,14 +87,14 @@ pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
                         tbody {
                             @for (key, tally) in report.sites.iter().take(MOST_SITES) {
                                 tr {
-                                    th scope="row" { (place(key.site.as_ref(), sources)) p class="fix" { (tally.fix) } }
-                                    td { (handler(key.handler)) }
-                                    td { (key.cause) }
+                                    th scope="row" class="place" { (place(key.site.as_ref(), sources)) p class="fix" { (tally.fix) } }
+                                    td class="who" { (handler(key.handler)) }
+                                    td class="word" { (key.cause) }
                                     td class="number" { strong { (rough(tally.time)) } }
                                     td class="number" { (bar(share(tally.time, whole))) }
                                     td class="number" { (tally.stalls) }
                                     td class="number" { (rough(tally.longest)) }
-                                    td { (moment(tally.last_seen, report.now)) @if tally.in_progress > 0 { ", lasts" } }
+                                    td class="word" { @if tally.in_progress > 0 { strong { "lasts" } } @else { (moment(tally.last_seen, report.now)) } }
                                     td class="number" { (tally.delayed_requests) }
                                 }
                             }
@@ -138,7 +138,7 @@ pub(super) fn environment(report: &Report) -> Markup {
                                 th scope="row" { (cause) p class="fix" { (cause.fix()) } }
                                 td class="number" { (rough(tally.time)) }
                                 td class="number" { (tally.stalls) }
-                                td { (moment(tally.last_seen, report.now)) }
+                                td class="word" { (moment(tally.last_seen, report.now)) }
                             }
                         }
                     }
@@ -242,8 +242,8 @@ pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Ma
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
             dd {
-                (wording::share(stall.workers_stalled, stall.workers)) "; "
-                (stall.requests_in_flight) " requests in flight, " (stall.delayed_requests) " held up at most"
+                (wording::share(stall.workers_stalled, stall.workers)) "; requests: "
+                (stall.requests_in_flight) " in flight, " (stall.delayed_requests) " held up at most"
             }
             @if let Some(trace) = stall.trace_id {
                 dt { "Trace" } dd { code { (format!("{trace:032x}")) } }
