@@ -15,7 +15,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// What a browser may do with the page: nothing but this style and this script, each known by its
 /// hash (a test says which it has to be), which fetches the page anew.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-4kry1Tz7+0gJq/bj7w16DzNOX9EXHJcVJWxncDmh/uY='; \
+    style-src 'sha256-gxXaZLVL+XBVUGfqQL56yDlkRv8HuJblOLJTwvG7JaU='; \
     script-src 'sha256-LnBUPNupSuEYnwln/bTEjl7wANB0l/MCqF9UgTmvMMo='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

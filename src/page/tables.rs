@@ -23,7 +23,7 @@ pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
             @if report.in_progress.is_empty() {
                 p class="none" { "Nothing blocks a worker now." }
             } @else {
-                div class="wide" id="now-table" role="region" aria-labelledby="now" tabindex="0" {
+                div class="wide" id="now-table" role="group" aria-label="Table of stalls in progress" tabindex="0" {
                     table {
                         caption { "Stalls that still last, newest first" }
                         thead {
@@ -63,7 +63,7 @@ pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
             @if report.sites.is_empty() {
                 p class="none" { "No stall since the start." }
             } @else {
-                div class="wide" id="sites-table" role="region" aria-labelledby="sites" tabindex="0" {
+                div class="wide" id="sites-table" role="group" aria-label="Table of sites" tabindex="0" {
                     table {
                         caption {
                             (stalls) @if stalls == 1 { " stall" } @else { " stalls" }
@@ -155,7 +155,7 @@ pub(super) fn runtimes(report: &Report) -> Markup {
             @if report.runtimes.is_empty() {
                 p class="none" { "None is watched." }
             } @else {
-                div class="wide" id="runtimes-table" role="region" aria-labelledby="runtimes" tabindex="0" {
+                div class="wide" id="runtimes-table" role="group" aria-label="Table of runtimes" tabindex="0" {
                     table {
                         caption { "Watched runtimes as they are now" }
                         thead {
@@ -183,7 +183,7 @@ pub(super) fn runtimes(report: &Report) -> Markup {
                                     } }
                                     td {
                                         @if runtime.dead { "dead, for " (rough(runtime.frozen)) }
-                                        @else if runtime.frozen.is_zero() { "no" }
+                                        @else if runtime.frozen.as_millis() == 0 { "no" }
                                         @else { "for " (rough(runtime.frozen)) }
                                         @if !runtime.counts { " (does not count for health)" }
                                     }

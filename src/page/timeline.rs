@@ -68,7 +68,7 @@ pub(super) fn section(report: &Report) -> Markup {
                 p class="none" { "No runtime is watched." }
             } @else {
                 figure {
-                    div class="wide" id="timeline-picture" role="region" aria-labelledby="timeline" tabindex="0" {
+                    div class="wide" id="timeline-picture" role="group" aria-label="Picture of the last minutes" tabindex="0" {
                         svg class="timeline" viewBox={ "0 0 " (WIDTH) " " (n(height)) } role="img"
                             aria-label="Stalls by worker, and the largest lag of ticks, over time" {
                             @for part in &parts { (part) }

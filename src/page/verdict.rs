@@ -1,5 +1,7 @@
 //! How it stands, in one sentence: a pure function of what is known.
 
+use std::time::Duration;
+
 use super::report::Watched;
 use super::time::rough;
 use crate::detector::ledger::{Key, Tally};
@@ -7,6 +9,9 @@ use crate::detector::markers::UNATTRIBUTED;
 use crate::label::printable;
 use crate::record::Stall;
 use crate::wording;
+
+/// A freeze of which less is left is the environment's.
+const LEAST: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -85,7 +90,7 @@ pub(super) fn judge(runtimes: &[Watched], open: &[Stall], sites: &[(Key, Tally)]
         let sentence = format!("No handler's fault: {threads} cannot run, for {time} by now");
         return new(State::Environment, sentence, Some(mend(longest)));
     }
-    let counted = runtimes.iter().filter(|runtime| runtime.counts && !runtime.frozen.is_zero());
+    let counted = runtimes.iter().filter(|runtime| runtime.counts && runtime.frozen >= LEAST);
     if let Some(Watched { name, frozen, .. }) = counted.max_by_key(|runtime| runtime.frozen) {
         let time = rough(*frozen);
         let sentence =
@@ -142,7 +147,7 @@ fn mend(stall: &Stall) -> Advice {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use super::*;
     use crate::detector::markers::ENVIRONMENT;
