@@ -124,11 +124,12 @@ impl Ledger {
 /// Adds a stall, less the time that is there already.
 fn sum(rows: &mut HashMap<Key, Tally>, stall: Stall, counted: Duration) {
     let end = stall.started_at + stall.duration;
+    let time = stall.duration.saturating_sub(counted);
     let own = Tally {
         stalls: 1,
         in_progress: u64::from(stall.in_progress),
-        time: stall.duration.saturating_sub(counted),
-        longest: stall.duration,
+        time,
+        longest: time,
         last_seen: end,
         delayed_requests: stall.delayed_requests,
         fix: stall.fix,
@@ -218,7 +219,10 @@ mod tests {
         real.end(250 * MS, 0);
         ledger.settle(1);
         ledger.settle(1 + WAIT);
-        let row = |(key, row): &(Key, Tally)| (key.handler, row.time.as_millis(), row.in_progress);
+        let row = |(key, row): &(Key, Tally)| {
+            assert_eq!(row.longest, row.time);
+            (key.handler, row.time.as_millis(), row.in_progress)
+        };
         let mut rows: Vec<_> = ledger.rows().iter().map(row).collect();
         rows.sort_unstable();
         assert_eq!(rows, [("GET /hello", 150, 0), ("environment", 100, 0)]);

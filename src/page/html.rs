@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::report::Report;
 use super::source::Sources;
-use super::time::{ago, rough, stamp};
+use super::time::{rough, stamp};
 use super::verdict::handler;
 use super::{tables, timeline};
 use crate::record::Stall;
@@ -15,7 +15,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// What a browser may do with the page: nothing but this style and this script, each known by its
 /// hash (a test says which it has to be), which fetches the page anew.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-gxXaZLVL+XBVUGfqQL56yDlkRv8HuJblOLJTwvG7JaU='; \
+    style-src 'sha256-BTcx8+775W4lCAaXH6O4YMaGiI6qex3NmwvHyVvB9WI='; \
     script-src 'sha256-LnBUPNupSuEYnwln/bTEjl7wANB0l/MCqF9UgTmvMMo='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -102,10 +102,10 @@ fn clock(report: &Report) -> String {
 }
 
 fn about(report: &Report) -> Markup {
-    let since = ago(report.since, report.now);
+    let age = report.now.duration_since(report.since).unwrap_or_default();
     html! {
         p {
-            "Process " (report.process) ", watched since " (since) ". A poll that takes longer than "
+            "Process " (report.process) ", watched for " (rough(age)) ". A poll that takes longer than "
             (rough(report.threshold)) " is a stall. Sums count from the start; one by one the last "
             (report.most_kept) " stalls are kept."
             @if report.suppressed > 0 { " Log lines and reports held back: " (report.suppressed) "." }

@@ -235,7 +235,7 @@ mod tests {
     fn a_freeze_is_told_though_nobody_is_known_to_do_it() {
         let frozen = Watched { frozen: Duration::from_secs(3), ..main() };
         let unknown = "Runtime \"main\" is frozen for 3.0 s, by no handler that is known";
-        says(&[frozen.clone()], &[], State::Degraded, unknown);
+        says(std::slice::from_ref(&frozen), &[], State::Degraded, unknown);
         let healthy = "Healthy: no worker is blocked";
         says(&[Watched { counts: false, ..frozen.clone() }], &[], State::Healthy, healthy);
         let dead = Watched { dead: true, frozen: Duration::from_secs(61), ..frozen };
