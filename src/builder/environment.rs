@@ -38,7 +38,9 @@ impl Settings {
                         "an address with a port, such as 127.0.0.1:9099 or [::]:9099, or off";
                     self.admin = Some(parse(&variable, &value, expected)?);
                 }
-                "_PAGES_PUBLIC" => self.pages_public = switch(&variable, &value)?,
+                "_PAGES_PUBLIC" => {
+                    self.pages_public = parse(&variable, &value, "true or false")?;
+                }
                 "_FACADE" => self.facade = switch(&variable, &value)?,
                 "_DEAD_AFTER" => self.dead_after = duration(&variable, &value)?,
                 "_UNREADY_AFTER" => self.unready_after = duration(&variable, &value)?,
@@ -93,8 +95,8 @@ fn readiness(variable: &str, value: &str) -> Result<Readiness, BuildError> {
 
 fn switch(variable: &str, value: &str) -> Result<bool, BuildError> {
     match value {
-        "on" | "true" => Ok(true),
-        "off" | "false" => Ok(false),
+        "on" => Ok(true),
+        "off" => Ok(false),
         _ => Err(wrong(variable, value, "on or off")),
     }
 }
@@ -156,6 +158,7 @@ mod tests {
             ("TOWER_STALL", "no", "on or off"),
             ("TOWER_STALL_THRESHOLD", "100", "100ms or 60s"),
             ("TOWER_STALL_SCAN", "", "100ms or 60s"),
+            ("TOWER_STALL_PAGES_PUBLIC", "yes", "true or false"),
             ("TOWER_STALL_TICK", "-1s", "100ms or 60s"),
             ("TOWER_STALL_RING", "many", "a whole number"),
             ("TOWER_STALL_HANDLERS", "-1", "a whole number"),
