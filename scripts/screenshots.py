@@ -35,7 +35,7 @@ def main():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         if what == "page":
             url, file = arguments
-            page = browser.new_page(viewport={"width": 1280, "height": 1180}, color_scheme="light")
+            page = browser.new_page(viewport={"width": 1280, "height": 1390}, color_scheme="light")
             page.goto(url)
             page.screenshot(path=file)
         else:

@@ -1,7 +1,15 @@
 //! What the page says before, during and after a stall.
 
-use crate::support::{LIMIT, Rig, block_until, client, fetch, wait_until};
+use serde_json::Value;
+
+use crate::support::{LIMIT, Rig, block_until, client, fetch, wait_for, wait_until};
 use crate::{document, page};
+
+/// The row of the handler `import` in a list of the document.
+fn ours(document: &Value, list: &str) -> Option<Value> {
+    let list = document[list].as_array().expect("a list");
+    list.iter().find(|row| row["handler"] == "import").cloned()
+}
 
 #[test]
 fn a_service_that_is_well_is_healthy() {
@@ -41,24 +49,19 @@ fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
     let (shown, lasting) = see.recv().expect("it was sent");
     assert!(shown.contains("import blocks 1 of 2 workers now, for "), "{shown}");
     assert_eq!(lasting["verdict"]["state"], "degraded");
-    let open = &lasting["in_progress"][0];
-    assert_eq!((&open["handler"], &open["in_progress"]), (&"import".into(), &true.into()));
-    assert_eq!(open["cause"], "sleep");
+    let open = ours(&lasting, "in_progress").expect("it is in progress");
+    assert_eq!(open["in_progress"], true);
     assert!(open["seconds"].as_f64() >= Some(0.1), "{open}");
 
-    rig.one_stall("import");
-    let document = document(admin);
-    let ours = |list: &str| {
-        let list = document[list].as_array().expect("a list");
-        list.iter().find(|row| row["handler"] == "import").expect("it is there").clone()
-    };
-    let (site, stall) = (ours("sites"), ours("recent"));
+    let (site, stall) = wait_for(LIMIT, || {
+        let document = document(admin);
+        ours(&document, "sites").zip(ours(&document, "recent"))
+    });
     assert_eq!(stall["id"], open["id"]);
     assert_eq!((&site["stalls"], &site["in_progress"]), (&1.into(), &0.into()));
-    assert_eq!(
-        (&site["seconds"], &site["longest_seconds"]),
-        (&stall["seconds"], &stall["seconds"])
-    );
+    // Less what the environment had, if it seemed to be the cause at first.
+    assert!(site["seconds"].as_f64() <= stall["seconds"].as_f64(), "{site} {stall}");
+    assert_eq!(site["seconds"], site["longest_seconds"]);
     assert_eq!((&site["cause"], &site["fix"]), (&stall["cause"], &stall["fix"]));
     if cfg!(feature = "capture") {
         let file = site["site"]["file"].as_str().expect("a file");
@@ -124,7 +127,6 @@ fn the_flame_graph_has_handlers_at_its_root() {
     assert!(none.contains("(no stall yet)"), "{none}");
     let block = rig.block("import");
     rig.run(rig.stall.watched("import", async move { block.run() }));
-    rig.one_stall("import");
     let leaf = if cfg!(feature = "capture") { "clock_nanosleep" } else { "(no stack)" };
     wait_until(LIMIT, || {
         let (_, graph) = fetch(admin, "/flamegraph.svg");
