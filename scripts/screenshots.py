@@ -32,7 +32,7 @@ def coloured(line):
 def main():
     what, *arguments = sys.argv[1:]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-lcd-text"])
         if what == "page":
             url, file = arguments
             page = browser.new_page(viewport={"width": 1280, "height": 1390}, color_scheme="light")

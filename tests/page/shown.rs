@@ -1,5 +1,9 @@
 //! What the page says before, during and after a stall.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use serde_json::Value;
 
 use crate::support::{LIMIT, Rig, block_until, client, fetch, wait_for, wait_until};
@@ -37,20 +41,26 @@ fn a_service_that_is_well_is_healthy() {
 fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
     let rig = Rig::new(2, |builder| builder);
     let admin = rig.stall.admin_addr().expect("an admin server");
-    let (seen, see) = std::sync::mpsc::channel();
-    rig.run(rig.stall.watched("import", async move {
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&over);
+    // On a thread of its own: the stall is to be a sleep, whenever it is looked at.
+    let seen = thread::spawn(move || {
         let is_there = |shown: &str| {
             shown.contains("import blocks 1 of 2 workers now, for ")
                 && (cfg!(not(feature = "capture")) || shown.contains("class=\"source\""))
         };
-        block_until(|| is_there(&page(admin)));
-        drop(seen.send((page(admin), document(admin))));
-    }));
-    let (shown, lasting) = see.recv().expect("it was sent");
+        wait_until(LIMIT, || is_there(&page(admin)));
+        let seen = (page(admin), document(admin));
+        over.store(true, Ordering::Release);
+        seen
+    });
+    let block = move || block_until(|| is_over.load(Ordering::Acquire));
+    rig.run(rig.stall.watched("import", async move { block() }));
+    let (shown, lasting) = seen.join().expect("the page had it");
     assert!(shown.contains("import blocks 1 of 2 workers now, for "), "{shown}");
     assert_eq!(lasting["verdict"]["state"], "degraded");
     let open = ours(&lasting, "in_progress").expect("it is in progress");
-    assert_eq!(open["in_progress"], true);
+    assert_eq!((&open["in_progress"], &open["cause"]), (&true.into(), &"sleep".into()));
     assert!(open["seconds"].as_f64() >= Some(0.1), "{open}");
 
     let (site, stall) = wait_for(LIMIT, || {
