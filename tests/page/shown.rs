@@ -1,12 +1,11 @@
 //! What the page says before, during and after a stall.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use serde_json::Value;
 
-use crate::support::{LIMIT, Rig, block_until, client, fetch, wait_for, wait_until};
+use crate::support::{LIMIT, Rig, client, fetch, wait_for, wait_until};
 use crate::{document, page};
 
 /// The row of the handler `import` in a list of the document.
@@ -41,9 +40,8 @@ fn a_service_that_is_well_is_healthy() {
 fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
     let rig = Rig::new(2, |builder| builder);
     let admin = rig.stall.admin_addr().expect("an admin server");
-    let over = Arc::new(AtomicBool::new(false));
-    let is_over = Arc::clone(&over);
-    // On a thread of its own: the stall is to be a sleep, whenever it is looked at.
+    let (over, is_over) = channel::<()>();
+    // On a thread of its own: the stall is one long wait, whenever it is looked at.
     let seen = thread::spawn(move || {
         let is_there = |shown: &str| {
             shown.contains("import blocks 1 of 2 workers now, for ")
@@ -51,16 +49,17 @@ fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
         };
         wait_until(LIMIT, || is_there(&page(admin)));
         let seen = (page(admin), document(admin));
-        over.store(true, Ordering::Release);
+        drop(over);
         seen
     });
-    let block = move || block_until(|| is_over.load(Ordering::Acquire));
-    rig.run(rig.stall.watched("import", async move { block() }));
+    rig.run(rig.stall.watched("import", async move {
+        let _ = is_over.recv_timeout(LIMIT);
+    }));
     let (shown, lasting) = seen.join().expect("the page had it");
     assert!(shown.contains("import blocks 1 of 2 workers now, for "), "{shown}");
     assert_eq!(lasting["verdict"]["state"], "degraded");
     let open = ours(&lasting, "in_progress").expect("it is in progress");
-    assert_eq!((&open["in_progress"], &open["cause"]), (&true.into(), &"sleep".into()));
+    assert_eq!((&open["in_progress"], &open["cause"]), (&true.into(), &"lock".into()));
     assert!(open["seconds"].as_f64() >= Some(0.1), "{open}");
 
     let (site, stall) = wait_for(LIMIT, || {
@@ -75,8 +74,8 @@ fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
     assert_eq!((&site["cause"], &site["fix"]), (&stall["cause"], &stall["fix"]));
     if cfg!(feature = "capture") {
         let file = site["site"]["file"].as_str().expect("a file");
-        assert!(file.ends_with("support/mod.rs"), "{file}");
-        assert_eq!(site["site"]["source"], "std::thread::sleep(Duration::from_millis(25));");
+        assert!(file.ends_with("page/shown.rs"), "{file}");
+        assert_eq!(site["site"]["source"], "let _ = is_over.recv_timeout(LIMIT);");
         let frames = stall["stack"]["frames"].as_array().expect("frames");
         assert!(frames.iter().any(|frame| frame["own"] == true));
         assert!(frames.iter().any(|frame| frame["own"] == false));
@@ -88,7 +87,7 @@ fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
     let (status, alone) = fetch(admin, &format!("/stalls/{id}"));
     assert_eq!(status, 200, "{alone}");
     if cfg!(feature = "capture") {
-        assert!(alone.contains("__GI___clock_nanosleep") || alone.contains("nanosleep"), "{alone}");
+        assert!(alone.contains("recv_timeout"), "{alone}");
         let frames = stall["stack"]["frames"].as_array().expect("frames").len();
         let whole = alone.split("<ol class=\"stack whole\">").nth(1).expect("the stack");
         let whole = whole.split("</ol>").next().expect("its end");
