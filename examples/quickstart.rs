@@ -14,7 +14,7 @@ async fn hello() -> &'static str {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
     let stall = tower_stall::StallDetector::builder()
-        .admin(([127, 0, 0, 1], 9099)) // /metrics, /livez, /readyz, on a thread of its own
+        .admin(([127, 0, 0, 1], 9099)) // /metrics, /livez, /readyz, /stalls, on its own thread
         .start()?; // watches the runtime it is called in
     let app = axum::Router::new().route("/hello", axum::routing::get(hello)).layer(stall.layer());
     axum::serve(tokio::net::TcpListener::bind("127.0.0.1:3000").await?, app).await?;

@@ -58,6 +58,8 @@
 //! - **Metrics**: [`METRICS`] has the table. They go one way: to `/metrics` with
 //!   [`Builder::admin`], else, or with [`Builder::facade`], to the recorder of the `metrics` facade.
 //! - **Code**: [`StallDetector::stalls`] and [`Builder::on_stall`] give [`Stall`] records.
+//! - **Page**: `/stalls` with [`Builder::admin`] ([`_documentation::page`]), and the same for
+//!   programs, `/stalls.json`.
 //! - **Probes**: `/livez` and `/readyz` with [`Builder::admin`], [`StallDetector::health`] for a server
 //!   of your own; [`ProbePlan`] computes when the kubelet acts on them.
 //!
@@ -74,7 +76,8 @@
 //! | feature | default | what | cost |
 //! |---|---|---|---|
 //! | `axum` | yes | handler labels from axum's `MatchedPath` | none in an axum service |
-//! | `admin` | yes | [`Builder::admin`]: metrics and answers to probes | the Prometheus exporter with its crates, and one thread |
+//! | `admin` | yes | [`Builder::admin`]: metrics, answers to probes, the page of stalls | the Prometheus exporter with its crates, a template macro, and one thread |
+//! | `flamegraph` | no | `/flamegraph.svg` beside that page | inferno, under CDDL-1.0, and its crates |
 //! | `capture` | yes | the stack of the thread that is stuck | an unwinder and a reader of debug information, 11 small crates, and one thread |
 //! | `testing` | no | `testing`: a project forbids blocking in its own tests | no crate; four threads while a test runs |
 //!
@@ -115,6 +118,8 @@ mod instrument;
 mod label;
 pub mod layer;
 mod metrics;
+#[cfg(feature = "admin")]
+mod page;
 mod plan;
 mod probe;
 mod record;
@@ -137,6 +142,8 @@ pub mod _documentation {
     pub mod causes {}
     #[doc = include_str!("../docs/kubernetes.md")]
     pub mod kubernetes {}
+    #[doc = include_str!("../docs/page.md")]
+    pub mod page {}
     #[doc = include_str!("../docs/prevent.md")]
     #[doc = "\n# The list\n\n```toml"]
     #[doc = include_str!("../docs/clippy.toml")]

@@ -189,6 +189,8 @@ pub struct Frame {
     pub build_id: Option<String>,
     /// Whether the function was inlined into the next frame.
     pub inlined: bool,
+    /// Whether it is your own code, as opposed to the standard library's and other crates'.
+    pub own: bool,
 }
 
 /// What a thread was in, innermost frame first.

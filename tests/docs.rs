@@ -146,6 +146,7 @@ fn the_readme_names_each_setting() {
         "SITES",
         "SITE_SKIPS",
         "ADMIN",
+        "PAGES_PUBLIC",
         "FACADE",
     ];
     for setting in settings {

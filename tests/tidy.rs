@@ -35,10 +35,11 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("layer", 5, &["clock", "detector", "instrument"]),
     ("health", 5, &["clock", "detector", "record", "sync", "wording"]),
     ("shed", 6, &["detector", "layer"]),
-    ("admin", 6, &["error", "health", "thread"]),
+    ("page", 6, &["clock", "detector", "label", "record", "wording"]),
+    ("admin", 7, &["error", "health", "page", "thread"]),
     (
         "builder",
-        7,
+        8,
         &[
             "admin",
             "capture",
@@ -49,6 +50,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "instrument",
             "layer",
             "metrics",
+            "page",
             "probe",
             "record",
             "report",
@@ -58,8 +60,8 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "watchdog",
         ],
     ),
-    ("testing", 8, &["builder", "capture", "clock", "instrument", "layer", "record", "sync"]),
-    ("global", 8, &["builder", "detector", "error", "layer", "sync"]),
+    ("testing", 9, &["builder", "capture", "clock", "instrument", "layer", "record", "sync"]),
+    ("global", 9, &["builder", "detector", "error", "layer", "sync"]),
 ];
 
 /// Where `unsafe` and libc live.

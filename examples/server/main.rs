@@ -39,7 +39,7 @@ struct Args {
     /// Where the service listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
     addr: SocketAddr,
-    /// Where the detector serves /metrics, /livez and /readyz; port 0 takes a free one.
+    /// Where the detector serves /metrics, /livez, /readyz and /stalls; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9099")]
     admin: SocketAddr,
     #[arg(long, value_enum, default_value = "multi-thread")]
@@ -200,6 +200,7 @@ fn print_what_to_try(service: SocketAddr, admin: Option<SocketAddr>) {
         println!("  curl 'http://{service}/blocking?ms=5000' &  # then, while it blocks:");
         println!("  curl -s http://{admin}/metrics | grep tokio_");
         println!("  curl http://{admin}/livez http://{admin}/readyz");
+        println!("  in a browser: http://{admin}/stalls and http://{admin}/flamegraph.svg");
         println!(
             "stalls too: /cpu /lock /tcp /process /stream /file (if slow), all but the last with ?ms="
         );

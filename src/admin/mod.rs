@@ -5,9 +5,11 @@
 //! body, the time for each. It has no TLS and no authentication: bind it to loopback, or to an
 //! address that only the scraper reaches.
 
+mod guard;
 mod health;
 mod page;
 mod server;
+mod stalls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -108,8 +110,9 @@ mod tests {
 
     fn pages() -> Pages {
         let hub = crate::detector::hub::Hub::new(crate::detector::hub::tests::LIMITS);
+        let page = crate::page::Page::new(std::sync::Arc::clone(&hub));
         let health = crate::health::State::new(hub, crate::health::Readiness::default());
-        Pages { render: None, health: std::sync::Arc::new(health) }
+        Pages { render: None, health: std::sync::Arc::new(health), page, public: false }
     }
 
     #[test]

@@ -11,8 +11,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::health;
+use super::{health, stalls};
 use crate::health::State;
+use crate::page::Page;
 
 /// Makes the page of metrics.
 pub(crate) type Render = Arc<dyn Fn() -> String + Send + Sync>;
@@ -22,6 +23,9 @@ pub(crate) struct Pages {
     /// Without it there is no page of metrics.
     pub(crate) render: Option<Render>,
     pub(crate) health: Arc<State>,
+    pub(crate) page: Page,
+    /// Whether whoever reaches the port sees the stalls.
+    pub(crate) public: bool,
 }
 
 /// What the Prometheus text format is served as.
@@ -32,9 +36,10 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 const LARGEST_BODY: usize = 1024;
 
 /// All routes, with their limits.
-pub(super) fn router(Pages { render, health }: Pages) -> Router {
-    let mut router = health::routes(health).fallback(|| async {
-        (StatusCode::NOT_FOUND, "tower-stall serves /metrics, /livez and /readyz here\n")
+pub(super) fn router(Pages { render, health, page, public }: Pages) -> Router {
+    let routes = health::routes(health).merge(stalls::routes(page, public));
+    let mut router = routes.fallback(|| async {
+        (StatusCode::NOT_FOUND, "tower-stall serves /metrics, /livez, /readyz and /stalls here\n")
     });
     if let Some(render) = render {
         let metrics = move || async move {

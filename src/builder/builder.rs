@@ -194,8 +194,8 @@ impl Builder {
         self
     }
 
-    /// Serves `/metrics`, `/livez` and `/readyz` at this address, on a thread of its own that
-    /// answers while every worker is blocked. Port 0 takes a free one, see [`StallDetector::admin_addr`].
+    /// Serves `/metrics`, `/livez`, `/readyz` and the page of stalls, `/stalls`, at this address, on a
+    /// thread of its own that answers while every worker is blocked. Port 0 takes a free one, see [`StallDetector::admin_addr`].
     ///
     /// Without TLS and authentication: bind it to loopback, or to an address that only your
     /// scraper and probes reach. The metrics then go there and nowhere else, unless
@@ -204,6 +204,19 @@ impl Builder {
     /// Defaults to none.
     pub fn admin(mut self, address: impl Into<SocketAddr>) -> Self {
         self.settings.admin = Some(address.into());
+        self
+    }
+
+    /// Shows the pages `/stalls`, `/stalls.json` and `/flamegraph.svg` to whoever reaches
+    /// [`admin`](Self::admin)'s port.
+    ///
+    /// They name functions, files, peers and lines of source. Otherwise they are shown only on
+    /// connections to a loopback address with a loopback or `localhost` Host header, which
+    /// `kubectl port-forward` and SSH tunnels have. Metrics and probes are answered anywhere.
+    ///
+    /// Defaults to off.
+    pub fn pages_public(mut self) -> Self {
+        self.settings.pages_public = true;
         self
     }
 

@@ -38,6 +38,9 @@ impl Settings {
                         "an address with a port, such as 127.0.0.1:9099 or [::]:9099, or off";
                     self.admin = Some(parse(&variable, &value, expected)?);
                 }
+                "_PAGES_PUBLIC" => {
+                    self.pages_public = parse(&variable, &value, "true or false")?;
+                }
                 "_FACADE" => self.facade = switch(&variable, &value)?,
                 "_DEAD_AFTER" => self.dead_after = duration(&variable, &value)?,
                 "_UNREADY_AFTER" => self.unready_after = duration(&variable, &value)?,
@@ -122,6 +125,7 @@ mod tests {
             ("TOWER_STALL_HANDLERS", "9"),
             ("TOWER_STALL_ADMIN", "[::1]:9099"),
             ("TOWER_STALL_FACADE", "on"),
+            ("TOWER_STALL_PAGES_PUBLIC", "true"),
             ("TOWER_STALL_DEAD_AFTER", "3m"),
             ("TOWER_STALL_UNREADY_AFTER", "5s"),
             ("TOWER_STALL_READY_AFTER", "0s"),
@@ -131,7 +135,7 @@ mod tests {
             ("HOME", "/"),
         ])
         .expect("all are well-formed");
-        assert!(unknown.is_empty() && !settings.on && settings.facade);
+        assert!(unknown.is_empty() && !settings.on && settings.facade && settings.pages_public);
         assert_eq!(settings.threshold, Duration::from_millis(250));
         assert_eq!(settings.scan(), Duration::from_millis(10));
         assert_eq!(settings.tick, Duration::from_secs(1));
@@ -154,6 +158,7 @@ mod tests {
             ("TOWER_STALL", "no", "on or off"),
             ("TOWER_STALL_THRESHOLD", "100", "100ms or 60s"),
             ("TOWER_STALL_SCAN", "", "100ms or 60s"),
+            ("TOWER_STALL_PAGES_PUBLIC", "yes", "true or false"),
             ("TOWER_STALL_TICK", "-1s", "100ms or 60s"),
             ("TOWER_STALL_RING", "many", "a whole number"),
             ("TOWER_STALL_HANDLERS", "-1", "a whole number"),

@@ -120,13 +120,19 @@ fn ways_out(
 
     use crate::admin::{Admin, Pages, Render};
     use crate::metrics::{Board, Direct, HISTOGRAM_BUCKETS, describe};
+    use crate::page::Page;
     use crate::sync::lock;
 
     let users = settings.prometheus.clone();
     let Some(address) = settings.admin else {
         return Ok((Box::new(Batch::default()), None));
     };
-    let page = |render| Pages { render, health: Arc::clone(health) };
+    let page = |render| Pages {
+        render,
+        health: Arc::clone(health),
+        page: Page::new(Arc::clone(hub)),
+        public: settings.pages_public,
+    };
     if facade {
         let render = users.map(|users| -> Render { Arc::new(move || users.render()) });
         return Ok((Box::new(Batch::default()), Some(Admin::start(address, page(render), || ())?)));

@@ -37,6 +37,7 @@ pub(crate) struct Settings {
     pub(super) capture: Capture,
     pub(super) site_skips: Vec<String>,
     pub(super) admin: Option<SocketAddr>,
+    pub(super) pages_public: bool,
     pub(super) facade: bool,
     pub(super) dead_after: Duration,
     pub(super) unready_after: Duration,
@@ -64,6 +65,7 @@ impl Default for Settings {
             capture: Capture::Auto,
             site_skips: Vec::new(),
             admin: None,
+            pages_public: false,
             facade: false,
             dead_after: Builder::DEFAULT_DEAD_AFTER,
             unready_after: Builder::DEFAULT_UNREADY_AFTER,
@@ -160,6 +162,7 @@ impl fmt::Debug for Settings {
             .field("capture", &self.capture)
             .field("site_skips", &self.site_skips)
             .field("admin", &self.admin)
+            .field("pages_public", &self.pages_public)
             .field("facade", &self.facade)
             .field("dead_after", &self.dead_after)
             .field("unready_after", &self.unready_after)

@@ -61,7 +61,7 @@ pub(crate) use held::poll_returns_to;
 pub use mode::{Capture, ParseCaptureError};
 #[cfg(feature = "testing")]
 pub(crate) use site::is_own_frame;
-pub(crate) use site::site;
+pub(crate) use site::{mark_own, site};
 pub(crate) use symbols::Symbols;
 
 #[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]

@@ -40,6 +40,15 @@ pub(crate) fn site(frames: &[Frame], others: &[&str]) -> Option<(usize, Site)> {
     })
 }
 
+/// Marks the frames that are the user's own code.
+pub(crate) fn mark_own(frames: &mut [Frame], others: &[&str]) {
+    for frame in frames {
+        let function = frame.function.as_deref();
+        frame.own =
+            function.is_some_and(|function| is_own(function, frame.file.as_deref(), others));
+    }
+}
+
 /// Whether a frame is the user's own code, without a list of further crates.
 #[cfg(feature = "testing")]
 pub(crate) fn is_own_frame(frame: &Frame) -> bool {

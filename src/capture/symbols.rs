@@ -119,6 +119,7 @@ fn nameless(code: &CodeAddress) -> Frame {
         offset: code.offset(),
         build_id: image.and_then(|image| image.build_id.clone()),
         inlined: false,
+        own: false,
     }
 }
 

@@ -4,6 +4,7 @@
 //! and writes nothing else on the way. [`Hub`](hub::Hub) is the shared state of one detector.
 
 pub(crate) mod hub;
+pub(crate) mod ledger;
 pub(crate) mod local;
 pub(crate) mod markers;
 pub(crate) mod pulse;
@@ -11,4 +12,5 @@ pub(crate) mod ring;
 pub(crate) mod runtime;
 pub(crate) mod scans;
 pub(crate) mod slot;
+pub(crate) mod trend;
 pub(crate) mod vitals;

@@ -1,10 +1,11 @@
-//! The last stalls, newest first.
+//! The last stalls, newest first, and with them the sums of all.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use crate::clock::Nanos;
+use super::ledger::{Key, Ledger, Tally};
+use crate::clock::{self, Nanos};
 use crate::record::{Cause, Site, Stack, Stall};
 use crate::sync::{AtomicU64, Ordering, lock, try_lock};
 
@@ -80,6 +81,10 @@ impl Entry {
         drop(self.taken.set(taken));
     }
 
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
     /// Whether it is known what came of its stack.
     pub(crate) fn is_taken(&self) -> bool {
         self.taken.get().is_some()
@@ -142,34 +147,54 @@ impl Entry {
     }
 }
 
-/// Keeps the newest.
+/// Keeps the newest, and sums of all.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    entries: Mutex<VecDeque<Arc<Entry>>>,
-    most: usize,
+    kept: Mutex<Kept>,
+    pub(crate) most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    entries: VecDeque<Arc<Entry>>,
+    ledger: Ledger,
 }
 
 impl Ring {
     pub(crate) fn new(most: usize) -> Self {
-        Self { entries: Mutex::default(), most }
+        Self { kept: Mutex::default(), most }
     }
 
     /// Moves all of `new` in, oldest first and in place of older ones of the same number, unless a
     /// reader holds the ring just now: then they stay where they are for the next time.
     pub(crate) fn take_over(&self, new: &mut Vec<Arc<Entry>>) {
-        let Some(mut entries) = try_lock(&self.entries) else { return };
+        let Some(mut kept) = try_lock(&self.kept) else { return };
+        let Kept { entries, ledger } = &mut *kept;
         for entry in new.drain(..) {
+            ledger.add(&entry);
             match entries.iter_mut().find(|known| known.counted.id == entry.counted.id) {
                 Some(known) => *known = entry,
                 None => entries.push_front(entry),
             }
         }
         entries.truncate(self.most);
+        ledger.settle(clock::now());
     }
 
     pub(crate) fn stalls(&self) -> Vec<Stall> {
-        let entries: Vec<_> = lock(&self.entries).iter().cloned().collect();
+        let entries: Vec<_> = lock(&self.kept).entries.iter().cloned().collect();
         entries.iter().map(|entry| entry.stall()).collect()
+    }
+
+    /// Those that still last, newest first: also such that newer ones have pushed out.
+    pub(crate) fn in_progress(&self) -> Vec<Stall> {
+        let entries = lock(&self.kept).ledger.in_progress();
+        entries.iter().map(|entry| entry.stall()).filter(|stall| stall.in_progress).collect()
+    }
+
+    /// All stalls since the start, summed up by site.
+    pub(crate) fn sums(&self) -> Vec<(Key, Tally)> {
+        lock(&self.kept).ledger.rows()
     }
 }
 
@@ -243,7 +268,7 @@ pub(crate) mod tests {
     fn a_reader_in_the_way_loses_nothing() {
         let ring = Ring::new(3);
         let mut new = vec![Arc::new(Entry::new(stall(1)))];
-        let reader = ring.entries.lock().expect("unpoisoned");
+        let reader = ring.kept.lock().expect("unpoisoned");
         ring.take_over(&mut new);
         assert_eq!(new.len(), 1);
         drop(reader);

@@ -6,6 +6,7 @@ use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 use tokio::task::AbortHandle;
 
 use super::pulse::Pulse;
+use super::trend::Trend;
 use super::vitals::{Found, Vitals};
 use crate::clock::Nanos;
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
@@ -29,6 +30,7 @@ pub(crate) struct Runtime {
     pub(crate) pulse: Pulse,
     pub(crate) gauges: Gauges,
     pub(crate) vitals: Vitals,
+    pub(crate) trend: Trend,
     /// Requests that began (or, negative, ended) on threads of it that are gone.
     pub(crate) in_flight: AtomicI64,
     /// Gone when the runtime is: a kept handle keeps the runtime's files open.
@@ -101,6 +103,7 @@ impl Runtime {
             pulse: Pulse::new(),
             gauges: Gauges::default(),
             vitals: Vitals::default(),
+            trend: Trend::default(),
             in_flight: AtomicI64::new(0),
             handle: Mutex::new(Some(handle.clone())),
             task: Mutex::new(None),

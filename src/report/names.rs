@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Weak};
 
 use super::{Message, guarded};
-use crate::capture::{Captured, Symbols, poll_returns_to, site};
+use crate::capture::{Captured, Symbols, mark_own, poll_returns_to, site};
 use crate::causes::hint;
 use crate::detector::ring::{Entry, Taken};
 use crate::sys::{Returns, returns_are_counted};
@@ -77,8 +77,11 @@ impl Names {
 
     fn name(&mut self, captured: Captured) -> Taken {
         let given = captured.stack.as_ref().and_then(|raw| raw.given.clone());
-        let stack = captured.stack.map(|raw| self.symbols.symbolize(&raw));
+        let mut stack = captured.stack.map(|raw| self.symbols.symbolize(&raw));
         let skips: Vec<_> = self.skips.iter().map(String::as_str).collect();
+        if let Some(stack) = &mut stack {
+            mark_own(&mut stack.frames, &skips);
+        }
         let frames = stack.as_ref().map_or(&[][..], |stack| &stack.frames);
         let (inner, mut site) = site(frames, &skips).unzip();
         if let (Some(site), Some(directory)) = (&mut site, &self.directory) {

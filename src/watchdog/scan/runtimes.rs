@@ -21,9 +21,11 @@ impl Scanner {
                 pulse.nudge();
             }
             let observer = &mut *self.observer;
+            let trend = &watched.runtime.trend;
             let last_lag = &mut watched.last_lag;
             let lost = pulse.lags(&mut watched.lags_seen, |lag| {
                 *last_lag = lag;
+                trend.note(now, lag);
                 observer.lag(name, lag);
             });
             if lost > 0 {
@@ -31,6 +33,7 @@ impl Scanner {
             }
             let look = watched.look(tick, threshold);
             for lag in watched.freeze.missing(now, look) {
+                watched.runtime.trend.note(now, lag);
                 observer.lag(name, lag);
             }
             let frozen = watched.freeze.frozen(now, look);

@@ -1,0 +1,120 @@
+//! Who may see the pages of stalls: they name code, files and addresses.
+//!
+//! Unless they are public, only whoever is on this machine: the connection came in by a loopback
+//! address, and the request was made to one. `kubectl port-forward` and SSH tunnels do both. A name
+//! that somebody else has pointed at a loopback address (DNS rebinding) is not a loopback address.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::Request;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+/// The address of our end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local(pub(super) SocketAddr);
+
+const FOREIGN_ADDRESS: &str = "403: this page is shown on loopback addresses only, and this connection \
+    came in by another. Use kubectl port-forward or an SSH tunnel, or open the pages to all with \
+    .pages_public() or TOWER_STALL_PAGES_PUBLIC=true\n";
+const FOREIGN_HOST: &str = "403: this page is shown to requests to localhost, 127.0.0.1 or [::1] only, and \
+    this one has another Host. Open the pages to all with .pages_public() or \
+    TOWER_STALL_PAGES_PUBLIC=true\n";
+
+/// Lets a request through, or says why not.
+pub(super) async fn local_only(request: Request, next: Next) -> Response {
+    let local = request.extensions().get::<Local>().map(|local| local.0);
+    match objection(local, request.uri(), request.headers()) {
+        None => next.run(request).await,
+        Some(why) => {
+            (StatusCode::FORBIDDEN, [(header::CACHE_CONTROL, "no-store")], why).into_response()
+        }
+    }
+}
+
+fn objection(local: Option<SocketAddr>, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+    if !local.is_some_and(|local| is_loopback(local.ip())) {
+        return Some(FOREIGN_ADDRESS);
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok()).filter(|_| hosts.next().is_none());
+    // A target that names a host goes before the header; both have to be right.
+    let in_target = uri.authority().map(Authority::as_str);
+    let all = host.into_iter().chain(in_target).all(is_local);
+    (host.is_none() || !all).then_some(FOREIGN_HOST)
+}
+
+/// With or without port.
+fn is_local(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host();
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let is_loopback = address.parse().is_ok_and(is_loopback);
+    !host.contains('@') && (name.eq_ignore_ascii_case("localhost") || is_loopback)
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    // On a socket for both kinds, IPv4 comes as IPv6.
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(local: &str, uri: &str, hosts: &[&str]) -> Option<&'static str> {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, host.parse().expect("a header"));
+        }
+        let local = local.parse().expect("an address");
+        objection(Some(local), &uri.parse().expect("a target"), &headers)
+    }
+
+    #[test]
+    fn whoever_is_on_this_machine_sees_the_pages() {
+        for host in
+            ["localhost", "LocalHost:9099", "127.0.0.1:9099", "127.1.2.3", "[::1]", "[::1]:9099"]
+        {
+            for local in ["127.0.0.1:9099", "[::1]:9099", "[::ffff:127.0.0.1]:9099"] {
+                assert_eq!(asked(local, "/stalls", &[host]), None, "{host} at {local}");
+            }
+        }
+        assert_eq!(asked("127.0.0.1:1", "http://localhost:1/stalls", &["localhost:1"]), None);
+    }
+
+    #[test]
+    fn a_foreign_name_does_not() {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "localhost@evil.example",
+            "evil.example@localhost",
+            "10.0.0.7:9099",
+            "[2001:db8::1]:9099",
+            "0.0.0.0",
+            "[::]",
+            "",
+            "local host",
+        ] {
+            assert_eq!(asked("127.0.0.1:9099", "/stalls", &[host]), Some(FOREIGN_HOST), "{host}");
+        }
+        assert_eq!(asked("127.0.0.1:1", "/stalls", &[]), Some(FOREIGN_HOST), "no name");
+        let both = ["localhost", "evil.example"];
+        assert_eq!(asked("127.0.0.1:1", "/stalls", &both), Some(FOREIGN_HOST), "two names");
+        let target = asked("127.0.0.1:1", "http://evil.example/stalls", &["localhost"]);
+        assert_eq!(target, Some(FOREIGN_HOST), "another name in the target");
+    }
+
+    #[test]
+    fn a_foreign_address_does_not() {
+        for local in ["10.0.0.7:9099", "[2001:db8::1]:9099", "[::ffff:10.0.0.7]:9099"] {
+            assert_eq!(asked(local, "/stalls", &["localhost"]), Some(FOREIGN_ADDRESS), "{local}");
+        }
+        let target = "/stalls".parse().expect("a target");
+        assert_eq!(objection(None, &target, &HeaderMap::new()), Some(FOREIGN_ADDRESS));
+    }
+}

@@ -1,0 +1,145 @@
+//! The page as HTML: no assets from elsewhere, and all of it there without JavaScript.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::report::Report;
+use super::source::Sources;
+use super::time::{rough, stamp};
+use super::verdict::handler;
+use super::{tables, timeline};
+use crate::record::Stall;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// What a browser may do with the page: nothing but this style and this script, each known by its
+/// hash (a test says which it has to be), which fetches the page anew.
+pub(crate) const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-BTcx8+775W4lCAaXH6O4YMaGiI6qex3NmwvHyVvB9WI='; \
+    script-src 'sha256-LnBUPNupSuEYnwln/bTEjl7wANB0l/MCqF9UgTmvMMo='; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page of all stalls.
+pub(super) fn page(report: &Report, sources: &mut Sources) -> String {
+    let body = html! {
+        (tables::in_progress(report, sources))
+        div class="beside" {
+            (tables::sites(report, sources))
+            (tables::environment(report))
+        }
+        (timeline::section(report))
+        (tables::runtimes(report))
+        (tables::recent(report, sources))
+    };
+    document(report, "Stalls", &body)
+}
+
+/// The page of one stall, with its whole stack.
+pub(super) fn stall(report: &Report, stall: &Stall, sources: &mut Sources) -> String {
+    let title = format!("Stall {}: {}", stall.id, handler(stall.handler));
+    let body = html! {
+        section aria-labelledby="stall" {
+            h2 id="stall" { (title) }
+            (tables::facts(report, stall, sources))
+            @match &stall.stack {
+                Some(stack) => (tables::whole(stack)),
+                None => p { "No stack: " (stall.stack_missing.unwrap_or("none was wanted")) "." },
+            }
+            @if let (Some(_), Some(why)) = (&stall.stack, stall.stack_missing) {
+                p { "Not whole: " (why) "." }
+            }
+            p { a href="/stalls" { "All stalls" } }
+        }
+    };
+    document(report, &title, &body)
+}
+
+fn document(report: &Report, title: &str, body: &Markup) -> String {
+    let verdict = &report.verdict;
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · " (report.program) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    div class="top" {
+                        h1 { a href="/stalls" { "Stalls" } " of " code { (report.program) } }
+                        p class="updated" {
+                            span id="updated" {
+                                "as of " time datetime=(stamp(report.now)) { (clock(report)) }
+                            }
+                            " " button id="pause" type="button" aria-pressed="false" hidden { "Pause" }
+                        }
+                    }
+                    p id="said" class="unseen" role="status" {}
+                    div id="verdict" class={ "verdict " (verdict.state.as_str()) }
+                        data-state=(verdict.state.as_str()) {
+                        p class="sentence" { (verdict.sentence) }
+                        @if let Some(advice) = &verdict.advice {
+                            p class="advice" { (advice.about) br; strong { "Fix: " } (advice.fix) }
+                        }
+                    }
+                }
+                main id="main" { (body) }
+                footer { (about(report)) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn clock(report: &Report) -> String {
+    let stamp = stamp(report.now);
+    // The time of day, to the second.
+    format!("{} UTC", stamp.get(11..19).unwrap_or(&stamp))
+}
+
+fn about(report: &Report) -> Markup {
+    let age = report.now.duration_since(report.since).unwrap_or_default();
+    html! {
+        p {
+            "Process " (report.process) ", watched for " (rough(age)) ". A poll that takes longer than "
+            (rough(report.threshold)) " is a stall. Sums count from the start; one by one the last "
+            (report.most_kept) " stalls are kept."
+            @if report.suppressed > 0 { " Log lines and reports held back: " (report.suppressed) "." }
+        }
+        nav aria-label="Other forms" {
+            ul {
+                li { a href="/stalls.json" { "stalls.json" } }
+                @if cfg!(feature = "flamegraph") {
+                    li { a href="/flamegraph.svg" { "flamegraph.svg" } }
+                }
+                li { a href="/metrics" { "metrics" } }
+                li { a href="/livez" { "livez" } }
+                li { a href="/readyz" { "readyz" } }
+            }
+            "tower-stall " (env!("CARGO_PKG_VERSION"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_policy_allows_this_style_and_this_script() {
+        for (kind, text) in [("style", STYLE), ("script", SCRIPT)] {
+            let hash = BASE64_STANDARD.encode(Sha256::digest(text));
+            let allows = format!("{kind}-src 'sha256-{hash}'");
+            assert!(POLICY.contains(&allows), "{allows}");
+            assert!(!text.contains("</"), "it would end there");
+        }
+    }
+}

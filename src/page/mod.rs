@@ -1,0 +1,191 @@
+//! The page of stalls, for people (`/stalls`), for programs (`/stalls.json`) and as a flame graph.
+//!
+//! [`report`] gathers what is known at one moment as plain data; the other files show it and ask
+//! nobody. Who may see it is the admin server's business.
+
+#[cfg(feature = "flamegraph")]
+mod flame;
+mod html;
+mod json;
+mod report;
+mod source;
+mod stack;
+mod tables;
+mod time;
+mod timeline;
+mod verdict;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::clock;
+use crate::detector::hub::Hub;
+pub(crate) use html::POLICY;
+use report::Report;
+use source::Sources;
+
+/// Shows the stalls of one detector.
+pub(crate) struct Page {
+    hub: Arc<Hub>,
+    since: SystemTime,
+    /// Of switched off detectors there is nothing to show.
+    on: bool,
+}
+
+impl Page {
+    pub(crate) fn new(hub: Arc<Hub>) -> Self {
+        let on = hub.is_watching();
+        Self { hub, since: clock::wall(clock::now()), on }
+    }
+
+    fn report(&self) -> Report {
+        Report::gather(&self.hub, self.since, self.on)
+    }
+
+    pub(crate) fn html(&self) -> String {
+        html::page(&self.report(), &mut Sources::default())
+    }
+
+    pub(crate) fn json(&self) -> String {
+        json::document(&self.report(), &mut Sources::default()).to_string()
+    }
+
+    /// The page of one stall, while it is among the last ones.
+    pub(crate) fn stall(&self, id: u64) -> Option<String> {
+        let report = self.report();
+        let mut all = report.in_progress.iter().chain(&report.recent);
+        let stall = all.find(|stall| stall.id == id)?;
+        Some(html::stall(&report, stall, &mut Sources::default()))
+    }
+
+    /// The stalled time of the last stalls, by stack.
+    #[cfg(feature = "flamegraph")]
+    pub(crate) fn flame_graph(&self) -> Option<Vec<u8>> {
+        flame::graph(&self.report())
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::detector::hub::Limits;
+    use crate::detector::hub::tests::LIMITS;
+    use crate::detector::markers::ENVIRONMENT;
+    use crate::detector::ring::tests::stall;
+    use crate::detector::ring::{Entry, Taken};
+    use crate::record::{Cause, Frame, Site, Stack, Stall};
+
+    /// A page of a runtime with two workers, and of these stalls, each of 300 ms.
+    fn page(stalls: Vec<Stall>) -> (tokio::runtime::Runtime, Page) {
+        let hub = Hub::new(LIMITS);
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
+        let tokio = tokio.expect("a runtime");
+        hub.add_runtime("main", tokio.handle()).expect("watching");
+        let frame = |function: &str, own| Frame {
+            function: Some(function.into()),
+            own,
+            ..Frame::default()
+        };
+        let frames = vec![frame("nanosleep", false), frame("app::load", true)];
+        let mut entries: Vec<_> = stalls
+            .into_iter()
+            .map(|stall| {
+                let lasts = stall.in_progress;
+                let entry = Entry::new(Stall { started_at: clock::wall(clock::now()), ..stall });
+                let site = Site { function: "app::load".into(), file: None, line: None };
+                let stack = Arc::new(Stack { frames: frames.clone(), ..Stack::default() });
+                let (site, stack) = (Some(site), Some(stack));
+                entry.set_taken(Taken { site, stack, ..Taken::default() });
+                entry.last(300_000_000);
+                if !lasts {
+                    entry.end(300_000_000, 0);
+                }
+                Arc::new(entry)
+            })
+            .collect();
+        hub.ring.take_over(&mut entries);
+        (tokio, Page::new(hub))
+    }
+
+    fn ended(id: u64) -> Stall {
+        Stall { in_progress: false, ..stall(id) }
+    }
+
+    #[test]
+    fn what_the_environment_did_stands_beside_what_handlers_did() {
+        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..ended(1) };
+        let (_tokio, page) = page(vec![starved, ended(2), ended(3)]);
+        let html = page.html();
+        assert!(html.contains("2 stalls held workers for 600 ms in all"), "{html}");
+        let beside = "For <strong>300 ms</strong> threads could not run, for reasons outside the program; handlers blocked for <strong>600 ms</strong>.";
+        assert!(html.contains(beside), "{html}");
+        let document: serde_json::Value = serde_json::from_str(&page.json()).expect("JSON");
+        assert_eq!(document["totals"]["environment_stalls"], 1);
+        assert_eq!(document["environment"][0]["cause"], "starved");
+        assert_eq!(document["sites"][0]["share_percent"], 100.0);
+        assert_eq!(document["recent"].as_array().expect("a list").len(), 3);
+    }
+
+    #[test]
+    fn the_picture_has_a_lane_for_each_worker_and_one_for_roots() {
+        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..ended(1) };
+        let lasts = Stall { in_progress: true, worker: Some(1), ..stall(2) };
+        let count = |html: &str, what: &str| html.matches(what).count();
+        let (_tokio, workers) = page(vec![starved, lasts.clone()]);
+        let html = workers.html();
+        let marks = ["class=\"lane\"", "rect class=\"outside\"", "rect class=\"own\""];
+        assert_eq!(marks.map(|mark| count(&html, mark)), [2, 1, 1]);
+        let (_tokio, roots) = page(vec![Stall { worker: None, ..lasts }]);
+        let html = roots.html();
+        assert_eq!(marks.map(|mark| count(&html, mark)), [3, 0, 1]);
+        assert!(html.contains("main root"), "{html}");
+    }
+
+    #[test]
+    fn a_stall_has_a_page_while_it_is_kept() {
+        let (_tokio, page) = page(vec![ended(1), Stall { in_progress: true, ..stall(2) }]);
+        for id in [1, 2] {
+            let html = page.stall(id).expect("it is kept");
+            assert!(html.contains("<code>nanosleep</code>"), "{html}");
+        }
+        assert!(page.stall(3).is_none());
+    }
+
+    #[test]
+    fn a_detector_that_is_switched_off_says_so() {
+        let page = Page::new(Hub::new(Limits { watching: false, ..LIMITS }));
+        assert!(page.html().contains("Switched off by TOWER_STALL=off"));
+        let document: serde_json::Value = serde_json::from_str(&page.json()).expect("JSON");
+        assert_eq!(document["verdict"]["state"], "off");
+    }
+
+    #[cfg(feature = "flamegraph")]
+    #[test]
+    fn the_flame_graph_has_the_time_of_handlers_alone() {
+        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..ended(1) };
+        let (_tokio, page) = page(vec![starved, ended(2), ended(3)]);
+        let graph = String::from_utf8(page.flame_graph().expect("a graph")).expect("text");
+        for function in ["GET /hello", "app::load", "nanosleep"] {
+            let title = format!("<title>{function} (600 ms, 100.00%)</title>");
+            assert!(graph.contains(&title), "{title} in {graph}");
+        }
+        assert!(!graph.contains(ENVIRONMENT), "{graph}");
+    }
+
+    #[test]
+    fn sums_are_whole_though_a_stall_has_left_the_ring() {
+        let (_tokio, page) = page((1..=40).map(ended).collect());
+        let kept = page.report().recent.len();
+        assert!(kept < 40, "the ring of this test is small");
+        assert_eq!(page.report().own(), (40, Duration::from_millis(40 * 300)));
+    }
+}

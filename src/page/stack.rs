@@ -1,0 +1,75 @@
+//! Which frames of a stack a reader wants.
+
+use crate::record::{Frame, Stack};
+
+/// The frames of the poll itself: not those of the runtime and the services around it.
+///
+/// Our own frame is where the marked poll begins; further out nothing is the handler's.
+pub(super) fn inside(stack: &Stack) -> &[Frame] {
+    let is_ours = |frame: &Frame| {
+        let function = frame.function.as_deref().unwrap_or_default();
+        function.starts_with("tower_stall::") || function.starts_with("<tower_stall::")
+    };
+    let end = stack.frames.iter().position(is_ours).unwrap_or(stack.frames.len());
+    let poll = &stack.frames[..end];
+    match poll.iter().rposition(|frame| frame.own) {
+        Some(outermost) => &poll[..=outermost],
+        None => poll,
+    }
+}
+
+/// A frame that is shown, or how many that are not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    Own(&'a Frame),
+    Others(usize),
+}
+
+/// The user's own frames, innermost first, with the others between them counted.
+pub(super) fn folded(stack: &Stack) -> Vec<Line<'_>> {
+    let mut lines = Vec::new();
+    for frame in &stack.frames {
+        match lines.last_mut() {
+            _ if frame.own => lines.push(Line::Own(frame)),
+            Some(Line::Others(count)) => *count += 1,
+            _ => lines.push(Line::Others(1)),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack(functions: &[&str]) -> Stack {
+        let frame = |function: &&str| Frame {
+            function: Some((*function).to_owned()),
+            own: function.starts_with("app::"),
+            ..Frame::default()
+        };
+        Stack { frames: functions.iter().map(frame).collect(), ..Stack::default() }
+    }
+
+    #[test]
+    fn a_poll_ends_at_its_outermost_frame_of_the_users_inside_ours() {
+        let all = ["nanosleep", "std::sleep", "app::load", "app::hello", "axum::call"];
+        let outer = ["<tower_stall::layer::Future as F>::poll", "tokio::run", "app::main"];
+        let whole = stack(&[&all[..], &outer[..]].concat());
+        assert_eq!(inside(&whole), &whole.frames[..4]);
+        let others = stack(&["nanosleep", "axum::call", "tower_stall::Watched::poll", "app::main"]);
+        assert_eq!(inside(&others), &others.frames[..2]);
+        let unmarked = stack(&["nanosleep", "app::task", "tokio::run"]);
+        assert_eq!(inside(&unmarked), &unmarked.frames[..2]);
+        assert_eq!(inside(&Stack::default()), []);
+    }
+
+    #[test]
+    fn what_is_not_the_users_is_counted() {
+        let stack = stack(&["nanosleep", "std::sleep", "app::load", "app::hello", "axum::call"]);
+        let frames = &stack.frames;
+        let expected =
+            [Line::Others(2), Line::Own(&frames[2]), Line::Own(&frames[3]), Line::Others(1)];
+        assert_eq!(folded(&stack), expected);
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the page of stalls with a browser and a validator, which are too heavy for its own.

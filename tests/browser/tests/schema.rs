@@ -1,0 +1,102 @@
+//! `/stalls.json` has the shape that `docs/stalls.schema.json` says, and no field more.
+
+mod scene;
+
+use std::process::Command;
+use std::time::Duration;
+
+use jsonschema::Validator;
+use scene::{LIMIT, Scene, wait_until};
+use serde_json::{Value, json};
+
+/// The schema of the docs, with each of its objects closed: a field that is not documented fails.
+fn validator() -> Validator {
+    let text = include_str!("../../../docs/stalls.schema.json");
+    let mut schema: Value = serde_json::from_str(text).expect("JSON");
+    close(&mut schema);
+    jsonschema::validator_for(&schema).expect("a schema")
+}
+
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.values_mut().for_each(close);
+            if object.contains_key("properties") && object.contains_key("required") {
+                object.insert("additionalProperties".into(), false.into());
+            }
+        }
+        Value::Array(array) => array.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+#[track_caller]
+fn is_valid(validator: &Validator, document: &Value) {
+    let errors: Vec<_> = validator
+        .iter_errors(document)
+        .map(|error| format!("{}: {error}", error.instance_path))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn the_document_has_the_shape_of_its_schema() {
+    let validator = validator();
+    let scene = Scene::new(2);
+    is_valid(&validator, &scene.document());
+    // All kinds of records: in progress, over, with a stack and without, and of the environment.
+    let over = scene.block("import");
+    scene.end(over);
+    scene.fill(3);
+    let _open = scene.block("export");
+    wait_until(LIMIT, || {
+        stop_for(Duration::from_millis(600));
+        let document = scene.document();
+        is_valid(&validator, &document);
+        document["environment"] != json!([])
+    });
+    let document = scene.document();
+    is_valid(&validator, &document);
+    for list in ["runtimes", "sites", "environment", "in_progress", "recent"] {
+        assert_ne!(document[list], json!([]), "{list}");
+    }
+    let recent = document["recent"].as_array().expect("a list");
+    assert!(recent.iter().any(|stall| stall["stack"].is_object()));
+    assert!(recent.iter().any(|stall| stall["stack"].is_null()));
+}
+
+#[test]
+fn the_schema_refuses_what_it_should() {
+    let validator = validator();
+    let document = Scene::new(1).document();
+    is_valid(&validator, &document);
+    for (pointer, wrong) in [
+        ("/version", json!(2)),
+        ("/since", json!("yesterday")),
+        ("/verdict/state", json!("fine")),
+        ("/totals/stalls", json!(-1)),
+        ("/runtimes/0/lag/largest_seconds", json!(["late"])),
+    ] {
+        let mut broken = document.clone();
+        *broken.pointer_mut(pointer).expect("it is there") = wrong;
+        assert!(!validator.is_valid(&broken), "{pointer}");
+    }
+    let mut more = document.clone();
+    more["undocumented"] = json!(1);
+    assert!(!validator.is_valid(&more));
+}
+
+#[test]
+fn without_its_feature_there_is_no_flame_graph() {
+    let scene = Scene::new(1);
+    let (status, text) = scene.fetch("/flamegraph.svg");
+    assert_eq!(status, 404);
+    assert!(text.contains("`flamegraph`"), "it names the feature: {text}");
+    assert!(!scene.fetch("/stalls").1.contains("flamegraph.svg"), "and nothing leads there");
+}
+
+/// Stops this process, as a debugger or a frozen container does.
+fn stop_for(time: Duration) {
+    let script = format!("kill -STOP $PPID; sleep {}; kill -CONT $PPID", time.as_secs_f64());
+    assert!(Command::new("sh").args(["-c", &script]).status().expect("a shell").success());
+}
