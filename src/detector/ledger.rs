@@ -106,6 +106,7 @@ impl Ledger {
     }
 
     /// All there is, those that still last included.
+    #[cfg(any(feature = "admin", test))]
     pub(super) fn rows(&self) -> Vec<(Key, Tally)> {
         let mut rows = self.rows.clone();
         for waiting in &self.waiting {
@@ -115,6 +116,7 @@ impl Ledger {
     }
 
     /// The stalls that still last, newest first.
+    #[cfg(any(feature = "admin", test))]
     pub(super) fn in_progress(&self) -> Vec<Arc<Entry>> {
         let open = self.waiting.iter().rev().filter(|waiting| !waiting.entry.is_ended());
         open.map(|waiting| Arc::clone(&waiting.entry)).collect()

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::ledger::{Key, Ledger, Tally};
+use super::ledger::Ledger;
+#[cfg(feature = "admin")]
+use super::ledger::{Key, Tally};
 use crate::clock::{self, Nanos};
 use crate::record::{Cause, Site, Stack, Stall};
 use crate::sync::{AtomicU64, Ordering, lock, try_lock};
@@ -187,12 +189,14 @@ impl Ring {
     }
 
     /// Those that still last, newest first: also such that newer ones have pushed out.
+    #[cfg(feature = "admin")]
     pub(crate) fn in_progress(&self) -> Vec<Stall> {
         let entries = lock(&self.kept).ledger.in_progress();
         entries.iter().map(|entry| entry.stall()).filter(|stall| stall.in_progress).collect()
     }
 
     /// All stalls since the start, summed up by site.
+    #[cfg(feature = "admin")]
     pub(crate) fn sums(&self) -> Vec<(Key, Tally)> {
         lock(&self.kept).ledger.rows()
     }

@@ -32,6 +32,7 @@ impl Trend {
     }
 
     /// The largest lag of each step up to now, oldest first; `None` where there was no tick.
+    #[cfg(any(feature = "admin", test))]
     pub(crate) fn points(&self, now: Nanos) -> Vec<Option<Nanos>> {
         let last = now / STEP;
         let steps = (0..POINTS as u64).rev().map(|back| last.checked_sub(back));

@@ -1,10 +1,13 @@
 //! From what was found to what probes are told: pure functions.
 
 use super::{HealthReport, Readiness};
-use crate::clock::human_nanos;
+use crate::clock::{Nanos, human_nanos};
 use crate::detector::vitals::Found;
 use crate::record::Stall;
 use crate::wording;
+
+/// A freeze of which less is left is the environment's.
+const LEAST: Nanos = 1_000_000;
 
 /// A runtime as it looks now.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +66,8 @@ fn not_well(runtime: &Watched) -> Option<String> {
         return Some(format!("runtime {name:?}: {}", wording::share(stalled, workers)));
     }
     let frozen = human_nanos(found.frozen);
-    (counts && found.frozen > 0).then(|| format!("runtime {name:?} has been frozen for {frozen}"))
+    let is_frozen = counts && found.frozen >= LEAST;
+    is_frozen.then(|| format!("runtime {name:?} has been frozen for {frozen}"))
 }
 
 fn stalled(longest: &Stall, further: usize, runtimes: &[Watched]) -> String {
@@ -86,7 +90,7 @@ fn unready(runtimes: &[Watched], service: Service) -> Option<String> {
         .find(|runtime| runtime.counts && runtime.found.unready)
         .filter(|_| service.readiness == Readiness::Freezes);
     let freeze = frozen.map(|runtime| match runtime.found.frozen {
-        0 => format!("runtime {:?} was frozen a moment ago", runtime.name),
+        ..LEAST => format!("runtime {:?} was frozen a moment ago", runtime.name),
         time => format!("runtime {:?} has been frozen for {}", runtime.name, human_nanos(time)),
     });
     freeze.or_else(|| service.objection.map(str::to_owned))
@@ -154,6 +158,8 @@ mod tests {
         let says = |runtime| judged(runtime, &[]).degraded.unwrap_or_default();
         assert_eq!(says(frozen), "runtime \"main\" has been frozen for 3 s");
         assert_eq!(says(Watched { counts: false, ..frozen }), "");
+        let excused = Watched { found: Found { frozen: 1, ..MAIN.found }, ..MAIN };
+        assert_eq!(says(excused), "", "all of it was the environment's");
         assert_eq!(
             says(Watched { stalled: 1, ..frozen }),
             "runtime \"main\": 1 of 4 workers stalled"
