@@ -49,6 +49,8 @@ fn the_document_has_the_shape_of_its_schema() {
     scene.end(over);
     scene.fill(3);
     let _open = scene.block("export");
+    // A short poll that stands still with the process is the environment's.
+    let _busy = scene.busy("index");
     wait_until(LIMIT, || {
         stop_for(Duration::from_millis(600));
         let document = scene.document();

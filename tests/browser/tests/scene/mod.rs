@@ -72,6 +72,19 @@ impl Scene {
         Block { over, task: Some(task) }
     }
 
+    /// A worker is in one short poll after another until this ends: none is a stall.
+    pub(crate) fn busy(&self, handler: &str) -> Block {
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
+        let task = self.runtime.spawn(self.stall.watched(handler, async move {
+            while !ended.load(Ordering::Acquire) {
+                thread::sleep(Duration::from_millis(20));
+                tokio::task::yield_now().await;
+            }
+        }));
+        Block { over, task: Some(task) }
+    }
+
     /// Ends a block; returns once the page has that.
     pub(crate) fn end(&self, mut block: Block) {
         block.over.store(true, Ordering::Release);
