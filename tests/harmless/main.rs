@@ -7,7 +7,6 @@ mod call;
 mod common;
 mod drive;
 mod files;
-mod filter;
 mod foreign;
 mod locks;
 mod network;
