@@ -22,12 +22,13 @@ fn ways() -> Vec<By<'static>> {
     vec![BY_HAND]
 }
 
-/// Asks as long as it takes.
+/// Asks, with plenty of time.
 fn ask(signal: &Signal, thread: u32, by: By<'_>) -> Result<Registers, Refusal> {
     let mut stack = Vec::new();
+    let deadline = crate::clock::now() + 60_000_000_000;
     let wait = |_| {
         std::thread::yield_now();
-        true
+        crate::clock::now() < deadline
     };
     let registers = signal.ask(thread, &mut stack, by, wait)?;
     assert!(stack.len() > 8, "{} bytes", stack.len());
@@ -45,12 +46,21 @@ fn while_another(work: impl Fn() + Sync, run: impl FnOnce(u32)) {
                 work();
             }
         });
+        // Also where `run` panics: the scope waits for the other thread.
+        let _stops = Stops(&stop);
         while thread.load(Acquire) == 0 {
             std::thread::yield_now();
         }
         run(thread.load(Acquire));
-        stop.store(true, Relaxed);
     });
+}
+
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 fn while_another_spins(run: impl FnOnce(u32)) {
@@ -222,6 +232,7 @@ fn an_answer_that_comes_too_late_changes_nothing() {
             while thread.load(Acquire) == 0 {
                 std::thread::yield_now();
             }
+            let _unblocks = Stops(&unblock);
             let thread = thread.load(Acquire);
             let sent = |_| !is_pending(thread);
             let refused = signal.ask(thread, &mut Vec::new(), by, sent);
@@ -231,7 +242,6 @@ fn an_answer_that_comes_too_late_changes_nothing() {
             while_another_spins(|other| {
                 ask(&signal, other, by).expect("an answer");
             });
-            unblock.store(true, Release);
         });
         // The signal has come, to a handler that knew it and did nothing.
         while_another_spins(|thread| {
