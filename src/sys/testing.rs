@@ -4,10 +4,21 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::signal;
+
 /// Held by every test that sends signals or installs a handler.
+///
+/// Threads of the test before may still be about to end: with a handler that they keep installed,
+/// or an answer that nobody waits for.
 pub(crate) fn signals() -> MutexGuard<'static, ()> {
     static SIGNALS: Mutex<()> = Mutex::new(());
-    SIGNALS.lock().unwrap_or_else(PoisonError::into_inner)
+    let signals = SIGNALS.lock().unwrap_or_else(PoisonError::into_inner);
+    let deadline = crate::clock::now() + 60_000_000_000;
+    while signal::is_in_use() {
+        assert!(crate::clock::now() < deadline, "a test's detector has not ended");
+        std::thread::yield_now();
+    }
+    signals
 }
 
 pub(crate) fn usleep(micros: u32) -> i32 {

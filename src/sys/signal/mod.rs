@@ -273,6 +273,12 @@ pub(crate) fn answers(thread: u32) -> bool {
     STATE.load(Acquire) % PHASES == WRITING && ASKED.load(Acquire) == thread
 }
 
+/// Whether the handler is wanted, or is at work.
+#[cfg(test)]
+pub(super) fn is_in_use() -> bool {
+    asker().users > 0 || STATE.load(Acquire) % PHASES == WRITING
+}
+
 /// Takes the question back; `false` where the answer is being written.
 fn give_up(question: u64) -> bool {
     STATE.compare_exchange(question + WANTED, IDLE, AcqRel, Relaxed).is_ok()
