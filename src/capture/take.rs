@@ -10,7 +10,7 @@ use super::state::State;
 use super::task::{Moment, Task};
 use super::unwind::{self, Snapshot, Walk};
 use crate::clock::{self, Nanos, nanos};
-use crate::sys::signal::{self, By, LONGEST_STACK, Ready, Refusal, Registers, Signal};
+use crate::sys::signal::{self, By, LONGEST_STACK, Refusal, Registers, Signal};
 use crate::sys::{cpu_time, memory};
 
 /// How often a thread may move on while its stack is copied.
@@ -29,8 +29,6 @@ pub(super) struct Taker {
     stack: Vec<u8>,
     /// Installed at the first need.
     signal: Option<Signal>,
-    /// Where signals are sent.
-    _ready: Option<Ready>,
 }
 
 type Stuck = &'static str;
@@ -42,10 +40,8 @@ struct Taken {
 }
 
 impl Taker {
-    /// For the calling thread.
     pub(super) fn new(mode: Capture) -> Self {
-        let ready = (mode == Capture::Auto).then(Ready::new);
-        Self { mode, images: Images::default(), stack: Vec::new(), signal: None, _ready: ready }
+        Self { mode, images: Images::default(), stack: Vec::new(), signal: None }
     }
 
     /// Takes the stack of a thread while `still` holds. Tries again for `limit` at most: it does not
@@ -153,7 +149,7 @@ impl Taker {
         let registers = match question.by_timer(signal, &mut self.stack) {
             Err(Refusal::NotSent(_)) => question.by_hand(signal, &mut self.stack)?,
             Err(Refusal::NoAnswer) => {
-                let reason = "the thread did not run its own code in time";
+                let reason = "the thread did not come back to its own code in time";
                 return Err(Captured::without(Outcome::Timeout, reason));
             }
             Err(why) => moved_on(why)?,
@@ -179,7 +175,7 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// By the kernel's signal, which never comes within a call.
+    /// By the kernel's signal, which cuts no call short.
     fn by_timer(&self, signal: &Signal, stack: &mut Vec<u8>) -> Result<Registers, Refusal> {
         let mut moved_on = false;
         let wait = |answers: bool| {

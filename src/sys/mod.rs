@@ -6,8 +6,6 @@ pub(crate) mod memory;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod modules;
 mod peer;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod perf;
 mod returns;
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod signal;

@@ -144,35 +144,25 @@ pub(crate) fn block_signal(block: bool) {
     assert_eq!(done, 0);
 }
 
-/// A filter of system calls for the calling thread and those it starts. It lets all of them through.
-pub(crate) fn filter_system_calls() {
-    let mut allow = libc::sock_filter { code: 6, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
-    let filter = libc::sock_fprog { len: 1, filter: &raw mut allow };
-    // SAFETY: the kernel reads a filter of one instruction.
-    let done = unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter)
-    };
-    assert_eq!(done, 0);
-}
-
-/// Sends SIGURG to the calling thread by way of a descriptor that has something to read.
-pub(crate) fn raise_by_a_descriptor() {
-    use std::io::Write;
-    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
-    // `F_SETSIG` is 10 on every Linux.
-    // SAFETY: takes numbers; the handler of the signal is one that the test has installed.
-    let done = unsafe {
-        libc::fcntl(ours.as_raw_fd(), libc::F_SETOWN, std::process::id())
-            | libc::fcntl(ours.as_raw_fd(), 10, libc::SIGURG)
-            | libc::fcntl(ours.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC)
-    };
-    assert_eq!(done, 0);
+/// Sends SIGURG to the calling thread by a timer that is none of ours.
+pub(crate) fn raise_by_a_timer() {
+    // SAFETY: zeros are a valid `sigevent`, and a valid time.
+    let (mut event, mut time): (libc::sigevent, libc::itimerspec) = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_notify_thread_id = super::thread_id() as libc::pid_t;
+    event.sigev_signo = libc::SIGURG;
+    time.it_value.tv_nsec = 1;
+    let mut timer: libc::timer_t = std::ptr::null_mut();
     let before = FOREIGN.load(Ordering::SeqCst);
-    theirs.write_all(b"!").expect("it is connected");
+    // SAFETY: structures of ours; the handler of the signal is one that the test has installed.
+    let done = unsafe {
+        libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
+            | libc::timer_settime(timer, 0, &raw const time, std::ptr::null_mut())
+    };
+    assert_eq!(done, 0);
     while FOREIGN.load(Ordering::SeqCst) == before {
         std::thread::yield_now();
     }
-    // First, since the end of the other is something to tell too.
-    drop(ours);
+    // SAFETY: it is there, and not used any more.
+    assert_eq!(unsafe { libc::timer_delete(timer) }, 0);
 }

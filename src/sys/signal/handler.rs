@@ -2,13 +2,12 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::timer::{self, POLL_IN};
+use super::timer::SI_TIMER;
 use super::{
-    ANSWERED, ASKED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued,
-    Registers, SHOT, STATE, TIMER, WANTED, WRITING, is_handler,
+    ANSWERED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued, Registers,
+    SHOT, STATE, WANTED, WRITING, is_handler,
 };
 use crate::sys::memory::copy_pieces;
-use crate::sys::thread_id;
 
 pub(super) extern "C" fn on_signal(
     signal: libc::c_int,
@@ -26,12 +25,6 @@ pub(super) extern "C" fn on_signal(
     let interrupted = unsafe { &*context.cast::<libc::ucontext_t>() };
     if is_token(queued) {
         answer(u64::from(queued.token as u32) * PHASES, interrupted);
-    } else if is_of_a_timer(queued) {
-        // In this order: if the question is another by now, it is not answered.
-        let question = STATE.load(Acquire) / PHASES * PHASES;
-        if ASKED.load(Acquire) == thread_id() {
-            answer(question, interrupted);
-        }
     } else {
         // SAFETY: the arguments are those the kernel passed.
         unsafe { chain(signal, info, context) };
@@ -42,22 +35,18 @@ pub(super) extern "C" fn on_signal(
 
 /// Whether the signal is one of ours, be it too late.
 fn is_token(queued: &Queued) -> bool {
-    queued.code == libc::SI_QUEUE
-        && queued.process == PROCESS.load(Relaxed)
-        && (queued.token >> 32) as u32 == MARK.load(Relaxed)
-}
-
-/// Whether it is one that a timer of ours has sent, be it closed by now.
-fn is_of_a_timer(queued: &Queued) -> bool {
-    queued.code == POLL_IN && (queued.fd() == TIMER.load(Acquire) || !timer::is_sender(queued.fd()))
+    let ours = match queued.code {
+        SI_TIMER => true,
+        libc::SI_QUEUE => queued.process == PROCESS.load(Relaxed),
+        _ => false,
+    };
+    ours && (queued.token >> 32) as u32 == MARK.load(Relaxed)
 }
 
 fn answer(question: u64, context: &libc::ucontext_t) {
     if STATE.compare_exchange(question + WANTED, question + WRITING, AcqRel, Relaxed).is_err() {
         return;
     }
-    // It stays open as long as this is the phase (rule 5).
-    timer::stop(TIMER.load(Relaxed));
     // SAFETY: the phase is writing, so it belongs to this thread (rule 2).
     let shot = unsafe { &mut *SHOT.0.get() };
     let register = |index: libc::c_int| context.uc_mcontext.gregs[index as usize] as u64;

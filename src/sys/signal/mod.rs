@@ -1,8 +1,8 @@
 //! A thread that computes, stopped for the moment it takes to copy its registers and the inner
 //! part of its stack.
 //!
-//! The thread is sent SIGURG, which is ignored unless a program says otherwise: by the kernel, out of
-//! the thread's own code (see [`Timer`]), or else by this process, with a token. The rules:
+//! The thread is sent SIGURG, which is ignored unless a program says otherwise, with a token: by the
+//! kernel, between its calls (see [`Timer`]), or else by this process. The rules:
 //!
 //! 1. [`STATE`] is a ticket and a phase. Who holds [`ASKER`] takes it from idle to wanted, with a
 //!    new ticket, and from wanted or answered to idle. The handler takes it from wanted to
@@ -12,11 +12,8 @@
 //!    late in the middle of writing keeps the place to itself.
 //! 3. The handler is async-signal-safe: atomics, a few system calls, no allocation, no lock. It
 //!    never reads the stack itself: on a stack of a coroutine there may be a hole above.
-//! 4. A token answers the question of its ticket. A timer's signal has none: on the thread that is
-//!    asked it answers the question there is, on others it does nothing. All other signals go to
-//!    the handler that was there before.
-//! 5. A timer is not closed in the phase writing, so the handler may stop it then. Once it is
-//!    closed it sends nothing; what it has sent before is pending on its thread, or was handled.
+//! 4. A token answers the question of its ticket and no other. All other signals go to the handler
+//!    that was there before.
 
 mod handler;
 mod timer;
@@ -26,11 +23,11 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::handler::on_signal;
-pub(crate) use self::timer::Ready;
 use self::timer::Timer;
 use crate::sys::memory::{NO_PIECE, PAGE, PIECES, errno};
 
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
+use Refusal::NotSent;
 
 /// What is copied of a stack at most.
 pub(crate) const LONGEST_STACK: usize = 256 * 1024;
@@ -50,13 +47,10 @@ static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
     pieces: [NO_PIECE; PIECES],
     stack: [0; LONGEST_STACK],
 }));
-static ASKER: Mutex<Asker> =
-    Mutex::new(Asker { users: 0, ticket: 0, timer: None, late: Vec::new() });
+static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, late: Vec::new() });
 
 /// The thread that is asked.
 static ASKED: AtomicU32 = AtomicU32::new(0);
-/// The descriptor of the timer; -1 where there is none.
-static TIMER: AtomicI32 = AtomicI32::new(-1);
 /// The upper half of every token: tells ours from those of others.
 static MARK: AtomicU32 = AtomicU32::new(0);
 /// The process whose threads are asked.
@@ -91,7 +85,7 @@ pub(crate) enum Refusal {
 /// Who sends the signal.
 #[derive(Clone, Copy)]
 pub(crate) enum By<'a> {
-    /// The kernel, whenever it finds the thread in its own code.
+    /// The kernel, when the thread comes back to its own code.
     Timer,
     /// This process, at once, if this still says so.
     Us(&'a dyn Fn() -> bool),
@@ -104,7 +98,6 @@ pub(crate) struct Signal(());
 struct Asker {
     users: usize,
     ticket: u32,
-    timer: Option<Timer>,
     /// Threads on which a signal of ours was pending when its question was over.
     late: Vec<u32>,
 }
@@ -122,7 +115,8 @@ struct ShotData {
 // on are releases, the loads acquires.
 unsafe impl Sync for Shot {}
 
-/// `siginfo_t` as the kernel lays it out for a queued signal.
+/// `siginfo_t` as the kernel lays it out for a queued signal; a timer's has other numbers in place
+/// of process and user.
 #[repr(C)]
 struct Queued {
     signal: i32,
@@ -133,13 +127,6 @@ struct Queued {
     user: u32,
     token: u64,
     rest: [u64; 12],
-}
-
-impl Queued {
-    /// Of a signal for a descriptor, which has its number in that place.
-    fn fd(&self) -> i32 {
-        self.token as i32
-    }
 }
 
 const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
@@ -184,20 +171,17 @@ impl Signal {
         let question = u64::from(asker.ticket) * PHASES;
         asker.begin(question, thread)?;
         let sent = match by {
-            By::Timer => asker.start_timer(thread).map_err(Refusal::NotSent),
-            By::Us(may_send) if may_send() => send(thread, asker.ticket).map_err(Refusal::NotSent),
+            By::Timer => Timer::start(thread, token(asker.ticket)).map(Some).map_err(NotSent),
+            By::Us(may_send) if may_send() => {
+                send(thread, asker.ticket).map(|()| None).map_err(NotSent)
+            }
             By::Us(_) => Err(Refusal::NotAllowed),
         };
-        let answered = sent.and_then(|()| answered(question, wait));
+        let answered = sent.and_then(|_timer| answered(question, wait));
         let registers = answered.map(|()| take(stack));
+        // An answer that is still being written goes on (rule 2).
         if registers.is_ok() || give_up(question) {
             STATE.store(IDLE, Release);
-        }
-        // An answer that is still being written goes on (rule 2), and the timer stays (rule 5).
-        if STATE.load(Acquire) == question + WRITING {
-            timer::stop(TIMER.load(Relaxed));
-        } else {
-            asker.close_timer();
         }
         asker.late.push(thread);
         asker.forget_what_has_come();
@@ -224,24 +208,10 @@ impl Asker {
         if before % PHASES == WRITING {
             return Err(Refusal::Busy);
         }
-        self.close_timer();
         ASKED.store(thread, Release);
         // An answer that came when nobody waited for it any more is dropped.
         let begun = STATE.compare_exchange(before, question + WANTED, AcqRel, Relaxed);
         begun.map(drop).map_err(|_| Refusal::Busy)
-    }
-
-    fn start_timer(&mut self, thread: u32) -> Result<(), i32> {
-        let timer = self.timer.insert(Timer::open(thread)?);
-        TIMER.store(timer.fd(), Release);
-        timer.start()
-    }
-
-    /// In this order: what it has sent before comes from an open timer that is known, or from a
-    /// descriptor that is closed.
-    fn close_timer(&mut self) {
-        self.timer = None;
-        TIMER.store(-1, Release);
     }
 
     /// A signal that is not pending any more has found our handler, or its thread has ended.

@@ -1,129 +1,99 @@
-//! A timer for one thread that has the kernel send it the signal, out of its own code only.
+//! A timer of one thread's time on the CPU, which has the kernel send that thread the signal, with a
+//! token.
 //!
-//! It runs in the kernel, while the thread is on a CPU. Where it goes off within a system call,
-//! nothing happens until the next time; where it has interrupted the thread's own code, the signal
-//! is sent before that goes on. So no system call is ever interrupted by it.
-//!
-//! Not asked for one signal and no more (`PERF_EVENT_IOC_REFRESH`): Linux 6.17 stands still where
-//! a timer stops itself. The handler stops it, or who closes it.
+//! Since Linux 5.9 the tick that finds such a timer over only leaves word for the thread, which gets
+//! its signal on its way back to its own code: out of the tick at once, out of a system call when
+//! that has its result. A thread that waits spends no time. So no call is ever cut short.
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use super::SIGNAL;
-use crate::sys::perf::{self, Attributes, DISABLED, OWN_CODE};
-use crate::sys::thread_id;
+use crate::sys::memory::errno;
+use crate::sys::thread::cpu_clock;
 
-/// How much the thread runs from one time to the next, in nanoseconds. Some times what an interrupt
-/// takes, on a virtual machine too: at 20 µs there were machines on which a thread did not get
-/// through our handler, for all the interrupts until it had stopped them.
-const PERIOD: u64 = 1_000_000;
+/// The code of its signals.
+pub(super) const SI_TIMER: i32 = -2;
 
-const SOFTWARE: u32 = 1;
-const TASK_CLOCK: u64 = 1;
-const STOP: libc::c_ulong = 0x2401;
-
-/// What libc does not have everywhere.
-const SET_OWNER: libc::c_int = 15;
-const SET_SIGNAL: libc::c_int = 10;
-const GET_SIGNAL: libc::c_int = 11;
-/// The code of a signal for a descriptor that has something to tell.
-pub(super) const POLL_IN: i32 = 1;
-
-/// `struct f_owner_ex`
-#[repr(C)]
-struct Owner {
-    kind: libc::c_int,
-    thread: libc::pid_t,
-}
-const THREAD: libc::c_int = 0;
-
-/// Sends when it was told to, until it is dropped.
+/// Sends once, at the next tick that finds the thread on a CPU, unless it is dropped before.
 #[derive(Debug)]
-pub(super) struct Timer(OwnedFd);
+pub(super) struct Timer(libc::timer_t);
 
 impl Timer {
-    /// One that sends nothing yet.
-    ///
     /// # Errors
     ///
-    /// The errno of the system.
-    pub(super) fn open(thread: u32) -> Result<Self, i32> {
-        let attributes = Attributes {
-            kind: SOFTWARE,
-            config: TASK_CLOCK,
-            sample_period: PERIOD,
-            flags: OWN_CODE,
-            ..Attributes::default()
-        };
-        let timer = Self(perf::open(attributes, thread).map_err(number)?);
-        let owner = Owner { kind: THREAD, thread: thread as libc::pid_t };
-        // SAFETY: the kernel reads one structure of ours.
-        done(unsafe { libc::fcntl(timer.fd(), SET_OWNER, &raw const owner) })?;
-        // SAFETY: takes numbers.
-        done(unsafe { libc::fcntl(timer.fd(), SET_SIGNAL, SIGNAL) })?;
+    /// The errno of the system; ENOSYS where the kernel would send the signal within calls.
+    pub(super) fn start(thread: u32, token: u64) -> Result<Self, i32> {
+        if !leaves_word() {
+            return Err(libc::ENOSYS);
+        }
+        // SAFETY: zeros are a valid `sigevent`.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_notify_thread_id = thread as libc::pid_t;
+        event.sigev_signo = SIGNAL;
+        event.sigev_value.sival_ptr = std::ptr::without_provenance_mut(token as usize);
+        let mut timer: libc::timer_t = std::ptr::null_mut();
+        // SAFETY: reads one structure of ours and writes another.
+        done(unsafe { libc::timer_create(cpu_clock(thread), &raw mut event, &raw mut timer) })?;
+        let timer = Self(timer);
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 1 };
+        let never_again = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let time = libc::itimerspec { it_interval: never_again, it_value: at_once };
+        // SAFETY: the timer is there, the time is read, and nothing is written.
+        done(unsafe { libc::timer_settime(timer.0, 0, &raw const time, std::ptr::null_mut()) })?;
         Ok(timer)
-    }
-
-    /// Sends from now on.
-    pub(super) fn start(&self) -> Result<(), i32> {
-        self.sends(libc::O_ASYNC)
-    }
-
-    pub(super) fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-
-    fn sends(&self, flag: libc::c_int) -> Result<(), i32> {
-        // SAFETY: takes numbers.
-        done(unsafe { libc::fcntl(self.fd(), libc::F_SETFL, flag) })
     }
 }
 
 impl Drop for Timer {
-    /// Sends nothing more, even where a child that is being started has a copy of it.
     fn drop(&mut self) {
-        let _open = self.sends(0);
+        // SAFETY: the timer is there, and nobody else knows of it.
+        unsafe { libc::timer_delete(self.0) };
     }
 }
 
-/// An event that never comes, of the calling thread. While there is none in the whole system, the
-/// kernel takes some 10 ms to make the first.
-#[derive(Debug)]
-pub(crate) struct Ready(#[allow(dead_code, reason = "kept open")] Option<OwnedFd>);
-
-impl Ready {
-    pub(crate) fn new() -> Self {
-        let attributes = Attributes {
-            kind: SOFTWARE,
-            config: TASK_CLOCK,
-            flags: OWN_CODE | DISABLED,
-            ..Attributes::default()
-        };
-        Self(perf::open(attributes, thread_id()).ok())
-    }
+/// Whether this kernel sends the signal as described above.
+pub(super) fn leaves_word() -> bool {
+    static LEAVES_WORD: OnceLock<bool> = OnceLock::new();
+    *LEAVES_WORD.get_or_init(|| release().is_some_and(|release| since_5_9(&release)))
 }
 
-/// Stops the timer with that descriptor, if there is one. Async-signal-safe.
-pub(super) fn stop(fd: RawFd) {
-    if fd < 0 {
-        return;
-    }
-    // SAFETY: takes numbers.
-    unsafe { libc::ioctl(fd, STOP, 0) };
+fn release() -> Option<String> {
+    // SAFETY: zeros are a valid `utsname`.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the system writes one structure of ours.
+    done(unsafe { libc::uname(&raw mut name) }).ok()?;
+    let release = name.release.iter().take_while(|letter| **letter != 0);
+    String::from_utf8(release.map(|letter| *letter as u8).collect()).ok()
 }
 
-/// Whether the descriptor sends our signal: it is somebody else's then, unless it is a timer's.
-/// Async-signal-safe.
-pub(super) fn is_sender(fd: RawFd) -> bool {
-    // SAFETY: takes numbers.
-    unsafe { libc::fcntl(fd, GET_SIGNAL) == SIGNAL }
+fn since_5_9(release: &str) -> bool {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    let mut number = || numbers.next()?.parse::<u32>().ok();
+    number().zip(number()).is_some_and(|version| version >= (5, 9))
 }
 
 fn done(result: libc::c_int) -> Result<(), i32> {
-    if result == -1 { Err(number(io::Error::last_os_error())) } else { Ok(()) }
+    if result == 0 { Ok(()) } else { Err(errno()) }
 }
 
-fn number(error: io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(libc::EPERM)
+#[cfg(test)]
+mod tests {
+    use super::since_5_9;
+
+    #[test]
+    fn releases_are_compared_by_their_numbers() {
+        for (release, expected) in [
+            ("5.9.0", true),
+            ("5.10.0-28-amd64", true),
+            ("6.18.44-cloud", true),
+            ("5.8.18", false),
+            ("4.18.0-553.el8_10.x86_64", false),
+            ("4.4.0", false),
+            ("6", false),
+            ("", false),
+        ] {
+            assert_eq!(since_5_9(release), expected, "{release}");
+        }
+    }
 }
