@@ -1,13 +1,22 @@
-//! The same where the kernel may not send the signal itself: under a filter of system calls.
+//! The same where the kernel does not send the signal: under a filter that allows no timers.
 
 use crate::common::*;
 
-/// A filter for the calling thread and those it starts. It lets all calls through.
-pub(crate) fn install() {
-    const RETURN: u16 = 6;
-    let mut allow = libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
-    let filter = libc::sock_fprog { len: 1, filter: &raw mut allow };
-    // SAFETY: the kernel reads a filter of one instruction.
+/// A filter for the calling thread and those it starts. It lets all other calls through.
+fn install() {
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let number = 0;
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let mut program = [
+        libc::sock_filter { code: LOAD, jt: 0, jf: 0, k: number },
+        libc::sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: libc::SYS_timer_create as u32 },
+        libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: refuse },
+        libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel reads a filter of so many instructions.
     let done = unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter)
