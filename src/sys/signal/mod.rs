@@ -10,7 +10,7 @@
 //! 2. [`SHOT`] belongs to the handler in the phase writing, to the asker in the phase answered,
 //!    else to nobody. So an answer that comes after its deadline writes nowhere, and one that is
 //!    late in the middle of writing keeps the place to itself.
-//! 3. The handler is async-signal-safe: atomics, a few system calls, no allocation, no lock. It
+//! 3. The handler is async-signal-safe: atomics, one system call, no allocation, no lock. It
 //!    never reads the stack itself: on a stack of a coroutine there may be a hole above.
 //! 4. A token answers the question of its ticket and no other. All other signals go to the handler
 //!    that was there before.
@@ -32,7 +32,7 @@ use Refusal::NotSent;
 /// What is copied of a stack at most.
 pub(crate) const LONGEST_STACK: usize = 256 * 1024;
 
-pub(crate) const SIGNAL: libc::c_int = libc::SIGURG;
+const SIGNAL: libc::c_int = libc::SIGURG;
 
 const IDLE: u64 = 0;
 const WANTED: u64 = 1;
