@@ -12,8 +12,11 @@ use super::subject::Subject;
 const TIMES: usize = 101;
 /// What a capture takes and a little more, so that its pause lies within.
 const AFTER: Duration = Duration::from_micros(200);
+/// A little more than there is between two ticks of a kernel that ticks 250 times a second.
+const TICK: Duration = Duration::from_millis(5);
 
 const NONE: &str = "no capture";
+const ALONE: &str = "no capture, a tick";
 const OURS: &str = "ours";
 const GLOMMIO: &str = "as glommio";
 const BACKTRACE: &str = "Backtrace::new_unresolved";
@@ -40,7 +43,7 @@ fn pauses(subject: &Subject) {
         peers.frames(subject.thread),
         peers.backtrace(subject.thread),
     );
-    let contenders = [NONE, OURS, GLOMMIO, BACKTRACE].map(|name| (name, name));
+    let contenders = [NONE, ALONE, OURS, GLOMMIO, BACKTRACE].map(|name| (name, name));
     let rounds = Rounds::run("µs", &contenders, |name| {
         let mut gaps = Vec::new();
         while gaps.len() < TIMES {
@@ -48,6 +51,7 @@ fn pauses(subject: &Subject) {
             let turns = subject.turns();
             match name {
                 NONE => std::thread::sleep(AFTER),
+                ALONE => std::thread::sleep(TICK),
                 OURS => assert!(captures.take(subject.thread).is_some()),
                 GLOMMIO => assert!(peers.frames(subject.thread) > 0),
                 _ => assert!(peers.backtrace(subject.thread) > 0),
@@ -62,6 +66,7 @@ fn pauses(subject: &Subject) {
         gaps[TIMES / 2]
     });
     rounds.print(NONE);
-    Target::AtMost(30.0).check("pause of ours, µs", rounds.alone(OURS));
+    // The kernel sends our signal out of a tick, which is there anyway.
+    Target::AtMost(30.0).check("pause of ours over that of a tick, µs", rounds.over(OURS, ALONE));
     println!();
 }

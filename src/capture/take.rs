@@ -10,7 +10,7 @@ use super::state::State;
 use super::task::{Moment, Task};
 use super::unwind::{self, Snapshot, Walk};
 use crate::clock::{self, Nanos, nanos};
-use crate::sys::signal::{LONGEST_STACK, Refusal, Signal};
+use crate::sys::signal::{self, By, LONGEST_STACK, Refusal, Registers, Signal};
 use crate::sys::{cpu_time, memory};
 
 /// How often a thread may move on while its stack is copied.
@@ -85,11 +85,14 @@ impl Taker {
                 break;
             }
             let taken = match task.look().map_err(Captured::failed)? {
+                // What it waits for is our own.
+                (State::Waiting { .. }, _) if signal::answers(thread) => None,
                 (State::Waiting { sp, ip }, before) => {
                     self.quietly(&task, before, sp, ip).map_err(Captured::failed)?
                 }
                 (State::Running, _) => {
-                    let walk = self.by_signal(thread, &task, still, deadline)?;
+                    let question = Question { thread, task: &task, still, deadline };
+                    let walk = self.by_signal(&question)?;
                     walk.map(|walk| Taken { way: Way::Signal, walk, given: None })
                 }
             };
@@ -125,18 +128,17 @@ impl Taker {
         Ok(Some(Taken { way: Way::Quiet, walk, given }))
     }
 
-    /// `None` where the thread waits by now: a signal would end its wait.
-    fn by_signal(
-        &mut self,
-        thread: u32,
-        task: &Task,
-        still: &dyn Fn() -> bool,
-        deadline: Nanos,
-    ) -> Result<Option<Walk>, Captured> {
+    /// `None` where the thread waits by now.
+    fn by_signal(&mut self, question: &Question<'_>) -> Result<Option<Walk>, Captured> {
         if self.mode != Capture::Auto {
             return Err(Captured::failed("on the CPU, and signals are off"));
         }
-        let Some(waits) = computing(thread, task, still, deadline)? else { return Ok(None) };
+        // It may be in a handler, which ends soon.
+        while question.task.is_deaf().map_err(Captured::failed)? {
+            if !question.pause() {
+                return Err(refused(Refusal::NoAnswer));
+            }
+        }
         let signal = match &mut self.signal {
             Some(signal) => signal,
             none => {
@@ -144,19 +146,16 @@ impl Taker {
                 none.insert(signal.map_err(|_| Captured::failed("no signal handler"))?)
             }
         };
-        let wait = || {
-            let in_time = clock::now() < deadline;
-            if in_time {
-                std::thread::sleep(PAUSE);
+        let registers = match question.by_timer(signal, &mut self.stack) {
+            Err(Refusal::NotSent(_)) => question.by_hand(signal, &mut self.stack)?,
+            Err(Refusal::NoAnswer) => {
+                let reason = "the thread did not come back to its own code in time";
+                return Err(Captured::without(Outcome::Timeout, reason));
             }
-            in_time
+            Err(why) => moved_on(why)?,
+            Ok(registers) => Some(registers),
         };
-        let may_send = || still_computes(task, waits);
-        let registers = match signal.ask(thread, &mut self.stack, may_send, wait) {
-            Err(Refusal::NotAllowed) => return Ok(None),
-            Err(why) => return Err(refused(why)),
-            Ok(registers) => registers,
-        };
+        let Some(registers) = registers else { return Ok(None) };
         let snapshot = Snapshot {
             ip: registers.ip,
             sp: registers.sp,
@@ -167,32 +166,74 @@ impl Taker {
     }
 }
 
-/// Waits until the thread computes, and returns how often it had waited by then; `None` where it
-/// waits now, or the poll has ended.
-///
-/// The kernel says "running" of a thread that was woken and has no CPU yet, which lasts as long as
-/// others have it. A signal would still reach it within its call. So the thread must have been on
-/// the CPU for some time since it waited last.
-fn computing(
+/// About a thread that runs.
+struct Question<'a> {
     thread: u32,
-    task: &Task,
-    still: &dyn Fn() -> bool,
+    task: &'a Task,
+    still: &'a dyn Fn() -> bool,
     deadline: Nanos,
-) -> Result<Option<u64>, Captured> {
-    let on_cpu = || cpu_time(thread).ok_or_else(|| Captured::failed("the thread has ended"));
-    let waits = task.waits().map_err(Captured::failed)?;
-    let begin = on_cpu()?;
-    while on_cpu()? < begin + RETURN {
-        if clock::now() >= deadline {
-            return Err(Captured::without(Outcome::Timeout, "the thread had no CPU in time"));
-        }
-        std::thread::sleep(PAUSE);
-        let runs = matches!(task.look().map_err(Captured::failed)?, (State::Running, _));
-        if !runs || task.waits().map_err(Captured::failed)? != waits || !still() {
-            return Ok(None);
+}
+
+impl Question<'_> {
+    /// By the kernel's signal, which cuts no call short.
+    fn by_timer(&self, signal: &Signal, stack: &mut Vec<u8>) -> Result<Registers, Refusal> {
+        let mut moved_on = false;
+        let wait = |answers: bool| {
+            let same = answers || (self.task.runs() && (self.still)());
+            moved_on = !same;
+            same && self.pause()
+        };
+        match signal.ask(self.thread, stack, By::Timer, wait) {
+            Err(Refusal::NoAnswer) if moved_on => Err(Refusal::NotAllowed),
+            registers => registers,
         }
     }
-    Ok(Some(waits))
+
+    /// By a signal of ours, if the thread computes as far as that can be known. `None` where it
+    /// waits by now: a signal would end its wait.
+    fn by_hand(&self, signal: &Signal, stack: &mut Vec<u8>) -> Result<Option<Registers>, Captured> {
+        let Some(waits) = self.computes()? else { return Ok(None) };
+        let may_send = || still_computes(self.task, waits);
+        let registers = signal.ask(self.thread, stack, By::Us(&may_send), |_| self.pause());
+        registers.map(Some).or_else(moved_on)
+    }
+
+    /// `false` where there is no time left.
+    fn pause(&self) -> bool {
+        let in_time = clock::now() < self.deadline;
+        if in_time {
+            std::thread::sleep(PAUSE);
+        }
+        in_time
+    }
+
+    /// Waits until the thread computes, and returns how often it had waited by then; `None` where
+    /// it waits now, or the poll has ended.
+    ///
+    /// The kernel says "running" of a thread that was woken and has no CPU yet, which lasts as long
+    /// as others have it. A signal would still reach it within its call. So the thread must have
+    /// been on the CPU for some time since it waited last.
+    fn computes(&self) -> Result<Option<u64>, Captured> {
+        let on_cpu =
+            || cpu_time(self.thread).ok_or_else(|| Captured::failed("the thread has ended"));
+        let waits = self.task.waits().map_err(Captured::failed)?;
+        let begin = on_cpu()?;
+        while on_cpu()? < begin + RETURN {
+            if !self.pause() {
+                let reason = "the thread had no CPU in time";
+                return Err(Captured::without(Outcome::Timeout, reason));
+            }
+            let runs = matches!(self.task.look().map_err(Captured::failed)?, (State::Running, _));
+            if !runs || self.task.waits().map_err(Captured::failed)? != waits || !(self.still)() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(waits))
+    }
+}
+
+fn moved_on(why: Refusal) -> Result<Option<Registers>, Captured> {
+    if why == Refusal::NotAllowed { Ok(None) } else { Err(refused(why)) }
 }
 
 /// Whether a signal sent now meets the thread on the CPU, as far as that can be known: it must be

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use super::state::{self, State};
 use crate::sys::Given;
+use crate::sys::signal::has_signal;
 
 /// Longer than any line of these files.
 const LONGEST_LINE: usize = 256;
@@ -81,13 +82,22 @@ impl Task {
         matches!(state, Some(State::Running))
     }
 
+    /// Whether the thread lets no signal of ours through.
+    pub(super) fn is_deaf(&self) -> Result<bool, &'static str> {
+        Ok(has_signal(&self.status()?, "SigBlk:"))
+    }
+
     /// How often the thread has begun to wait for something, since it began.
     pub(super) fn waits(&self) -> Result<u64, &'static str> {
-        let mut text = [0; LONGEST_STATUS];
-        let length = self.status.read_at(&mut text, 0).map_err(|error| why(&error))?;
-        let text = String::from_utf8_lossy(&text[..length]);
+        let text = self.status()?;
         let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.and_then(|number| number.trim().parse().ok()).ok_or("the kernel does not count waits")
+    }
+
+    fn status(&self) -> Result<String, &'static str> {
+        let mut text = [0; LONGEST_STATUS];
+        let length = self.status.read_at(&mut text, 0).map_err(|error| why(&error))?;
+        Ok(String::from_utf8_lossy(&text[..length]).into_owned())
     }
 }
 

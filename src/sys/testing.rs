@@ -4,10 +4,22 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::signal;
+
 /// Held by every test that sends signals or installs a handler.
+///
+/// Threads of the test before may still be about to end: with a handler that they keep installed,
+/// or an answer that nobody waits for.
 pub(crate) fn signals() -> MutexGuard<'static, ()> {
     static SIGNALS: Mutex<()> = Mutex::new(());
-    SIGNALS.lock().unwrap_or_else(PoisonError::into_inner)
+    let signals = SIGNALS.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_free = || {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        !signal::is_in_use()
+    };
+    let mut looks = (0..60_000).map(|_| is_free());
+    assert!(looks.any(|is_free| is_free), "a test's detector has not ended");
+    signals
 }
 
 pub(crate) fn usleep(micros: u32) -> i32 {
@@ -131,4 +143,27 @@ pub(crate) fn block_signal(block: bool) {
         libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut())
     };
     assert_eq!(done, 0);
+}
+
+/// Sends SIGURG to the calling thread by a timer that is none of ours.
+pub(crate) fn raise_by_a_timer() {
+    // SAFETY: zeros are a valid `sigevent`, and a valid time.
+    let (mut event, mut time): (libc::sigevent, libc::itimerspec) = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_notify_thread_id = super::thread_id() as libc::pid_t;
+    event.sigev_signo = libc::SIGURG;
+    time.it_value.tv_nsec = 1;
+    let mut timer: libc::timer_t = std::ptr::null_mut();
+    let before = FOREIGN.load(Ordering::SeqCst);
+    // SAFETY: structures of ours; the handler of the signal is one that the test has installed.
+    let done = unsafe {
+        libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
+            | libc::timer_settime(timer, 0, &raw const time, std::ptr::null_mut())
+    };
+    assert_eq!(done, 0);
+    while FOREIGN.load(Ordering::SeqCst) == before {
+        std::thread::yield_now();
+    }
+    // SAFETY: it is there, and not used any more.
+    assert_eq!(unsafe { libc::timer_delete(timer) }, 0);
 }

@@ -17,13 +17,17 @@ pub(crate) fn thread_id() -> u32 {
 /// where there is no such thread.
 #[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn cpu_time(thread: u32) -> Option<u64> {
-    // As the kernel builds the number of the clock: of one thread, by the scheduler's books.
-    let clock = (!(thread as libc::clockid_t) << 3) | 6;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec to where it may, if it knows the clock.
-    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    let result = unsafe { libc::clock_gettime(cpu_clock(thread), &raw mut time) };
     let nanos = (time.tv_sec as u64).checked_mul(1_000_000_000)?.checked_add(time.tv_nsec as u64);
     if result == 0 { nanos } else { None }
+}
+
+/// The clock of a thread's time on the CPU, by the number that the kernel builds for it.
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+pub(super) fn cpu_clock(thread: u32) -> libc::clockid_t {
+    (!(thread as libc::clockid_t) << 3) | 6
 }
 
 #[cfg(all(test, target_os = "linux"))]

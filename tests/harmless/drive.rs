@@ -76,3 +76,17 @@ pub(crate) fn with_reference(mut call: Call) -> (Call, Returned) {
     assert!(!reference.is_interrupted(), "{}: {reference:?}", call.name);
     (call, reference)
 }
+
+/// Whether the kernel sends the signal, when no call can be cut short. Where it does not, little can
+/// be said of calls.
+pub(crate) fn kernel_sends() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    let sends = (numbers.next(), numbers.next()) >= (Some(5), Some(9));
+    if !sends {
+        let why = format!("the kernel is older than 5.9: {release}");
+        assert!(std::env::var_os("STALL_REQUIRE_REAL").is_none(), "{why}");
+        println!("skipped: {why}");
+    }
+    sends
+}

@@ -7,6 +7,7 @@ mod call;
 mod common;
 mod drive;
 mod files;
+mod filter;
 mod foreign;
 mod locks;
 mod network;

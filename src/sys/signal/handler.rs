@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use super::timer::SI_TIMER;
 use super::{
-    ANSWERED, ARRIVED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued,
-    Registers, SHOT, STATE, WANTED, WRITING, is_handler,
+    ANSWERED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued, Registers,
+    SHOT, STATE, WANTED, WRITING, is_handler,
 };
 use crate::sys::memory::copy_pieces;
 
@@ -20,10 +21,10 @@ pub(super) extern "C" fn on_signal(
     // SAFETY: with SA_SIGINFO the kernel passes a `siginfo_t`, which is as large as `Queued`;
     // fields that mean nothing for this signal are just numbers.
     let queued = unsafe { &*info.cast::<Queued>() };
+    // SAFETY: with SA_SIGINFO the kernel passes the interrupted context.
+    let interrupted = unsafe { &*context.cast::<libc::ucontext_t>() };
     if is_token(queued) {
-        ARRIVED.fetch_add(1, Release);
-        // SAFETY: with SA_SIGINFO the kernel passes the interrupted context.
-        answer(queued.token as u32, unsafe { &*context.cast::<libc::ucontext_t>() });
+        answer(u64::from(queued.token as u32) * PHASES, interrupted);
     } else {
         // SAFETY: the arguments are those the kernel passed.
         unsafe { chain(signal, info, context) };
@@ -34,13 +35,15 @@ pub(super) extern "C" fn on_signal(
 
 /// Whether the signal is one of ours, be it too late.
 fn is_token(queued: &Queued) -> bool {
-    queued.code == libc::SI_QUEUE
-        && queued.process == PROCESS.load(Relaxed)
-        && (queued.token >> 32) as u32 == MARK.load(Relaxed)
+    let ours = match queued.code {
+        SI_TIMER => true,
+        libc::SI_QUEUE => queued.process == PROCESS.load(Relaxed),
+        _ => false,
+    };
+    ours && (queued.token >> 32) as u32 == MARK.load(Relaxed)
 }
 
-fn answer(ticket: u32, context: &libc::ucontext_t) {
-    let question = u64::from(ticket) * PHASES;
+fn answer(question: u64, context: &libc::ucontext_t) {
     if STATE.compare_exchange(question + WANTED, question + WRITING, AcqRel, Relaxed).is_err() {
         return;
     }

@@ -1,8 +1,8 @@
 //! A thread that computes, stopped for the moment it takes to copy its registers and the inner
 //! part of its stack.
 //!
-//! The thread is sent SIGURG, which is ignored unless a program says otherwise, with a token. The
-//! rules:
+//! The thread is sent SIGURG, which is ignored unless a program says otherwise, with a token: by the
+//! kernel, between its calls (see [`Timer`]), or else by this process. The rules:
 //!
 //! 1. [`STATE`] is a ticket and a phase. Who holds [`ASKER`] takes it from idle to wanted, with a
 //!    new ticket, and from wanted or answered to idle. The handler takes it from wanted to
@@ -10,20 +10,24 @@
 //! 2. [`SHOT`] belongs to the handler in the phase writing, to the asker in the phase answered,
 //!    else to nobody. So an answer that comes after its deadline writes nowhere, and one that is
 //!    late in the middle of writing keeps the place to itself.
-//! 3. The handler is async-signal-safe: atomics, one system call, no allocation, no lock. It never
-//!    reads the stack itself: on a stack of a coroutine there may be a hole above.
-//! 4. Signals without a token of ours go to the handler that was there before.
+//! 3. The handler is async-signal-safe: atomics, one system call, no allocation, no lock. It
+//!    never reads the stack itself: on a stack of a coroutine there may be a hole above.
+//! 4. A token answers the question of its ticket and no other. All other signals go to the handler
+//!    that was there before.
 
 mod handler;
+mod timer;
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::handler::on_signal;
+use self::timer::Timer;
 use crate::sys::memory::{NO_PIECE, PAGE, PIECES, errno};
 
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
+use Refusal::NotSent;
 
 /// What is copied of a stack at most.
 pub(crate) const LONGEST_STACK: usize = 256 * 1024;
@@ -43,10 +47,10 @@ static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
     pieces: [NO_PIECE; PIECES],
     stack: [0; LONGEST_STACK],
 }));
-static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, sent: 0, silent: Vec::new() });
+static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, late: Vec::new() });
 
-/// How many signals of ours have come to the handler, too late ones included.
-static ARRIVED: AtomicU64 = AtomicU64::new(0);
+/// The thread that is asked.
+static ASKED: AtomicU32 = AtomicU32::new(0);
 /// The upper half of every token: tells ours from those of others.
 static MARK: AtomicU32 = AtomicU32::new(0);
 /// The process whose threads are asked.
@@ -78,6 +82,15 @@ pub(crate) enum Refusal {
     NotSent(i32),
 }
 
+/// Who sends the signal.
+#[derive(Clone, Copy)]
+pub(crate) enum By<'a> {
+    /// The kernel, when the thread comes back to its own code.
+    Timer,
+    /// This process, at once, if this still says so.
+    Us(&'a dyn Fn() -> bool),
+}
+
 /// The handler is installed as long as one of these is there.
 #[derive(Debug)]
 pub(crate) struct Signal(());
@@ -85,10 +98,8 @@ pub(crate) struct Signal(());
 struct Asker {
     users: usize,
     ticket: u32,
-    /// Signals sent, to be compared with [`ARRIVED`].
-    sent: u64,
-    /// Threads that did not answer, once for each signal.
-    silent: Vec<u32>,
+    /// Threads on which a signal of ours was pending when its question was over.
+    late: Vec<u32>,
 }
 
 struct Shot(UnsafeCell<ShotData>);
@@ -104,7 +115,8 @@ struct ShotData {
 // on are releases, the loads acquires.
 unsafe impl Sync for Shot {}
 
-/// `siginfo_t` as the kernel lays it out for a queued signal.
+/// `siginfo_t` as the kernel lays it out for a queued signal; a timer's has other numbers in place
+/// of process and user.
 #[repr(C)]
 struct Queued {
     signal: i32,
@@ -137,8 +149,9 @@ impl Signal {
         Ok(Self(()))
     }
 
-    /// Has the thread copy its registers, and its stack into `stack`. Calls `may_send` last before
-    /// the signal is sent, and `wait` until there is an answer, or until `wait` returns `false`.
+    /// Has the thread copy its registers, and its stack into `stack`. Calls `wait` until there is an
+    /// answer, or until it returns `false`. It is told whether the thread has begun to answer: what
+    /// the thread does then is our own.
     ///
     /// # Errors
     ///
@@ -147,8 +160,8 @@ impl Signal {
         &self,
         thread: u32,
         stack: &mut Vec<u8>,
-        may_send: impl FnOnce() -> bool,
-        mut wait: impl FnMut() -> bool,
+        by: By<'_>,
+        wait: impl FnMut(bool) -> bool,
     ) -> Result<Registers, Refusal> {
         let mut asker = asker();
         if !is_ours(&current()) {
@@ -156,31 +169,23 @@ impl Signal {
         }
         asker.ticket = asker.ticket.wrapping_add(1);
         let question = u64::from(asker.ticket) * PHASES;
-        begin(question)?;
-        let sent = if may_send() {
-            send(thread, asker.ticket).map_err(Refusal::NotSent)
-        } else {
-            Err(Refusal::NotAllowed)
+        asker.begin(question, thread)?;
+        let sent = match by {
+            By::Timer => Timer::start(thread, token(asker.ticket)).map(Some).map_err(NotSent),
+            By::Us(may_send) if may_send() => {
+                send(thread, asker.ticket).map(|()| None).map_err(NotSent)
+            }
+            By::Us(_) => Err(Refusal::NotAllowed),
         };
-        if let Err(refusal) = sent {
+        let answered = sent.and_then(|_timer| answered(question, wait));
+        let registers = answered.map(|()| take(stack));
+        // An answer that is still being written goes on (rule 2).
+        if registers.is_ok() || give_up(question) {
             STATE.store(IDLE, Release);
-            return Err(refusal);
         }
-        asker.sent += 1;
-        while STATE.load(Acquire) != question + ANSWERED {
-            if wait() {
-                continue;
-            }
-            // Where the question cannot be taken back, it is being answered, or has been by now.
-            if give_up(question) || STATE.load(Acquire) != question + ANSWERED {
-                asker.silent.push(thread);
-                asker.forget_the_dead();
-                return Err(Refusal::NoAnswer);
-            }
-        }
-        let registers = take(stack);
-        STATE.store(IDLE, Release);
-        Ok(registers)
+        asker.late.push(thread);
+        asker.forget_what_has_come();
+        registers
     }
 }
 
@@ -189,20 +194,29 @@ impl Drop for Signal {
         let mut asker = asker();
         asker.users -= 1;
         // A signal that is still to come would go to a handler that knows nothing of it.
-        asker.forget_the_dead();
-        let all_arrived = ARRIVED.load(Acquire) >= asker.sent;
-        if asker.users == 0 && all_arrived && is_ours(&current()) {
+        asker.forget_what_has_come();
+        if asker.users == 0 && asker.late.is_empty() && is_ours(&current()) {
             restore();
         }
     }
 }
 
 impl Asker {
-    /// A signal for a thread that has ended comes no more.
-    fn forget_the_dead(&mut self) {
-        let before = self.silent.len();
-        self.silent.retain(|thread| is_alive(*thread));
-        self.sent -= (before - self.silent.len()) as u64;
+    /// Puts the question (rule 1).
+    fn begin(&mut self, question: u64, thread: u32) -> Result<(), Refusal> {
+        let before = STATE.load(Acquire);
+        if before % PHASES == WRITING {
+            return Err(Refusal::Busy);
+        }
+        ASKED.store(thread, Release);
+        // An answer that came when nobody waited for it any more is dropped.
+        let begun = STATE.compare_exchange(before, question + WANTED, AcqRel, Relaxed);
+        begun.map(drop).map_err(|_| Refusal::Busy)
+    }
+
+    /// A signal that is not pending any more has found our handler, or its thread has ended.
+    fn forget_what_has_come(&mut self) {
+        self.late.retain(|thread| is_pending(*thread));
     }
 }
 
@@ -210,16 +224,29 @@ fn asker() -> MutexGuard<'static, Asker> {
     ASKER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts the question (rule 1).
-fn begin(question: u64) -> Result<(), Refusal> {
-    let before = STATE.load(Acquire);
-    // An answer that came when nobody waited for it any more is dropped.
-    if before % PHASES == WRITING
-        || STATE.compare_exchange(before, question + WANTED, AcqRel, Relaxed).is_err()
-    {
-        return Err(Refusal::Busy);
+/// Waits until the question is answered.
+fn answered(question: u64, mut wait: impl FnMut(bool) -> bool) -> Result<(), Refusal> {
+    loop {
+        let state = STATE.load(Acquire);
+        if state == question + ANSWERED {
+            return Ok(());
+        }
+        let answers = state == question + WRITING;
+        if !wait(answers) && (answers || give_up(question)) {
+            return Err(Refusal::NoAnswer);
+        }
     }
-    Ok(())
+}
+
+/// Whether the thread is answering, be it too late.
+pub(crate) fn answers(thread: u32) -> bool {
+    STATE.load(Acquire) % PHASES == WRITING && ASKED.load(Acquire) == thread
+}
+
+/// Whether the handler is wanted, or is at work.
+#[cfg(test)]
+pub(super) fn is_in_use() -> bool {
+    asker().users > 0 || STATE.load(Acquire) % PHASES == WRITING
 }
 
 /// Takes the question back; `false` where the answer is being written.
@@ -261,17 +288,17 @@ fn send(thread: u32, ticket: u32) -> Result<(), i32> {
     if sent == 0 { Ok(()) } else { Err(errno()) }
 }
 
-fn is_alive(thread: u32) -> bool {
-    // SAFETY: signal 0 is none: the kernel only looks whether there is such a thread.
-    let found = unsafe {
-        libc::syscall(
-            libc::SYS_tgkill,
-            libc::c_long::from(PROCESS.load(Relaxed)),
-            libc::c_long::from(thread),
-            0_usize,
-        )
-    };
-    found == 0
+/// Whether the signal waits until the thread takes it.
+fn is_pending(thread: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status"));
+    status.is_ok_and(|status| has_signal(&status, "SigPnd:"))
+}
+
+/// Whether our signal is in that line of a thread's `status`.
+pub(crate) fn has_signal(status: &str, line: &str) -> bool {
+    let set = status.lines().find_map(|found| found.strip_prefix(line));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.is_some_and(|set| set & (1 << (SIGNAL - 1)) != 0)
 }
 
 fn token(ticket: u32) -> u64 {
