@@ -105,21 +105,21 @@ impl Ledger {
         });
     }
 
-    /// All there is, those that still last included.
+    /// All there is, those that still last included, and these alone, newest first: as of the same
+    /// moment.
     #[cfg(any(feature = "admin", test))]
-    pub(super) fn rows(&self) -> Vec<(Key, Tally)> {
+    pub(super) fn look(&self) -> (Vec<(Key, Tally)>, Vec<Stall>) {
         let mut rows = self.rows.clone();
+        let mut lasting = Vec::new();
         for waiting in &self.waiting {
-            sum(&mut rows, waiting.entry.stall(), waiting.counted);
+            let stall = waiting.entry.stall();
+            if stall.in_progress {
+                lasting.push(stall.clone());
+            }
+            sum(&mut rows, stall, waiting.counted);
         }
-        rows.into_iter().collect()
-    }
-
-    /// The stalls that still last, newest first.
-    #[cfg(any(feature = "admin", test))]
-    pub(super) fn in_progress(&self) -> Vec<Arc<Entry>> {
-        let open = self.waiting.iter().rev().filter(|waiting| !waiting.entry.is_ended());
-        open.map(|waiting| Arc::clone(&waiting.entry)).collect()
+        lasting.reverse();
+        (rows.into_iter().collect(), lasting)
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn row(ledger: &Ledger, site: Option<Site>) -> Option<Tally> {
-        ledger.rows().into_iter().find(|(key, _)| key.site == site).map(|(_, tally)| tally)
+        ledger.look().0.into_iter().find(|(key, _)| key.site == site).map(|(_, tally)| tally)
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
             assert_eq!((row.stalls, row.in_progress, row.last), (3, 1, 3));
             assert_eq!((row.time.as_millis(), row.longest.as_millis()), (600, 300));
             assert_eq!(row.delayed_requests, 7);
-            assert_eq!(ledger.in_progress().len(), 1);
+            assert_eq!(ledger.look().1.len(), 1);
             ledger.settle(1);
         }
         assert_eq!(ledger.waiting.len(), 1, "the others are summed up");
@@ -225,7 +225,7 @@ mod tests {
             assert_eq!(row.longest, row.time);
             (key.handler, row.time.as_millis(), row.in_progress)
         };
-        let mut rows: Vec<_> = ledger.rows().iter().map(row).collect();
+        let mut rows: Vec<_> = ledger.look().0.iter().map(row).collect();
         rows.sort_unstable();
         assert_eq!(rows, [("GET /hello", 150, 0), ("environment", 100, 0)]);
     }
@@ -238,7 +238,7 @@ mod tests {
             ledger.add(&ended(id as u64 + 1, 200, Some(&format!("app::site_{id}"))));
         }
         ledger.settle(1);
-        let rows = ledger.rows();
+        let rows = ledger.look().0;
         assert_eq!(rows.len(), MOST_ROWS + 1);
         assert_eq!(rows.iter().map(|(_, row)| row.stalls).sum::<u64>(), all as u64);
         for id in 0..MOST_WAITING + 5 {
@@ -246,7 +246,7 @@ mod tests {
         }
         ledger.settle(2);
         assert_eq!(ledger.waiting.len(), MOST_WAITING);
-        let stalls: u64 = ledger.rows().iter().map(|(_, row)| row.stalls).sum();
+        let stalls: u64 = ledger.look().0.iter().map(|(_, row)| row.stalls).sum();
         assert_eq!(stalls as usize, all + MOST_WAITING + 5);
     }
 }

@@ -188,18 +188,28 @@ impl Ring {
         entries.iter().map(|entry| entry.stall()).collect()
     }
 
-    /// Those that still last, newest first: also such that newer ones have pushed out.
+    /// All of it as of one moment.
     #[cfg(feature = "admin")]
-    pub(crate) fn in_progress(&self) -> Vec<Stall> {
-        let entries = lock(&self.kept).ledger.in_progress();
-        entries.iter().map(|entry| entry.stall()).filter(|stall| stall.in_progress).collect()
+    pub(crate) fn look(&self) -> Known {
+        let kept = lock(&self.kept);
+        let (sums, in_progress) = kept.ledger.look();
+        let lasts = |entry: &Arc<Entry>| in_progress.iter().any(|stall| stall.id == entry.id());
+        let ended: Vec<_> = kept.entries.iter().filter(|entry| !lasts(entry)).cloned().collect();
+        drop(kept);
+        let recent = ended.iter().map(|entry| entry.stall()).collect();
+        Known { sums, in_progress, recent }
     }
+}
 
+/// What is known of the stalls of a process.
+#[cfg(feature = "admin")]
+pub(crate) struct Known {
     /// All stalls since the start, summed up by site.
-    #[cfg(feature = "admin")]
-    pub(crate) fn sums(&self) -> Vec<(Key, Tally)> {
-        lock(&self.kept).ledger.rows()
-    }
+    pub(crate) sums: Vec<(Key, Tally)>,
+    /// Those that still last, newest first: also such that newer ones have pushed out.
+    pub(crate) in_progress: Vec<Stall>,
+    /// Those of the kept ones that have ended, newest first.
+    pub(crate) recent: Vec<Stall>,
 }
 
 #[cfg(test)]
@@ -278,5 +288,26 @@ pub(crate) mod tests {
         drop(reader);
         ring.take_over(&mut new);
         assert_eq!(ring.stalls().len(), 1);
+    }
+
+    #[cfg(feature = "admin")]
+    #[test]
+    fn a_stall_that_ends_meanwhile_lasts_or_is_over_and_not_both() {
+        let ring = Ring::new(256);
+        let entries: Vec<_> = (0..256).map(|id| Arc::new(Entry::new(stall(id)))).collect();
+        ring.take_over(&mut entries.clone());
+        std::thread::scope(|scope| {
+            scope.spawn(|| entries.iter().for_each(|entry| entry.end(200_000_000, 0)));
+            loop {
+                let Known { sums, in_progress, recent } = ring.look();
+                let lasting: u64 = sums.iter().map(|(_, tally)| tally.in_progress).sum();
+                assert_eq!(lasting, in_progress.len() as u64);
+                assert_eq!(in_progress.len() + recent.len(), entries.len());
+                assert!(recent.iter().all(|stall| !stall.in_progress));
+                if in_progress.is_empty() {
+                    break;
+                }
+            }
+        });
     }
 }

@@ -8,6 +8,7 @@ use super::verdict::{Verdict, judge};
 use crate::clock::{self, Nanos};
 use crate::detector::hub::Hub;
 use crate::detector::ledger::{Key, Tally};
+use crate::detector::ring::Known;
 use crate::detector::runtime::Runtime;
 use crate::record::{Cause, Stall};
 
@@ -61,8 +62,9 @@ impl Report {
         let now = clock::now();
         let runtimes: Vec<_> =
             hub.runtimes().iter().map(|runtime| Watched::look(runtime, now)).collect();
+        let Known { sums, in_progress, recent } = hub.ring.look();
         let (environment, mut sites): (Vec<_>, Vec<_>) =
-            hub.ring.sums().into_iter().partition(|(key, _)| key.cause.is_environment());
+            sums.into_iter().partition(|(key, _)| key.cause.is_environment());
         sites.sort_by(|(one, a), (other, b)| {
             (b.time, one.handler, one.cause.as_str()).cmp(&(
                 a.time,
@@ -70,9 +72,6 @@ impl Report {
                 other.cause.as_str(),
             ))
         });
-        let in_progress = hub.ring.in_progress();
-        let mut recent = hub.ring.stalls();
-        recent.retain(|stall| !stall.in_progress);
         let verdict =
             if on { judge(&runtimes, &in_progress, &sites) } else { Verdict::switched_off() };
         Self {
