@@ -1,7 +1,7 @@
 //! A runtime of some shape, driven by a thread of its own.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -93,7 +93,31 @@ impl Driven {
         };
         let thread = std::thread::spawn(move || shape.drive(hooks, root));
         let stall = is_started.recv().expect("it starts");
-        Self { shape, stall, jobs: Some(jobs), thread: Some(thread) }
+        let driven = Self { shape, stall, jobs: Some(jobs), thread: Some(thread) };
+        if let Shape::MultiThread(workers) = shape {
+            driven.meet(workers);
+        }
+        driven
+    }
+
+    /// Lets the detector meet all workers at once: of one that it does not know yet, nothing proves
+    /// that a plain task blocks it.
+    fn meet(&self, workers: usize) {
+        let all_here = Arc::new(Barrier::new(workers));
+        let stall = Arc::clone(&self.stall);
+        let meet = async move {
+            let poll = || {
+                let all_here = Arc::clone(&all_here);
+                tokio::spawn(stall.watched("meets", async move {
+                    let _last = all_here.wait();
+                }))
+            };
+            let polls: Vec<_> = (0..workers).map(|_| poll()).collect();
+            for poll in polls {
+                poll.await.expect("no panic");
+            }
+        };
+        self.run(Box::pin(meet), || ());
     }
 
     /// Runs the future in a task and waits for its end; meanwhile calls `release`.
