@@ -94,34 +94,33 @@ fn parse_traceparent(header: &[u8]) -> u128 {
     if !well_formed {
         return 0;
     }
-    let id = &header[3..35];
-    match (number(&id[..16]), number(&id[16..])) {
-        (Some(high), Some(low)) => (u128::from(high) << 64) | u128::from(low),
-        _ => 0,
+    let (mut values, mut wrong) = ([0; 32], 0);
+    for (value, digit) in values.iter_mut().zip(&header[3..35]) {
+        *value = number(*digit);
+        wrong |= *value;
     }
+    if wrong >= 16 {
+        return 0;
+    }
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(values.chunks_exact(2)) {
+        *byte = (pair[0] << 4) | pair[1];
+    }
+    u128::from_be_bytes(id)
 }
 
-/// The number of sixteen small hexadecimal digits.
-fn number(digits: &[u8]) -> Option<u64> {
-    let mut wrong = 0;
-    let number = digits.iter().fold(0, |number, digit| {
-        let value = DIGITS[usize::from(*digit)];
-        wrong |= value;
-        (number << 4) | u64::from(value & 15)
-    });
-    (wrong < 16).then_some(number)
-}
-
-/// The value of each digit; 16 and more for what is none.
-static DIGITS: [u8; 256] = {
-    let mut digits = [16; 256];
-    let mut value = 0;
-    while value < 16 {
-        digits[b"0123456789abcdef"[value] as usize] = value as u8;
-        value += 1;
+/// The number of a small hexadecimal digit; 16 or more for what is none.
+#[inline]
+fn number(digit: u8) -> u8 {
+    let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+    if decimal < 10 {
+        decimal
+    } else if letter < 6 {
+        letter + 10
+    } else {
+        16
     }
-    digits
-};
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ const PLACES: usize = 128;
 /// The first routes that came, one for each place. An axum router hands out the same text for a
 /// route each time, unless it is nested: what is not found here has its label by its text.
 #[derive(Debug)]
-pub(super) struct Usual(Box<[OnceLock<Known>; PLACES]>);
+pub(super) struct Usual([OnceLock<Known>; PLACES]);
 
 #[derive(Debug)]
 struct Known {
@@ -26,7 +26,7 @@ struct Known {
 
 impl Default for Usual {
     fn default() -> Self {
-        Self(Box::new([const { OnceLock::new() }; PLACES]))
+        Self([const { OnceLock::new() }; PLACES])
     }
 }
 
