@@ -26,14 +26,38 @@ pub(super) struct Wiring {
     accounts: Accounts,
     out: Out,
     tick: Duration,
+    unwritten: Unwritten,
     flushed: Nanos,
     capturer: Option<Arc<Capturer>>,
     /// When the last stack of a handler was asked for.
     captured: HashMap<&'static str, Nanos>,
 }
 
+/// What scans bring that nobody waits for. It is written now and then: on an idle machine the code
+/// and data that writing takes have left the caches by the next scan, and cost more than the scan.
+#[derive(Default)]
+struct Unwritten {
+    scans: u64,
+    late: Nanos,
+    lags: Vec<(&'static str, Nanos)>,
+    /// When it was written last.
+    written: Nanos,
+}
+
+/// How often it is written.
+const WRITE: Nanos = 200_000_000;
+/// Lags that are kept for then: further ones are written at once.
+const MOST_LAGS: usize = 1024;
 /// Stacks of one handler are taken no more often.
 const CAPTURE: Nanos = 1_000_000_000;
+
+impl Unwritten {
+    fn write_lags(&mut self, sink: &mut dyn Sink) {
+        for (runtime, lag) in self.lags.drain(..) {
+            Accounts::lag(sink, runtime, lag);
+        }
+    }
+}
 
 impl Wiring {
     pub(super) fn new(
@@ -49,8 +73,48 @@ impl Wiring {
         }
         let (tick, sites) = pace;
         let accounts = Accounts::new(sites);
-        let captured = HashMap::new();
-        Self { hub, reports, accounts, out, tick, flushed: 0, capturer, captured }
+        let (unwritten, captured) = (Unwritten::default(), HashMap::new());
+        Self { hub, reports, accounts, out, tick, unwritten, flushed: 0, capturer, captured }
+    }
+
+    /// Writes what is unwritten, and follows what others count.
+    fn write(&mut self, now: Nanos) {
+        let sink = &mut *self.out;
+        let unwritten = &mut self.unwritten;
+        unwritten.written = now;
+        self.accounts.scanned(
+            sink,
+            std::mem::take(&mut unwritten.scans),
+            std::mem::take(&mut unwritten.late),
+        );
+        unwritten.write_lags(sink);
+        self.accounts.suppressed(sink, self.hub.suppressed.load(Relaxed));
+        self.accounts.shed(sink, self.hub.shed.load(Relaxed));
+        if self.capturer.is_some() {
+            let total = |outcome: Outcome| self.hub.captures[outcome as usize].load(Relaxed);
+            let totals = Outcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));
+            self.accounts.captures(sink, totals);
+            self.accounts.settle_sites(sink, now);
+        }
+        self.hub.each_allowed(|name, total| self.accounts.allowed(sink, name, total));
+        if self.hub.markers.all_unmatched() {
+            self.reports.all_unmatched();
+        }
+        if now.saturating_sub(self.flushed) >= nanos(FLUSH) {
+            self.flushed = now;
+            self.hand_on();
+        }
+    }
+
+    /// Hands on what waits for the reporter.
+    fn hand_on(&mut self) {
+        if let Some(batch) = self.out.batch()
+            && !batch.is_empty()
+        {
+            let lost = std::mem::take(&mut batch.lost);
+            Accounts::lags_lost(batch, lost);
+            self.reports.metrics(batch);
+        }
     }
 
     /// Whether a stack of that handler may be taken again.
@@ -97,7 +161,10 @@ impl Observer for Wiring {
     fn runtime_ended(&mut self, _: &Arc<Runtime>) {}
 
     fn lag(&mut self, runtime: &'static str, lag: Nanos) {
-        Accounts::lag(&mut *self.out, runtime, lag);
+        self.unwritten.lags.push((runtime, lag));
+        if self.unwritten.lags.len() >= MOST_LAGS {
+            self.unwritten.write_lags(&mut *self.out);
+        }
     }
 
     fn lags_lost(&mut self, count: u64) {
@@ -172,30 +239,12 @@ impl Observer for Wiring {
     }
 
     fn scanned(&mut self, now: Nanos, late: Nanos) {
-        let sink = &mut *self.out;
-        self.accounts.scanned(sink, late);
         #[cfg(feature = "__bench")]
         super::bench::scanned(late);
-        self.accounts.suppressed(sink, self.hub.suppressed.load(Relaxed));
-        self.accounts.shed(sink, self.hub.shed.load(Relaxed));
-        if self.capturer.is_some() {
-            let total = |outcome: Outcome| self.hub.captures[outcome as usize].load(Relaxed);
-            let totals = Outcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));
-            self.accounts.captures(sink, totals);
-            self.accounts.settle_sites(sink, now);
-        }
-        self.hub.each_allowed(|name, total| self.accounts.allowed(sink, name, total));
-        if self.hub.markers.all_unmatched() {
-            self.reports.all_unmatched();
-        }
-        if let Some(batch) = self.out.batch()
-            && now.saturating_sub(self.flushed) >= nanos(FLUSH)
-            && !batch.is_empty()
-        {
-            self.flushed = now;
-            let lost = std::mem::take(&mut batch.lost);
-            Accounts::lags_lost(batch, lost);
-            self.reports.metrics(batch);
+        self.unwritten.scans += 1;
+        self.unwritten.late += late;
+        if now.saturating_sub(self.unwritten.written) >= WRITE {
+            self.write(now);
         }
     }
 }
@@ -203,8 +252,7 @@ impl Observer for Wiring {
 impl Drop for Wiring {
     /// The last metrics go out too.
     fn drop(&mut self) {
-        if let Some(batch) = self.out.batch() {
-            self.reports.metrics(batch);
-        }
+        self.write(clock::now());
+        self.hand_on();
     }
 }

@@ -119,8 +119,9 @@ impl Accounts {
         self.add_time(sink, Key::new(Metric::HandlerBusySeconds, [handler]), time);
     }
 
-    pub(crate) fn scanned(&mut self, sink: &mut dyn Sink, late: Nanos) {
-        sink.add(Key::new(Metric::Scans, []), 1);
+    /// So many scans, which began that much later than they should in all.
+    pub(crate) fn scanned(&mut self, sink: &mut dyn Sink, scans: u64, late: Nanos) {
+        sink.add(Key::new(Metric::Scans, []), scans);
         self.add_time(sink, Key::new(Metric::LateSeconds, []), late);
     }
 
