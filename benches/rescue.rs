@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tower_stall::{Rescue, StallDetector};
+use tower_stall::StallDetector;
 use tower_stall_benches::print_head;
 
 const BLOCK: Duration = Duration::from_millis(500);
@@ -53,7 +53,7 @@ impl Longest {
 }
 
 impl Side {
-    fn start(workers: usize, rescue: Rescue) -> Self {
+    fn start(workers: usize, rescue: bool) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(workers).enable_all().build().expect("a runtime");
         let (stop, timer) = (Arc::new(AtomicBool::new(false)), Longest::default());
@@ -152,7 +152,7 @@ fn main() {
         "longest wait of a trial", "> 200 ms", "median", "worst"
     );
     for workers in [2, 4, 8] {
-        let sides = [Rescue::Off, Rescue::On].map(|rescue| Side::start(workers, rescue));
+        let sides = [false, true].map(|rescue| Side::start(workers, rescue));
         let mut waits = [(); 2].map(|()| (Vec::new(), Vec::new()));
         for trial in 0..trials {
             // Who is first changes too.

@@ -65,7 +65,7 @@
 //!
 //! # What it does about it
 //!
-//! - A blocked worker can hold up all timers and sockets: a parked one is woken ([`Rescue`]).
+//! - A blocked worker can hold up all timers and sockets: a parked one is woken ([`Builder::rescue`]).
 //! - [`ShedLayer`] turns requests away while the runtime is frozen.
 //! - A runtime that is frozen makes the process not ready, and in the end dead: see [`Builder::dead_after`].
 //!
@@ -106,33 +106,35 @@
 
 #[cfg(feature = "admin")]
 mod admin;
-mod builder;
-mod capture;
-mod causes;
+mod cause;
 mod clock;
+mod config;
 mod detector;
-mod error;
-mod global;
 mod health;
-mod instrument;
 mod label;
+mod labels;
 pub mod layer;
+mod mark;
 mod metrics;
+mod owned_thread;
 #[cfg(feature = "admin")]
 mod page;
 mod plan;
-mod probe;
-mod record;
+mod procfs;
 mod report;
+mod runtime;
 mod shed;
+mod slot;
+mod stack;
+mod stall;
 mod sync;
 #[allow(unsafe_code)]
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod thread;
+mod text;
+mod ticker;
 mod watchdog;
-mod wording;
 
 /// Chapters that are too long for the items they are about.
 pub mod _documentation {
@@ -154,10 +156,18 @@ pub mod _documentation {
     pub mod testing {}
 }
 
+pub use config::BuildError;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
-pub use builder::bench_lateness;
-pub use builder::{Builder, Rescue, StallDetector, WatchExt};
+pub use detector::bench_lateness;
+pub use detector::{Builder, StallDetector, WatchExt, layer};
+pub use health::{Health, HealthReport, Readiness};
+pub use layer::{StallLayer, StallService};
+pub use mark::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
+pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
+pub use plan::{ProbePlan, ProbePlanError, ProbeWindow};
+pub use report::OnStall;
+pub use shed::{ShedFuture, ShedLayer, ShedService};
 #[cfg(all(
     feature = "__bench",
     feature = "capture",
@@ -165,18 +175,9 @@ pub use builder::{Builder, Rescue, StallDetector, WatchExt};
     target_arch = "x86_64"
 ))]
 #[doc(hidden)]
-pub use capture::{BenchCaptures, BenchParts, BenchStack};
-pub use capture::{Capture, ParseCaptureError};
-pub use error::BuildError;
-pub use global::layer;
-pub use health::{Health, HealthReport, Readiness};
-pub use instrument::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
-pub use layer::{StallLayer, StallService};
-pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
-pub use plan::{ProbePlan, ProbePlanError, ProbeWindow};
-pub use record::{Cause, Frame, Site, Stack, Stall};
-pub use report::OnStall;
-pub use shed::{ShedFuture, ShedLayer, ShedService};
+pub use stack::{BenchCaptures, BenchParts, BenchStack};
+pub use stack::{Capture, ParseCaptureError};
+pub use stall::{Cause, Frame, Site, Stack, Stall};
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub use watchdog::BenchScans;

@@ -138,12 +138,12 @@ fn the_readme_names_each_setting() {
     let readme = include_str!("../README.md");
     let settings = [
         "THRESHOLD",
-        "SCAN",
-        "TICK",
-        "RING",
-        "HANDLERS",
+        "SCAN_INTERVAL",
+        "TICK_INTERVAL",
+        "HISTORY",
+        "MAX_HANDLERS",
         "CAPTURE",
-        "SITES",
+        "MAX_SITES",
         "SITE_SKIPS",
         "ADMIN",
         "PAGES_PUBLIC",
@@ -163,9 +163,9 @@ fn reasons_for_a_missing_stack_are_those_of_the_code() {
     let reasons: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
     assert!(reasons.len() > 5, "{reasons:?}");
     let code = [
-        include_str!("../src/capture/take.rs"),
-        include_str!("../src/capture/take_unsupported.rs"),
-        include_str!("../src/capture/task.rs"),
+        include_str!("../src/stack/take.rs"),
+        include_str!("../src/stack/take_unsupported.rs"),
+        include_str!("../src/stack/task.rs"),
     ];
     for reason in reasons {
         let literal = format!("\"{reason}\"");

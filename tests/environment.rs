@@ -49,14 +49,18 @@ fn on_changes_nothing() {
 fn variables_go_over_the_code() {
     let variables = [
         ("TOWER_STALL_THRESHOLD", "30ms"),
-        ("TOWER_STALL_SCAN", "5ms"),
-        ("TOWER_STALL_TICK", "10ms"),
-        ("TOWER_STALL_RING", "1"),
-        ("TOWER_STALL_HANDLERS", "1"),
+        ("TOWER_STALL_SCAN_INTERVAL", "5ms"),
+        ("TOWER_STALL_TICK_INTERVAL", "10ms"),
+        ("TOWER_STALL_HISTORY", "1"),
+        ("TOWER_STALL_MAX_HANDLERS", "1"),
     ];
     child::run("variables_go_over_the_code", &variables, || {
         let rig = Rig::new(2, |builder| {
-            builder.threshold(Duration::from_secs(60)).ring(9).handlers(9).tick(LIMIT)
+            builder
+                .threshold(Duration::from_secs(60))
+                .history(9)
+                .max_handlers(9)
+                .tick_interval(LIMIT)
         });
         for (name, label) in [("first", "first"), ("second", "other")] {
             let block = rig.block(label);
@@ -156,7 +160,7 @@ fn an_unreadable_duration() {
 #[test]
 fn an_unreadable_number() {
     let hint = "a whole number, such as 256";
-    refused("an_unreadable_number", "TOWER_STALL_RING", "many", hint);
+    refused("an_unreadable_number", "TOWER_STALL_HISTORY", "many", hint);
 }
 
 #[test]

@@ -33,6 +33,11 @@ fn nothing_twice(page: &str) {
     }
 }
 
+fn render(handle: &PrometheusHandle) -> impl Fn() -> String + Send + Sync + 'static {
+    let handle = handle.clone();
+    move || handle.render()
+}
+
 #[test]
 fn each_metric_has_one_way_out() {
     let mut builder = PrometheusBuilder::new();
@@ -92,7 +97,7 @@ fn the_facade_works_for_a_recorder_that_comes_late(
 }
 
 fn a_page_of_our_own_follows_the_users(handle: &PrometheusHandle) {
-    let rig = Rig::new(2, |builder| builder.prometheus(handle.clone()));
+    let rig = Rig::new(2, |builder| builder.prometheus(render(&handle)));
     block(&rig, "by-page");
     wait_until(LIMIT, || stalls(&rig.metrics(), "by-page") == Some(1.0));
     let page = rig.metrics();
@@ -107,14 +112,14 @@ fn a_page_of_our_own_follows_the_users(handle: &PrometheusHandle) {
 }
 
 fn an_admin_server_beside_the_facade_has_no_page(handle: &PrometheusHandle) {
-    let rig = Rig::new(2, tower_stall::Builder::facade);
+    let rig = Rig::new(2, |builder| builder.facade(true));
     block(&rig, "beside");
     wait_until(LIMIT, || stalls(&handle.render(), "beside") == Some(1.0));
     assert_eq!(fetch(rig.stall.admin_addr().expect("an admin server"), "/metrics").0, 404);
 }
 
 fn or_the_users_page_alone(handle: &PrometheusHandle) {
-    let rig = Rig::new(2, |builder| builder.facade().prometheus(handle.clone()));
+    let rig = Rig::new(2, |builder| builder.facade(true).prometheus(render(&handle)));
     block(&rig, "alone");
     wait_until(LIMIT, || stalls(&rig.metrics(), "alone") == Some(1.0));
     let page = rig.metrics();

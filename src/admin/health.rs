@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::health::State;
+use crate::health::HealthState;
 
 /// For the checks of the user, in all.
 const LONGEST_CHECK: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Answer {
     }
 }
 
-pub(super) fn routes(health: Arc<State>) -> Router {
+pub(super) fn routes(health: Arc<HealthState>) -> Router {
     let state = Arc::clone(&health);
     let livez =
         move |RawQuery(query): RawQuery| async move { livez(&state).show(query.as_deref()) };
@@ -64,7 +64,7 @@ pub(super) fn routes(health: Arc<State>) -> Router {
     Router::new().route("/livez", get(livez)).route("/readyz", get(readyz))
 }
 
-fn livez(state: &State) -> Answer {
+fn livez(state: &HealthState) -> Answer {
     let report = state.life();
     match (report.dead, report.degraded) {
         (Some(dead), _) => Answer::new(StatusCode::SERVICE_UNAVAILABLE, "dead", Some(dead)),
@@ -73,7 +73,7 @@ fn livez(state: &State) -> Answer {
     }
 }
 
-async fn readyz(state: Arc<State>, turn: Arc<Semaphore>) -> Answer {
+async fn readyz(state: Arc<HealthState>, turn: Arc<Semaphore>) -> Answer {
     let report = if state.has_checks() {
         let checked = async {
             let turn = turn.acquire_owned().await.ok()?;

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::error::BuildError;
-use crate::thread::Worker;
-pub(crate) use page::{Pages, Render};
+use crate::config::BuildError;
+use crate::owned_thread::OwnedThread;
+pub(crate) use page::Pages;
 
 /// How often a recorder tidies up: without it, a day of ticks takes tens of megabytes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(crate) struct Admin {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    thread: Worker,
+    thread: OwnedThread,
 }
 
 impl Admin {
@@ -73,7 +73,7 @@ impl Admin {
         };
         let name = "stall-admin";
         let thread =
-            Worker::spawn(name, run).map_err(|source| BuildError::Thread { name, source })?;
+            OwnedThread::spawn(name, run).map_err(|source| BuildError::Thread { name, source })?;
         Ok(Self { address: bound, stop, thread })
     }
 
@@ -109,9 +109,10 @@ mod tests {
     use super::*;
 
     fn pages() -> Pages {
-        let hub = crate::detector::hub::Hub::new(crate::detector::hub::tests::LIMITS);
-        let page = crate::page::Page::new(std::sync::Arc::clone(&hub));
-        let health = crate::health::State::new(hub, crate::health::Readiness::default());
+        let registry =
+            crate::runtime::registry::Registry::new(crate::runtime::registry::tests::LIMITS);
+        let page = crate::page::Page::new(std::sync::Arc::clone(&registry));
+        let health = crate::health::HealthState::new(registry, crate::health::Readiness::default());
         Pages { render: None, health: std::sync::Arc::new(health), page, public: false }
     }
 

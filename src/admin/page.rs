@@ -12,17 +12,15 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::{health, stalls};
-use crate::health::State;
+use crate::config::Render;
+use crate::health::HealthState;
 use crate::page::Page;
-
-/// Makes the page of metrics.
-pub(crate) type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// What there is to be shown.
 pub(crate) struct Pages {
     /// Without it there is no page of metrics.
     pub(crate) render: Option<Render>,
-    pub(crate) health: Arc<State>,
+    pub(crate) health: Arc<HealthState>,
     pub(crate) page: Page,
     /// Whether whoever reaches the port sees the stalls.
     pub(crate) public: bool,

@@ -1,16 +1,20 @@
-//! What the service's threads write and the watchdog reads: slots, labels, runtimes, records.
-//!
-//! A thread that polls a marked future owns a [`Slot`](slot::Slot) for each detector it meets
-//! and writes nothing else on the way. [`Hub`](hub::Hub) is the shared state of one detector.
+//! The composition root: the builder, the start, the handle that stops it all.
 
-pub(crate) mod hub;
-pub(crate) mod ledger;
-pub(crate) mod local;
-pub(crate) mod markers;
-pub(crate) mod pulse;
-pub(crate) mod ring;
-pub(crate) mod runtime;
-pub(crate) mod scans;
-pub(crate) mod slot;
-pub(crate) mod trend;
-pub(crate) mod vitals;
+#[cfg(feature = "__bench")]
+mod bench;
+mod builder;
+#[allow(clippy::module_inception)]
+mod detector;
+mod global;
+mod pipeline;
+mod start;
+#[cfg(feature = "testing")]
+mod testing;
+mod watch_ext;
+
+#[cfg(feature = "__bench")]
+pub use bench::bench_lateness;
+pub use builder::Builder;
+pub use detector::StallDetector;
+pub use global::layer;
+pub use watch_ext::WatchExt;

@@ -2,9 +2,9 @@
 
 use super::{HealthReport, Readiness};
 use crate::clock::{Nanos, human_nanos};
-use crate::detector::vitals::Found;
-use crate::record::Stall;
-use crate::wording;
+use crate::runtime::status::RuntimeHealth;
+use crate::stall::Stall;
+use crate::text;
 
 /// A freeze of which less is left is the environment's.
 const LEAST: Nanos = 1_000_000;
@@ -17,7 +17,7 @@ pub(super) struct Watched {
     pub(super) is_first: bool,
     pub(super) counts: bool,
     pub(super) has_started: bool,
-    pub(super) found: Found,
+    pub(super) found: RuntimeHealth,
     pub(super) workers: usize,
     pub(super) stalled: usize,
 }
@@ -47,7 +47,7 @@ pub(super) fn judge_life(runtimes: &[Watched], stalls: &[Stall]) -> HealthReport
         let what = format!("runtime {:?} has been frozen for {frozen}", runtime.name);
         let blames = open.iter().filter(|stall| stall.runtime == runtime.name);
         match blames.max_by_key(|stall| stall.duration) {
-            Some(stall) => format!("{what}: {}", wording::blocks(stall)),
+            Some(stall) => format!("{what}: {}", text::blocks(stall)),
             None => what,
         }
     });
@@ -63,7 +63,7 @@ fn not_well(runtime: &Watched) -> Option<String> {
     let Watched { name, workers, stalled, found, counts, .. } = *runtime;
     if stalled > 0 {
         // Newer stalls have pushed theirs out of the ring.
-        return Some(format!("runtime {name:?}: {}", wording::share(stalled, workers)));
+        return Some(format!("runtime {name:?}: {}", text::share(stalled, workers)));
     }
     let frozen = human_nanos(found.frozen);
     let is_frozen = counts && found.frozen >= LEAST;
@@ -72,9 +72,9 @@ fn not_well(runtime: &Watched) -> Option<String> {
 
 fn stalled(longest: &Stall, further: usize, runtimes: &[Watched]) -> String {
     let runtime = runtimes.iter().find(|runtime| runtime.name == longest.runtime);
-    let share = runtime.map(|runtime| wording::share(runtime.stalled, runtime.workers));
+    let share = runtime.map(|runtime| text::share(runtime.stalled, runtime.workers));
     let further = (further > 0).then(|| format!("{further} more in progress"));
-    let parts = [Some(wording::blocks(longest)), share, further];
+    let parts = [Some(text::blocks(longest)), share, further];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
@@ -101,8 +101,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::detector::ring::tests::stall;
-    use crate::record::Cause;
+    use crate::stall::Cause;
+    use crate::stall::tests::stall;
 
     const SECOND: u64 = 1_000_000_000;
     const MAIN: Watched = Watched {
@@ -110,7 +110,7 @@ mod tests {
         is_first: true,
         counts: true,
         has_started: true,
-        found: Found { frozen: 0, unready: false, dead: false, sheds: false },
+        found: RuntimeHealth { frozen: 0, unready: false, dead: false, sheds: false },
         workers: 4,
         stalled: 0,
     };
@@ -154,11 +154,11 @@ mod tests {
 
     #[test]
     fn what_no_stall_explains_is_told_all_the_same() {
-        let frozen = Watched { found: Found { frozen: 3 * SECOND, ..MAIN.found }, ..MAIN };
+        let frozen = Watched { found: RuntimeHealth { frozen: 3 * SECOND, ..MAIN.found }, ..MAIN };
         let says = |runtime| judged(runtime, &[]).degraded.unwrap_or_default();
         assert_eq!(says(frozen), "runtime \"main\" has been frozen for 3 s");
         assert_eq!(says(Watched { counts: false, ..frozen }), "");
-        let excused = Watched { found: Found { frozen: 1, ..MAIN.found }, ..MAIN };
+        let excused = Watched { found: RuntimeHealth { frozen: 1, ..MAIN.found }, ..MAIN };
         assert_eq!(says(excused), "", "all of it was the environment's");
         assert_eq!(
             says(Watched { stalled: 1, ..frozen }),
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_dead_runtime_says_who_killed_it() {
-        let found = Found { frozen: 61 * SECOND, unready: true, dead: true, sheds: true };
+        let found = RuntimeHealth { frozen: 61 * SECOND, unready: true, dead: true, sheds: true };
         let open = Stall { in_progress: true, duration: Duration::from_secs(61), ..stall(1) };
         let report = judged(Watched { found, ..MAIN }, std::slice::from_ref(&open));
         let dead = report.dead.expect("it is dead");
@@ -188,7 +188,7 @@ mod tests {
         );
         let later = Watched { has_started: false, is_first: false, ..MAIN };
         assert!(judged(later, &[]).is_ready());
-        let thawed = Watched { found: Found { unready: true, ..MAIN.found }, ..MAIN };
+        let thawed = Watched { found: RuntimeHealth { unready: true, ..MAIN.found }, ..MAIN };
         assert!(judged(thawed, &[]).unready.expect("not yet").contains("a moment ago"));
         let service = Service { readiness: Readiness::StartAndDrain, ..Service::default() };
         assert!(judge(&[thawed], &[], service).is_ready());

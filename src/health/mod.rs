@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
-use crate::detector::hub::Hub;
-use crate::detector::runtime::Runtime;
+use crate::runtime::Runtime;
+use crate::runtime::registry::Registry;
 use crate::sync::{AtomicBool, lock};
 #[cfg(feature = "admin")]
 use judge::judge_life;
@@ -76,16 +76,16 @@ impl HealthReport {
 type Check = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What the answers are made from, shared by the handle and the admin server.
-pub(crate) struct State {
-    hub: Arc<Hub>,
+pub(crate) struct HealthState {
+    registry: Arc<Registry>,
     readiness: Readiness,
     draining: AtomicBool,
     checks: Mutex<Vec<Check>>,
 }
 
-impl State {
-    pub(crate) fn new(hub: Arc<Hub>, readiness: Readiness) -> Self {
-        Self { hub, readiness, draining: AtomicBool::new(false), checks: Mutex::default() }
+impl HealthState {
+    pub(crate) fn new(registry: Arc<Registry>, readiness: Readiness) -> Self {
+        Self { registry, readiness, draining: AtomicBool::new(false), checks: Mutex::default() }
     }
 
     /// From now on the process is not ready.
@@ -106,7 +106,7 @@ impl State {
     /// Without readiness, and without running code of others.
     #[cfg(feature = "admin")]
     pub(crate) fn life(&self) -> HealthReport {
-        judge_life(&self.runtimes(), &self.hub.ring.stalls())
+        judge_life(&self.runtimes(), &self.registry.store.stalls())
     }
 
     /// Runs the checks: may take as long as they do.
@@ -120,17 +120,17 @@ impl State {
             });
         let service =
             Service { readiness: self.readiness, draining: self.draining.load(Relaxed), objection };
-        judge(&self.runtimes(), &self.hub.ring.stalls(), service)
+        judge(&self.runtimes(), &self.registry.store.stalls(), service)
     }
 
     fn runtimes(&self) -> Vec<Watched> {
-        let runtimes = self.hub.runtimes();
+        let runtimes = self.registry.runtimes();
         let watched = |runtime: &Arc<Runtime>| Watched {
             name: runtime.name,
             is_first: runtime.index == 1,
-            counts: !runtime.vitals.is_ignored(),
-            has_started: runtime.vitals.has_started(),
-            found: runtime.vitals.found(),
+            counts: !runtime.status.is_ignored(),
+            has_started: runtime.status.has_started(),
+            found: runtime.status.found(),
             workers: runtime.workers,
             stalled: runtime.gauges.stalled.load(Relaxed) as usize,
         };
@@ -138,9 +138,9 @@ impl State {
     }
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for HealthState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
+        f.debug_struct("HealthState")
             .field("readiness", &self.readiness)
             .field("draining", &self.draining)
             .finish_non_exhaustive()
@@ -150,11 +150,11 @@ impl std::fmt::Debug for State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::hub::tests::LIMITS;
+    use crate::runtime::registry::tests::LIMITS;
 
     #[test]
     fn readiness_asks_all_checks_and_survives_their_panics() {
-        let state = State::new(Hub::new(LIMITS), Readiness::default());
+        let state = HealthState::new(Registry::new(LIMITS), Readiness::default());
         assert_eq!(state.report(), HealthReport::default());
         state.ready_when(|| true);
         assert!(state.report().is_ready() && state.has_checks());

@@ -4,7 +4,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode, Uri};
 
-use super::cache::NO_METHOD;
+use super::route_cache::NO_METHOD;
 use super::routes::Routes;
 
 /// A gRPC request whose method has no label yet.
@@ -34,7 +34,7 @@ impl Learn {
     pub(super) fn from(self: Box<Self>, headers: &HeaderMap) -> Option<Box<Self>> {
         let Some(status) = headers.get("grpc-status") else { return Some(self) };
         if status.as_bytes() == b"0" {
-            self.routes.marker(NO_METHOD, self.uri.path());
+            self.routes.label_id(NO_METHOD, self.uri.path());
         }
         None
     }

@@ -9,10 +9,10 @@ use http::{Extensions, HeaderMap, Method, Request, Uri};
 use tower_layer::Layer;
 
 use super::settings::Settings;
-use super::{StallService, cache};
+use super::{StallService, route_cache};
 use crate::clock::nanos;
-use crate::detector::hub::Hub;
-use crate::detector::markers::MIN_THRESHOLD;
+use crate::labels::MIN_THRESHOLD;
+use crate::runtime::registry::Registry;
 
 /// Marks what the requests of a service poll. Made by [`StallDetector::layer`] and
 /// [`tower_stall::layer`](crate::layer()); cheap to clone. See the [module](mod@crate::layer) for what it
@@ -70,15 +70,15 @@ impl<'a> RequestHead<'a> {
 }
 
 impl StallLayer {
-    pub(crate) fn new(hub: Arc<Hub>) -> Self {
-        Self { settings: Arc::new(Settings::new(hub)) }
+    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+        Self { settings: Arc::new(Settings::new(registry)) }
     }
 
     fn with(&self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = (*self.settings).clone();
         set(&mut settings);
         for method in &settings.methods {
-            settings.routes.marker(cache::NO_METHOD, method);
+            settings.routes.label_id(route_cache::NO_METHOD, method);
         }
         Self { settings: Arc::new(settings) }
     }

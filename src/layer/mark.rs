@@ -2,11 +2,11 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::detector::hub::DetectorId;
-use crate::detector::local;
-use crate::instrument::Mark;
+use crate::mark::Mark;
+use crate::mark::thread_slots;
+use crate::runtime::registry::DetectorId;
 
-/// The marker and trace id of a request.
+/// The label and trace id of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestMark {
     mark: Mark,
@@ -17,7 +17,7 @@ pub(super) struct RequestMark {
 /// An open poll of a request.
 #[must_use]
 pub(super) struct Polling {
-    guard: local::Guard,
+    guard: thread_slots::PollGuard,
     /// What the slot's trace was before, if this request has one of its own.
     outer: Option<u128>,
 }
@@ -69,7 +69,7 @@ pub(super) struct InFlight {
 impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
-        local::count_in_flight(self.detector, -1);
+        thread_slots::count_in_flight(self.detector, -1);
     }
 }
 

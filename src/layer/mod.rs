@@ -35,12 +35,12 @@
 //! | routes added after `.layer(..)` | not covered |
 
 mod body;
-mod cache;
 mod future;
 mod grpc;
 #[allow(clippy::module_inception)]
 mod layer;
 mod mark;
+mod route_cache;
 mod routes;
 mod service;
 mod settings;

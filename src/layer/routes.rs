@@ -1,17 +1,17 @@
-//! From routes to markers, for the services of one layer.
+//! From routes to labels, for the services of one layer.
 
 use std::sync::Arc;
 
-use super::cache;
+use super::route_cache;
 use crate::clock::Nanos;
-use crate::detector::hub::{DetectorId, Hub};
-use crate::detector::markers::{Kind, OTHER, POLL_READY, Route, UNMATCHED};
-use crate::instrument::Mark;
+use crate::labels::{OTHER, POLL_READY, PollKind, Route, UNMATCHED};
+use crate::mark::Mark;
+use crate::runtime::registry::{DetectorId, Registry};
 
-/// The markers of one threshold.
+/// The labels of one threshold.
 #[derive(Clone, Debug)]
 pub(super) struct Routes {
-    pub(super) hub: Arc<Hub>,
+    pub(super) registry: Arc<Registry>,
     detector: DetectorId,
     pub(super) unmatched: u32,
     other: u32,
@@ -19,17 +19,17 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    pub(super) fn new(hub: Arc<Hub>, threshold: Nanos) -> Self {
-        let marker = |label| hub.markers.marker(label, threshold, Kind::Request);
-        let (unmatched, other) = (marker(UNMATCHED), marker(OTHER));
-        let detector = hub.id;
-        let marker = hub.markers.marker(POLL_READY, threshold, Kind::Task);
-        Self { hub, detector, unmatched, other, poll_ready: Mark { detector, marker } }
+    pub(super) fn new(registry: Arc<Registry>, threshold: Nanos) -> Self {
+        let label_id = |label| registry.labels.id(label, threshold, PollKind::Request);
+        let (unmatched, other) = (label_id(UNMATCHED), label_id(OTHER));
+        let detector = registry.id;
+        let label_id = registry.labels.id(POLL_READY, threshold, PollKind::Task);
+        Self { registry, detector, unmatched, other, poll_ready: Mark { detector, label_id } }
     }
 
     #[inline]
-    pub(super) fn mark(&self, marker: u32) -> Mark {
-        Mark { detector: self.detector, marker }
+    pub(super) fn mark(&self, label_id: u32) -> Mark {
+        Mark { detector: self.detector, label_id }
     }
 
     /// What readiness checks are marked with.
@@ -38,29 +38,29 @@ impl Routes {
         self.poll_ready
     }
 
-    /// The marker of a route; makes its label at the first request.
+    /// The label of a route; makes its label at the first request.
     #[inline]
-    pub(super) fn marker(&self, method: u8, path: &str) -> u32 {
+    pub(super) fn label_id(&self, method: u8, path: &str) -> u32 {
         let route = self.ask(method, path);
-        cache::find(self.detector, route).unwrap_or_else(|| self.marker_in_table(route))
+        route_cache::find(self.detector, route).unwrap_or_else(|| self.label_in_table(route))
     }
 
     #[cold]
-    fn marker_in_table(&self, route: Route<'_>) -> u32 {
-        let (marker, path) = self.hub.markers.route(route, cache::prefix(route.method));
+    fn label_in_table(&self, route: Route<'_>) -> u32 {
+        let (label_id, path) = self.registry.labels.route(route, route_cache::prefix(route.method));
         if let Some(path) = path {
-            cache::keep(self.detector, Route { path, ..route }, marker);
+            route_cache::keep(self.detector, Route { path, ..route }, label_id);
         }
-        marker
+        label_id
     }
 
-    /// The marker of a route that has a label already.
+    /// The label of a route that has a label already.
     pub(super) fn known(&self, method: u8, path: &str) -> Option<u32> {
         let route = self.ask(method, path);
-        cache::find(self.detector, route).or_else(|| {
-            let (marker, path) = self.hub.markers.known(route)?;
-            cache::keep(self.detector, Route { path, ..route }, marker);
-            Some(marker)
+        route_cache::find(self.detector, route).or_else(|| {
+            let (label_id, path) = self.registry.labels.known(route)?;
+            route_cache::keep(self.detector, Route { path, ..route }, label_id);
+            Some(label_id)
         })
     }
 

@@ -13,10 +13,10 @@ use super::mark::{RequestMark, trace_id};
 use super::routes::Routes;
 #[cfg(feature = "axum")]
 use super::usual::Usual;
-use super::{RequestHead, cache};
+use super::{RequestHead, route_cache};
 use crate::clock::Nanos;
-use crate::detector::hub::Hub;
-use crate::instrument::Mark;
+use crate::mark::Mark;
+use crate::runtime::registry::Registry;
 
 type Namer = dyn Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync;
 type Tracer = dyn Fn(RequestHead<'_>) -> Option<u128> + Send + Sync;
@@ -34,10 +34,10 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(hub: Arc<Hub>) -> Self {
-        let threshold = hub.threshold;
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        let threshold = registry.threshold;
         Self {
-            routes: Routes::new(hub, threshold),
+            routes: Routes::new(registry, threshold),
             threshold,
             methods: Vec::new(),
             namer: None,
@@ -49,7 +49,7 @@ impl Settings {
 
     pub(super) fn set_threshold(&mut self, threshold: Nanos) {
         self.threshold = threshold;
-        self.routes = Routes::new(Arc::clone(&self.routes.hub), threshold);
+        self.routes = Routes::new(Arc::clone(&self.routes.registry), threshold);
     }
 
     /// What readiness checks are marked with.
@@ -64,25 +64,25 @@ impl Settings {
     #[inline(never)]
     pub(super) fn request(&self, head: RequestHead<'_>) -> (RequestMark, Option<Box<Learn>>) {
         let named = self.namer.as_deref().and_then(|namer| self.named(head, namer));
-        let (marker, learn) = match named {
-            Some(marker) => (marker, None),
-            None => self.marker(head),
+        let (label_id, learn) = match named {
+            Some(label_id) => (label_id, None),
+            None => self.label_id(head),
         };
         let trace = match self.tracer.as_deref() {
             Some(tracer) => traced(head, tracer),
             None => trace_id(head.headers),
         };
-        (RequestMark::new(self.routes.mark(marker), trace), learn)
+        (RequestMark::new(self.routes.mark(label_id), trace), learn)
     }
 
     #[inline(never)]
     fn named(&self, head: RequestHead<'_>, namer: &Namer) -> Option<u32> {
         let name = contained(|| namer(head))?;
-        Some(self.routes.marker(cache::NO_METHOD, &name))
+        Some(self.routes.label_id(route_cache::NO_METHOD, &name))
     }
 
     #[inline]
-    fn marker(&self, head: RequestHead<'_>) -> (u32, Option<Box<Learn>>) {
+    fn label_id(&self, head: RequestHead<'_>) -> (u32, Option<Box<Learn>>) {
         if *head.method == Method::POST && grpc::is_grpc(head.headers) {
             return self.grpc(head);
         }
@@ -92,10 +92,10 @@ impl Settings {
     #[inline(never)]
     fn grpc(&self, head: RequestHead<'_>) -> (u32, Option<Box<Learn>>) {
         let routes = &self.routes;
-        if let Some(marker) = routes.known(cache::NO_METHOD, head.uri.path()) {
-            return (marker, None);
+        if let Some(label_id) = routes.known(route_cache::NO_METHOD, head.uri.path()) {
+            return (label_id, None);
         }
-        let learn = (!routes.hub.markers.is_full())
+        let learn = (!routes.registry.labels.is_full())
             .then(|| Box::new(Learn::new(routes.clone(), head.uri.clone())));
         (self.matched(head), learn)
     }
@@ -105,9 +105,9 @@ impl Settings {
     fn matched(&self, head: RequestHead<'_>) -> u32 {
         let routes = &self.routes;
         match head.extensions.get::<axum::extract::MatchedPath>() {
-            Some(path) => self.usual.marker(routes, cache::method(head.method), path),
+            Some(path) => self.usual.label_id(routes, route_cache::method(head.method), path),
             None => {
-                routes.hub.markers.count_unmatched();
+                routes.registry.labels.count_unmatched();
                 routes.unmatched
             }
         }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use axum::extract::MatchedPath;
 
-use super::cache::MIX;
+use super::route_cache::MIX;
 use super::routes::Routes;
 
 /// A power of two, some times the number of a service's busy routes.
@@ -14,14 +14,14 @@ const PLACES: usize = 128;
 /// The first routes that came, one for each place. An axum router hands out the same text for a
 /// route each time, unless it is nested: what is not found here has its label by its text.
 #[derive(Debug)]
-pub(super) struct Usual([OnceLock<Known>; PLACES]);
+pub(super) struct Usual([OnceLock<KnownPath>; PLACES]);
 
 #[derive(Debug)]
-struct Known {
+struct KnownPath {
     method: u8,
     /// Held, so that no other path can come to have its address.
     path: MatchedPath,
-    marker: u32,
+    label_id: u32,
 }
 
 impl Default for Usual {
@@ -30,7 +30,7 @@ impl Default for Usual {
     }
 }
 
-/// Of none: other settings have other markers.
+/// Of none: other settings have other labels.
 impl Clone for Usual {
     fn clone(&self) -> Self {
         Self::default()
@@ -38,24 +38,28 @@ impl Clone for Usual {
 }
 
 impl Usual {
-    /// The marker of a route.
+    /// The label of a route.
     #[inline]
-    pub(super) fn marker(&self, routes: &Routes, method: u8, path: &MatchedPath) -> u32 {
+    pub(super) fn label_id(&self, routes: &Routes, method: u8, path: &MatchedPath) -> u32 {
         match self.0[place(method, path)].get() {
-            Some(known) if known.is(method, path) => known.marker,
+            Some(known) if known.is(method, path) => known.label_id,
             _ => self.unusual(routes, method, path),
         }
     }
 
     #[inline(never)]
     fn unusual(&self, routes: &Routes, method: u8, path: &MatchedPath) -> u32 {
-        let marker = routes.marker(method, path.as_str());
-        self.0[place(method, path)].get_or_init(|| Known { method, path: path.clone(), marker });
-        marker
+        let label_id = routes.label_id(method, path.as_str());
+        self.0[place(method, path)].get_or_init(|| KnownPath {
+            method,
+            path: path.clone(),
+            label_id,
+        });
+        label_id
     }
 }
 
-impl Known {
+impl KnownPath {
     #[inline]
     fn is(&self, method: u8, path: &MatchedPath) -> bool {
         self.method == method && std::ptr::eq(self.path.as_str(), path.as_str())

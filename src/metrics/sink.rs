@@ -11,13 +11,13 @@ const MOST_SAMPLES: usize = 40_000;
 
 /// A series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
+pub(crate) struct SeriesKey {
     metric: Metric,
     /// Values for the labels of the table, then empty.
     values: [&'static str; 3],
 }
 
-impl Key {
+impl SeriesKey {
     pub(crate) fn new<const N: usize>(metric: Metric, labels: [&'static str; N]) -> Self {
         let mut values = [""; 3];
         values[..N].copy_from_slice(&labels);
@@ -39,11 +39,11 @@ pub(super) const METADATA: Metadata<'static> =
 /// Takes counters, gauges and samples.
 pub(crate) trait Sink {
     /// Adds to a counter; adding 0 makes the series.
-    fn add(&mut self, key: Key, count: u64);
-    fn set(&mut self, key: Key, value: f64);
+    fn add(&mut self, key: SeriesKey, count: u64);
+    fn set(&mut self, key: SeriesKey, value: f64);
     /// Makes the series of a histogram without a sample.
-    fn open(&mut self, key: Key);
-    fn record(&mut self, key: Key, value: f64);
+    fn open(&mut self, key: SeriesKey);
+    fn record(&mut self, key: SeriesKey, value: f64);
     /// What waits to be handed on, where something does.
     fn batch(&mut self) -> Option<&mut Batch> {
         None
@@ -52,35 +52,35 @@ pub(crate) trait Sink {
 
 /// To nowhere.
 impl Sink for () {
-    fn add(&mut self, _: Key, _: u64) {}
-    fn set(&mut self, _: Key, _: f64) {}
-    fn open(&mut self, _: Key) {}
-    fn record(&mut self, _: Key, _: f64) {}
+    fn add(&mut self, _: SeriesKey, _: u64) {}
+    fn set(&mut self, _: SeriesKey, _: f64) {}
+    fn open(&mut self, _: SeriesKey) {}
+    fn record(&mut self, _: SeriesKey, _: f64) {}
 }
 
 /// Collects until the reporter takes it. Counters lose nothing by waiting; samples have a limit.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    counters: HashMap<Key, u64>,
-    opened: Vec<Key>,
-    samples: Vec<(Key, f64)>,
+    counters: HashMap<SeriesKey, u64>,
+    opened: Vec<SeriesKey>,
+    samples: Vec<(SeriesKey, f64)>,
     /// Samples past the limit.
     pub(crate) lost: u64,
 }
 
 impl Sink for Batch {
-    fn add(&mut self, key: Key, count: u64) {
+    fn add(&mut self, key: SeriesKey, count: u64) {
         *self.counters.entry(key).or_default() += count;
     }
 
-    /// Gauges are read when the reporter is about to set them, see [`Board`](super::Board).
-    fn set(&mut self, _: Key, _: f64) {}
+    /// Gauges are read when the reporter is about to set them, see [`Gauges`](super::Gauges).
+    fn set(&mut self, _: SeriesKey, _: f64) {}
 
-    fn open(&mut self, key: Key) {
+    fn open(&mut self, key: SeriesKey) {
         self.opened.push(key);
     }
 
-    fn record(&mut self, key: Key, value: f64) {
+    fn record(&mut self, key: SeriesKey, value: f64) {
         if self.samples.len() < MOST_SAMPLES {
             self.samples.push((key, value));
         } else {
@@ -116,8 +116,8 @@ impl Batch {
 /// of the series: a recorder may be installed after the detector was started.
 #[derive(Debug, Default)]
 pub(crate) struct Facade {
-    counters: HashSet<Key>,
-    histograms: HashSet<Key>,
+    counters: HashSet<SeriesKey>,
+    histograms: HashSet<SeriesKey>,
 }
 
 impl Facade {
@@ -136,27 +136,27 @@ impl Facade {
 }
 
 impl Sink for Facade {
-    fn add(&mut self, key: Key, count: u64) {
+    fn add(&mut self, key: SeriesKey, count: u64) {
         self.counters.insert(key);
         metrics::with_recorder(|recorder| {
             recorder.register_counter(&key.to_metrics(), &METADATA).increment(count);
         });
     }
 
-    fn set(&mut self, key: Key, value: f64) {
+    fn set(&mut self, key: SeriesKey, value: f64) {
         metrics::with_recorder(|recorder| {
             recorder.register_gauge(&key.to_metrics(), &METADATA).set(value);
         });
     }
 
-    fn open(&mut self, key: Key) {
+    fn open(&mut self, key: SeriesKey) {
         self.histograms.insert(key);
         metrics::with_recorder(|recorder| {
             let _ = recorder.register_histogram(&key.to_metrics(), &METADATA);
         });
     }
 
-    fn record(&mut self, key: Key, value: f64) {
+    fn record(&mut self, key: SeriesKey, value: f64) {
         metrics::with_recorder(|recorder| {
             recorder.register_histogram(&key.to_metrics(), &METADATA).record(value);
         });
@@ -175,23 +175,23 @@ pub(super) mod tests {
         pub(crate) samples: Vec<f64>,
     }
 
-    fn name(key: Key) -> (&'static str, Vec<&'static str>) {
+    fn name(key: SeriesKey) -> (&'static str, Vec<&'static str>) {
         let values = key.values.into_iter().take(key.metric.info().labels.len());
         (key.metric.info().name, values.collect())
     }
 
     impl Sink for Seen {
-        fn add(&mut self, key: Key, count: u64) {
+        fn add(&mut self, key: SeriesKey, count: u64) {
             *self.counters.entry(name(key)).or_default() += count;
         }
 
-        fn set(&mut self, key: Key, value: f64) {
+        fn set(&mut self, key: SeriesKey, value: f64) {
             self.gauges.insert(name(key), value);
         }
 
-        fn open(&mut self, _: Key) {}
+        fn open(&mut self, _: SeriesKey) {}
 
-        fn record(&mut self, _: Key, value: f64) {
+        fn record(&mut self, _: SeriesKey, value: f64) {
             self.samples.push(value);
         }
     }
@@ -199,10 +199,10 @@ pub(super) mod tests {
     #[test]
     fn a_batch_keeps_counts_and_counts_the_samples_it_cannot_keep() {
         let mut batch = Batch::default();
-        batch.add(Key::new(Metric::Scans, []), 2);
-        batch.add(Key::new(Metric::Scans, []), 3);
+        batch.add(SeriesKey::new(Metric::ScanBarrier, []), 2);
+        batch.add(SeriesKey::new(Metric::ScanBarrier, []), 3);
         for _ in 0..MOST_SAMPLES + 7 {
-            batch.record(Key::new(Metric::Lag, ["main"]), 0.5);
+            batch.record(SeriesKey::new(Metric::Lag, ["main"]), 0.5);
         }
         assert_eq!(batch.lost, 7);
         let mut seen = Seen::default();

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::clock::Nanos;
-use crate::detector::markers::OTHER;
-use crate::detector::ring::Entry;
 use crate::label::{intern, printable};
-use crate::record::Cause;
+use crate::labels::OTHER;
+use crate::stall::Cause;
+use crate::stall::LiveStall;
 
 /// How long after the end of a stall its site is waited for: the first takes its time.
 const WAIT: Nanos = 10_000_000_000;
@@ -25,7 +25,7 @@ pub(super) struct Sites {
 
 #[derive(Debug)]
 struct Waiting {
-    stall: Arc<Entry>,
+    stall: Arc<LiveStall>,
     time: Nanos,
     ended: Option<Nanos>,
 }
@@ -36,19 +36,19 @@ impl Sites {
     }
 
     /// The stall has a stack coming.
-    pub(super) fn expect(&mut self, stall: &Arc<Entry>) {
+    pub(super) fn expect(&mut self, stall: &Arc<LiveStall>) {
         let waiting = Waiting { stall: Arc::clone(stall), time: 0, ended: None };
         self.waiting.insert(stall.id(), waiting);
     }
 
     /// It held its worker for that much further time.
-    pub(super) fn stalled(&mut self, stall: &Entry, time: Nanos) {
+    pub(super) fn stalled(&mut self, stall: &LiveStall, time: Nanos) {
         if let Some(waiting) = self.waiting.get_mut(&stall.id()) {
             waiting.time = waiting.time.saturating_add(time);
         }
     }
 
-    pub(super) fn ended(&mut self, stall: &Entry, now: Nanos) {
+    pub(super) fn ended(&mut self, stall: &LiveStall, now: Nanos) {
         if let Some(waiting) = self.waiting.get_mut(&stall.id()) {
             waiting.ended = Some(now);
         }
@@ -97,15 +97,15 @@ fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::ring::Taken;
-    use crate::detector::ring::tests::stall;
-    use crate::record::Site;
+    use crate::stall::Site;
+    use crate::stall::StackResult;
+    use crate::stall::tests::stall;
 
-    fn entry(id: u64, site: Option<&str>) -> Arc<Entry> {
-        let entry = Arc::new(Entry::new(stall(id)));
+    fn entry(id: u64, site: Option<&str>) -> Arc<LiveStall> {
+        let entry = Arc::new(LiveStall::new(stall(id)));
         if let Some(function) = site {
             let site = Site { function: function.into(), file: None, line: None };
-            entry.set_taken(Taken { site: Some(site), ..Taken::default() });
+            entry.set_stack_result(StackResult { site: Some(site), ..StackResult::default() });
         }
         entry
     }
@@ -117,7 +117,7 @@ mod tests {
         sites.expect(&waits);
         sites.stalled(&waits, 5);
         assert_eq!(sites.settle(0), []);
-        waits.set_taken(Taken::default());
+        waits.set_stack_result(StackResult::default());
         assert_eq!(sites.settle(0), [(["GET /hello", "unknown", "unknown"], 5)]);
         sites.stalled(&waits, 7);
         sites.ended(&waits, 1);

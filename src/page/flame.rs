@@ -9,7 +9,7 @@ use super::report::Report;
 use super::stack::inside;
 use super::verdict::handler;
 use crate::label::printable;
-use crate::record::{Frame, Stall};
+use crate::stall::{Frame, Stall};
 
 /// `None` where it cannot be drawn.
 pub(super) fn graph(report: &Report) -> Option<Vec<u8>> {

@@ -7,7 +7,7 @@ use super::source::Sources;
 use super::time::{rough, stamp};
 use super::verdict::handler;
 use super::{tables, timeline};
-use crate::record::Stall;
+use crate::stall::Stall;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");

@@ -8,9 +8,9 @@ use super::report::{Report, Watched};
 use super::source::Sources;
 use super::time::{share, stamp};
 use crate::clock::{Nanos, seconds};
-use crate::detector::ledger::{Key, Tally};
-use crate::detector::trend::STEP;
-use crate::record::{Cause, Frame, Site, Stack, Stall};
+use crate::runtime::lag_history::STEP;
+use crate::stall::{Cause, Frame, Site, Stack, Stall};
+use crate::stall::{SiteKey, SiteTotals};
 
 /// Moves when something is taken away or means something else; not when something is added.
 const VERSION: u32 = 1;
@@ -19,7 +19,7 @@ pub(super) fn document(report: &Report, sources: &mut Sources) -> Value {
     let (own, outside) = (report.own(), report.outside());
     let advice = report.verdict.advice.as_ref();
     let sites: Vec<_> =
-        report.sites.iter().map(|(key, tally)| row(key, tally, own.1, sources)).collect();
+        report.sites.iter().map(|(key, totals)| row(key, totals, own.1, sources)).collect();
     let environment: Vec<_> = report.environment.iter().map(environment).collect();
     let in_progress: Vec<_> = report.in_progress.iter().map(|each| stall(each, sources)).collect();
     let recent: Vec<_> = report.recent.iter().map(|each| stall(each, sources)).collect();
@@ -72,32 +72,32 @@ fn runtime(runtime: &Watched) -> Value {
     })
 }
 
-fn row(key: &Key, tally: &Tally, whole: Duration, sources: &mut Sources) -> Value {
+fn row(key: &SiteKey, totals: &SiteTotals, whole: Duration, sources: &mut Sources) -> Value {
     json!({
         "handler": key.handler,
         "cause": key.cause.as_str(),
         "site": key.site.as_ref().map(|at| site(at, sources)),
-        "stalls": tally.stalls,
-        "in_progress": tally.in_progress,
-        "seconds": secs(tally.time),
-        "share_percent": share(tally.time, whole),
-        "longest_seconds": secs(tally.longest),
-        "last_seen": stamp(tally.last_seen),
-        "last_stall": tally.last,
-        "delayed_requests": tally.delayed_requests,
-        "fix": tally.fix,
+        "stalls": totals.stalls,
+        "in_progress": totals.in_progress,
+        "seconds": secs(totals.time),
+        "share_percent": share(totals.time, whole),
+        "longest_seconds": secs(totals.longest),
+        "last_seen": stamp(totals.last_seen),
+        "last_stall": totals.last,
+        "delayed_requests": totals.delayed_requests,
+        "fix": totals.fix,
     })
 }
 
-fn environment((cause, tally): &(Cause, Tally)) -> Value {
+fn environment((cause, totals): &(Cause, SiteTotals)) -> Value {
     json!({
         "cause": cause.as_str(),
-        "stalls": tally.stalls,
-        "in_progress": tally.in_progress,
-        "seconds": secs(tally.time),
-        "longest_seconds": secs(tally.longest),
-        "last_seen": stamp(tally.last_seen),
-        "last_stall": tally.last,
+        "stalls": totals.stalls,
+        "in_progress": totals.in_progress,
+        "seconds": secs(totals.time),
+        "longest_seconds": secs(totals.longest),
+        "last_seen": stamp(totals.last_seen),
+        "last_stall": totals.last,
     })
 }
 

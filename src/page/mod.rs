@@ -20,27 +20,27 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock;
-use crate::detector::hub::Hub;
+use crate::runtime::registry::Registry;
 pub(crate) use html::POLICY;
 use report::Report;
 use source::Sources;
 
 /// Shows the stalls of one detector.
 pub(crate) struct Page {
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
     since: SystemTime,
     /// Of switched off detectors there is nothing to show.
     on: bool,
 }
 
 impl Page {
-    pub(crate) fn new(hub: Arc<Hub>) -> Self {
-        let on = hub.is_watching();
-        Self { hub, since: clock::wall(clock::now()), on }
+    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+        let on = registry.is_watching();
+        Self { registry, since: clock::wall(clock::now()), on }
     }
 
     fn report(&self) -> Report {
-        Report::gather(&self.hub, self.since, self.on)
+        Report::gather(&self.registry, self.since, self.on)
     }
 
     pub(crate) fn html(&self) -> String {
@@ -77,19 +77,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::detector::hub::Limits;
-    use crate::detector::hub::tests::LIMITS;
-    use crate::detector::markers::ENVIRONMENT;
-    use crate::detector::ring::tests::stall;
-    use crate::detector::ring::{Entry, Taken};
-    use crate::record::{Cause, Frame, Site, Stack, Stall};
+    use crate::labels::ENVIRONMENT;
+    use crate::runtime::registry::Limits;
+    use crate::runtime::registry::tests::LIMITS;
+    use crate::stall::tests::stall;
+    use crate::stall::{Cause, Frame, Site, Stack, Stall};
+    use crate::stall::{LiveStall, StackResult};
 
     /// A page of a runtime with two workers, and of these stalls, each of 300 ms.
     fn page(stalls: Vec<Stall>) -> (tokio::runtime::Runtime, Page) {
-        let hub = Hub::new(LIMITS);
+        let registry = Registry::new(LIMITS);
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
         let tokio = tokio.expect("a runtime");
-        hub.add_runtime("main", tokio.handle()).expect("watching");
+        registry.add_runtime("main", tokio.handle()).expect("watching");
         let frame = |function: &str, own| Frame {
             function: Some(function.into()),
             own,
@@ -100,11 +100,12 @@ mod tests {
             .into_iter()
             .map(|stall| {
                 let lasts = stall.in_progress;
-                let entry = Entry::new(Stall { started_at: clock::wall(clock::now()), ..stall });
+                let entry =
+                    LiveStall::new(Stall { started_at: clock::wall(clock::now()), ..stall });
                 let site = Site { function: "app::load".into(), file: None, line: None };
                 let stack = Arc::new(Stack { frames: frames.clone(), ..Stack::default() });
                 let (site, stack) = (Some(site), Some(stack));
-                entry.set_taken(Taken { site, stack, ..Taken::default() });
+                entry.set_stack_result(StackResult { site, stack, ..StackResult::default() });
                 entry.last(300_000_000);
                 if !lasts {
                     entry.end(300_000_000, 0);
@@ -112,8 +113,8 @@ mod tests {
                 Arc::new(entry)
             })
             .collect();
-        hub.ring.take_over(&mut entries);
-        (tokio, Page::new(hub))
+        registry.store.take_over(&mut entries);
+        (tokio, Page::new(registry))
     }
 
     fn ended(id: u64) -> Stall {
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_detector_that_is_switched_off_says_so() {
-        let page = Page::new(Hub::new(Limits { watching: false, ..LIMITS }));
+        let page = Page::new(Registry::new(Limits { watching: false, ..LIMITS }));
         assert!(page.html().contains("Switched off by TOWER_STALL=off"));
         let document: serde_json::Value = serde_json::from_str(&page.json()).expect("JSON");
         assert_eq!(document["verdict"]["state"], "off");

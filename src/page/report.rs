@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use super::verdict::{Verdict, judge};
 use crate::clock::{self, Nanos};
-use crate::detector::hub::Hub;
-use crate::detector::ledger::{Key, Tally};
-use crate::detector::ring::Known;
-use crate::detector::runtime::Runtime;
-use crate::record::{Cause, Stall};
+use crate::runtime::Runtime;
+use crate::runtime::registry::Registry;
+use crate::stall::StoreSnapshot;
+use crate::stall::{Cause, Stall};
+use crate::stall::{SiteKey, SiteTotals};
 
 /// See the module.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ pub(super) struct Report {
     pub(super) verdict: Verdict,
     pub(super) runtimes: Vec<Watched>,
     /// Of the program's own doing, the most time first.
-    pub(super) sites: Vec<(Key, Tally)>,
+    pub(super) sites: Vec<(SiteKey, SiteTotals)>,
     /// What lies outside the program, the most time first.
-    pub(super) environment: Vec<(Cause, Tally)>,
+    pub(super) environment: Vec<(Cause, SiteTotals)>,
     /// Newest first.
     pub(super) in_progress: Vec<Stall>,
     /// The last that are over, newest first.
@@ -58,11 +58,11 @@ pub(super) struct Watched {
 }
 
 impl Report {
-    pub(super) fn gather(hub: &Hub, since: SystemTime, on: bool) -> Self {
+    pub(super) fn gather(registry: &Registry, since: SystemTime, on: bool) -> Self {
         let now = clock::now();
         let runtimes: Vec<_> =
-            hub.runtimes().iter().map(|runtime| Watched::look(runtime, now)).collect();
-        let Known { sums, in_progress, recent } = hub.ring.look();
+            registry.runtimes().iter().map(|runtime| Watched::look(runtime, now)).collect();
+        let StoreSnapshot { sums, in_progress, recent } = registry.store.snapshot();
         let (environment, mut sites): (Vec<_>, Vec<_>) =
             sums.into_iter().partition(|(key, _)| key.cause.is_environment());
         sites.sort_by(|(one, a), (other, b)| {
@@ -79,35 +79,35 @@ impl Report {
             since,
             program: program(),
             process: std::process::id(),
-            threshold: Duration::from_nanos(hub.threshold),
-            capture: hub.capture,
+            threshold: Duration::from_nanos(registry.threshold),
+            capture: registry.capture,
             verdict,
             runtimes,
             sites,
             environment: by_cause(environment),
             in_progress,
             recent,
-            most_kept: hub.ring.most,
-            suppressed: hub.suppressed.load(Relaxed),
+            most_kept: registry.store.most,
+            suppressed: registry.suppressed.load(Relaxed),
         }
     }
 
     /// Stalls of the program's own doing, and their time.
     pub(super) fn own(&self) -> (u64, Duration) {
-        total(self.sites.iter().map(|(_, tally)| tally))
+        total(self.sites.iter().map(|(_, totals)| totals))
     }
 
     /// Stalls that the environment caused, and their time.
     pub(super) fn outside(&self) -> (u64, Duration) {
-        total(self.environment.iter().map(|(_, tally)| tally))
+        total(self.environment.iter().map(|(_, totals)| totals))
     }
 }
 
 impl Watched {
     fn look(runtime: &Runtime, now: Nanos) -> Self {
-        let found = runtime.vitals.found();
-        let beat = runtime.pulse.beat();
-        let counts = !runtime.vitals.is_ignored();
+        let found = runtime.status.found();
+        let beat = runtime.heartbeat.beat();
+        let counts = !runtime.status.is_ignored();
         Self {
             name: runtime.name,
             workers: runtime.workers,
@@ -117,28 +117,28 @@ impl Watched {
             frozen: Duration::from_nanos(found.frozen),
             dead: found.dead && counts,
             counts,
-            lag: runtime.trend.points(now),
+            lag: runtime.lag_history.points(now),
         }
     }
 }
 
-fn total<'a>(tallies: impl Iterator<Item = &'a Tally>) -> (u64, Duration) {
-    tallies.fold((0, Duration::ZERO), |(stalls, time), tally| {
-        (stalls + tally.stalls, time.saturating_add(tally.time))
+fn total<'a>(tallies: impl Iterator<Item = &'a SiteTotals>) -> (u64, Duration) {
+    tallies.fold((0, Duration::ZERO), |(stalls, time), totals| {
+        (stalls + totals.stalls, time.saturating_add(totals.time))
     })
 }
 
 /// The environment has no sites.
-fn by_cause(rows: Vec<(Key, Tally)>) -> Vec<(Cause, Tally)> {
-    let mut causes: HashMap<Cause, Tally> = HashMap::new();
-    for (key, tally) in rows {
+fn by_cause(rows: Vec<(SiteKey, SiteTotals)>) -> Vec<(Cause, SiteTotals)> {
+    let mut causes: HashMap<Cause, SiteTotals> = HashMap::new();
+    for (key, totals) in rows {
         match causes.get_mut(&key.cause) {
-            Some(known) => known.merge(&tally),
-            None => drop(causes.insert(key.cause, tally)),
+            Some(known) => known.merge(&totals),
+            None => drop(causes.insert(key.cause, totals)),
         }
     }
     let mut causes: Vec<_> = causes.into_iter().collect();
-    causes.sort_by_key(|(cause, tally)| (std::cmp::Reverse(tally.time), cause.as_str()));
+    causes.sort_by_key(|(cause, totals)| (std::cmp::Reverse(totals.time), cause.as_str()));
     causes
 }
 

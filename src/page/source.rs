@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::label::printable;
-use crate::record::Site;
+use crate::stall::Site;
 
 /// Files read for one page.
 const MOST_FILES: usize = 64;

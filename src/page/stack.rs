@@ -1,6 +1,6 @@
 //! Which frames of a stack a reader wants.
 
-use crate::record::{Frame, Stack};
+use crate::stall::{Frame, Stack};
 
 /// The frames of the poll itself: not those of the runtime and the services around it.
 ///

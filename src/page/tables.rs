@@ -10,8 +10,8 @@ use super::stack::{Line, folded, inside};
 use super::time::{ago, rough, share, stamp};
 use super::verdict::handler;
 use crate::label::printable;
-use crate::record::{Frame, Site, Stack, Stall};
-use crate::wording;
+use crate::stall::{Frame, Site, Stack, Stall};
+use crate::text;
 
 /// Rows of sites that are shown at once.
 const MOST_SITES: usize = 20;
@@ -43,7 +43,7 @@ pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
                                     td class="number" { strong { (rough(stall.duration)) } }
                                     td { (why(stall)) }
                                     td class="place" { (place(stall.site.as_ref(), sources)) }
-                                    td class="word" { (stall.runtime) ", " (wording::whom(stall)) }
+                                    td class="word" { (stall.runtime) ", " (text::whom(stall)) }
                                     td class="number" { (stall.delayed_requests) }
                                 }
                             }
@@ -85,17 +85,17 @@ pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
                             }
                         }
                         tbody {
-                            @for (key, tally) in report.sites.iter().take(MOST_SITES) {
+                            @for (key, totals) in report.sites.iter().take(MOST_SITES) {
                                 tr {
-                                    th scope="row" class="place" { (place(key.site.as_ref(), sources)) p class="fix" { (tally.fix) } }
+                                    th scope="row" class="place" { (place(key.site.as_ref(), sources)) p class="fix" { (totals.fix) } }
                                     td class="who" { (handler(key.handler)) }
                                     td class="word" { (key.cause) }
-                                    td class="number" { strong { (rough(tally.time)) } }
-                                    td class="number" { (bar(share(tally.time, whole))) }
-                                    td class="number" { (tally.stalls) }
-                                    td class="number" { (rough(tally.longest)) }
-                                    td class="word" { @if tally.in_progress > 0 { strong { "lasts" } } @else { (moment(tally.last_seen, report.now)) } }
-                                    td class="number" { (tally.delayed_requests) }
+                                    td class="number" { strong { (rough(totals.time)) } }
+                                    td class="number" { (bar(share(totals.time, whole))) }
+                                    td class="number" { (totals.stalls) }
+                                    td class="number" { (rough(totals.longest)) }
+                                    td class="word" { @if totals.in_progress > 0 { strong { "lasts" } } @else { (moment(totals.last_seen, report.now)) } }
+                                    td class="number" { (totals.delayed_requests) }
                                 }
                             }
                         }
@@ -133,12 +133,12 @@ pub(super) fn environment(report: &Report) -> Markup {
                         }
                     }
                     tbody {
-                        @for (cause, tally) in &report.environment {
+                        @for (cause, totals) in &report.environment {
                             tr {
                                 th scope="row" { (cause) p class="fix" { (cause.fix()) } }
-                                td class="number" { (rough(tally.time)) }
-                                td class="number" { (tally.stalls) }
-                                td class="word" { (moment(tally.last_seen, report.now)) }
+                                td class="number" { (rough(totals.time)) }
+                                td class="number" { (totals.stalls) }
+                                td class="word" { (moment(totals.last_seen, report.now)) }
                             }
                         }
                     }
@@ -233,7 +233,7 @@ pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Ma
         dl {
             dt { "Held" }
             dd {
-                (wording::whom(stall)) " of runtime " (stall.runtime) " for " (wording_time(stall))
+                (text::whom(stall)) " of runtime " (stall.runtime) " for " (wording_time(stall))
                 @if stall.in_progress { " so far" }
             }
             dt { "Cause" } dd { (why(stall)) }
@@ -242,7 +242,7 @@ pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Ma
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
             dd {
-                (wording::share(stall.workers_stalled, stall.workers)) "; requests: "
+                (text::share(stall.workers_stalled, stall.workers)) "; requests: "
                 (stall.requests_in_flight) " in flight, " (stall.delayed_requests) " held up at most"
             }
             @if let Some(trace) = stall.trace_id {
@@ -302,7 +302,7 @@ fn place(site: Option<&Site>, sources: &mut Sources) -> Markup {
 }
 
 fn why(stall: &Stall) -> Markup {
-    html! { (printable(&wording::why(stall))) }
+    html! { (printable(&text::why(stall))) }
 }
 
 fn wording_time(stall: &Stall) -> String {

@@ -8,8 +8,8 @@ use super::report::{Report, Watched};
 use super::time::{ago, rough};
 use super::verdict::handler;
 use crate::clock::{Nanos, seconds};
-use crate::detector::trend::{POINTS, STEP};
-use crate::record::Stall;
+use crate::runtime::lag_history::{POINTS, STEP};
+use crate::stall::Stall;
 
 const WIDTH: f64 = 960.0;
 /// Where time begins: left of it are names.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::report::Watched;
 use super::time::rough;
-use crate::detector::ledger::{Key, Tally};
-use crate::detector::markers::UNATTRIBUTED;
 use crate::label::printable;
-use crate::record::Stall;
-use crate::wording;
+use crate::labels::UNATTRIBUTED;
+use crate::stall::Stall;
+use crate::stall::{SiteKey, SiteTotals};
+use crate::text;
 
 /// A freeze of which less is left is the environment's.
 const LEAST: Duration = Duration::from_millis(1);
@@ -61,7 +61,11 @@ impl Verdict {
 }
 
 /// `open` newest first, `sites` most time first.
-pub(super) fn judge(runtimes: &[Watched], open: &[Stall], sites: &[(Key, Tally)]) -> Verdict {
+pub(super) fn judge(
+    runtimes: &[Watched],
+    open: &[Stall],
+    sites: &[(SiteKey, SiteTotals)],
+) -> Verdict {
     let (outside, own): (Vec<_>, Vec<_>) =
         open.iter().partition(|stall| stall.cause.is_environment());
     let new = |state, sentence, advice| Verdict { state, sentence, advice };
@@ -97,10 +101,10 @@ pub(super) fn judge(runtimes: &[Watched], open: &[Stall], sites: &[(Key, Tally)]
             format!("Runtime {name:?} is frozen for {time}, by no handler that is known");
         return new(State::Degraded, sentence, None);
     }
-    let advice = sites.first().map(|(key, tally)| {
+    let advice = sites.first().map(|(key, totals)| {
         let place = key.site.as_ref().map_or_else(String::new, |site| format!(" at {site}"));
         let about = format!("Most time so far: {}, {}{place}", handler(key.handler), key.cause);
-        Advice { about: printable(&about).into_owned(), fix: tally.fix }
+        Advice { about: printable(&about).into_owned(), fix: totals.fix }
     });
     new(State::Healthy, "Healthy: no worker is blocked".to_owned(), advice)
 }
@@ -141,7 +145,7 @@ fn is_same(one: &Stall, other: &Stall) -> bool {
 }
 
 fn mend(stall: &Stall) -> Advice {
-    let about = wording::why(stall) + &wording::place(stall);
+    let about = text::why(stall) + &text::place(stall);
     Advice { about: printable(&about).into_owned(), fix: stall.fix }
 }
 
@@ -150,9 +154,9 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::detector::markers::ENVIRONMENT;
-    use crate::detector::ring::tests::stall;
-    use crate::record::{Cause, Site};
+    use crate::labels::ENVIRONMENT;
+    use crate::stall::tests::stall;
+    use crate::stall::{Cause, Site};
 
     fn main() -> Watched {
         Watched {
@@ -245,8 +249,8 @@ mod tests {
 
     #[test]
     fn in_good_times_the_worst_site_so_far_is_named() {
-        let key = Key { handler: "GET /hello", site: lasts(1, 1).site, cause: Cause::Sleep };
-        let tally = Tally {
+        let key = SiteKey { handler: "GET /hello", site: lasts(1, 1).site, cause: Cause::Sleep };
+        let totals = SiteTotals {
             stalls: 3,
             in_progress: 0,
             time: Duration::from_secs(9),
@@ -256,7 +260,7 @@ mod tests {
             fix: Cause::Sleep.fix(),
             last: 3,
         };
-        let verdict = judge(&[main()], &[], &[(key, tally)]);
+        let verdict = judge(&[main()], &[], &[(key, totals)]);
         assert_eq!(verdict.state, State::Healthy);
         let about = verdict.advice.expect("one").about;
         assert_eq!(about, "Most time so far: GET /hello, sleep at src/main.rs:31 in app::load");

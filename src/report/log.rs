@@ -7,8 +7,8 @@ use tracing::subscriber::NoSubscriber;
 use super::Event;
 use crate::clock::{Nanos, human, human_nanos};
 use crate::label::printable;
-use crate::record::{Stack, Stall};
-use crate::wording;
+use crate::stall::{Stack, Stall};
+use crate::text;
 
 /// Writes to the subscriber that was in force when the detector was started, or, if there was
 /// none, to the one the process has when there is something to write.
@@ -123,7 +123,7 @@ fn write_dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
         }
         stack
     });
-    let why = stall.map_or_else(|| "it runs no task".to_owned(), wording::blocks);
+    let why = stall.map_or_else(|| "it runs no task".to_owned(), text::blocks);
     tracing::error!(
         target: "tower_stall",
         event = "dead",
@@ -154,16 +154,16 @@ fn on_one_line(stack: &Stack) -> String {
 fn message(event: Event, stall: &Stall) -> String {
     let Stall { id, workers, workers_stalled, requests_in_flight, .. } = stall;
     let time = human(stall.duration);
-    let whom = wording::whom(stall);
+    let whom = text::whom(stall);
     if stall.cause.is_environment() {
         return environment(event, stall, &whom, &time);
     }
-    let (handler, place) = (wording::handler(stall), wording::place(stall));
+    let (handler, place) = (text::handler(stall), text::place(stall));
     match event {
         Event::Started => {
-            let stalled = wording::share(*workers_stalled, *workers);
+            let stalled = text::share(*workers_stalled, *workers);
             let requests = if *requests_in_flight == 1 { "request" } else { "requests" };
-            let blocks = wording::blocks(stall);
+            let blocks = text::blocks(stall);
             format!("{blocks} · {stalled} · {requests_in_flight} {requests} in flight")
         }
         Event::Continues => {
@@ -178,10 +178,7 @@ fn environment(event: Event, stall: &Stall, whom: &str, time: &str) -> String {
     let Stall { id, runtime, .. } = stall;
     match event {
         Event::Started => {
-            format!(
-                "{whom} of runtime {runtime:?} could not run for {time}: {}",
-                wording::why(stall)
-            )
+            format!("{whom} of runtime {runtime:?} could not run for {time}: {}", text::why(stall))
         }
         Event::Continues => format!("stall {id}: {whom} could still not run after {time}"),
         Event::Ended => format!("stall {id} ended after {time}: {whom} could not run"),
@@ -193,9 +190,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::detector::markers::UNATTRIBUTED;
-    use crate::detector::ring::tests::stall;
-    use crate::record::{Cause, Frame, Site};
+    use crate::labels::UNATTRIBUTED;
+    use crate::stall::tests::stall;
+    use crate::stall::{Cause, Frame, Site};
 
     #[test]
     fn the_lines_say_who_blocks_what_and_for_how_long() {

@@ -3,10 +3,10 @@
 //! It reads a bounded queue. When one of them is stuck the queue fills up, further reports are
 //! dropped and counted, and nobody else waits.
 
-mod limit;
+mod limiter;
 mod log;
 mod names;
-mod stacks;
+mod pending;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use crate::capture::{Captured, Outcome};
-use crate::causes::Clue;
+use crate::cause::CauseReport;
 use crate::clock::{self, Nanos};
-use crate::detector::hub::Hub;
-use crate::detector::ring::{Entry, Taken};
 use crate::label::printable;
-use crate::metrics::{Batch, Board, Facade};
-use crate::record::Stall;
-use crate::watchdog::Exam;
-use limit::Limiter;
+use crate::metrics::{Batch, Facade, Gauges};
+use crate::runtime::registry::Registry;
+use crate::stack::PollProof;
+use crate::stack::{Captured, StackOutcome};
+use crate::stall::Stall;
+use crate::stall::{LiveStall, StackResult};
+use limiter::Limiter;
 use log::Logger;
 pub(crate) use names::Names;
 use names::Unnamed;
-use stacks::{Stacks, Waiting};
+use pending::{PendingStall, PendingStalls};
 
 /// Reports that wait for a stuck reader; a stall makes a handful.
 const QUEUE: usize = 1024;
@@ -71,19 +71,19 @@ pub(crate) enum Event {
 
 #[derive(Debug)]
 enum Message {
-    Stall(Event, Arc<Entry>),
+    Stall(Event, Arc<LiveStall>),
     /// A stack is to come, or not.
-    Started(Arc<Entry>, Option<Clue>, bool),
+    Started(Arc<LiveStall>, Option<CauseReport>, bool),
     /// It came, or will not.
-    Captured(Arc<Entry>, Outcome),
+    Captured(Arc<LiveStall>, StackOutcome),
     /// What can be said about it stands in the entry.
-    Named(Arc<Entry>),
+    Named(Arc<LiveStall>),
     Metrics(Batch),
     AllUnmatched,
     /// A runtime's timers and sockets stood still until a task of ours woke a worker.
     Rescued(&'static str),
     /// Only a restart helps that runtime, frozen for so long; what it blames.
-    Dead(&'static str, Nanos, Option<Arc<Entry>>),
+    Dead(&'static str, Nanos, Option<Arc<LiveStall>>),
 }
 
 /// The watchdog's end of the queue. When it is dropped the reporter ends.
@@ -91,17 +91,22 @@ enum Message {
 pub(crate) struct Reports {
     queue: Arc<SyncSender<Message>>,
     unnamed: Arc<SyncSender<Unnamed>>,
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
 }
 
 impl Reports {
     /// Says that a stall was counted, and whether its stack is to come.
-    pub(crate) fn started(&self, stall: &Arc<Entry>, clue: Option<Clue>, captures: bool) {
-        self.send(Message::Started(Arc::clone(stall), clue, captures));
+    pub(crate) fn started(
+        &self,
+        stall: &Arc<LiveStall>,
+        cause_report: Option<CauseReport>,
+        captures: bool,
+    ) {
+        self.send(Message::Started(Arc::clone(stall), cause_report, captures));
     }
 
     /// Takes the stack of that stall. Keeps no thread alive.
-    pub(crate) fn captured(&self, stall: &Arc<Entry>) -> Box<dyn FnOnce(Captured) + Send> {
+    pub(crate) fn captured(&self, stall: &Arc<LiveStall>) -> Box<dyn FnOnce(Captured) + Send> {
         let (queue, unnamed) = (Arc::downgrade(&self.queue), Arc::downgrade(&self.unnamed));
         let stall = Arc::clone(stall);
         Box::new(move |captured| {
@@ -110,34 +115,37 @@ impl Reports {
             drop(queue.try_send(Message::Captured(Arc::clone(&stall), captured.outcome)));
             let unnamed = unnamed.try_send(Unnamed::Stall(Arc::clone(&stall), captured));
             if unnamed.is_err() {
-                stall.set_taken(Taken::missing("too many stacks wait for their names"));
+                stall
+                    .set_stack_result(StackResult::missing("too many stacks wait for their names"));
                 drop(queue.try_send(Message::Named(stall)));
             }
         })
     }
 
-    /// Takes the stack that an exam wants. Keeps no thread alive.
-    pub(crate) fn examined(&self, exam: &Arc<Exam>) -> Box<dyn FnOnce(Captured) + Send> {
-        let (unnamed, hub) = (Arc::downgrade(&self.unnamed), Arc::downgrade(&self.hub));
-        let exam = Arc::clone(exam);
+    /// Takes the stack that an proof wants. Keeps no thread alive.
+    pub(crate) fn examined(&self, proof: &Arc<PollProof>) -> Box<dyn FnOnce(Captured) + Send> {
+        let (unnamed, registry) = (Arc::downgrade(&self.unnamed), Arc::downgrade(&self.registry));
+        let proof = Arc::clone(proof);
         Box::new(move |captured| {
-            let (Some(unnamed), Some(hub)) = (unnamed.upgrade(), hub.upgrade()) else { return };
-            hub.captures[captured.outcome as usize].fetch_add(1, Relaxed);
-            if unnamed.try_send(Unnamed::Exam(Arc::clone(&exam), captured)).is_err() {
-                exam.not_held();
+            let (Some(unnamed), Some(registry)) = (unnamed.upgrade(), registry.upgrade()) else {
+                return;
+            };
+            registry.captures[captured.outcome as usize].fetch_add(1, Relaxed);
+            if unnamed.try_send(Unnamed::PollProof(Arc::clone(&proof), captured)).is_err() {
+                proof.not_held();
             }
         })
     }
 
     /// Says that a stall goes on or has ended.
-    pub(crate) fn stall(&self, event: Event, stall: &Arc<Entry>) {
+    pub(crate) fn stall(&self, event: Event, stall: &Arc<LiveStall>) {
         self.send(Message::Stall(event, Arc::clone(stall)));
     }
 
     /// Hands a report over, or counts that it could not.
     fn send(&self, report: Message) {
         if self.queue.try_send(report).is_err() {
-            self.hub.suppressed.fetch_add(1, Relaxed);
+            self.registry.suppressed.fetch_add(1, Relaxed);
         }
     }
 
@@ -152,7 +160,12 @@ impl Reports {
     }
 
     /// Says that only a restart helps that runtime.
-    pub(crate) fn dead(&self, runtime: &'static str, frozen: Nanos, stall: Option<&Arc<Entry>>) {
+    pub(crate) fn dead(
+        &self,
+        runtime: &'static str,
+        frozen: Nanos,
+        stall: Option<&Arc<LiveStall>>,
+    ) {
         self.send(Message::Dead(runtime, frozen, stall.cloned()));
     }
 
@@ -171,16 +184,16 @@ impl Reports {
 /// The reader's end.
 pub(crate) struct Reporter {
     queue: Receiver<Message>,
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
     limiter: Limiter,
     logger: Logger,
     /// Runtimes that were told to be dead and of which no stall has ended since: the last lines of a
     /// log are what is left of a container that is killed, so nothing is said after that.
     dead: Vec<&'static str>,
-    stacks: Stacks,
+    pending: PendingStalls,
     hooks: Vec<Box<dyn OnStall>>,
     /// The gauges, where metrics go out by the facade.
-    board: Option<Board>,
+    gauges: Option<Gauges>,
     facade: Facade,
     flushes: u32,
     flush_due: Nanos,
@@ -190,7 +203,7 @@ impl Reporter {
     /// Makes all ends; `skips` are crates that are not the user's own. The log goes to the
     /// subscriber that is in force here.
     pub(crate) fn new(
-        hub: Arc<Hub>,
+        registry: Arc<Registry>,
         hooks: Vec<Box<dyn OnStall>>,
         facade: bool,
         skips: Vec<String>,
@@ -199,17 +212,18 @@ impl Reporter {
         let sender = Arc::new(sender);
         let (unnamed, stacks) = sync_channel(names::QUEUE);
         let names = Names::new(stacks, Arc::downgrade(&sender), skips);
-        let board = facade.then(|| Board::new(Arc::clone(&hub)));
-        let reports = Reports { queue: sender, unnamed: Arc::new(unnamed), hub: Arc::clone(&hub) };
+        let gauges = facade.then(|| Gauges::new(Arc::clone(&registry)));
+        let reports =
+            Reports { queue: sender, unnamed: Arc::new(unnamed), registry: Arc::clone(&registry) };
         let reporter = Self {
             queue,
-            hub,
+            registry,
             limiter: Limiter::default(),
             logger: Logger::new(),
             dead: Vec::new(),
-            stacks: Stacks::default(),
+            pending: PendingStalls::default(),
             hooks,
-            board,
+            gauges,
             facade: Facade::default(),
             flushes: 0,
             flush_due: 0,
@@ -222,8 +236,8 @@ impl Reporter {
         self.flush();
         loop {
             // Only gauges and stacks that are waited for want a reporter that wakes by itself.
-            let flush = self.board.as_ref().map(|_| self.flush_due);
-            let message = match flush.into_iter().chain(self.stacks.due()).min() {
+            let flush = self.gauges.as_ref().map(|_| self.flush_due);
+            let message = match flush.into_iter().chain(self.pending.due()).min() {
                 None => self.queue.recv().map_err(RecvTimeoutError::from),
                 Some(due) => {
                     let wait = due.saturating_sub(clock::now());
@@ -231,29 +245,31 @@ impl Reporter {
                 }
             };
             match message {
-                Ok(Message::Stall(event, entry)) => match self.stacks.waiting(&entry) {
+                Ok(Message::Stall(event, entry)) => match self.pending.waiting(&entry) {
                     Some(waiting) => waiting.then.push(event),
                     None => self.report(event, &entry),
                 },
-                Ok(Message::Started(entry, clue, captures)) => {
-                    if let Some(detail) = clue.and_then(|clue| clue.detail()) {
+                Ok(Message::Started(entry, cause_report, captures)) => {
+                    if let Some(detail) =
+                        cause_report.and_then(|cause_report| cause_report.detail())
+                    {
                         // Names of files are whatever somebody chose.
                         entry.set_detail(printable(&detail).into());
                     }
                     if captures {
-                        self.stacks.wait_for(entry);
+                        self.pending.wait_for(entry);
                     } else {
                         self.report(Event::Started, &entry);
                     }
                 }
                 Ok(Message::Captured(entry, outcome)) => {
-                    if let Some(waiting) = self.stacks.waiting(&entry) {
+                    if let Some(waiting) = self.pending.waiting(&entry) {
                         waiting.answered = true;
-                        self.hub.captures[outcome as usize].fetch_add(1, Relaxed);
+                        self.registry.captures[outcome as usize].fetch_add(1, Relaxed);
                     }
                 }
                 Ok(Message::Named(entry)) => {
-                    if let Some(waiting) = self.stacks.take(&entry) {
+                    if let Some(waiting) = self.pending.take(&entry) {
                         self.tell(waiting);
                     }
                 }
@@ -272,14 +288,14 @@ impl Reporter {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            for waiting in self.stacks.overdue(clock::now()) {
+            for waiting in self.pending.overdue(clock::now()) {
                 self.tell(waiting);
             }
             if clock::now() >= self.flush_due {
                 self.flush();
             }
         }
-        for waiting in self.stacks.give_up() {
+        for waiting in self.pending.give_up() {
             self.tell(waiting);
         }
         self.flush();
@@ -287,18 +303,18 @@ impl Reporter {
 
     fn flush(&mut self) {
         self.flush_due = clock::now() + clock::nanos(FLUSH);
-        let Some(board) = &mut self.board else { return };
+        let Some(gauges) = &mut self.gauges else { return };
         if self.flushes.is_multiple_of(FLUSHES_BETWEEN_INTRODUCTIONS) {
             guarded(|| self.facade.introduce());
         }
         self.flushes = self.flushes.wrapping_add(1);
-        guarded(|| board.show(&mut self.facade));
+        guarded(|| gauges.show(&mut self.facade));
     }
 
     /// A stall whose stack was waited for is told now.
-    fn tell(&mut self, waiting: Waiting) {
+    fn tell(&mut self, waiting: PendingStall) {
         if !waiting.answered {
-            self.hub.captures[Outcome::Timeout as usize].fetch_add(1, Relaxed);
+            self.registry.captures[StackOutcome::Timeout as usize].fetch_add(1, Relaxed);
         }
         self.report(Event::Started, &waiting.stall);
         for event in waiting.then {
@@ -307,21 +323,21 @@ impl Reporter {
     }
 
     /// Writes a line, or counts that it was held back.
-    fn limited(&mut self, topic: limit::Topic, write: impl FnOnce(&Logger, u64)) {
+    fn limited(&mut self, topic: limiter::Topic, write: impl FnOnce(&Logger, u64)) {
         match self.limiter.admit(clock::now(), topic) {
             Some(suppressed) => guarded(|| write(&self.logger, suppressed)),
             None => {
-                self.hub.suppressed.fetch_add(1, Relaxed);
+                self.registry.suppressed.fetch_add(1, Relaxed);
             }
         }
     }
 
-    fn report(&mut self, event: Event, entry: &Entry) {
+    fn report(&mut self, event: Event, entry: &LiveStall) {
         // It may have ended meanwhile: that is told next.
         let stall = &Stall { in_progress: event != Event::Ended, ..entry.stall() };
         match event {
             Event::Continues if self.dead.contains(&stall.runtime) => {
-                self.hub.suppressed.fetch_add(1, Relaxed);
+                self.registry.suppressed.fetch_add(1, Relaxed);
                 return;
             }
             Event::Ended if !stall.cause.is_environment() => {

@@ -5,11 +5,11 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Weak};
 
 use super::{Message, guarded};
-use crate::capture::{Captured, Symbols, mark_own, poll_returns_to, site};
-use crate::causes::hint;
-use crate::detector::ring::{Entry, Taken};
+use crate::cause::hint;
+use crate::stack::PollProof;
+use crate::stack::{Captured, Symbols, mark_own, poll_returns_to, site};
+use crate::stall::{LiveStall, StackResult};
 use crate::sys::{Returns, returns_are_counted};
-use crate::watchdog::Exam;
 
 /// Stacks that wait for their names.
 pub(super) const QUEUE: usize = 32;
@@ -17,8 +17,8 @@ pub(super) const QUEUE: usize = 32;
 /// A stack without names, and what it is for.
 #[derive(Debug)]
 pub(super) enum Unnamed {
-    Stall(Arc<Entry>, Captured),
-    Exam(Arc<Exam>, Captured),
+    Stall(Arc<LiveStall>, Captured),
+    PollProof(Arc<PollProof>, Captured),
 }
 
 /// Reads stacks, writes sites, and tells the reporter. Ends when the watchdog and the captures
@@ -50,32 +50,32 @@ impl Names {
         while let Ok(unnamed) = self.queue.recv() {
             match unnamed {
                 Unnamed::Stall(stall, captured) => {
-                    guarded(|| stall.set_taken(self.name(captured)));
+                    guarded(|| stall.set_stack_result(self.name(captured)));
                     if let Some(reporter) = self.reporter.upgrade() {
                         // Whoever waits for it has a deadline.
                         drop(reporter.try_send(Message::Named(stall)));
                     }
                 }
-                Unnamed::Exam(exam, captured) => {
-                    guarded(|| self.examine(&exam, captured));
-                    exam.not_held();
+                Unnamed::PollProof(proof, captured) => {
+                    guarded(|| self.examine(&proof, captured));
+                    proof.not_held();
                 }
             }
         }
     }
 
     /// Is the thread in a poll, and in the same one from now on?
-    fn examine(&mut self, exam: &Exam, captured: Captured) {
+    fn examine(&mut self, proof: &PollProof, captured: Captured) {
         let taken = self.name(captured);
         let Some(stack) = &taken.stack else { return };
-        if let Ok(returns_to) = poll_returns_to(stack, exam.single) {
+        if let Ok(returns_to) = poll_returns_to(stack, proof.single) {
             let counts = *self.counts.get_or_insert_with(returns_are_counted);
-            let returns = counts.then(|| Returns::count(exam.thread, returns_to).ok());
-            exam.held(taken, returns_to, returns.flatten());
+            let returns = counts.then(|| Returns::count(proof.thread, returns_to).ok());
+            proof.held(taken, returns_to, returns.flatten());
         }
     }
 
-    fn name(&mut self, captured: Captured) -> Taken {
+    fn name(&mut self, captured: Captured) -> StackResult {
         let given = captured.stack.as_ref().and_then(|raw| raw.given.clone());
         let mut stack = captured.stack.map(|raw| self.symbols.symbolize(&raw));
         let skips: Vec<_> = self.skips.iter().map(String::as_str).collect();
@@ -89,6 +89,6 @@ impl Names {
         }
         let fix = hint(&frames[..inner.unwrap_or(frames.len())]);
         let missing = (!captured.reason.is_empty()).then_some(captured.reason);
-        Taken { site, fix, given, stack: stack.map(Arc::new), missing }
+        StackResult { site, fix, given, stack: stack.map(Arc::new), missing }
     }
 }

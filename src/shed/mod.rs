@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use tower_layer::Layer;
 
-use crate::detector::hub::Hub;
+use crate::runtime::registry::Registry;
 pub use service::{ShedFuture, ShedService};
 
 /// Turns requests away while the runtime they came to is frozen for longer than
@@ -45,7 +45,7 @@ pub use service::{ShedFuture, ShedService};
 /// has to have a [`Default`], as those of axum, hyper and tonic have.
 #[derive(Clone, Debug)]
 pub struct ShedLayer {
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
     retry_after: HeaderValue,
 }
 
@@ -53,9 +53,9 @@ impl ShedLayer {
     /// What `Retry-After` says: [`retry_after`](Self::retry_after).
     pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-    pub(crate) fn new(hub: Arc<Hub>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>) -> Self {
         let retry_after = header(Self::DEFAULT_RETRY_AFTER);
-        Self { hub, retry_after }
+        Self { registry, retry_after }
     }
 
     /// When a client may come again; whole seconds, rounded up.
@@ -77,6 +77,6 @@ impl<S> Layer<S> for ShedLayer {
     type Service = ShedService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ShedService::new(inner, Arc::clone(&self.hub), self.retry_after.clone())
+        ShedService::new(inner, Arc::clone(&self.registry), self.retry_after.clone())
     }
 }

@@ -13,20 +13,20 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::here::sheds;
-use crate::detector::hub::Hub;
 use crate::layer::is_grpc;
+use crate::runtime::registry::Registry;
 
 /// A service that turns requests away. Made by [`ShedLayer`](super::ShedLayer).
 #[derive(Clone)]
 pub struct ShedService<S> {
     inner: S,
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
     retry_after: HeaderValue,
 }
 
 impl<S> ShedService<S> {
-    pub(super) fn new(inner: S, hub: Arc<Hub>, retry_after: HeaderValue) -> Self {
-        Self { inner, hub, retry_after }
+    pub(super) fn new(inner: S, registry: Arc<Registry>, retry_after: HeaderValue) -> Self {
+        Self { inner, registry, retry_after }
     }
 
     /// The service inside.
@@ -45,7 +45,7 @@ impl<S> ShedService<S> {
     }
 
     fn refusal<Body: Default>(&self, is_grpc: bool) -> Response<Body> {
-        self.hub.shed.fetch_add(1, Relaxed);
+        self.registry.shed.fetch_add(1, Relaxed);
         let mut response = Response::new(Body::default());
         let headers = response.headers_mut();
         if is_grpc {
@@ -77,7 +77,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let kind = if sheds(&self.hub) {
+        let kind = if sheds(&self.registry) {
             Kind::Refused { response: Some(self.refusal(is_grpc(request.headers()))) }
         } else {
             Kind::Admitted { future: self.inner.call(request) }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::NoStalls;
 use crate::clock::{self, nanos};
-use crate::instrument::allow_blocking;
+use crate::mark::allow_blocking;
 
 /// A thread that has no CPU for so long is on no machine to test on.
 const PATIENCE: Duration = Duration::from_secs(10);

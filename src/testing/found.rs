@@ -4,9 +4,9 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::capture::is_own_frame;
 use crate::clock::human;
-use crate::record::{Stack, Stall};
+use crate::stack::is_own_frame;
+use crate::stall::{Stack, Stall};
 
 /// Stalls that are told in full.
 const MOST: usize = 5;
@@ -93,7 +93,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::record::{Cause, Frame, Site};
+    use crate::stall::{Cause, Frame, Site};
 
     fn frame(function: &str, line: u32) -> Frame {
         let function = Some(function.to_owned());

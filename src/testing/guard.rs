@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
 use super::found::Found;
-use crate::builder::StallDetector;
 use crate::clock::{self, nanos};
-use crate::instrument::allow_blocking;
+use crate::detector::StallDetector;
 use crate::layer::StallLayer;
-use crate::record::Stall;
+use crate::mark::allow_blocking;
+use crate::stall::Stall;
 use crate::sync::lock;
 
 /// What waits of ours are allowed as.

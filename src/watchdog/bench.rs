@@ -1,4 +1,4 @@
-//! Scans without a thread, for the bench of their cost. Not public API.
+//! ScanBarrier without a thread, for the bench of their cost. Not public API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,14 +6,15 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::scan::Scanner;
-use super::{Exam, Found, Guardian, Observer, Patience};
+use super::{FoundStall, Guardian, Observer, Patience};
 use crate::clock::{self, Nanos};
-use crate::detector::hub::{Hub, Limits};
-use crate::detector::markers::Kind;
-use crate::detector::ring::Entry;
-use crate::detector::runtime::Runtime;
-use crate::detector::slot::{Identity, Place, Slot};
-use crate::record::Cause;
+use crate::labels::PollKind;
+use crate::runtime::Runtime;
+use crate::runtime::registry::{Limits, Registry};
+use crate::slot::{Identity, Place, Slot};
+use crate::stack::PollProof;
+use crate::stall::Cause;
+use crate::stall::LiveStall;
 
 const THRESHOLD: Nanos = 3_600_000_000_000;
 const NOTHING: Guardian = Guardian {
@@ -30,49 +31,49 @@ const NOTHING: Guardian = Guardian {
 pub struct BenchScans {
     scanner: Scanner,
     slots: &'static [Slot],
-    marker: u32,
+    label_id: u32,
 }
 
 impl BenchScans {
     /// With that many slots, on a runtime that has at least one worker.
     #[must_use]
     pub fn new(slots: usize, runtime: &Handle) -> Self {
-        let hub = Hub::new(Limits {
+        let registry = Registry::new(Limits {
             threshold: THRESHOLD,
             handlers: 1,
-            ring: 1,
+            history: 1,
             watching: true,
             capture: "off",
             on_new_runtime: None,
             everywhere: false,
         });
-        let marker = hub.markers.marker("bench", THRESHOLD, Kind::Task);
-        hub.add_runtime("main", runtime);
+        let label_id = registry.labels.id("bench", THRESHOLD, PollKind::Task);
+        registry.add_runtime("main", runtime);
         let slots: Box<[Slot]> = (0..slots).map(|_| Slot::new()).collect();
         let slots: &'static [Slot] = Box::leak(slots);
         for slot in slots {
-            hub.add_slot(slot);
+            registry.add_slot(slot);
         }
-        let scanner = Scanner::new(hub, Duration::from_millis(25), NOTHING, Box::new(Nobody));
-        Self { scanner, slots, marker }
+        let scanner = Scanner::new(registry, Duration::from_millis(25), NOTHING, Box::new(Nobody));
+        Self { scanner, slots, label_id }
     }
 
     /// Enters a poll in every `step`th slot, for ever.
     pub fn open(&mut self, step: usize) {
         for slot in self.slots.iter().step_by(step) {
-            let _ = slot.enter(self.marker, who);
+            let _ = slot.enter(self.label_id, who);
         }
     }
 
     /// Polls once in each slot that is not open.
     pub fn poll(&mut self) {
         for slot in self.slots.iter().filter(|slot| !slot.is_open()) {
-            let entered = slot.enter(self.marker, who);
+            let entered = slot.enter(self.label_id, who);
             slot.leave(entered, clock::now);
         }
     }
 
-    /// Scans once.
+    /// ScanBarrier once.
     pub fn scan(&mut self) {
         self.scanner.scan(clock::now(), 0);
     }
@@ -97,16 +98,16 @@ impl Observer for Nobody {
     fn lag(&mut self, _: &'static str, _: Nanos) {}
     fn lags_lost(&mut self, _: u64) {}
     fn frozen(&mut self, _: &'static str, _: Cause, _: Nanos) {}
-    fn counted(&mut self, _: &Arc<Entry>, _: Found) {}
-    fn stalled(&mut self, _: &Arc<Entry>, _: Nanos) {}
-    fn delayed(&mut self, _: &Arc<Entry>, _: u64) {}
-    fn continues(&mut self, _: &Arc<Entry>) {}
-    fn ended(&mut self, _: &Arc<Entry>) {}
+    fn counted(&mut self, _: &Arc<LiveStall>, _: FoundStall) {}
+    fn stalled(&mut self, _: &Arc<LiveStall>, _: Nanos) {}
+    fn delayed(&mut self, _: &Arc<LiveStall>, _: u64) {}
+    fn continues(&mut self, _: &Arc<LiveStall>) {}
+    fn ended(&mut self, _: &Arc<LiveStall>) {}
     fn busy(&mut self, _: &'static str, _: Nanos) {}
-    fn examine(&mut self, _: Arc<Exam>) {}
+    fn examine(&mut self, _: Arc<PollProof>) {}
     fn map_workers(&mut self, _: &Arc<Runtime>) {}
     fn rescue(&mut self, _: &Arc<Runtime>, _: bool) {}
     fn ask(&mut self, _: &Arc<Runtime>) {}
-    fn dead(&mut self, _: &Arc<Runtime>, _: Nanos, _: Option<&Arc<Entry>>) {}
+    fn dead(&mut self, _: &Arc<Runtime>, _: Nanos, _: Option<&Arc<LiveStall>>) {}
     fn scanned(&mut self, _: Nanos, _: Nanos) {}
 }

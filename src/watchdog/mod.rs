@@ -1,44 +1,37 @@
 //! The watchdog: a thread that looks at the slots and counters and says what it sees.
 //!
 //! It knows no metrics, no log and no admin server: it calls an [`Observer`]. What is in a file
-//! of its own is pure: [`policy`] (one slot), [`freeze`] (one runtime's heartbeat), [`vital`] (what
-//! its freezes mean), [`queue`] (what of that was for want of a CPU), [`rescue`] (when it needs a
-//! nudge), all fed with plain data and the time.
+//! of its own in [`rules`] is pure: it is fed with plain data and the time.
 //!
 //! The watchdog never waits for anybody: it takes no lock that is held while code of others
 //! runs, and those that a reader may hold it only tries.
 
 #[cfg(feature = "__bench")]
 mod bench;
-mod case;
-mod exam;
-mod freeze;
-mod machine;
-mod policy;
-mod queue;
-mod rescue;
-mod runtime;
+mod environment;
+mod evidence;
+mod open_stall;
+mod rules;
 mod scan;
-mod stall;
-mod suspect;
-mod vital;
+mod unattributed;
+mod watched_runtime;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::causes::Clue;
+use crate::cause::CauseReport;
 use crate::clock::{self, Nanos};
-use crate::detector::hub::Hub;
-use crate::detector::ring::Entry;
-use crate::detector::runtime::Runtime;
-use crate::detector::slot::Slot;
-use crate::record::Cause;
+use crate::runtime::Runtime;
+use crate::runtime::registry::Registry;
+use crate::slot::Slot;
+use crate::stack::PollProof;
+use crate::stall::Cause;
+use crate::stall::LiveStall;
 #[cfg(feature = "__bench")]
 pub use bench::BenchScans;
-pub(crate) use exam::Exam;
+pub(crate) use rules::health::Patience;
 use scan::Scanner;
-pub(crate) use vital::Patience;
 
 /// Hears what the watchdog sees, on the watchdog's thread: must not block.
 pub(crate) trait Observer: Send {
@@ -54,19 +47,19 @@ pub(crate) trait Observer: Send {
     fn frozen(&mut self, runtime: &'static str, cause: Cause, time: Nanos);
     /// A stall crossed its threshold, or one that was the environment's turned out to be the
     /// program's.
-    fn counted(&mut self, stall: &Arc<Entry>, found: Found);
+    fn counted(&mut self, stall: &Arc<LiveStall>, found: FoundStall);
     /// A stall holds its worker for that much further time.
-    fn stalled(&mut self, stall: &Arc<Entry>, time: Nanos);
+    fn stalled(&mut self, stall: &Arc<LiveStall>, time: Nanos);
     /// A stall holds up that many further requests.
-    fn delayed(&mut self, stall: &Arc<Entry>, requests: u64);
+    fn delayed(&mut self, stall: &Arc<LiveStall>, requests: u64);
     /// A stall has lasted for the next power of two of its threshold.
-    fn continues(&mut self, stall: &Arc<Entry>);
+    fn continues(&mut self, stall: &Arc<LiveStall>);
     /// A stall is over.
-    fn ended(&mut self, stall: &Arc<Entry>);
+    fn ended(&mut self, stall: &Arc<LiveStall>);
     /// A handler was found in a poll; `time` is what the finding stands for.
     fn busy(&mut self, handler: &'static str, time: Nanos);
     /// A worker does not come round; wants to know whether its thread is in one poll.
-    fn examine(&mut self, exam: Arc<Exam>);
+    fn examine(&mut self, proof: Arc<PollProof>);
     /// It is not known which threads run the workers of that runtime.
     fn map_workers(&mut self, runtime: &Arc<Runtime>);
     /// Timers and sockets of the runtime stand still though a worker is parked; the first time for
@@ -76,28 +69,33 @@ pub(crate) trait Observer: Send {
     fn ask(&mut self, runtime: &Arc<Runtime>);
     /// The runtime is frozen for that long and has polled no task that was asked for; `stall` is
     /// what it blames.
-    fn dead(&mut self, runtime: &Arc<Runtime>, frozen: Nanos, stall: Option<&Arc<Entry>>);
+    fn dead(&mut self, runtime: &Arc<Runtime>, frozen: Nanos, stall: Option<&Arc<LiveStall>>);
     /// A scan is done, and began that much later than it should.
     fn scanned(&mut self, now: Nanos, late: Nanos);
 }
 
 /// Where a closer look at a stall can start.
 #[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) clue: Option<Clue>,
+pub(crate) struct FoundStall {
+    pub(crate) cause_report: Option<CauseReport>,
     /// The kernel's number of the thread.
     pub(crate) thread: u32,
     /// The slot that the poll is open in, and its number there.
     poll: Option<(&'static Slot, u64)>,
 }
 
-impl Found {
-    fn in_slot(clue: Option<Clue>, thread: u32, slot: &'static Slot, sequence: u64) -> Self {
-        Self { clue, thread, poll: Some((slot, sequence)) }
+impl FoundStall {
+    fn in_slot(
+        cause_report: Option<CauseReport>,
+        thread: u32,
+        slot: &'static Slot,
+        sequence: u64,
+    ) -> Self {
+        Self { cause_report, thread, poll: Some((slot, sequence)) }
     }
 
-    fn on_worker(clue: Option<Clue>, thread: u32) -> Self {
-        Self { clue, thread, poll: None }
+    fn on_worker(cause_report: Option<CauseReport>, thread: u32) -> Self {
+        Self { cause_report, thread, poll: None }
     }
 
     /// Whether the poll is still open, for other threads to ask.
@@ -124,20 +122,26 @@ pub(crate) struct Guardian {
 }
 
 /// Looks until `stop` is set; to be woken by `unpark` then.
-pub(crate) fn run(hub: Arc<Hub>, pace: Pace, observer: Box<dyn Observer>, stop: &AtomicBool) {
-    let mut scanner = Scanner::new(Arc::clone(&hub), pace.tick, pace.guardian, observer);
+pub(crate) fn run(
+    registry: Arc<Registry>,
+    pace: Pace,
+    observer: Box<dyn Observer>,
+    stop: &AtomicBool,
+) {
+    let mut scanner = Scanner::new(Arc::clone(&registry), pace.tick, pace.guardian, observer);
     let mut jitter = Jitter(clock::now() | 1);
     let mut last = clock::now();
     while !stop.load(Ordering::Acquire) {
-        let mut wake =
-            last + jitter.around(interval(pace.scan, hub.threshold, scanner.shortest_threshold()));
+        let mut wake = last
+            + jitter.around(interval(pace.scan, registry.threshold, scanner.shortest_threshold()));
         if let Some(due) = scanner.next_due() {
             wake = wake.min(due);
         }
-        let now = sleep_until(wake, || stop.load(Ordering::Acquire) || hub.scans.is_wanted());
-        hub.scans.begin();
+        let now =
+            sleep_until(wake, || stop.load(Ordering::Acquire) || registry.scan_barrier.is_wanted());
+        registry.scan_barrier.begin();
         scanner.scan(now, now.saturating_sub(wake));
-        hub.scans.end(scanner.undecided);
+        registry.scan_barrier.end(scanner.undecided);
         last = now;
     }
     scanner.finish();

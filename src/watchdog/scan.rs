@@ -7,36 +7,36 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::case::Case;
-use super::machine::Machine;
-use super::policy::{Holds, Sight, Step, Track};
-use super::runtime::WatchedRuntime;
-use super::stall::{Newly, OpenStall, Requests, Whose, end, heed};
-use super::suspect::Still;
-use super::{Found, Guardian, Observer};
-use crate::causes::Verdict;
+use super::environment::Environment;
+use super::evidence::EvidenceLog;
+use super::open_stall::{NewStall, OpenStall, Requests, StallPlace, end, heed};
+use super::rules::poll::{Holds, PollEvent, PollSample, PollTracker};
+use super::unattributed::StillWorker;
+use super::watched_runtime::WatchedRuntime;
+use super::{FoundStall, Guardian, Observer};
+use crate::cause::Classification;
 use crate::clock::{self, Nanos, nanos};
-use crate::detector::hub::Hub;
-use crate::detector::markers::{self, ENVIRONMENT, Kind, Marker, UNATTRIBUTED};
-use crate::detector::ring::Entry;
-use crate::detector::slot::{Open, Reading, Slot};
-use crate::record::Cause;
+use crate::labels::{self, ENVIRONMENT, LabelSpec, PollKind, UNATTRIBUTED};
+use crate::runtime::registry::Registry;
+use crate::slot::{OpenPoll, Slot, SlotReading};
+use crate::stall::Cause;
+use crate::stall::LiveStall;
 
 /// What the watchdog carries from scan to scan.
 pub(super) struct Scanner {
-    hub: Arc<Hub>,
+    registry: Arc<Registry>,
     tick: Nanos,
     guardian: Guardian,
     observer: Box<dyn Observer>,
     version: u64,
-    markers: Vec<Marker>,
+    labels: Vec<LabelSpec>,
     slots: Vec<WatchedSlot>,
     /// The same slots side by side, for the walk past those that are quiet.
     walk: Vec<Passed>,
     runtimes: Vec<WatchedRuntime>,
-    machine: Machine,
+    environment: Environment,
     /// Stalls that are not in the ring yet.
-    unfiled: Vec<Arc<Entry>>,
+    unfiled: Vec<Arc<LiveStall>>,
     last_id: u64,
     last_scan: Nanos,
     next_due: Option<Nanos>,
@@ -48,8 +48,8 @@ pub(super) struct Scanner {
 
 struct WatchedSlot {
     slot: &'static Slot,
-    track: Track,
-    case: Case,
+    tracker: PollTracker,
+    evidence: EvidenceLog,
     stall: Option<OpenStall>,
 }
 
@@ -61,22 +61,22 @@ struct Passed {
 
 impl Scanner {
     pub(super) fn new(
-        hub: Arc<Hub>,
+        registry: Arc<Registry>,
         tick: Duration,
         guardian: Guardian,
         observer: Box<dyn Observer>,
     ) -> Self {
         Self {
-            hub,
+            registry,
             tick: nanos(tick),
             guardian,
             observer,
             version: 0,
-            markers: Vec::new(),
+            labels: Vec::new(),
             slots: Vec::new(),
             walk: Vec::new(),
             runtimes: Vec::new(),
-            machine: Machine::default(),
+            environment: Environment::default(),
             unfiled: Vec::new(),
             last_id: 0,
             last_scan: clock::now(),
@@ -86,9 +86,9 @@ impl Scanner {
         }
     }
 
-    /// The shortest threshold any marker has.
+    /// The shortest threshold any label has.
     pub(super) fn shortest_threshold(&self) -> Nanos {
-        self.hub.markers.shortest_threshold()
+        self.registry.labels.shortest_threshold()
     }
 
     /// When an open poll will be a stall, the earliest first.
@@ -97,20 +97,20 @@ impl Scanner {
     }
 
     pub(super) fn scan(&mut self, now: Nanos, late: Nanos) {
-        self.machine.scan(now, late);
+        self.environment.scan(now, late);
         self.requests = None;
         self.take_stock();
-        let mut newly = self.look_at_slots(now);
-        newly.extend(self.look_at_workers(now));
+        let mut new_stall = self.look_at_slots(now);
+        new_stall.extend(self.look_at_workers(now));
         // Before anybody hears of a stall: who then asks finds it in the gauges.
         for watched in &self.runtimes {
-            watched.set_gauges(now, self.hub.threshold);
+            watched.set_gauges(now, self.registry.threshold);
         }
-        for newly in newly {
-            self.count(newly);
+        for new_stall in new_stall {
+            self.count(new_stall);
         }
         self.look_at_runtimes(now);
-        self.hub.ring.take_over(&mut self.unfiled);
+        self.registry.store.take_over(&mut self.unfiled);
         self.observer.scanned(now, late);
         self.last_scan = now;
     }
@@ -126,8 +126,8 @@ impl Scanner {
     /// Brings the lists of slots and runtimes up to date.
     fn take_stock(&mut self) {
         let ended = self.runtimes.iter().filter(|watched| watched.runtime.has_ended());
-        ended.for_each(|watched| self.hub.remove_runtime(&watched.runtime));
-        let version = self.hub.version();
+        ended.for_each(|watched| self.registry.remove_runtime(&watched.runtime));
+        let version = self.registry.version();
         if version == self.version {
             return;
         }
@@ -142,14 +142,14 @@ impl Scanner {
         let mut known: HashMap<_, _> =
             known.into_iter().map(|watched| (address(watched.slot), watched)).collect();
         self.slots = self
-            .hub
+            .registry
             .slots()
             .into_iter()
             .map(|slot| known.remove(&address(slot)).unwrap_or_else(|| WatchedSlot::new(slot)))
             .collect();
         let passed = |watched: &WatchedSlot| Passed {
             slot: watched.slot,
-            sequence: watched.track.sequence(),
+            sequence: watched.tracker.sequence(),
         };
         self.walk = self.slots.iter().map(passed).collect();
         for mut gone in known.into_values() {
@@ -158,7 +158,7 @@ impl Scanner {
     }
 
     fn take_stock_of_runtimes(&mut self) {
-        let current = self.hub.runtimes();
+        let current = self.registry.runtimes();
         let is_current = |watched: &WatchedRuntime| {
             current.iter().any(|runtime| runtime.index == watched.runtime.index)
         };
@@ -166,7 +166,7 @@ impl Scanner {
         self.runtimes = kept;
         for mut watched in gone {
             for worker in &mut watched.workers {
-                end(&mut *self.observer, &mut worker.suspect.stall, None);
+                end(&mut *self.observer, &mut worker.unattributed.stall, None);
             }
             self.observer.runtime_ended(&watched.runtime);
         }
@@ -178,97 +178,107 @@ impl Scanner {
         }
     }
 
-    fn look_at_slots(&mut self, now: Nanos) -> Vec<Newly> {
+    fn look_at_slots(&mut self, now: Nanos) -> Vec<NewStall> {
         for watched in &mut self.runtimes {
             watched.read_workers(now);
         }
         (self.next_due, self.undecided) = (None, Nanos::MAX);
-        let mut newly = Vec::new();
+        let mut new_stall = Vec::new();
         for at in 0..self.walk.len() {
             let passed = &self.walk[at];
             let sequence = passed.slot.sequence();
             if sequence & 1 == 1 || sequence != passed.sequence {
-                newly.extend(self.look_at_slot(at, now));
-                self.walk[at].sequence = self.slots[at].track.sequence();
+                new_stall.extend(self.look_at_slot(at, now));
+                self.walk[at].sequence = self.slots[at].tracker.sequence();
             }
         }
-        newly
+        new_stall
     }
 
-    fn look_at_slot(&mut self, at: usize, now: Nanos) -> Option<Newly> {
+    fn look_at_slot(&mut self, at: usize, now: Nanos) -> Option<NewStall> {
         if self.slots[at].stall.is_some() {
-            self.look_at_victims(Whose::Slot(at));
+            self.look_at_victims(StallPlace::Slot(at));
         }
-        let WatchedSlot { slot, track, stall, .. } = &mut self.slots[at];
+        let WatchedSlot { slot, tracker, stall, .. } = &mut self.slots[at];
         let reading = slot.read();
-        let (Reading::Between(sequence) | Reading::Open(Open { sequence, .. })) = reading;
+        let (SlotReading::Between(sequence) | SlotReading::Open(OpenPoll { sequence, .. })) =
+            reading;
         // Polls that begin are timed after they were seen, so that none is made longer.
         let mut seen_at = now;
-        if sequence != track.sequence() {
+        if sequence != tracker.sequence() {
             seen_at = clock::now();
             // Whoever polls may have another worker by its next poll.
             slot.ask();
-            let left_at = slot.left_at(track.sequence());
-            if let Some(lasted) = track.close(sequence, seen_at, left_at) {
+            let left_at = slot.left_at(tracker.sequence());
+            if let Some(lasted) = tracker.close(sequence, seen_at, left_at) {
                 end(&mut *self.observer, stall, Some(lasted));
             }
         }
-        let Reading::Open(open) = reading else { return None };
-        let marker = self.marker(open.marker)?;
+        let SlotReading::Open(open) = reading else { return None };
+        let label_id = self.label_id(open.label_id)?;
         let runtime = self.runtimes.iter_mut().find(|watched| watched.is_at(&open));
         let holds = match runtime {
-            Some(runtime) => runtime.holds(&open, marker.kind),
-            None if marker.kind == Kind::Root => Holds::Root,
+            Some(runtime) => runtime.holds(&open, label_id.kind),
+            None if label_id.kind == PollKind::Root => Holds::Root,
             None => Holds::Nothing,
         };
         let excused = match holds {
             Holds::Nothing => 0,
-            _ => self.excused(at, &open, seen_at, marker.threshold),
+            _ => self.excused(at, &open, seen_at, label_id.threshold),
         };
-        let sight = Sight { sequence, threshold: marker.threshold, holds, excused };
-        let step = self.slots[at].track.look(seen_at, sight);
-        self.weigh(at, now, &open, marker);
-        self.heed(at, step);
-        let verdict = self.slots[at].case.verdict();
-        let (lasted, handler, cause): (_, _, fn(Verdict) -> Cause) = match step {
-            Step::Counted(lasted) => (lasted, marker.label, |verdict| verdict.cause),
-            Step::Excused(lasted) => (lasted, ENVIRONMENT, |verdict| verdict.excuse),
+        let sample = PollSample { sequence, threshold: label_id.threshold, holds, excused };
+        let event = self.slots[at].tracker.observe(seen_at, sample);
+        self.weigh(at, now, &open, label_id);
+        self.heed(at, event);
+        let classification = self.slots[at].evidence.classification();
+        let (lasted, handler, cause): (_, _, fn(Classification) -> Cause) = match event {
+            PollEvent::Counted(lasted) => {
+                (lasted, label_id.label, |classification| classification.cause)
+            }
+            PollEvent::Excused(lasted) => {
+                (lasted, ENVIRONMENT, |classification| classification.excuse)
+            }
             _ => return None,
         };
-        let WatchedSlot { slot, track, case, .. } = &self.slots[at];
-        Some(Newly {
-            whose: Whose::Slot(at),
+        let WatchedSlot { slot, tracker, evidence, .. } = &self.slots[at];
+        Some(NewStall {
+            place_of: StallPlace::Slot(at),
             runtime: open.identity.place.runtime,
             worker: open.identity.place.worker,
             handler,
-            cause: verdict.map_or(Cause::Unknown, cause),
-            since: track.since(),
+            cause: classification.map_or(Cause::Unknown, cause),
+            since: tracker.since(),
             lasted,
             trace: open.trace,
-            is_request: marker.kind == Kind::Request,
-            found: Found::in_slot(case.clue(), open.identity.thread, slot, open.sequence),
+            is_request: label_id.kind == PollKind::Request,
+            found: FoundStall::in_slot(
+                evidence.cause_report(),
+                open.identity.thread,
+                slot,
+                open.sequence,
+            ),
             taken: None,
         })
     }
 
     /// Looks at the workers that no slot explains.
-    fn look_at_workers(&mut self, now: Nanos) -> Vec<Newly> {
-        let mut newly = Vec::new();
+    fn look_at_workers(&mut self, now: Nanos) -> Vec<NewStall> {
+        let mut new_stall = Vec::new();
         for at in 0..self.runtimes.len() {
             for worker in 0..self.runtimes[at].workers.len() {
-                newly.extend(self.look_at_worker(at, worker, now));
+                new_stall.extend(self.look_at_worker(at, worker, now));
             }
             let watched = &mut self.runtimes[at];
             if watched.wants_map(now) {
                 self.observer.map_workers(&watched.runtime);
             }
         }
-        newly
+        new_stall
     }
 
-    fn look_at_worker(&mut self, at: usize, number: usize, now: Nanos) -> Option<Newly> {
-        if self.runtimes[at].workers[number].suspect.stall.is_some() {
-            self.look_at_victims(Whose::Worker(at, number));
+    fn look_at_worker(&mut self, at: usize, number: usize, now: Nanos) -> Option<NewStall> {
+        if self.runtimes[at].workers[number].unattributed.stall.is_some() {
+            self.look_at_victims(StallPlace::Worker(at, number));
         }
         let thread = self.runtimes[at].stands_still(number, now).and_then(|owner| {
             let elsewhere = self.runtimes.iter().any(|other| other.is_later(owner));
@@ -276,69 +286,73 @@ impl Scanner {
         });
         let watched = &mut self.runtimes[at];
         let index = watched.runtime.index;
-        let still = thread.map(|thread| Still {
+        let still = thread.map(|thread| StillWorker {
             thread,
             single: watched.runtime.single,
-            threshold: self.hub.threshold,
+            threshold: self.registry.threshold,
         });
         let worker = &mut watched.workers[number];
-        let suspect = &mut worker.suspect;
+        let unattributed = &mut worker.unattributed;
         let Some(still) = still else {
             let moved = worker.unchanged_since == now;
-            if let Some(lasted) = suspect.clear(moved) {
-                end(&mut *self.observer, &mut suspect.stall, Some(lasted));
+            if let Some(lasted) = unattributed.clear(moved) {
+                end(&mut *self.observer, &mut unattributed.stall, Some(lasted));
             }
             return None;
         };
-        let step = suspect.look(now, still, &mut self.machine, &mut *self.observer);
-        heed(&mut *self.observer, &mut suspect.stall, step);
-        let (counted, explained) = (suspect.is_counted(), suspect.is_explained());
-        let (since, verdict) = (suspect.since(), suspect.verdict());
-        if suspect.is_undecided() {
+        let event = unattributed.look(now, still, &mut self.environment, &mut *self.observer);
+        heed(&mut *self.observer, &mut unattributed.stall, event);
+        let (counted, explained) = (unattributed.is_counted(), unattributed.is_explained());
+        let (since, classification) = (unattributed.since(), unattributed.classification());
+        if unattributed.is_undecided() {
             self.undecided = self.undecided.min(since);
         }
-        let whose = u32::try_from(number).ok();
+        let place_of = u32::try_from(number).ok();
         if counted {
-            let cause = suspect.stall.as_ref().map(|stall| stall.entry.cause());
+            let cause = unattributed.stall.as_ref().map(|stall| stall.entry.cause());
             self.observer.busy(UNATTRIBUTED, now.saturating_sub(self.last_scan));
-            watched.tally_stalled(whose, since, now, cause);
+            watched.tally_stalled(place_of, since, now, cause);
         } else if explained {
-            watched.excuse(whose);
+            watched.excuse(place_of);
         }
-        let (lasted, handler, cause): (_, _, fn(Verdict) -> Cause) = match step {
-            Step::Counted(lasted) => (lasted, UNATTRIBUTED, |verdict| verdict.cause),
-            Step::Excused(lasted) => (lasted, ENVIRONMENT, |verdict| verdict.excuse),
+        let (lasted, handler, cause): (_, _, fn(Classification) -> Cause) = match event {
+            PollEvent::Counted(lasted) => {
+                (lasted, UNATTRIBUTED, |classification| classification.cause)
+            }
+            PollEvent::Excused(lasted) => {
+                (lasted, ENVIRONMENT, |classification| classification.excuse)
+            }
             _ => return None,
         };
-        let suspect = &watched.workers[number].suspect;
-        let blamed = matches!(step, Step::Counted(_));
-        Some(Newly {
-            whose: Whose::Worker(at, number),
+        let unattributed = &watched.workers[number].unattributed;
+        let blamed = matches!(event, PollEvent::Counted(_));
+        Some(NewStall {
+            place_of: StallPlace::Worker(at, number),
             runtime: index,
-            worker: whose,
+            worker: place_of,
             handler,
-            cause: verdict.map_or(Cause::Unknown, cause),
+            cause: classification.map_or(Cause::Unknown, cause),
             since,
             lasted,
             trace: 0,
             is_request: false,
-            found: Found::on_worker(suspect.clue(), still.thread),
-            taken: if blamed { suspect.taken() } else { None },
+            found: FoundStall::on_worker(unattributed.cause_report(), still.thread),
+            taken: if blamed { unattributed.taken() } else { None },
         })
     }
 
     /// How much of the time of an open poll was not its doing.
-    fn excused(&mut self, at: usize, open: &Open, now: Nanos, threshold: Nanos) -> Nanos {
-        let WatchedSlot { track, case, .. } = &mut self.slots[at];
+    fn excused(&mut self, at: usize, open: &OpenPoll, now: Nanos, threshold: Nanos) -> Nanos {
+        let WatchedSlot { tracker, evidence, .. } = &mut self.slots[at];
         let thread = open.identity.thread;
-        match track.lasts(open.sequence, now) {
+        match tracker.lasts(open.sequence, now) {
             Some(lasted) if lasted >= threshold => {
-                case.weigh(now, lasted, thread, &mut self.machine)
+                evidence.weigh(now, lasted, thread, &mut self.environment)
             }
-            Some(_) => case.look(now, thread, &mut self.machine),
+            Some(_) => evidence.look(now, thread, &mut self.environment),
             None => {
-                if !track.is_counted() {
-                    *case = Case::open(&self.machine);
+                if !tracker.is_counted() {
+                    *evidence = EvidenceLog::open(&self.environment);
                 }
                 0
             }
@@ -346,51 +360,56 @@ impl Scanner {
     }
 
     /// What a number stands for.
-    fn marker(&mut self, number: u32) -> Option<Marker> {
-        markers::find(&self.markers, number).or_else(|| {
-            self.hub.markers.update(&mut self.markers);
-            markers::find(&self.markers, number)
+    fn label_id(&mut self, number: u32) -> Option<LabelSpec> {
+        labels::find(&self.labels, number).or_else(|| {
+            self.registry.labels.update(&mut self.labels);
+            labels::find(&self.labels, number)
         })
     }
 
     /// Adds an open poll to what this scan sums up.
-    fn weigh(&mut self, at: usize, now: Nanos, open: &Open, marker: Marker) {
-        let track = &self.slots[at].track;
-        if track.is_exempt() {
+    fn weigh(&mut self, at: usize, now: Nanos, open: &OpenPoll, label_id: LabelSpec) {
+        let tracker = &self.slots[at].tracker;
+        if tracker.is_exempt() {
             return;
         }
-        self.observer.busy(marker.label, now.saturating_sub(self.last_scan));
-        if let Some(due) = track.due() {
+        self.observer.busy(label_id.label, now.saturating_sub(self.last_scan));
+        if let Some(due) = tracker.due() {
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         }
-        if !track.is_counted() {
-            self.undecided = self.undecided.min(track.since());
+        if !tracker.is_counted() {
+            self.undecided = self.undecided.min(tracker.since());
         }
         let runtime = self.runtimes.iter_mut().find(|watched| watched.is_at(open));
         if let Some(runtime) = runtime {
             let worker = open.identity.place.worker;
-            if track.is_counted() {
+            if tracker.is_counted() {
                 let stall = self.slots[at].stall.as_ref();
                 let cause = stall.map(|stall| stall.entry.cause());
-                runtime.tally_stalled(worker, track.since(), now, cause);
-            } else if track.is_excused() {
+                runtime.tally_stalled(worker, tracker.since(), now, cause);
+            } else if tracker.is_excused() {
                 runtime.excuse(worker);
             }
         }
     }
 
     /// Tells the observer what has become of the stall of a slot, if it has one.
-    fn heed(&mut self, at: usize, step: Step) {
+    fn heed(&mut self, at: usize, event: PollEvent) {
         let WatchedSlot { slot, stall, .. } = &mut self.slots[at];
-        if matches!(step, Step::Counted(_) | Step::Excused(_)) {
+        if matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_)) {
             slot.want_leave_time();
         }
-        heed(&mut *self.observer, stall, step);
+        heed(&mut *self.observer, stall, event);
     }
 }
 
 impl WatchedSlot {
     fn new(slot: &'static Slot) -> Self {
-        Self { slot, track: Track::default(), case: Case::default(), stall: None }
+        Self {
+            slot,
+            tracker: PollTracker::default(),
+            evidence: EvidenceLog::default(),
+            stall: None,
+        }
     }
 }

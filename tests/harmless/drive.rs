@@ -62,7 +62,7 @@ pub(crate) fn name(call: &str, run: usize) -> String {
 pub(crate) fn rig(seen: &Seen) -> Rig {
     let seen = seen.clone();
     Rig::new(2, |builder| {
-        let builder = builder.threshold(Duration::from_millis(1)).handlers(HANDLERS);
+        let builder = builder.threshold(Duration::from_millis(1)).max_handlers(HANDLERS);
         builder.on_stall(move |stall: &Stall| seen.note(stall))
     })
 }

@@ -132,9 +132,8 @@ fn an_endless_deadlock_is_dead_at_its_time_and_says_why() {
 
 #[test]
 fn a_runtime_that_still_runs_tasks_is_not_dead() {
-    let rig = Rig::new(2, |builder| {
-        builder.dead_after(SECOND).rescue(tower_stall::Rescue::Off).unready_after(200 * MS)
-    });
+    let rig =
+        Rig::new(2, |builder| builder.dead_after(SECOND).rescue(false).unready_after(200 * MS));
     rig.wait_until_told("/readyz", 200, "ok");
     // Ticks are missing: that is a freeze.
     let frozen = || !rig.stall.health().is_ready();

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tower_stall::Rescue;
 
 use super::MS;
 use crate::common::events::Events;
@@ -37,7 +36,7 @@ fn timers_go_on_behind_a_blocked_worker_and_it_is_told_once() {
 
 #[test]
 fn nothing_is_done_where_it_is_switched_off() {
-    let rig = Rig::new(4, |builder| builder.rescue(Rescue::Off).unready_after(200 * MS));
+    let rig = Rig::new(4, |builder| builder.rescue(false).unready_after(200 * MS));
     rig.wait_until_told("/readyz", 200, "ok");
     let frozen = || !rig.stall.health().is_ready();
     let (_gate, _opener) = rig.block_the_driver("import", frozen);
@@ -47,7 +46,7 @@ fn nothing_is_done_where_it_is_switched_off() {
 #[test]
 fn a_healthy_service_needs_none() {
     // A tick is overdue only after a second: so late is no machine.
-    let rig = Rig::new(4, |builder| builder.tick(500 * MS));
+    let rig = Rig::new(4, |builder| builder.tick_interval(500 * MS));
     rig.wait_until_told("/readyz", 200, "ok");
     let tasks: Vec<_> = (0..64)
         .map(|number| {

@@ -246,7 +246,7 @@ fn a_function_names_handlers_where_it_wants_to() {
 
 #[test]
 fn labels_past_the_cap_are_other_and_the_first_ones_stay() {
-    let asker = Asker::new(|builder| builder.handlers(3));
+    let asker = Asker::new(|builder| builder.max_handlers(3));
     let mut app = Router::new();
     for number in 0..5 {
         app = app.route(&format!("/{number}/{{id}}"), get(handler!(asker)));

@@ -32,28 +32,28 @@ fn a_threshold_under_a_millisecond() {
 
 #[test]
 fn a_scan_of_0_or_above_the_threshold() {
-    let error = refused(|builder| builder.scan(Duration::ZERO));
-    assert!(matches!(error, BuildError::ScanZero));
+    let error = refused(|builder| builder.scan_interval(Duration::ZERO));
+    assert!(matches!(error, BuildError::ScanIntervalZero));
     says(&error, ["scan", "0", "a quarter"]);
-    let error = refused(|builder| builder.scan(Duration::from_millis(200)));
-    assert!(matches!(error, BuildError::ScanAboveThreshold { .. }));
+    let error = refused(|builder| builder.scan_interval(Duration::from_millis(200)));
+    assert!(matches!(error, BuildError::ScanIntervalAboveThreshold { .. }));
     says(&error, ["scan", "200ms", "25ms"]);
 }
 
 #[test]
 fn a_tick_of_0() {
-    let error = refused(|builder| builder.tick(Duration::ZERO));
-    assert!(matches!(error, BuildError::TickTooShort(_)));
+    let error = refused(|builder| builder.tick_interval(Duration::ZERO));
+    assert!(matches!(error, BuildError::TickIntervalTooShort(_)));
     says(&error, ["tick", "0ns", "1ms"]);
 }
 
 #[test]
 fn no_place_for_stalls_or_labels() {
-    let error = refused(|builder| builder.ring(0));
-    assert!(matches!(error, BuildError::RingZero));
+    let error = refused(|builder| builder.history(0));
+    assert!(matches!(error, BuildError::HistoryZero));
     says(&error, ["ring", "0", "256"]);
-    let error = refused(|builder| builder.handlers(0));
-    assert!(matches!(error, BuildError::HandlersZero));
+    let error = refused(|builder| builder.max_handlers(0));
+    assert!(matches!(error, BuildError::MaxHandlersZero));
     says(&error, ["handlers", "0", "128"]);
 }
 
@@ -103,7 +103,7 @@ fn a_start_that_is_refused_leaves_nothing_behind() {
     let alive = rig.runtime.metrics().num_alive_tasks();
     rig.runtime.block_on(async {
         for _ in 0..10 {
-            drop(StallDetector::builder().ring(0).start().expect_err("it is refused"));
+            drop(StallDetector::builder().history(0).start().expect_err("it is refused"));
         }
     });
     assert_eq!(rig.runtime.metrics().num_alive_tasks(), alive);
@@ -111,7 +111,7 @@ fn a_start_that_is_refused_leaves_nothing_behind() {
 
 #[test]
 fn the_ring_keeps_the_newest() {
-    let rig = Rig::new(2, |builder| builder.threshold(Duration::from_millis(20)).ring(2));
+    let rig = Rig::new(2, |builder| builder.threshold(Duration::from_millis(20)).history(2));
     for name in ["first", "second", "third"] {
         let block = rig.block(name);
         rig.run(rig.stall.watched(name, async move { block.run() }));
@@ -123,13 +123,13 @@ fn the_ring_keeps_the_newest() {
 
 #[test]
 fn times_without_end_are_harmless() {
-    let rig = Rig::new(1, |builder| builder.tick(Duration::MAX));
+    let rig = Rig::new(1, |builder| builder.tick_interval(Duration::MAX));
     let layer = rig.stall.layer().threshold(Duration::MAX);
     let block = rig.block("import");
     rig.run(rig.stall.watched("import", async move { block.run() }));
     rig.one_stall("import");
     drop(layer);
-    let rig = Rig::new(1, |builder| builder.threshold(Duration::MAX).tick(Duration::MAX));
+    let rig = Rig::new(1, |builder| builder.threshold(Duration::MAX).tick_interval(Duration::MAX));
     rig.run(rig.stall.watched("import", async { tokio::task::yield_now().await }));
     assert!(rig.stall.stalls().is_empty());
 }

@@ -67,7 +67,7 @@ fn a_root_future_counts_without_a_worker_only_if_it_is_declared() {
 
 #[test]
 fn names_past_the_cap_share_one() {
-    let rig = Rig::new(2, |builder| builder.handlers(2));
+    let rig = Rig::new(2, |builder| builder.max_handlers(2));
     for (name, label) in [("one", "one"), ("two", "two"), ("three", "other"), ("one", "one")] {
         let before = rig.long_stalls().len();
         let block = rig.block(label);

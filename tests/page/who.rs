@@ -36,7 +36,7 @@ fn is_refused(address: SocketAddr, host: &str) {
     for path in PAGES {
         let (status, answer) = ask(address, path, host);
         assert_eq!(status, 403, "{path} for {host}: {answer}");
-        assert!(answer.contains(".pages_public()"), "it says what to do: {answer}");
+        assert!(answer.contains(".pages_public(true)"), "it says what to do: {answer}");
         assert!(!answer.contains("evil"), "nothing of the request comes back: {answer}");
     }
     for path in OTHERS {
@@ -62,7 +62,7 @@ fn a_name_that_leads_here_by_a_foreign_hand_sees_no_page() {
 fn an_address_that_others_reach_shows_no_page_unless_it_is_public() {
     let everywhere = (Ipv4Addr::UNSPECIFIED, 0);
     let rig = Rig::new(1, |builder| builder.admin(everywhere));
-    let open = Rig::new(1, |builder| builder.admin(everywhere).pages_public());
+    let open = Rig::new(1, |builder| builder.admin(everywhere).pages_public(true));
     let port = |rig: &Rig| rig.stall.admin_addr().expect("an admin server").port();
     let local = |rig: &Rig| SocketAddr::from((Ipv4Addr::LOCALHOST, port(rig)));
     assert_eq!(ask(local(&rig), "/stalls", "localhost").0, 200, "by loopback it is shown");

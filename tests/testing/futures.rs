@@ -148,9 +148,9 @@ fn a_threshold_that_is_too_short_is_refused() {
 fn the_environment_does_not_change_the_threshold() {
     let variables = [
         ("TOWER_STALL_THRESHOLD", "60s"),
-        ("TOWER_STALL_SCAN", "30s"),
+        ("TOWER_STALL_SCAN_INTERVAL", "30s"),
         ("TOWER_STALL_ADMIN", "127.0.0.1:0"),
-        ("TOWER_STALL_RING", "1"),
+        ("TOWER_STALL_HISTORY", "1"),
     ];
     child::run("futures::the_environment_does_not_change_the_threshold", &variables, || {
         let text = failure(&runtime(2), assert_no_stalls(THRESHOLD, async { sleeps() }));

@@ -141,7 +141,7 @@ fn start_detector(
 ) -> Result<StallDetector, tower_stall::BuildError> {
     let inside = runtime.enter();
     let stall = StallDetector::builder()
-        .facade() // the metrics go to the recorder that is installed
+        .facade(true) // the metrics go to the recorder that is installed
         .on_stall(spans)
         .start();
     drop(inside);

@@ -89,7 +89,7 @@ fn they_run_together() {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
     let _inside = runtime.enter();
-    let stall = Arc::new(StallDetector::builder().facade().start().expect("a detector"));
+    let stall = Arc::new(StallDetector::builder().facade(true).start().expect("a detector"));
     let of_runtime = RuntimeMetricsReporterBuilder::default()
         .with_metrics_transformer(told())
         .with_interval(Duration::from_millis(100))

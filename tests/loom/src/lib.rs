@@ -9,7 +9,7 @@
 mod models;
 #[cfg(not(test))]
 #[allow(dead_code, unreachable_pub, reason = "the crate's file, of which the models use a part")]
-#[path = "../../../src/detector/slot.rs"]
+#[path = "../../../src/slot.rs"]
 mod slot;
 #[cfg(not(test))]
 mod sync;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use crate::slot::{Entered, Identity, Open, Place, Reading, Slot};
+use crate::slot::{Entered, Identity, OpenPoll, Place, Slot, SlotReading};
 use crate::sync::Ordering::Relaxed;
 
 /// How often in one execution a thread is interrupted that could go on. One is enough where the
@@ -51,20 +51,21 @@ fn leave(slot: &Slot, entered: Entered) {
 }
 
 /// Some readings, and what is said of each.
-fn watch(slot: &Slot, readings: usize, check: impl Fn(Open)) {
+fn watch(slot: &Slot, readings: usize, check: impl Fn(OpenPoll)) {
     let mut last = 0;
     for _ in 0..readings {
         let reading = slot.read();
-        let (Reading::Between(sequence) | Reading::Open(Open { sequence, .. })) = reading;
+        let (SlotReading::Between(sequence) | SlotReading::Open(OpenPoll { sequence, .. })) =
+            reading;
         assert!(sequence >= last, "the number went back from {last} to {sequence}");
         last = sequence;
-        if let Reading::Open(open) = reading {
+        if let SlotReading::Open(open) = reading {
             check(open);
         }
     }
 }
 
-/// A reading has the marker, the trace and the identity of the poll whose number it has.
+/// A reading has the label_id, the trace and the identity of the poll whose number it has.
 pub fn a_reading_belongs_to_one_poll() {
     model(
         MOST_PREEMPTIONS,
@@ -81,14 +82,14 @@ pub fn a_reading_belongs_to_one_poll() {
         |slot| {
             watch(slot, 1, |open| {
                 let poll = open.sequence as u32;
-                assert_eq!((open.marker, open.identity), (poll, identity(poll)));
+                assert_eq!((open.label_id, open.identity), (poll, identity(poll)));
                 assert!([0, trace(open.sequence)].contains(&open.trace), "{open:x?}");
             });
         },
     );
 }
 
-/// With nested markers, marker and trace are some that were entered in that poll, never halves
+/// With nested markers, label_id and trace are some that were entered in that poll, never halves
 /// of two traces.
 pub fn nested_markers_stay_inside_their_poll() {
     model(
@@ -108,7 +109,7 @@ pub fn nested_markers_stay_inside_their_poll() {
         |slot| {
             watch(slot, 1, |open| {
                 let (outer, inner) = (open.sequence * 10, open.sequence * 10 + 1);
-                assert!([outer, inner].contains(&open.marker.into()), "{open:?}");
+                assert!([outer, inner].contains(&open.label_id.into()), "{open:?}");
                 assert!([0, trace(outer), trace(inner)].contains(&open.trace), "{open:x?}");
                 assert_eq!(open.identity, identity(1));
             });
@@ -204,8 +205,8 @@ pub fn an_end_time_wanted_in_time_is_told() {
     );
 }
 
-/// The number of an allowed block goes with its marker alone, the numbers around it with the
-/// marker of the poll.
+/// The number of an allowed block goes with its label_id alone, the numbers around it with the
+/// label_id of the poll.
 pub fn an_allowed_block_is_never_blamed() {
     const POLL: u32 = 1;
     const ALLOWED: u32 = 2;
@@ -220,7 +221,7 @@ pub fn an_allowed_block_is_never_blamed() {
         |slot| {
             watch(slot, 2, |open| {
                 let expected = if open.sequence == 3 { ALLOWED } else { POLL };
-                assert_eq!(open.marker, expected, "{open:?}");
+                assert_eq!(open.label_id, expected, "{open:?}");
             });
         },
     );
@@ -254,8 +255,11 @@ pub fn owners_do_not_mix() {
                 let slot = Arc::clone(&slot);
                 move || {
                     watch(&slot, 1, |open| {
-                        assert_eq!(open.identity, identity(open.marker), "{open:?}");
-                        assert!([0, trace(open.marker.into())].contains(&open.trace), "{open:x?}");
+                        assert_eq!(open.identity, identity(open.label_id), "{open:?}");
+                        assert!(
+                            [0, trace(open.label_id.into())].contains(&open.trace),
+                            "{open:x?}"
+                        );
                     });
                 }
             });

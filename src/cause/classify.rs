@@ -1,0 +1,292 @@
+//! From evidence to a cause.
+
+use crate::clock::Nanos;
+use crate::procfs::fd::Object;
+use crate::procfs::thread::{ThreadSample, ThreadState};
+use crate::stall::Cause;
+use crate::sys::{Waits, system_call};
+
+/// What was seen of a thread while it did not return.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evidence {
+    /// How long it has not returned.
+    pub(crate) lasted: Nanos,
+    /// The time between the two looks at it.
+    pub(crate) watched: Nanos,
+    pub(crate) first: ThreadSample,
+    /// A look at it within a call, taken where the first had it awake.
+    pub(crate) between: Option<ThreadSample>,
+    pub(crate) last: ThreadSample,
+    /// What the descriptor stands for that it waits at, if it does.
+    pub(crate) object: Option<Object>,
+    /// Between the looks the process stood still for so long.
+    pub(crate) suspended: Nanos,
+    /// The same between the first sight of the poll and the first look at its thread.
+    pub(crate) suspended_before: Nanos,
+    /// In that time the watchdog had no CPU for so long: the thread is taken to have had none
+    /// either.
+    pub(crate) delayed_before: Nanos,
+    /// A CPU quota was used up meanwhile.
+    pub(crate) throttled: bool,
+}
+
+/// What the evidence says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Classification {
+    /// Why the thread does not return, as far as it is its own doing.
+    pub(crate) cause: Cause,
+    /// For how long it could not run, for reasons outside the program.
+    pub(crate) excused: Nanos,
+    /// What the reason was.
+    pub(crate) excuse: Cause,
+}
+
+/// The environment's share first; what is left is classified.
+pub(crate) fn classify(evidence: &Evidence) -> Classification {
+    let Evidence { first, last, .. } = evidence;
+    let delayed_meanwhile = delayed(evidence);
+    let delayed = delayed_meanwhile + evidence.delayed_before;
+    let suspended = evidence.suspended + evidence.suspended_before;
+    let excused = (delayed + suspended).min(evidence.lasted);
+    let excuse = if suspended > delayed {
+        Cause::Suspended
+    } else if evidence.throttled {
+        Cause::Throttled
+    } else {
+        Cause::Starved
+    };
+    // Of the time between the looks, that which was the thread's own.
+    let own = evidence.watched.saturating_sub(delayed_meanwhile + evidence.suspended);
+    let cause = match rise(first.cpu, last.cpu) {
+        Some(cpu) if own > 0 && cpu >= own / 2 => Cause::Cpu,
+        cpu => off_cpu(evidence, cpu.is_some()),
+    };
+    Classification { cause, excused, excuse }
+}
+
+/// How long the thread was ready to run without a CPU between the looks.
+fn delayed(evidence: &Evidence) -> Nanos {
+    let Evidence { first, last, watched, .. } = evidence;
+    let over = rise(first.delay, last.delay).unwrap_or(0).min(*watched);
+    // The kernel adds a wait up when it is over. Who did not wait for anything else, and is ready
+    // now, has been waiting for a CPU in all the time that it did not have one.
+    let ready = first.now == ThreadState::Running && last.now == ThreadState::Running;
+    match (rise(first.cpu, last.cpu), rise(first.waits, last.waits)) {
+        (Some(cpu), Some(0)) if ready => watched.saturating_sub(cpu).max(over),
+        _ => over,
+    }
+}
+
+fn rise<T: Copy + Into<u64>>(first: Option<T>, last: Option<T>) -> Option<u64> {
+    Some(last?.into().saturating_sub(first?.into()))
+}
+
+/// The look that tells what the thread waits for: who is awake for a moment at the last may be
+/// known from before.
+pub(crate) fn telling<'a>(
+    first: &'a ThreadSample,
+    between: Option<&'a ThreadSample>,
+    last: &'a ThreadSample,
+) -> &'a ThreadSample {
+    if last.now == ThreadState::Running { between.unwrap_or(first) } else { last }
+}
+
+/// What a thread waits for that did not compute.
+fn off_cpu(evidence: &Evidence, cpu_known: bool) -> Cause {
+    let Evidence { first, between, last, .. } = evidence;
+    match &telling(first, between.as_ref(), last).now {
+        ThreadState::Call { number, arguments, .. } => {
+            match system_call(*number, arguments).waits {
+                Waits::Sleep => Cause::Sleep,
+                Waits::Lock => Cause::Lock,
+                Waits::Descriptor => at(evidence.object.as_ref()),
+                Waits::File => Cause::FileIo,
+                Waits::Child => Cause::ProcessWait,
+                Waits::Descriptors | Waits::Other => Cause::Blocked,
+            }
+        }
+        ThreadState::Hidden(function) => hidden(function),
+        ThreadState::Running | ThreadState::Kernel
+            if rise(first.major_faults, last.major_faults).is_some_and(|faults| faults > 0) =>
+        {
+            Cause::FileIo
+        }
+        ThreadState::Kernel => Cause::Blocked,
+        // It computes now, and did not for most of the time: a mixture.
+        ThreadState::Running if cpu_known => Cause::Blocked,
+        ThreadState::Running | ThreadState::Unknown => Cause::Unknown,
+    }
+}
+
+fn at(object: Option<&Object>) -> Cause {
+    match object {
+        Some(Object::Socket) => Cause::NetworkIo,
+        Some(Object::File(_)) => Cause::FileIo,
+        Some(Object::Anonymous(kind)) => match kind.as_str() {
+            "timerfd" => Cause::Sleep,
+            "pidfd" => Cause::ProcessWait,
+            _ => Cause::Blocked,
+        },
+        None => Cause::Blocked,
+    }
+}
+
+/// By the function of the kernel that a thread waits in, where the call is not shown.
+fn hidden(function: &str) -> Cause {
+    const BEGINS: [(&str, Cause); 16] = [
+        ("hrtimer_nanosleep", Cause::Sleep),
+        ("do_nanosleep", Cause::Sleep),
+        ("futex", Cause::Lock),
+        ("flock", Cause::Lock),
+        ("locks_lock", Cause::Lock),
+        ("do_wait", Cause::ProcessWait),
+        ("kernel_wait", Cause::ProcessWait),
+        ("inet_", Cause::NetworkIo),
+        ("sk_", Cause::NetworkIo),
+        ("tcp_", Cause::NetworkIo),
+        ("unix_", Cause::NetworkIo),
+        ("wait_for_connect", Cause::NetworkIo),
+        ("__skb_wait", Cause::NetworkIo),
+        ("pipe_", Cause::FileIo),
+        ("wait_on_page", Cause::FileIo),
+        ("folio_wait", Cause::FileIo),
+    ];
+    let function = function.trim_start_matches("__x64_sys_").trim_start_matches("anon_");
+    let known = BEGINS.iter().find(|(begin, _)| function.starts_with(begin));
+    known.map_or(Cause::Blocked, |(_, cause)| *cause)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    fn call(number: i64) -> ThreadState {
+        ThreadState::Call { number, arguments: [0; 6], stack: 1, code: 2 }
+    }
+
+    /// So many milliseconds in all, on the CPU, without one, and standing still.
+    fn evidence(lasted: u64, cpu: u64, delay: u64, suspended: u64, now: ThreadState) -> Evidence {
+        let zero = ThreadSample {
+            cpu: Some(0),
+            delay: Some(0),
+            waits: None,
+            major_faults: Some(0),
+            now: now.clone(),
+        };
+        let last = ThreadSample { cpu: Some(cpu * MS), delay: Some(delay * MS), ..zero.clone() };
+        Evidence {
+            lasted: lasted * MS,
+            watched: lasted * MS,
+            first: zero,
+            last: ThreadSample { now, ..last },
+            suspended: suspended * MS,
+            ..Evidence::default()
+        }
+    }
+
+    fn check(evidence: &Evidence, cause: Cause, excused: u64, excuse: Cause) {
+        let expected = Classification { cause, excused: excused * MS, excuse };
+        assert_eq!(classify(evidence), expected, "{evidence:?}");
+    }
+
+    #[test]
+    fn measured_cases_have_their_causes() {
+        let sleep = || call(libc::SYS_clock_nanosleep);
+        check(&evidence(500, 0, 0, 0, sleep()), Cause::Sleep, 0, Cause::Starved);
+        check(&evidence(500, 495, 0, 0, ThreadState::Running), Cause::Cpu, 0, Cause::Starved);
+        // Four hogs on the core: less than half of the time is the thread's own.
+        check(&evidence(653, 132, 517, 0, ThreadState::Running), Cause::Cpu, 517, Cause::Starved);
+        let throttled = |evidence| Evidence { throttled: true, ..evidence };
+        let spins = throttled(evidence(688, 132, 554, 0, ThreadState::Running));
+        check(&spins, Cause::Cpu, 554, Cause::Throttled);
+        // A handler that sleeps while another thread uses the quota up.
+        check(&throttled(evidence(500, 0, 0, 6, sleep())), Cause::Sleep, 6, Cause::Suspended);
+        check(&evidence(531, 0, 0, 500, sleep()), Cause::Sleep, 500, Cause::Suspended);
+    }
+
+    #[test]
+    fn what_was_before_the_first_look_counts_but_does_not_blur_the_cause() {
+        let before = Evidence {
+            lasted: 500 * MS,
+            watched: 100 * MS,
+            delayed_before: 150 * MS,
+            suspended_before: 200 * MS,
+            ..evidence(100, 30, 0, 0, call(libc::SYS_clock_nanosleep))
+        };
+        check(&before, Cause::Sleep, 350, Cause::Suspended);
+    }
+
+    #[test]
+    fn a_wait_for_a_cpu_that_is_not_over_is_one() {
+        let mut waits = evidence(300, 40, 60, 0, ThreadState::Running);
+        check(&waits, Cause::Blocked, 60, Cause::Starved);
+        waits.first.waits = Some(7);
+        waits.last.waits = Some(7);
+        check(&waits, Cause::Cpu, 260, Cause::Starved);
+        waits.last.waits = Some(8);
+        check(&waits, Cause::Blocked, 60, Cause::Starved);
+    }
+
+    #[test]
+    fn calls_name_what_is_waited_for() {
+        let cause =
+            |now, object| classify(&Evidence { object, ..evidence(200, 1, 0, 0, now) }).cause;
+        let socket = Some(Object::Socket);
+        let file = Some(Object::File("/data/big.csv".into()));
+        let timer = Some(Object::Anonymous("timerfd".into()));
+        assert_eq!(cause(call(libc::SYS_futex), None), Cause::Lock);
+        assert_eq!(cause(call(libc::SYS_flock), None), Cause::Lock);
+        assert_eq!(cause(call(libc::SYS_wait4), None), Cause::ProcessWait);
+        assert_eq!(cause(call(libc::SYS_openat), None), Cause::FileIo);
+        assert_eq!(cause(call(libc::SYS_read), socket), Cause::NetworkIo);
+        assert_eq!(cause(call(libc::SYS_read), file), Cause::FileIo);
+        assert_eq!(cause(call(libc::SYS_read), timer), Cause::Sleep);
+        assert_eq!(cause(call(libc::SYS_read), None), Cause::Blocked);
+        assert_eq!(cause(call(libc::SYS_getpid), None), Cause::Blocked);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_the_rest_decides() {
+        assert_eq!(classify(&Evidence::default()).cause, Cause::Unknown);
+        let hidden = |function: &str| {
+            let now = ThreadState::Hidden(function.into());
+            classify(&Evidence { first: ThreadSample::default(), ..evidence(200, 0, 0, 0, now) })
+                .cause
+        };
+        assert_eq!(hidden("futex_wait_queue"), Cause::Lock);
+        assert_eq!(hidden("hrtimer_nanosleep"), Cause::Sleep);
+        assert_eq!(hidden("pipe_read"), Cause::FileIo);
+        assert_eq!(hidden("do_wait"), Cause::ProcessWait);
+        assert_eq!(hidden("inet_csk_accept"), Cause::NetworkIo);
+        assert_eq!(hidden("whatever"), Cause::Blocked);
+        let spins = Evidence {
+            first: ThreadSample {
+                delay: None,
+                ..evidence(200, 0, 0, 0, ThreadState::Unknown).first
+            },
+            ..evidence(200, 190, 0, 0, ThreadState::Unknown)
+        };
+        assert_eq!(classify(&spins).cause, Cause::Cpu, "without schedstat");
+    }
+
+    #[test]
+    fn a_thread_that_is_awake_for_a_moment_is_known_from_before() {
+        let asleep =
+            ThreadSample { now: call(libc::SYS_clock_nanosleep), ..ThreadSample::default() };
+        let awake = ThreadSample { now: ThreadState::Running, ..ThreadSample::default() };
+        assert_eq!(telling(&asleep, None, &awake).now, asleep.now);
+        assert_eq!(telling(&awake, None, &asleep).now, asleep.now);
+        assert_eq!(telling(&awake, Some(&asleep), &awake).now, asleep.now);
+        let locked = ThreadSample { now: call(libc::SYS_futex), ..ThreadSample::default() };
+        assert_eq!(telling(&asleep, None, &locked).now, locked.now, "the last, if it tells");
+    }
+
+    #[test]
+    fn a_fault_that_waits_for_a_file_is_file_io() {
+        let mut faults = evidence(200, 2, 0, 0, ThreadState::Kernel);
+        faults.last.major_faults = Some(3);
+        assert_eq!(classify(&faults).cause, Cause::FileIo);
+    }
+}

@@ -1,0 +1,72 @@
+//! What a stalled thread waits for, in words.
+
+use super::classify::{Classification, Evidence, classify, telling};
+use crate::clock::{Nanos, human_nanos};
+use crate::procfs::fd::Object;
+use crate::procfs::thread::{ThreadSample, ThreadState};
+use crate::sys::{peer, system_call};
+
+/// What was found when a stall was counted, for a closer look that may take its time.
+#[derive(Clone, Debug)]
+pub(crate) struct CauseReport {
+    thread: u32,
+    now: ThreadState,
+    object: Option<Object>,
+    lasted: Nanos,
+    pub(crate) classification: Classification,
+}
+
+impl CauseReport {
+    pub(crate) fn new(thread: u32, evidence: Evidence) -> Self {
+        let classification = classify(&evidence);
+        let now = telling(&evidence.first, evidence.between.as_ref(), &evidence.last).now.clone();
+        Self { thread, now, object: evidence.object, lasted: evidence.lasted, classification }
+    }
+
+    /// What the thread waits for, and the environment's share. Asks the kernel, so it may take
+    /// its time: not for the watchdog.
+    pub(crate) fn detail(&self) -> Option<String> {
+        let parts: Vec<_> = self.waits_for().into_iter().chain(self.environment()).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        let (name, arguments) = match &self.now {
+            ThreadState::Call { number, arguments, .. } => {
+                (system_call(*number, arguments).name, arguments)
+            }
+            ThreadState::Hidden(function) => return Some(function.clone()),
+            _ => return None,
+        };
+        Some(match &self.object {
+            None => name.to_owned(),
+            Some(Object::File(file)) => format!("{name} of {file}"),
+            Some(Object::Anonymous(kind)) => format!("{name} of {kind}"),
+            Some(Object::Socket) => match self.peer(arguments[0]) {
+                Some(peer) => format!("{name} {} {peer}", direction(name)),
+                None => name.to_owned(),
+            },
+        })
+    }
+
+    /// Of a socket, if the thread is still in the same call: else the descriptor may be another.
+    fn peer(&self, descriptor: u64) -> Option<String> {
+        let peer = peer(descriptor)?;
+        (ThreadSample::take(self.thread).now == self.now).then_some(peer)
+    }
+
+    fn environment(&self) -> Option<String> {
+        // Less is noise.
+        if self.classification.excused < self.lasted / 20 {
+            return None;
+        }
+        let (excused, lasted) =
+            (human_nanos(self.classification.excused), human_nanos(self.lasted));
+        Some(format!("{} for {excused} of {lasted}", self.classification.excuse))
+    }
+}
+
+fn direction(call: &str) -> &'static str {
+    let to = ["send", "write", "pwrite", "connect"].iter().any(|begin| call.starts_with(begin));
+    if to { "to" } else { "from" }
+}

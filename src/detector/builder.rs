@@ -1,0 +1,318 @@
+//! The builder.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::StallDetector;
+use super::start::{launch, registry};
+use crate::config::settings;
+use crate::config::{BuildError, Settings};
+use crate::health::Readiness;
+use crate::report::OnStall;
+use crate::stack::Capture;
+
+/// Sets up a detector. Made by [`StallDetector::builder`].
+///
+/// Each setting can be overridden by an environment variable, `TOWER_STALL_` and the setter's
+/// name in capitals, with durations as `100ms` or `60s`, addresses as `127.0.0.1:9099`, switches
+/// as `on` or `off`. `TOWER_STALL=off` stops detection altogether.
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    settings: Settings,
+}
+
+impl Builder {
+    /// Default for [`threshold`](Self::threshold): 100 ms.
+    pub const DEFAULT_THRESHOLD: Duration = settings::DEFAULT_THRESHOLD;
+    /// Minimum for [`threshold`](Self::threshold): 1 ms.
+    pub const MIN_THRESHOLD: Duration = settings::MIN_THRESHOLD;
+    /// Scans in the time of a threshold, unless [`scan_interval`](Self::scan_interval) is set: 4.
+    pub const DEFAULT_SCANS_PER_THRESHOLD: u32 = settings::DEFAULT_SCANS_PER_THRESHOLD;
+    /// Default for [`tick_interval`](Self::tick_interval): 25 ms.
+    pub const DEFAULT_TICK_INTERVAL: Duration = settings::DEFAULT_TICK_INTERVAL;
+    /// Minimum for [`tick_interval`](Self::tick_interval): 1 ms, the resolution of Tokio's timers.
+    pub const MIN_TICK_INTERVAL: Duration = settings::MIN_TICK_INTERVAL;
+    /// Default for [`history`](Self::history): 256 stalls.
+    pub const DEFAULT_HISTORY: usize = settings::DEFAULT_HISTORY;
+    /// Default for [`max_sites`](Self::max_sites): 64.
+    pub const DEFAULT_MAX_SITES: usize = settings::DEFAULT_MAX_SITES;
+    /// Default for [`max_handlers`](Self::max_handlers): 128.
+    pub const DEFAULT_MAX_HANDLERS: usize = settings::DEFAULT_MAX_HANDLERS;
+    /// Default for [`dead_after`](Self::dead_after): 60 s.
+    pub const DEFAULT_DEAD_AFTER: Duration = settings::DEFAULT_DEAD_AFTER;
+    /// Default for [`unready_after`](Self::unready_after): 1 s.
+    pub const DEFAULT_UNREADY_AFTER: Duration = settings::DEFAULT_UNREADY_AFTER;
+    /// Default for [`ready_after`](Self::ready_after): 2 s.
+    pub const DEFAULT_READY_AFTER: Duration = settings::DEFAULT_READY_AFTER;
+    /// Default for [`shed_after`](Self::shed_after): 500 ms.
+    pub const DEFAULT_SHED_AFTER: Duration = settings::DEFAULT_SHED_AFTER;
+
+    /// How long a poll may take before it is a stall.
+    ///
+    /// Shorter finds more, and costs more scans. Longer than what your users notice is too long.
+    ///
+    /// Defaults to [`DEFAULT_THRESHOLD`](Self::DEFAULT_THRESHOLD), at least
+    /// [`MIN_THRESHOLD`](Self::MIN_THRESHOLD).
+    pub fn threshold(mut self, threshold: Duration) -> Self {
+        self.settings.threshold = threshold;
+        self
+    }
+
+    /// Time between two scans of the watchdog, give or take a fifth.
+    ///
+    /// A stall's begin is known to within one scan, and so is its duration. Shorter is more
+    /// exact, and costs a wake of the watchdog's thread each time.
+    ///
+    /// Defaults to the threshold divided by
+    /// [`DEFAULT_SCANS_PER_THRESHOLD`](Self::DEFAULT_SCANS_PER_THRESHOLD).
+    pub fn scan_interval(mut self, scan_interval: Duration) -> Self {
+        self.settings.scan_interval = Some(scan_interval);
+        self
+    }
+
+    /// Time between two ticks on each watched runtime.
+    ///
+    /// Shorter measures event-loop lag more finely, and wakes the runtime more often.
+    ///
+    /// Defaults to [`DEFAULT_TICK_INTERVAL`](Self::DEFAULT_TICK_INTERVAL), at least [`MIN_TICK_INTERVAL`](Self::MIN_TICK_INTERVAL).
+    pub fn tick_interval(mut self, tick_interval: Duration) -> Self {
+        self.settings.tick_interval = tick_interval;
+        self
+    }
+
+    /// How many of the last stalls [`StallDetector::stalls`] remembers.
+    ///
+    /// Defaults to [`DEFAULT_HISTORY`](Self::DEFAULT_HISTORY).
+    pub fn history(mut self, history: usize) -> Self {
+        self.settings.history = history;
+        self
+    }
+
+    /// How many handlers have a label of their own; further ones share `other`.
+    ///
+    /// Each handler has one series at least, and those that stall have two more for each cause.
+    ///
+    /// Defaults to [`DEFAULT_MAX_HANDLERS`](Self::DEFAULT_MAX_HANDLERS).
+    pub fn max_handlers(mut self, max_handlers: usize) -> Self {
+        self.settings.max_handlers = max_handlers;
+        self
+    }
+
+    /// Whether, and how, the stack of a thread that is stuck is taken.
+    ///
+    /// Without the feature `capture`, and elsewhere than on x86_64 Linux, there are no stacks.
+    ///
+    /// Defaults to [`Capture::Auto`].
+    pub fn capture(mut self, capture: Capture) -> Self {
+        self.settings.capture = capture;
+        self
+    }
+
+    /// How many sites (with their handlers and causes) have series of their own in
+    /// `tokio_stall_site_seconds_total`; further ones share `other`.
+    ///
+    /// Defaults to [`DEFAULT_MAX_SITES`](Self::DEFAULT_MAX_SITES).
+    pub fn max_sites(mut self, max_sites: usize) -> Self {
+        self.settings.max_sites = max_sites;
+        self
+    }
+
+    /// Crates whose code is not your own: a site is the first frame outside of them, of the
+    /// standard library, and of what cargo has fetched.
+    ///
+    /// Defaults to none; in the variable they are parted by commas.
+    pub fn site_skips<I>(mut self, crates: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.settings.site_skips = crates.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// For how long a runtime may be frozen before `/livez` says so, and the process is restarted.
+    ///
+    /// Frozen is a runtime whose ticks do not come through, or whose workers are all stalled. Time in
+    /// which the environment kept the process from running does not count, and a runtime that still
+    /// polls a task that is given to it then is alive.
+    ///
+    /// Defaults to [`DEFAULT_DEAD_AFTER`](Self::DEFAULT_DEAD_AFTER).
+    pub fn dead_after(mut self, time: Duration) -> Self {
+        self.settings.dead_after = time;
+        self
+    }
+
+    /// For how long a runtime may be frozen before `/readyz` says so, and no requests are sent.
+    ///
+    /// A freeze is known once it is longer than the [`threshold`](Self::threshold): less than that
+    /// is as much as that.
+    ///
+    /// Defaults to [`DEFAULT_UNREADY_AFTER`](Self::DEFAULT_UNREADY_AFTER).
+    pub fn unready_after(mut self, time: Duration) -> Self {
+        self.settings.unready_after = time;
+        self
+    }
+
+    /// For how long a runtime must not have been frozen before `/readyz` is well again.
+    ///
+    /// Defaults to [`DEFAULT_READY_AFTER`](Self::DEFAULT_READY_AFTER).
+    pub fn ready_after(mut self, time: Duration) -> Self {
+        self.settings.ready_after = time;
+        self
+    }
+
+    /// What makes the process not ready.
+    ///
+    /// Defaults to [`Readiness::Freezes`]; in the variable `freezes` or `start-and-drain`.
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.settings.readiness = readiness;
+        self
+    }
+
+    /// For how long a runtime may be frozen before [`shed_layer`](StallDetector::shed_layer) turns
+    /// requests away. It ends with the first tick that comes less than half as late.
+    ///
+    /// Defaults to [`DEFAULT_SHED_AFTER`](Self::DEFAULT_SHED_AFTER).
+    pub fn shed_after(mut self, time: Duration) -> Self {
+        self.settings.shed_after = time;
+        self
+    }
+
+    /// Whether a runtime is helped out of a freeze that one blocked worker has put it in.
+    ///
+    /// The worker that looked after the runtime's timers and sockets may be the one that blocks,
+    /// and Tokio does not always wake another to take them over: then nothing comes in, though other
+    /// workers are parked. When a tick is overdue by two and a worker is parked, the detector gives
+    /// the runtime one small task, which wakes it. That is counted in `tower_stall_rescues_total`
+    /// and logged, once a stall. It does not free the task that the blocked worker was to poll next.
+    ///
+    /// Defaults to `true`.
+    pub fn rescue(mut self, rescue: bool) -> Self {
+        self.settings.rescue = rescue;
+        self
+    }
+
+    /// Serves `/metrics`, `/livez`, `/readyz` and the page of stalls, `/stalls`, at this address, on a
+    /// thread of its own that answers while every worker is blocked. Port 0 takes a free one, see [`StallDetector::admin_addr`].
+    ///
+    /// Without TLS and authentication: bind it to loopback, or to an address that only your
+    /// scraper and probes reach. The metrics then go there and nowhere else, unless
+    /// [`facade`](Self::facade) is set.
+    ///
+    /// Defaults to none.
+    pub fn admin(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.settings.admin = Some(address.into());
+        self
+    }
+
+    /// Shows the pages `/stalls`, `/stalls.json` and `/flamegraph.svg` to whoever reaches
+    /// [`admin`](Self::admin)'s port.
+    ///
+    /// They name functions, files, peers and lines of source. Otherwise they are shown only on
+    /// connections to a loopback address with a loopback or `localhost` Host header, which
+    /// `kubectl port-forward` and SSH tunnels have. Metrics and probes are answered anywhere.
+    ///
+    /// Defaults to `false`.
+    pub fn pages_public(mut self, public: bool) -> Self {
+        self.settings.pages_public = public;
+        self
+    }
+
+    /// Gives the metrics to the recorder of the `metrics` facade even
+    /// though [`admin`](Self::admin) is set; `/metrics` then has none of them. Without `admin`
+    /// they go there anyway.
+    ///
+    /// Use [`HISTOGRAM_BUCKETS`](crate::HISTOGRAM_BUCKETS) for the recorder. A recorder that
+    /// blocks holds up nobody but the log and the hooks.
+    ///
+    /// Defaults to `false`.
+    pub fn facade(mut self, facade: bool) -> Self {
+        self.settings.facade = facade;
+        self
+    }
+
+    /// Puts a page of your own in front of ours at [`admin`](Self::admin)'s `/metrics`: a function
+    /// that renders your metrics in Prometheus' text format.
+    ///
+    /// ```
+    /// # fn with(handle: metrics_exporter_prometheus::PrometheusHandle) {
+    /// let builder = tower_stall::StallDetector::builder()
+    ///     .admin(([127, 0, 0, 1], 9099))
+    ///     .prometheus(move || handle.render());
+    /// # drop(builder);
+    /// # }
+    /// ```
+    ///
+    /// It is called for each scrape, on the thread of the admin server. Where it panics the scrape is
+    /// answered with 500.
+    ///
+    /// Defaults to none.
+    #[cfg(feature = "admin")]
+    pub fn prometheus(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.settings.prometheus = Some(std::sync::Arc::new(render));
+        self
+    }
+
+    /// Calls `hook` when a stall is counted and when it has ended; see [`OnStall`]. Several hooks
+    /// are called in turn.
+    pub fn on_stall(mut self, hook: impl OnStall) -> Self {
+        self.settings.hooks.push(Box::new(hook));
+        self
+    }
+
+    /// Starts to watch the runtime it is called in, under the name `main`.
+    ///
+    /// Runtimes on which marked futures show up later are watched too, as `runtime-2`,
+    /// `runtime-3`, …; see [`StallDetector::watch`] for names of your own. The log goes to the
+    /// subscriber that is in force here.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`]. After this nothing returns an error.
+    pub fn start(mut self) -> Result<StallDetector, BuildError> {
+        self.settings.apply_environment()?;
+        let runtime = match Handle::try_current() {
+            Ok(runtime) => Some(runtime),
+            Err(_) if !self.settings.on => None,
+            Err(_) => return Err(BuildError::NoRuntime),
+        };
+        launch(registry(&self.settings, None), self.settings, runtime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wrong_setting_has_its_own_clear_error() {
+        type Set = fn(Builder) -> Builder;
+        let ms = Duration::from_millis;
+        let cases: [(Set, &str); 10] = [
+            (|builder| builder.threshold(Duration::from_micros(999)), "threshold is 999µs"),
+            (|builder| builder.scan_interval(Duration::ZERO), "scan_interval is 0"),
+            (|builder| builder.scan_interval(Duration::from_millis(101)), "scan_interval is 101ms"),
+            (|builder| builder.tick_interval(Duration::ZERO), "tick_interval is 0ns"),
+            (|builder| builder.history(0), "history is 0"),
+            (|builder| builder.max_handlers(0), "max_handlers is 0"),
+            (|builder| builder.max_sites(0), "max_sites is 0"),
+            (|builder| builder.dead_after(Duration::ZERO), "dead_after is 0"),
+            (|builder| builder.unready_after(Duration::ZERO), "unready_after is 0"),
+            (|builder| builder.shed_after(Duration::ZERO), "shed_after is 0"),
+        ];
+        for (set, says) in cases {
+            let error = set(Builder::default()).settings.check().expect_err(says).to_string();
+            assert!(error.starts_with(says), "{error}");
+            assert!(error.contains(": use "), "{error:?} says what to write instead");
+        }
+        let fine = Builder::default()
+            .threshold(ms(1))
+            .scan_interval(ms(1))
+            .tick_interval(ms(1))
+            .history(1)
+            .max_handlers(1);
+        assert!(fine.settings.check().is_ok());
+    }
+}

@@ -1,0 +1,77 @@
+//! The process-wide detector.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::runtime::Handle;
+
+use super::StallDetector;
+use super::start::{launch, registry};
+use crate::config::BuildError;
+use crate::config::Settings;
+use crate::layer::StallLayer;
+use crate::runtime::registry::Registry;
+use crate::sync::lock;
+
+static GLOBAL: OnceLock<Global> = OnceLock::new();
+
+struct Global {
+    registry: Arc<Registry>,
+    /// StackResult by the start.
+    settings: Mutex<Option<Settings>>,
+    detector: OnceLock<StallDetector>,
+}
+
+/// A layer of the process-wide detector, for a first look in one line.
+///
+/// The detector has the defaults and the settings of the environment (`TOWER_STALL_ADMIN` for an
+/// admin server, for example). It is started when this is first called inside a runtime, or else
+/// when a request first comes, and runs to the end of the process. Runtimes on which requests
+/// show up later are watched too. A failure to start is logged, never returned: the layer then
+/// does nothing.
+///
+/// ```
+/// # fn app() -> axum::Router {
+/// axum::Router::new()
+///     .route("/hello", axum::routing::get(|| async { "hello" }))
+///     .layer(tower_stall::layer())
+/// # }
+/// ```
+#[must_use]
+pub fn layer() -> StallLayer {
+    let global = GLOBAL.get_or_init(Global::new);
+    if let Ok(runtime) = Handle::try_current() {
+        global.start(&runtime);
+    }
+    StallLayer::new(Arc::clone(&global.registry))
+}
+
+/// Called by the registry, inside a runtime it has not met.
+fn runtime_appeared() {
+    if let (Some(global), Ok(runtime)) = (GLOBAL.get(), Handle::try_current()) {
+        global.start(&runtime);
+    }
+}
+
+impl Global {
+    fn new() -> Self {
+        let mut settings = Settings::default();
+        if let Err(error) = settings.apply_environment() {
+            failed(&error);
+            settings = Settings::off();
+        }
+        let registry = registry(&settings, Some(runtime_appeared));
+        Self { registry, settings: Mutex::new(Some(settings)), detector: OnceLock::new() }
+    }
+
+    fn start(&self, runtime: &Handle) {
+        let Some(settings) = lock(&self.settings).take() else { return };
+        match launch(Arc::clone(&self.registry), settings, Some(runtime.clone())) {
+            Ok(detector) => drop(self.detector.set(detector)),
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn failed(error: &BuildError) {
+    tracing::error!(target: "tower_stall", %error, "the process-wide detector did not start");
+}

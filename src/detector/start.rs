@@ -1,0 +1,179 @@
+//! The start: threads, admin server, the first runtime.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::runtime::Handle;
+
+use super::StallDetector;
+use super::detector::Threads;
+use super::pipeline::{Out, Pipeline};
+use crate::clock::nanos;
+use crate::config::BuildError;
+use crate::config::Settings;
+use crate::health::HealthState;
+use crate::metrics::Batch;
+use crate::owned_thread::OwnedThread;
+use crate::report::Reporter;
+use crate::runtime::registry::{Limits, Registry};
+use crate::stack::{Capture, Sampler};
+use crate::watchdog::{self, Guardian, Pace, Patience};
+
+/// What to do about freezes.
+fn guardian(settings: &Settings) -> Guardian {
+    let patience = Patience {
+        dead_after: nanos(settings.dead_after),
+        unready_after: nanos(settings.unready_after),
+        ready_after: nanos(settings.ready_after),
+        shed_after: nanos(settings.shed_after),
+    };
+    Guardian { patience, rescues: settings.rescue }
+}
+
+/// The shared state for those settings.
+pub(crate) fn registry(settings: &Settings, on_new_runtime: Option<fn()>) -> Arc<Registry> {
+    Registry::new(Limits {
+        threshold: nanos(settings.threshold),
+        handlers: settings.max_handlers,
+        history: settings.history,
+        watching: settings.on,
+        capture: settings.capture().as_str(),
+        on_new_runtime,
+        everywhere: settings.test,
+    })
+}
+
+/// Starts the detector around its registry.
+pub(crate) fn launch(
+    registry: Arc<Registry>,
+    settings: Settings,
+    runtime: Option<Handle>,
+) -> Result<StallDetector, BuildError> {
+    let pace = Pace {
+        scan: nanos(settings.scan_interval()),
+        tick: settings.tick_interval,
+        guardian: guardian(&settings),
+    };
+    let health = Arc::new(HealthState::new(Arc::clone(&registry), settings.readiness));
+    // Before anybody can ask how it does.
+    if let (true, Some(runtime)) = (settings.on, &runtime) {
+        registry.add_runtime("main", runtime);
+    }
+    let facade = !settings.test && (settings.facade || settings.admin.is_none());
+    #[cfg(feature = "admin")]
+    let (out, admin) = ways_out(&registry, &health, &settings, facade)?;
+    #[cfg(not(feature = "admin"))]
+    let out: Out = Box::<Batch>::default();
+    let out: Out = if settings.test { Box::new(()) } else { out };
+
+    let mut threads = Threads::default();
+    #[cfg(feature = "admin")]
+    {
+        threads.admin = admin;
+    }
+    if settings.on
+        && let Err(error) = threads.start(&registry, settings, facade, out, pace)
+    {
+        // What did start stops with the handle.
+        drop(StallDetector::new(registry, health, threads, pace.tick));
+        return Err(error);
+    }
+    let detector = StallDetector::new(registry, health, threads, pace.tick);
+    if let Some(runtime) = &runtime {
+        detector.arm(runtime);
+    }
+    Ok(detector)
+}
+
+impl Threads {
+    fn start(
+        &mut self,
+        registry: &Arc<Registry>,
+        settings: Settings,
+        facade: bool,
+        out: Out,
+        pace: Pace,
+    ) -> Result<(), BuildError> {
+        if settings.capture() != Capture::Off {
+            let name = "stall-capture";
+            let sampler = Sampler::spawn(settings.capture());
+            let sampler = sampler.map_err(|source| BuildError::Thread { name, source })?;
+            self.sampler = Some(Arc::new(sampler));
+        }
+        let sites = settings.max_sites;
+        let (reports, reporter, names) =
+            Reporter::new(Arc::clone(registry), settings.hooks, facade, settings.site_skips);
+        self.reporter = Some(spawn("stall-reporter", move || reporter.run())?);
+        let sampler = self.sampler.clone();
+        if sampler.is_some() {
+            self.names = Some(spawn("stall-symbols", move || names.run())?);
+        }
+        let pipeline =
+            Pipeline::new(Arc::clone(registry), reports, out, (pace.tick, sites), sampler);
+        let stop: Arc<AtomicBool> = Arc::clone(&self.stop);
+        let registry = Arc::clone(registry);
+        let watch = move || watchdog::run(registry, pace, Box::new(pipeline), &stop);
+        self.watchdog = Some(spawn("stall-watchdog", watch)?);
+        Ok(())
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<OwnedThread, BuildError> {
+    OwnedThread::spawn(name, run).map_err(|source| BuildError::Thread { name, source })
+}
+
+/// Exactly one way out: the private recorder behind `/metrics`, or the facade.
+#[cfg(feature = "admin")]
+fn ways_out(
+    registry: &Arc<Registry>,
+    health: &Arc<HealthState>,
+    settings: &Settings,
+    facade: bool,
+) -> Result<(Out, Option<crate::admin::Admin>), BuildError> {
+    use std::sync::Mutex;
+
+    use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+
+    use crate::admin::{Admin, Pages};
+    use crate::config::Render;
+    use crate::metrics::{Direct, Gauges, HISTOGRAM_BUCKETS, describe};
+    use crate::page::Page;
+    use crate::sync::lock;
+
+    let users = settings.prometheus.clone();
+    let Some(address) = settings.admin else {
+        return Ok((Box::new(Batch::default()), None));
+    };
+    let page = |render| Pages {
+        render,
+        health: Arc::clone(health),
+        page: Page::new(Arc::clone(registry)),
+        public: settings.pages_public,
+    };
+    if facade {
+        return Ok((Box::new(Batch::default()), Some(Admin::start(address, page(users), || ())?)));
+    }
+
+    let mut builder = PrometheusBuilder::new();
+    for (name, buckets) in HISTOGRAM_BUCKETS {
+        builder = builder
+            .set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)
+            .expect("the tables of buckets are not empty");
+    }
+    let recorder = Arc::new(builder.build_recorder());
+    describe(&*recorder);
+    let ours = recorder.handle();
+    let gauges = Mutex::new((Gauges::new(Arc::clone(registry)), Direct::new(recorder.clone())));
+    let render: Render = Arc::new(move || {
+        let (gauges, sink) = &mut *lock(&gauges);
+        gauges.show(sink);
+        let theirs = users.as_ref().map_or_else(String::new, |users| users());
+        theirs + &ours.render()
+    });
+    let upkeep = recorder.handle();
+    let admin = Admin::start(address, page(Some(render)), move || upkeep.run_upkeep())?;
+    Ok((Box::new(Direct::new(recorder)), Some(admin)))
+}

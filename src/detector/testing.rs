@@ -1,0 +1,74 @@
+//! What a test asks of a detector: settings of its own, and an end that misses nothing.
+
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::StallDetector;
+use super::start::{launch, registry};
+use crate::clock::{self, Nanos, nanos};
+use crate::config::BuildError;
+use crate::config::{Settings, variables};
+use crate::report::OnStall;
+use crate::stack::Capture;
+
+/// A scan is a matter of microseconds, once the watchdog has a CPU.
+const GLANCE: Duration = Duration::from_micros(100);
+
+impl Settings {
+    /// Of the environment only whether stalls are looked for, and how stacks are taken and read.
+    fn of_test(threshold: Duration, hook: impl OnStall) -> Result<Self, BuildError> {
+        let mut environment = Self::default();
+        environment.apply(variables())?;
+        let Self { on, capture, site_skips, .. } = environment;
+        let hooks: Vec<Box<dyn OnStall>> = vec![Box::new(hook)];
+        let settings =
+            Self { on, threshold, capture, site_skips, hooks, test: true, ..Self::default() };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+impl StallDetector {
+    /// Starts one that a test has for itself, on the runtime of `handle`.
+    pub(crate) fn of_test(
+        threshold: Duration,
+        handle: Handle,
+        hook: impl OnStall,
+    ) -> Result<Self, BuildError> {
+        let settings = Settings::of_test(threshold, hook)?;
+        launch(registry(&settings, None), settings, Some(handle))
+    }
+
+    /// Whether it is not switched off.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.threads.watchdog.is_some()
+    }
+
+    /// Whether each stall comes to have a stack, or a reason why not.
+    pub(crate) fn takes_stacks(&self) -> bool {
+        self.is_watching() && self.registry.capture != Capture::Off.as_str()
+    }
+
+    /// Waits, for `limit` at most, until it is known of each poll that has been open until now
+    /// whether it is a stall. Where none is in doubt that takes one scan, which comes at once.
+    ///
+    /// Returns the time by which each of them had been seen.
+    pub(crate) fn settle(&self, limit: Duration) -> Nanos {
+        let over = clock::now() + nanos(limit);
+        let mut seen = None;
+        while let Some(watchdog) = &self.threads.watchdog {
+            let scan = self.registry.scan_barrier.want();
+            watchdog.unpark();
+            while !self.registry.scan_barrier.is_done(scan) && clock::now() < over {
+                std::thread::sleep(GLANCE);
+            }
+            let seen = *seen.get_or_insert_with(clock::now);
+            if !self.registry.scan_barrier.is_undecided(seen) || clock::now() >= over {
+                break;
+            }
+            std::thread::sleep(GLANCE * 10);
+        }
+        seen.unwrap_or_else(clock::now)
+    }
+}

@@ -1,0 +1,154 @@
+//! Hooks of Tokio's runtime builder.
+
+use std::fmt;
+
+use tokio::runtime::Builder;
+
+use super::task_polls;
+use crate::sync::{AtomicU32, Ordering};
+
+type Hook = Box<dyn Fn() + Send + Sync>;
+#[cfg(tokio_unstable)]
+type PollHook = Box<dyn Fn(&tokio::runtime::TaskMeta<'_>) + Send + Sync>;
+
+/// What a runtime tells its detectors, and the hooks of your own that it is to call too.
+///
+/// Tokio's builder has one place for each hook and cannot say what is there, so a hook that you
+/// set before or after [`stall_hooks`](RuntimeBuilderExt::stall_hooks) and ours would replace each
+/// other: hand yours over here.
+///
+/// What is told, at the cost of some nanoseconds each time:
+///
+/// - Everywhere: which thread runs which worker, as soon as the worker wakes or goes to sleep.
+///   Otherwise that is learnt from ticks and marked polls.
+/// - Under `--cfg tokio_unstable`: every poll of every spawned task. A task that blocks and has no
+///   other name is a stall of the handler `task spawned at src/jobs.rs:88`. The root future of
+///   `block_on` and the tasks of a `LocalSet` are no tasks of the runtime: Tokio has no hook for
+///   them.
+///
+/// Your hook before a poll runs before the poll counts, the one after it when it counts no more,
+/// so that neither is part of it.
+#[derive(Default)]
+#[must_use = "hooks do nothing until they are given to a runtime's builder"]
+pub struct RuntimeHooks {
+    thread_start: Option<Hook>,
+    thread_park: Option<Hook>,
+    thread_unpark: Option<Hook>,
+    #[cfg(tokio_unstable)]
+    before_poll: Option<PollHook>,
+    #[cfg(tokio_unstable)]
+    after_poll: Option<PollHook>,
+}
+
+impl RuntimeHooks {
+    /// Ours alone.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Yours for Tokio's [`on_thread_start`](Builder::on_thread_start).
+    pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.thread_start = Some(Box::new(hook));
+        self
+    }
+
+    /// Yours for Tokio's [`on_thread_park`](Builder::on_thread_park).
+    pub fn on_thread_park(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.thread_park = Some(Box::new(hook));
+        self
+    }
+
+    /// Yours for Tokio's [`on_thread_unpark`](Builder::on_thread_unpark).
+    pub fn on_thread_unpark(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.thread_unpark = Some(Box::new(hook));
+        self
+    }
+
+    /// Yours for Tokio's `on_before_task_poll`.
+    #[cfg(tokio_unstable)]
+    pub fn on_before_task_poll(
+        mut self,
+        hook: impl Fn(&tokio::runtime::TaskMeta<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.before_poll = Some(Box::new(hook));
+        self
+    }
+
+    /// Yours for Tokio's `on_after_task_poll`.
+    #[cfg(tokio_unstable)]
+    pub fn on_after_task_poll(
+        mut self,
+        hook: impl Fn(&tokio::runtime::TaskMeta<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.after_poll = Some(Box::new(hook));
+        self
+    }
+
+    fn install(self, builder: &mut Builder) {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let wiring = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let thread = |hook: Option<Hook>| {
+            move || {
+                task_polls::note_thread(wiring);
+                if let Some(hook) = &hook {
+                    hook();
+                }
+            }
+        };
+        builder
+            .on_thread_start(thread(self.thread_start))
+            .on_thread_park(thread(self.thread_park))
+            .on_thread_unpark(thread(self.thread_unpark));
+        #[cfg(tokio_unstable)]
+        {
+            let (before, after) = (self.before_poll, self.after_poll);
+            builder.on_before_task_poll(move |task| {
+                if let Some(hook) = &before {
+                    hook(task);
+                }
+                task_polls::begin(wiring, task.spawned_at());
+            });
+            builder.on_after_task_poll(move |task| {
+                task_polls::end();
+                if let Some(hook) = &after {
+                    hook(task);
+                }
+            });
+        }
+    }
+}
+
+impl fmt::Debug for RuntimeHooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuntimeHooks").finish_non_exhaustive()
+    }
+}
+
+/// Gives a runtime's builder our hooks.
+pub trait RuntimeBuilderExt {
+    /// Has the runtime tell the detectors that watch it who its workers are and, under
+    /// `--cfg tokio_unstable`, what they poll.
+    ///
+    /// It replaces the hooks that the builder has: see [`RuntimeHooks`] for yours. A detector may
+    /// start before or after the runtime.
+    ///
+    /// ```
+    /// use tower_stall::{RuntimeBuilderExt, RuntimeHooks, StallDetector};
+    ///
+    /// let runtime = tokio::runtime::Builder::new_multi_thread()
+    ///     .enable_all()
+    ///     .stall_hooks(RuntimeHooks::new().on_thread_park(|| { /* your own */ }))
+    ///     .build()?;
+    /// let stall = runtime.block_on(async { StallDetector::builder().start() })?;
+    /// # drop(stall);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn stall_hooks(&mut self, hooks: RuntimeHooks) -> &mut Self;
+}
+
+impl RuntimeBuilderExt for Builder {
+    fn stall_hooks(&mut self, hooks: RuntimeHooks) -> &mut Self {
+        hooks.install(self);
+        self
+    }
+}

@@ -1,0 +1,12 @@
+//! What says whose code a thread polls: labels on futures, blocks, and every task of a runtime.
+
+mod allow;
+mod hooks;
+mod task_polls;
+pub(crate) mod thread_slots;
+mod watched;
+
+pub use allow::allow_blocking;
+pub use hooks::{RuntimeBuilderExt, RuntimeHooks};
+pub(crate) use watched::Mark;
+pub use watched::Watched;

@@ -1,0 +1,273 @@
+//! What a thread of a runtime with our hooks keeps: the detectors that watch the runtime, and the
+//! polls it is in.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+
+use tokio::runtime::Handle;
+
+use crate::mark::thread_slots;
+use crate::runtime::Runtime;
+use crate::runtime::registry::{DetectorId, Registry};
+
+thread_local! {
+    static THREAD: RefCell<HookedThread> = const { RefCell::new(HookedThread::new()) };
+}
+
+struct HookedThread {
+    /// What `watching` is the answer for: the hooks that asked, and the state of the detectors.
+    wiring: u32,
+    changes: u64,
+    watching: Vec<WatchingDetector>,
+    #[cfg(tokio_unstable)]
+    open: open::OpenPolls,
+}
+
+/// A detector that watches the runtime.
+struct WatchingDetector {
+    #[cfg_attr(not(tokio_unstable), allow(dead_code, reason = "polls are not told of"))]
+    detector: DetectorId,
+    registry: Weak<Registry>,
+    runtime: Arc<Runtime>,
+}
+
+/// A thread starts, goes to sleep or wakes.
+pub(super) fn note_thread(wiring: u32) {
+    with(|thread| {
+        thread.settle(wiring);
+        thread.say_who();
+    });
+}
+
+#[cfg(tokio_unstable)]
+pub(super) use open::{begin, end};
+
+/// Not where the thread is past its end.
+fn with(act: impl FnOnce(&mut HookedThread)) {
+    let _ = THREAD.try_with(|thread| {
+        if let Ok(mut thread) = thread.try_borrow_mut() {
+            act(&mut thread);
+        }
+    });
+}
+
+impl HookedThread {
+    const fn new() -> Self {
+        Self {
+            wiring: 0,
+            changes: 0,
+            watching: Vec::new(),
+            #[cfg(tokio_unstable)]
+            open: open::OpenPolls::new(),
+        }
+    }
+
+    #[inline]
+    fn settle(&mut self, wiring: u32) {
+        let changes = Registry::changes();
+        if (self.wiring, self.changes) != (wiring, changes) {
+            self.refresh(wiring, changes);
+        }
+    }
+
+    #[cold]
+    fn refresh(&mut self, wiring: u32, changes: u64) {
+        let Ok(handle) = Handle::try_current() else { return };
+        (self.wiring, self.changes) = (wiring, changes);
+        let watching = |(registry, runtime): (Arc<Registry>, _)| {
+            thread_slots::prepare(registry.id);
+            WatchingDetector { detector: registry.id, registry: Arc::downgrade(&registry), runtime }
+        };
+        self.watching = Registry::watching(&handle).into_iter().map(watching).collect();
+    }
+
+    /// Says which worker this thread runs, unless that is known.
+    fn say_who(&self) {
+        let Some(worker) = tokio::runtime::worker_index() else { return };
+        let thread = thread_slots::thread_number();
+        for watching in &self.watching {
+            if watching.runtime.is_owner(worker, thread) {
+                continue;
+            }
+            if let Some(registry) = watching.registry.upgrade() {
+                registry.note_owner(&watching.runtime, Some(worker), thread);
+            }
+        }
+    }
+}
+
+#[cfg(tokio_unstable)]
+mod open {
+    //! The polls of tasks, one within the other where a task runs a runtime of its own.
+
+    use std::panic::Location;
+
+    use super::{WatchingDetector, with};
+    use crate::labels::PollKind;
+    use crate::mark::thread_slots::{self, PollGuard};
+    use crate::runtime::registry::DetectorId;
+
+    /// Places whose labels a thread knows.
+    const PLACES: usize = 64;
+    /// Where our own tasks are spawned.
+    const OWN: &str = "src/probe/";
+
+    pub(super) struct OpenPolls {
+        guards: Vec<PollGuard>,
+        /// How many of them each poll has.
+        polls: Vec<usize>,
+        known: [Option<KnownPlace>; PLACES],
+    }
+
+    #[derive(Clone, Copy)]
+    struct KnownPlace {
+        detector: DetectorId,
+        place: &'static Location<'static>,
+        /// `None` for our own tasks.
+        label_id: Option<u32>,
+    }
+
+    /// A task is polled from now on.
+    pub(crate) fn begin(wiring: u32, place: &'static Location<'static>) {
+        with(|thread| {
+            thread.settle(wiring);
+            let before = thread.open.guards.len();
+            for watching in &thread.watching {
+                if let Some(label_id) = thread.open.label_id(watching, place) {
+                    thread.open.guards.push(thread_slots::enter(watching.detector, label_id));
+                }
+            }
+            thread.open.polls.push(thread.open.guards.len() - before);
+        });
+    }
+
+    /// The poll that began last is over.
+    pub(crate) fn end() {
+        with(|thread| {
+            for _ in 0..thread.open.polls.pop().unwrap_or(0) {
+                drop(thread.open.guards.pop());
+            }
+        });
+    }
+
+    impl OpenPolls {
+        pub(super) const fn new() -> Self {
+            Self { guards: Vec::new(), polls: Vec::new(), known: [None; PLACES] }
+        }
+
+        #[inline]
+        fn label_id(
+            &mut self,
+            watching: &WatchingDetector,
+            place: &'static Location<'static>,
+        ) -> Option<u32> {
+            let address = std::ptr::from_ref(place).addr();
+            let known = &mut self.known[(address >> 3) % PLACES];
+            match known {
+                Some(known)
+                    if known.detector == watching.detector && std::ptr::eq(known.place, place) =>
+                {
+                    known.label_id
+                }
+                _ => {
+                    let label_id = name(watching, place);
+                    *known = Some(KnownPlace { detector: watching.detector, place, label_id });
+                    label_id
+                }
+            }
+        }
+    }
+
+    impl Drop for OpenPolls {
+        fn drop(&mut self) {
+            // A thread that ends within a poll has given its slots back by now.
+            self.guards.drain(..).for_each(std::mem::forget);
+        }
+    }
+
+    #[cold]
+    fn name(watching: &WatchingDetector, place: &Location<'_>) -> Option<u32> {
+        let crate_root = file!().strip_suffix("src/instrument/polls.rs").unwrap_or_default();
+        let own = place.file().strip_prefix(crate_root);
+        if own.is_some_and(|file| file.starts_with(OWN)) {
+            return None;
+        }
+        let registry = watching.registry.upgrade()?;
+        let label = format!("task spawned at {}:{}", short(place.file()), place.line());
+        Some(registry.labels.id(&label, registry.threshold, PollKind::Task))
+    }
+
+    /// Without the folders that are only this machine's: crates that were fetched begin with their
+    /// name, the standard library with `library`.
+    fn short(file: &str) -> &str {
+        let after = |place: &str, folders: usize| {
+            let rest = file.split_once(place)?.1;
+            rest.splitn(folders + 1, ['/', '\\']).last()
+        };
+        after("registry/src/", 1)
+            .or_else(|| after("git/checkouts/", 2))
+            .or_else(|| after("/rustc/", 1))
+            .unwrap_or(file)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::short;
+
+        #[test]
+        fn places_do_not_depend_on_the_machine() {
+            for (file, expected) in [
+                ("src/jobs.rs", "src/jobs.rs"),
+                ("/home/me/app/src/jobs.rs", "/home/me/app/src/jobs.rs"),
+                (
+                    "/home/me/.cargo/registry/src/index-1/hyper-1.7.0/src/a.rs",
+                    "hyper-1.7.0/src/a.rs",
+                ),
+                (r"C:\cargo\registry/src/index-1\hyper-1.7.0\a.rs", r"hyper-1.7.0\a.rs"),
+                ("/home/me/.cargo/git/checkouts/axum-1/abc/axum/src/a.rs", "axum/src/a.rs"),
+                ("/rustc/0123/library/std/src/a.rs", "library/std/src/a.rs"),
+            ] {
+                assert_eq!(short(file), expected);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{RuntimeBuilderExt, RuntimeHooks};
+    use crate::clock;
+    use crate::runtime::registry::Registry;
+    use crate::runtime::registry::tests::LIMITS;
+
+    #[test]
+    fn workers_are_known_without_a_poll_that_is_marked() {
+        for hooks in [false, true] {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(2).enable_all();
+            if hooks {
+                builder.stall_hooks(RuntimeHooks::new());
+            }
+            let runtime = builder.build().expect("a runtime");
+            let registry = Registry::new(LIMITS);
+            let watched = registry.add_runtime("hooked", runtime.handle()).expect("it watches");
+            let known = || (0..2).all(|worker| watched.owner(worker).is_some());
+            let limit = Duration::from_millis(if hooks { 20_000 } else { 200 });
+            let over = clock::now() + clock::nanos(limit);
+            while !known() && clock::now() < over {
+                let sleep = || async { tokio::time::sleep(Duration::from_millis(1)).await };
+                let task = || runtime.spawn(sleep());
+                let tasks: Vec<_> = (0..4).map(|_| task()).collect();
+                for task in tasks {
+                    runtime.block_on(task).expect("no panic");
+                }
+            }
+            assert_eq!(known(), hooks);
+            // They are let go of with the runtime's threads.
+            drop(runtime);
+            drop(registry);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A thread's own slots: found without a lock, given back when the thread ends.
+//!
+//! Slots live for ever and go from hand to hand through a pool, so that a slot can be named by a
+//! plain reference: one that outlives its thread, its detector and all futures, without
+//! counting.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use tokio::runtime::Handle;
+
+use crate::clock;
+use crate::runtime::registry::{DetectorId, Registry};
+use crate::slot::{Entered, Identity, Slot};
+use crate::sync::{AtomicU32, Ordering, lock};
+
+/// Slots are made this many at a time, side by side, for the watchdog's walk.
+const CHUNK: usize = 16;
+
+static POOL: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// The slot used last: in nearly every program the only one. Without a destructor, so that
+    /// reading it is one load.
+    static CURRENT: Cell<Option<(DetectorId, &'static Slot)>> = const { Cell::new(None) };
+    /// All slots of this thread.
+    static ATTACHED: RefCell<Attached> = const { RefCell::new(Attached(Vec::new())) };
+    static NUMBER: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Attached(Vec<Attachment>);
+
+struct Attachment {
+    detector: DetectorId,
+    slot: &'static Slot,
+    registry: Weak<Registry>,
+}
+
+/// An open label on this thread; closes when dropped, in a panic too.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct PollGuard {
+    slot: &'static Slot,
+    entered: Entered,
+    /// A poll ends on the thread it began on.
+    _on_this_thread: PhantomData<*mut ()>,
+}
+
+/// Enters a poll for `detector` on the calling thread.
+#[inline]
+pub(crate) fn enter(detector: DetectorId, label_id: u32) -> PollGuard {
+    let slot = slot(detector);
+    let entered = slot.enter(label_id, || identify(detector));
+    PollGuard { slot, entered, _on_this_thread: PhantomData }
+}
+
+impl PollGuard {
+    /// The slot that was entered.
+    #[inline]
+    pub(crate) fn slot(&self) -> &'static Slot {
+        self.slot
+    }
+}
+
+impl Drop for PollGuard {
+    #[inline]
+    fn drop(&mut self) {
+        self.slot.leave(self.entered, clock::now);
+    }
+}
+
+/// Gives the calling thread its slot for `detector` before its first poll needs it.
+pub(crate) fn prepare(detector: DetectorId) {
+    slot(detector);
+}
+
+/// Counts a request that begins (+1) or ends (-1) on this thread.
+#[inline]
+pub(crate) fn count_in_flight(detector: DetectorId, change: i64) {
+    slot(detector).count_in_flight(change);
+}
+
+#[inline]
+fn slot(detector: DetectorId) -> &'static Slot {
+    match CURRENT.get() {
+        Some((current, slot)) if current == detector => slot,
+        _ => attach(detector),
+    }
+}
+
+/// Runs `block` as one that is meant to be there, for every detector that looks at this thread.
+pub(crate) fn allowed<R>(name: &'static str, block: impl FnOnce() -> R) -> R {
+    struct Allowed(Vec<(&'static Slot, Entered)>);
+    impl Drop for Allowed {
+        fn drop(&mut self) {
+            for (slot, entered) in self.0.drain(..).rev() {
+                slot.end_allowed(entered, clock::now);
+            }
+        }
+    }
+
+    let open = registries_here().into_iter().map(|registry| {
+        let label_id = registry.count_allowed(name);
+        let slot = slot(registry.id);
+        (slot, slot.begin_allowed(label_id, || identify(registry.id), clock::now))
+    });
+    let _allowed = Allowed(open.collect());
+    block()
+}
+
+/// The detectors that have a slot on this thread or watch the runtime it is in.
+fn registries_here() -> Vec<Arc<Registry>> {
+    let attached = |attached: &RefCell<Attached>| {
+        let registries =
+            attached.borrow().0.iter().filter_map(|here| here.registry.upgrade()).collect();
+        Some(registries)
+    };
+    let mut registries: Vec<Arc<Registry>> =
+        ATTACHED.try_with(attached).ok().flatten().unwrap_or_default();
+    if let Ok(handle) = Handle::try_current() {
+        registries.extend(Registry::watching(&handle).into_iter().map(|(registry, _)| registry));
+    }
+    registries.sort_by_key(|registry| registry.id);
+    registries.dedup_by_key(|registry| registry.id);
+    registries
+}
+
+#[cold]
+fn identify(detector: DetectorId) -> Identity {
+    Registry::find(detector).map(|registry| registry.identify(thread_number())).unwrap_or_default()
+}
+
+/// The kernel's number of this thread, or one of ours where the kernel tells none.
+pub(crate) fn thread_number() -> u32 {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    if NUMBER.get() == 0 {
+        let number = match crate::sys::thread_id() {
+            0 => LAST.fetch_add(1, Ordering::Relaxed) + 1,
+            number => number,
+        };
+        NUMBER.set(number);
+    }
+    NUMBER.get()
+}
+
+#[cold]
+fn attach(detector: DetectorId) -> &'static Slot {
+    let slot = ATTACHED.try_with(|attached| Some(attached.try_borrow_mut().ok()?.slot(detector)));
+    match slot.ok().flatten() {
+        Some(slot) => {
+            CURRENT.set(Some((detector, slot)));
+            slot
+        }
+        // The thread is past its end and only drops what it leaves behind.
+        None => nobodys(),
+    }
+}
+
+/// A slot that no watchdog looks at.
+fn nobodys() -> &'static Slot {
+    static NOBODYS: OnceLock<Slot> = OnceLock::new();
+    NOBODYS.get_or_init(Slot::new)
+}
+
+impl Attached {
+    fn slot(&mut self, detector: DetectorId) -> &'static Slot {
+        if let Some(here) = self.0.iter().find(|here| here.detector == detector) {
+            return here.slot;
+        }
+        // Detectors come and go: those that went leave a free slot behind.
+        self.0
+            .retain(|here| here.registry.strong_count() > 0 || here.slot.is_open() || !here.free());
+        let slot = take_from_pool();
+        // Futures of a detector that is gone still want a slot, but nobody reads it.
+        let registry = Registry::find(detector).map_or_else(Weak::new, |registry| {
+            registry.add_slot(slot);
+            Arc::downgrade(&registry)
+        });
+        self.0.push(Attachment { detector, slot, registry });
+        slot
+    }
+}
+
+impl Attachment {
+    /// Gives the slot back; always `true`.
+    fn free(&self) -> bool {
+        let in_flight = self.slot.give_up();
+        if let Some(registry) = self.registry.upgrade() {
+            registry.remove_slot(self.slot, in_flight);
+        }
+        lock(&POOL).push(self.slot);
+        true
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+        for attachment in &self.0 {
+            attachment.free();
+        }
+    }
+}
+
+fn take_from_pool() -> &'static Slot {
+    let mut pool = lock(&POOL);
+    if pool.is_empty() {
+        let chunk: Box<[Slot]> = (0..CHUNK).map(|_| Slot::new()).collect();
+        let chunk: &'static [Slot] = Box::leak(chunk);
+        pool.extend(chunk);
+    }
+    pool.pop().unwrap_or_else(nobodys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::registry::tests::LIMITS;
+    use crate::slot::SlotReading;
+
+    fn slots(registry: &Registry) -> Vec<&'static Slot> {
+        registry.slots()
+    }
+
+    #[test]
+    fn each_thread_has_a_slot_and_gives_it_back_at_its_end() {
+        let registry = Registry::new(LIMITS);
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                drop(enter(registry.id, 1));
+                count_in_flight(registry.id, 1);
+                assert_eq!(slots(&registry).len(), 1);
+            });
+            // The scope's end alone does not wait for the thread's destructors.
+            thread.join().expect("no panic");
+        });
+        assert!(slots(&registry).is_empty());
+        assert_eq!(
+            registry.requests_in_flight(std::iter::empty()),
+            1,
+            "the count outlives the thread"
+        );
+    }
+
+    #[test]
+    fn two_detectors_on_one_thread_see_their_own_markers() {
+        let (first, second) = (Registry::new(LIMITS), Registry::new(LIMITS));
+        let outer = enter(first.id, 1);
+        let inner = enter(second.id, 2);
+        let label_id = |registry: &Registry| match slots(registry)[0].read() {
+            SlotReading::Open(open) => open.label_id,
+            SlotReading::Between(_) => 0,
+        };
+        assert_eq!((label_id(&first), label_id(&second)), (1, 2));
+        drop(inner);
+        assert_eq!((label_id(&first), label_id(&second)), (1, 0));
+        drop(outer);
+        assert_eq!(label_id(&first), 0);
+    }
+
+    #[test]
+    fn a_panic_leaves_the_poll() {
+        let registry = Registry::new(LIMITS);
+        drop(enter(registry.id, 1));
+        let before = slots(&registry)[0].sequence();
+        let caught = std::panic::catch_unwind(|| {
+            let _guard = enter(registry.id, 1);
+            std::panic::resume_unwind(Box::new("on purpose"));
+        });
+        assert!(caught.is_err());
+        assert_eq!(slots(&registry)[0].read(), SlotReading::Between(before + 2));
+    }
+
+    #[test]
+    fn detectors_that_went_do_not_pile_up_slots() {
+        for _ in 0..100 {
+            let registry = Registry::new(LIMITS);
+            drop(enter(registry.id, 1));
+        }
+        let held = ATTACHED.with(|attached| attached.borrow().0.len());
+        assert!(held <= 2, "{held} slots are held");
+    }
+
+    #[test]
+    fn futures_outlive_their_detector() {
+        let registry = Registry::new(LIMITS);
+        let id = registry.id;
+        drop(registry);
+        drop(enter(id, 1));
+        count_in_flight(id, -1);
+    }
+}

@@ -1,0 +1,389 @@
+//! The registry: what the threads of the service and the watchdog of one detector share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use tokio::runtime::Handle;
+
+use super::runtime::Runtime;
+use super::scan_barrier::ScanBarrier;
+use crate::clock::{LONGEST, Nanos};
+use crate::label::{intern, printable};
+use crate::labels::{LabelTable, OTHER, PollKind};
+use crate::slot::{Identity, Place, Slot};
+use crate::stall::StallStore;
+use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
+
+use Ordering::{Acquire, Relaxed, Release};
+
+/// Runtimes that have a name and ticks of their own at a time; further ones share `other`.
+const MOST_RUNTIMES: usize = 32;
+/// Names of allowed blocks, a series each.
+const MOST_ALLOWED: usize = 64;
+
+/// Names a detector in slots, futures and thread-locals, and is never used again.
+pub(crate) type DetectorId = u32;
+
+static LAST_ID: AtomicU32 = AtomicU32::new(0);
+static REGISTRIES: Mutex<Vec<(DetectorId, Weak<Registry>)>> = Mutex::new(Vec::new());
+/// Moves whenever any detector begins or ends to watch a runtime.
+static CHANGES: AtomicU64 = AtomicU64::new(1);
+
+/// What a registry is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) threshold: Nanos,
+    pub(crate) handlers: usize,
+    pub(crate) history: usize,
+    /// `false` where detection is switched off: threads have slots, but nobody looks at them.
+    pub(crate) watching: bool,
+    /// How stacks are taken.
+    pub(crate) capture: &'static str,
+    /// Called when a thread of a runtime not known yet shows up.
+    pub(crate) on_new_runtime: Option<fn()>,
+    /// Marked polls count on threads without a worker too.
+    pub(crate) everywhere: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(crate) id: DetectorId,
+    pub(crate) threshold: Nanos,
+    pub(crate) labels: LabelTable,
+    pub(crate) store: StallStore,
+    pub(crate) scan_barrier: ScanBarrier,
+    /// Log lines and reports that were not given out.
+    pub(crate) suppressed: AtomicU64,
+    /// How stacks are taken: a label of the build info.
+    pub(crate) capture: &'static str,
+    /// Stacks that were wanted, by outcome.
+    pub(crate) captures: [AtomicU64; 5],
+    /// Requests that were turned away.
+    pub(crate) shed: AtomicU64,
+    on_new_runtime: Option<fn()>,
+    watching: AtomicBool,
+    slots: Mutex<Vec<&'static Slot>>,
+    runtimes: Mutex<Runtimes>,
+    /// Moves whenever `slots` or `runtimes` do.
+    version: AtomicU64,
+    claims: AtomicU64,
+    /// Of threads that ended.
+    in_flight: AtomicI64,
+    allowed: Mutex<BTreeMap<&'static str, u64>>,
+    allowed_label: u32,
+}
+
+#[derive(Debug, Default)]
+struct Runtimes {
+    watched: Vec<Arc<Runtime>>,
+    last_index: u32,
+}
+
+impl Registry {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        let labels = LabelTable::new(limits.handlers, limits.everywhere);
+        let allowed_label = labels.id(OTHER, LONGEST, PollKind::Allowed);
+        let registry = Arc::new(Self {
+            id: LAST_ID.fetch_add(1, Relaxed) + 1,
+            threshold: limits.threshold,
+            labels,
+            store: StallStore::new(limits.history),
+            scan_barrier: ScanBarrier::default(),
+            suppressed: AtomicU64::new(0),
+            capture: limits.capture,
+            captures: Default::default(),
+            shed: AtomicU64::new(0),
+            on_new_runtime: limits.on_new_runtime,
+            watching: AtomicBool::new(limits.watching),
+            slots: Mutex::default(),
+            runtimes: Mutex::default(),
+            version: AtomicU64::new(1),
+            claims: AtomicU64::new(0),
+            in_flight: AtomicI64::new(0),
+            allowed: Mutex::default(),
+            allowed_label,
+        });
+        let mut registries = lock(&REGISTRIES);
+        registries.retain(|(_, registry)| registry.strong_count() > 0);
+        registries.push((registry.id, Arc::downgrade(&registry)));
+        drop(registries);
+        registry
+    }
+
+    /// The detector of that number, if anything of it is left.
+    pub(crate) fn find(id: DetectorId) -> Option<Arc<Self>> {
+        let registries = lock(&REGISTRIES);
+        registries
+            .iter()
+            .find(|(known, _)| *known == id)
+            .and_then(|(_, registry)| registry.upgrade())
+    }
+
+    /// The detectors that watch the runtime of that handle, and what they know of it.
+    pub(crate) fn watching(handle: &Handle) -> Vec<(Arc<Self>, Arc<Runtime>)> {
+        let registries: Vec<_> =
+            lock(&REGISTRIES).iter().filter_map(|(_, registry)| registry.upgrade()).collect();
+        let watching = |registry: Arc<Self>| {
+            let runtime = registry.find_runtime(handle)?;
+            Some((registry, runtime))
+        };
+        registries.into_iter().filter_map(watching).collect()
+    }
+
+    /// Moves whenever the answer of [`watching`](Self::watching) may have changed.
+    #[inline]
+    pub(crate) fn changes() -> u64 {
+        CHANGES.load(Acquire)
+    }
+
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watching.load(Acquire)
+    }
+
+    // Slots.
+
+    pub(crate) fn add_slot(&self, slot: &'static Slot) {
+        lock(&self.slots).push(slot);
+        self.version.fetch_add(1, Release);
+    }
+
+    /// Takes a slot out whose thread ends; `in_flight` is its share of the requests.
+    pub(crate) fn remove_slot(&self, slot: &'static Slot, in_flight: i64) {
+        lock(&self.slots).retain(|known| !std::ptr::eq(*known, slot));
+        self.in_flight.fetch_add(in_flight, Relaxed);
+        let runtimes = lock(&self.runtimes);
+        let of_slot = runtimes.watched.iter().find(|runtime| runtime.index == slot.runtime());
+        if let Some(runtime) = of_slot {
+            runtime.in_flight.fetch_add(in_flight, Relaxed);
+        }
+        drop(runtimes);
+        self.version.fetch_add(1, Release);
+    }
+
+    pub(crate) fn slots(&self) -> Vec<&'static Slot> {
+        lock(&self.slots).clone()
+    }
+
+    /// Moves whenever slots or runtimes come or go.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// Who the calling thread is, in the words of a slot.
+    pub(crate) fn identify(&self, thread: u32) -> Identity {
+        let Some(runtime) = Handle::try_current().ok().and_then(|handle| self.runtime(&handle))
+        else {
+            return Identity { thread, ..Identity::default() };
+        };
+        let worker = tokio::runtime::worker_index().filter(|worker| *worker < runtime.workers);
+        let claim = self.note_owner(&runtime, worker, thread);
+        let worker = worker.and_then(|worker| u32::try_from(worker).ok());
+        Identity { place: Place { runtime: runtime.index, worker }, thread, claim }
+    }
+
+    /// Notes which thread runs a worker now; returns the number of the claim.
+    pub(crate) fn note_owner(&self, runtime: &Runtime, worker: Option<usize>, thread: u32) -> u64 {
+        let claim = self.claims.fetch_add(1, Relaxed) + 1;
+        if let Some(worker) = worker {
+            runtime.note_owner(worker, thread, claim);
+        }
+        claim
+    }
+
+    // Requests.
+
+    /// Requests inside the layer now: the sum of what each thread began and ended.
+    pub(crate) fn requests_in_flight(&self, slots: impl Iterator<Item = &'static Slot>) -> u64 {
+        let sum = slots.map(Slot::in_flight).sum::<i64>() + self.in_flight.load(Relaxed);
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Those of one runtime: began and ended on its threads.
+    pub(crate) fn requests_of(
+        &self,
+        runtime: &Runtime,
+        slots: impl Iterator<Item = &'static Slot>,
+    ) -> u64 {
+        let slots = slots.filter(|slot| slot.runtime() == runtime.index);
+        let sum = slots.map(Slot::in_flight).sum::<i64>() + runtime.in_flight.load(Relaxed);
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    // Runtimes.
+
+    pub(crate) fn runtimes(&self) -> Vec<Arc<Runtime>> {
+        lock(&self.runtimes).watched.clone()
+    }
+
+    fn find_runtime(&self, handle: &Handle) -> Option<Arc<Runtime>> {
+        let runtimes = lock(&self.runtimes);
+        runtimes.watched.iter().find(|runtime| runtime.id == handle.id()).cloned()
+    }
+
+    /// The entry of the runtime, made now if it is met for the first time; `None` when the
+    /// detector watches nothing (any more).
+    pub(crate) fn runtime(&self, handle: &Handle) -> Option<Arc<Runtime>> {
+        if !self.is_watching() {
+            return None;
+        }
+        let (runtime, new) = lock(&self.runtimes).find_or_add(handle, None);
+        if new {
+            self.runtimes_changed();
+            if let Some(tell) = self.on_new_runtime {
+                tell();
+            }
+        }
+        // A detector that was stopped meanwhile has let go of all it knew before this one.
+        if !self.is_watching() {
+            self.release_runtimes();
+            return None;
+        }
+        Some(runtime)
+    }
+
+    /// Watches a runtime under a name of the user's choice; one that is watched already keeps
+    /// the name it has.
+    pub(crate) fn add_runtime(&self, name: &str, handle: &Handle) -> Option<Arc<Runtime>> {
+        if !self.is_watching() {
+            return None;
+        }
+        let (runtime, _) = lock(&self.runtimes).find_or_add(handle, Some(name));
+        self.runtimes_changed();
+        Some(runtime)
+    }
+
+    /// Forgets a runtime that ended.
+    pub(crate) fn remove_runtime(&self, ended: &Runtime) {
+        ended.release();
+        lock(&self.runtimes).watched.retain(|runtime| runtime.index != ended.index);
+        self.runtimes_changed();
+    }
+
+    fn release_runtimes(&self) {
+        let watched = std::mem::take(&mut lock(&self.runtimes).watched);
+        for runtime in watched {
+            runtime.release();
+        }
+        self.runtimes_changed();
+    }
+
+    fn runtimes_changed(&self) {
+        self.version.fetch_add(1, Release);
+        CHANGES.fetch_add(1, Release);
+    }
+
+    /// Ends the watch for good.
+    pub(crate) fn stop(&self) {
+        self.watching.store(false, Release);
+        self.release_runtimes();
+    }
+
+    // Allowed blocks.
+
+    pub(crate) fn count_allowed(&self, name: &'static str) -> u32 {
+        let mut allowed = lock(&self.allowed);
+        let name = if allowed.len() < MOST_ALLOWED || allowed.contains_key(name) {
+            intern(&printable(name))
+        } else {
+            OTHER
+        };
+        *allowed.entry(name).or_default() += 1;
+        self.allowed_label
+    }
+
+    /// Allowed blocks by name, since the start.
+    pub(crate) fn each_allowed(&self, mut each: impl FnMut(&'static str, u64)) {
+        for (name, total) in &*lock(&self.allowed) {
+            each(name, *total);
+        }
+    }
+}
+
+impl Runtimes {
+    fn find_or_add(&mut self, handle: &Handle, name: Option<&str>) -> (Arc<Runtime>, bool) {
+        if let Some(known) = self.watched.iter().find(|runtime| runtime.id == handle.id()) {
+            return (Arc::clone(known), false);
+        }
+        self.last_index += 1;
+        let first = self.last_index == 1;
+        let named = name.is_some();
+        let name = self.free_name(name.or(first.then_some("main")));
+        let runtime = Arc::new(Runtime::new(self.last_index, name, named, handle));
+        self.watched.push(Arc::clone(&runtime));
+        (runtime, true)
+    }
+
+    /// The name asked for, `main` for the first, or `runtime-2`, `runtime-3`, … Names of ended runtimes are given
+    /// again, so that programs that start runtimes all the time do not grow series.
+    fn free_name(&self, name: Option<&str>) -> &'static str {
+        if self.watched.len() >= MOST_RUNTIMES {
+            return OTHER;
+        }
+        let base = printable(name.unwrap_or("runtime"));
+        let numbered = (2..).map(|number| format!("{base}-{number}"));
+        let names = name.map(|_| base.to_string()).into_iter().chain(numbered);
+        let is_free = |name: &String| !self.watched.iter().any(|runtime| runtime.name == name);
+        names.into_iter().find(is_free).map_or(OTHER, |name| intern(&name))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const LIMITS: Limits = Limits {
+        threshold: 100_000_000,
+        handlers: 8,
+        history: 8,
+        watching: true,
+        capture: "off",
+        on_new_runtime: None,
+        everywhere: false,
+    };
+
+    fn tokio() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    #[test]
+    fn runtimes_have_the_names_given_or_numbers() {
+        let registry = Registry::new(LIMITS);
+        let runtimes: Vec<_> = (0..4).map(|_| tokio()).collect();
+        let name = |at: usize, name| {
+            let handle = runtimes[at].handle();
+            match name {
+                Some(name) => registry.add_runtime(name, handle).expect("watching").name,
+                None => registry.runtime(handle).expect("watching").name,
+            }
+        };
+        assert_eq!(name(0, Some("main")), "main");
+        assert_eq!(name(1, None), "runtime-2");
+        assert_eq!(name(2, Some("main")), "main-2");
+        assert_eq!(name(1, Some("late")), "runtime-2", "a name does not change");
+        registry.remove_runtime(&registry.runtimes()[1]);
+        assert_eq!(name(3, None), "runtime-2", "a free name is given again");
+    }
+
+    #[test]
+    fn runtimes_past_the_cap_share_a_name() {
+        let registry = Registry::new(LIMITS);
+        let runtimes: Vec<_> = (0..=MOST_RUNTIMES).map(|_| tokio()).collect();
+        let names: Vec<_> = runtimes
+            .iter()
+            .map(|runtime| registry.runtime(runtime.handle()).expect("watching").name)
+            .collect();
+        assert_eq!(names.last(), Some(&OTHER));
+        assert_eq!(names.iter().filter(|name| **name == OTHER).count(), 1);
+    }
+
+    #[test]
+    fn a_stopped_hub_holds_and_meets_no_runtime() {
+        let registry = Registry::new(LIMITS);
+        let runtime = tokio();
+        let known = registry.runtime(runtime.handle()).expect("watching");
+        registry.stop();
+        assert!(known.handle().is_none() && registry.runtimes().is_empty());
+        assert!(registry.runtime(runtime.handle()).is_none());
+    }
+}

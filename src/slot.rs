@@ -1,0 +1,432 @@
+//! The slot: what one thread polls now, as seen by one detector.
+//!
+//! # The protocol
+//!
+//! 1. One thread at a time owns a slot. The owner alone stores `sequence`, `label`, `trace`,
+//!    `swaps`, `place`, `thread`, `claim` and `left`; the watchdog only reads them.
+//! 2. `sequence` only grows, by one at each outermost enter and leave. Odd: the owner is inside
+//!    a poll. An allowed block inside a poll counts as a poll of its own, and so do what comes
+//!    before and what comes after it: its begin and its end leave one poll and enter the next.
+//! 3. Every field of a poll is stored (release) before its odd `sequence` (release), or inside
+//!    the poll. So who reads the odd number (acquire) reads fields of that poll or of a later
+//!    one. Inside a poll the label changes with nested labels; the trace is 0 where a poll
+//!    begins and is put back to 0 before it ends.
+//! 4. Every such store is a release after the even `sequence` of the poll before. So who has
+//!    read a field of a later poll (acquire) reads another `sequence` afterwards. A reading
+//!    between two equal odd numbers is therefore whole: all its fields belong to that poll.
+//! 5. `swaps` is to the two words of the trace what `sequence` is to a poll: odd while they
+//!    change. A reading that meets a change has no trace rather than half of each.
+//! 6. `flags` is the only word both sides write: the watchdog sets a bit, the owner clears it.
+//!    `ASK` is answered at the next outermost enter, before rule 3's stores; the bit is cleared
+//!    before the owner looks who it is, so that an answer is never older than the question.
+//!    `TIME_LEAVE` is answered at the next outermost leave by `left`, stored before the even
+//!    number, so that who reads the even number reads it too; `left.sequence` tells whether it
+//!    was the poll that was meant.
+//!    `WENT_ON` is the owner's note to itself that the number is not the one it entered with.
+//! 7. A slot that changes hands keeps its `sequence`; the old owner leaves it even, without a
+//!    trace, with `ASK`.
+
+use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use Ordering::{Acquire, Relaxed, Release};
+
+/// The label that is none: the state between two polls.
+pub(crate) const NO_LABEL: u32 = 0;
+
+const ASK: u32 = 1;
+const TIME_LEAVE: u32 = 2;
+const WENT_ON: u32 = 4;
+
+/// One cache line pair for each thread, so that threads do not slow one another.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Slot {
+    sequence: AtomicU64,
+    label_id: AtomicU32,
+    flags: AtomicU32,
+    trace: [AtomicU64; 2],
+    swaps: AtomicU32,
+    place: AtomicU64,
+    claim: AtomicU64,
+    thread: AtomicU32,
+    left_sequence: AtomicU64,
+    left_at: AtomicU64,
+    in_flight: AtomicI64,
+}
+
+/// What `enter` found and `leave` puts back.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct Entered {
+    /// The number that was entered; 0 for a nested label. Kept here because reading it back
+    /// from the slot would wait for the store before it, which is most of what a poll costs.
+    sequence: u64,
+    outer: u32,
+}
+
+/// Which worker of which runtime a thread is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Index of the runtime within the detector; 0 for none.
+    pub(crate) runtime: u32,
+    pub(crate) worker: Option<u32>,
+}
+
+/// What a thread says when it is asked who it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) place: Place,
+    /// The kernel's number of the thread.
+    pub(crate) thread: u32,
+    /// Larger for later answers, over all slots of a detector: of two threads that claim one
+    /// worker, the one with the larger claim has it.
+    pub(crate) claim: u64,
+}
+
+/// One poll as the watchdog read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenPoll {
+    pub(crate) sequence: u64,
+    pub(crate) label_id: u32,
+    pub(crate) trace: u128,
+    pub(crate) identity: Identity,
+}
+
+/// What the watchdog found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlotReading {
+    /// No poll is open, or it changed while it was read.
+    Between(u64),
+    Open(OpenPoll),
+}
+
+impl Entered {
+    #[inline]
+    fn is_nested(self) -> bool {
+        self.sequence == 0
+    }
+}
+
+impl Place {
+    fn pack(self) -> u64 {
+        let worker = self.worker.map_or(0, |worker| worker + 1);
+        (u64::from(self.runtime) << 32) | u64::from(worker)
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let worker = packed as u32;
+        Self { runtime: (packed >> 32) as u32, worker: worker.checked_sub(1) }
+    }
+}
+
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Self {
+            sequence: AtomicU64::new(0),
+            label_id: AtomicU32::new(NO_LABEL),
+            flags: AtomicU32::new(ASK),
+            trace: [AtomicU64::new(0), AtomicU64::new(0)],
+            swaps: AtomicU32::new(0),
+            place: AtomicU64::new(0),
+            claim: AtomicU64::new(0),
+            thread: AtomicU32::new(0),
+            left_sequence: AtomicU64::new(0),
+            left_at: AtomicU64::new(0),
+            in_flight: AtomicI64::new(0),
+        }
+    }
+
+    // The owner's side.
+
+    /// Enters a poll (owner only). `identify` is called when the watchdog asked who this is.
+    #[inline]
+    pub(crate) fn enter(&self, label_id: u32, identify: impl FnOnce() -> Identity) -> Entered {
+        let sequence = self.sequence.load(Relaxed);
+        if sequence & 1 == 1 {
+            let outer = self.label_id.load(Relaxed);
+            self.label_id.store(label_id, Release);
+            return Entered { sequence: 0, outer };
+        }
+        if self.flags.load(Relaxed) & ASK != 0 {
+            self.answer(identify);
+        }
+        self.label_id.store(label_id, Release);
+        self.sequence.store(sequence + 1, Release);
+        Entered { sequence: sequence + 1, outer: NO_LABEL }
+    }
+
+    /// Leaves a poll (owner only). `now` is read only when the watchdog wants the end of this one.
+    #[inline]
+    pub(crate) fn leave(&self, entered: Entered, now: impl FnOnce() -> u64) {
+        if entered.is_nested() {
+            self.label_id.store(entered.outer, Release);
+            return;
+        }
+        let mut sequence = entered.sequence;
+        if self.flags.load(Relaxed) & (TIME_LEAVE | WENT_ON) != 0 {
+            sequence = self.before_leave(now);
+        }
+        self.sequence.store(sequence + 1, Release);
+    }
+
+    /// Begins a block that is meant to be there (owner only).
+    pub(crate) fn begin_allowed(
+        &self,
+        label_id: u32,
+        identify: impl FnOnce() -> Identity,
+        now: impl FnOnce() -> u64,
+    ) -> Entered {
+        if !self.is_open() {
+            return self.enter(label_id, identify);
+        }
+        let outer = self.label_id.load(Relaxed);
+        self.go_on_as(label_id, now);
+        Entered { sequence: 0, outer }
+    }
+
+    /// Ends it (owner only).
+    pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
+        if entered.is_nested() {
+            self.go_on_as(entered.outer, now);
+        } else {
+            self.leave(entered, now);
+        }
+    }
+
+    /// Leaves the open poll for one with another label (rule 2): even in between, so that no
+    /// reading has the number of one and the label of the other.
+    fn go_on_as(&self, label_id: u32, now: impl FnOnce() -> u64) {
+        let sequence = self.before_leave(now);
+        self.sequence.store(sequence + 1, Release);
+        self.flags.fetch_or(WENT_ON, Relaxed);
+        self.label_id.store(label_id, Release);
+        self.sequence.store(sequence + 2, Release);
+    }
+
+    #[cold]
+    fn answer(&self, identify: impl FnOnce() -> Identity) {
+        self.flags.fetch_and(!ASK, Relaxed);
+        let identity = identify();
+        self.place.store(identity.place.pack(), Release);
+        self.thread.store(identity.thread, Release);
+        self.claim.store(identity.claim, Release);
+    }
+
+    /// Does what the flags want done when a poll ends, and returns its number.
+    #[cold]
+    fn before_leave(&self, now: impl FnOnce() -> u64) -> u64 {
+        let sequence = self.sequence.load(Relaxed);
+        let flags = self.flags.fetch_and(!(TIME_LEAVE | WENT_ON), Relaxed);
+        if flags & TIME_LEAVE != 0 {
+            self.left_at.store(now(), Relaxed);
+            self.left_sequence.store(sequence, Relaxed);
+        }
+        sequence
+    }
+
+    /// Publishes the trace id of the request polled from now on and returns the one before
+    /// (owner only, inside a poll; to be put back before it ends).
+    #[inline]
+    pub(crate) fn swap_trace(&self, trace: u128) -> u128 {
+        let [high, low] = &self.trace;
+        let before = join(high.load(Relaxed), low.load(Relaxed));
+        let swaps = self.swaps.load(Relaxed);
+        self.swaps.store(swaps.wrapping_add(1), Release);
+        high.store((trace >> 64) as u64, Release);
+        low.store(trace as u64, Release);
+        self.swaps.store(swaps.wrapping_add(2), Release);
+        before
+    }
+
+    /// Counts a request that began (+1) or ended (-1) on this thread (owner only).
+    #[inline]
+    pub(crate) fn count_in_flight(&self, change: i64) {
+        self.in_flight.store(self.in_flight.load(Relaxed).wrapping_add(change), Relaxed);
+    }
+
+    /// Gives the slot up (owner only) and returns its share of the requests in flight.
+    pub(crate) fn give_up(&self) -> i64 {
+        let sequence = self.sequence.load(Relaxed);
+        self.sequence.store(sequence + (sequence & 1), Release);
+        self.swap_trace(0);
+        self.flags.fetch_or(ASK, Relaxed);
+        let in_flight = self.in_flight.load(Relaxed);
+        self.in_flight.store(0, Relaxed);
+        in_flight
+    }
+
+    /// Whether the owner is inside a poll (owner only).
+    pub(crate) fn is_open(&self) -> bool {
+        self.sequence.load(Relaxed) & 1 == 1
+    }
+
+    // The watchdog's side.
+
+    /// The number alone: enough to see that nothing is open.
+    #[inline]
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence.load(Acquire)
+    }
+
+    /// Reads the open poll, whole (rule 4) or not at all.
+    pub(crate) fn read(&self) -> SlotReading {
+        let sequence = self.sequence.load(Acquire);
+        if sequence & 1 == 0 {
+            return SlotReading::Between(sequence);
+        }
+        let open = OpenPoll {
+            sequence,
+            label_id: self.label_id.load(Acquire),
+            trace: self.trace(),
+            identity: Identity {
+                place: Place::unpack(self.place.load(Acquire)),
+                thread: self.thread.load(Acquire),
+                claim: self.claim.load(Acquire),
+            },
+        };
+        match self.sequence.load(Acquire) {
+            after if after == sequence => SlotReading::Open(open),
+            after => SlotReading::Between(after),
+        }
+    }
+
+    /// The trace, whole (rule 5) or 0.
+    fn trace(&self) -> u128 {
+        let swaps = self.swaps.load(Acquire);
+        let [high, low] = &self.trace;
+        let trace = join(high.load(Acquire), low.load(Acquire));
+        let whole = swaps & 1 == 0 && self.swaps.load(Acquire) == swaps;
+        if whole { trace } else { 0 }
+    }
+
+    /// Wants to know who the owner is, at its next poll.
+    pub(crate) fn ask(&self) {
+        self.flags.fetch_or(ASK, Relaxed);
+    }
+
+    /// Wants to know when the open poll ends.
+    pub(crate) fn want_leave_time(&self) {
+        self.flags.fetch_or(TIME_LEAVE, Relaxed);
+    }
+
+    /// When the poll of that number ended, if the owner was asked in time.
+    pub(crate) fn left_at(&self, sequence: u64) -> Option<u64> {
+        (self.left_sequence.load(Acquire) == sequence).then(|| self.left_at.load(Acquire))
+    }
+
+    /// The index of the runtime that the owner was in when it was asked last; 0 for none.
+    pub(crate) fn runtime(&self) -> u32 {
+        Place::unpack(self.place.load(Relaxed)).runtime
+    }
+
+    pub(crate) fn in_flight(&self) -> i64 {
+        self.in_flight.load(Relaxed)
+    }
+}
+
+#[inline]
+fn join(high: u64, low: u64) -> u128 {
+    (u128::from(high) << 64) | u128::from(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHO: Identity =
+        Identity { place: Place { runtime: 3, worker: Some(0) }, thread: 77, claim: 5 };
+
+    fn enter(slot: &Slot, label_id: u32) -> Entered {
+        slot.enter(label_id, || WHO)
+    }
+
+    fn open(slot: &Slot) -> OpenPoll {
+        match slot.read() {
+            SlotReading::Open(open) => open,
+            SlotReading::Between(sequence) => panic!("nothing open, sequence {sequence}"),
+        }
+    }
+
+    #[test]
+    fn a_poll_is_seen_while_it_lasts_and_only_then() {
+        let slot = Slot::new();
+        assert_eq!(slot.read(), SlotReading::Between(0));
+        let entered = enter(&slot, 9);
+        assert_eq!(open(&slot), OpenPoll { sequence: 1, label_id: 9, trace: 0, identity: WHO });
+        slot.leave(entered, || unreachable!("nobody asked for the time"));
+        assert_eq!(slot.read(), SlotReading::Between(2));
+    }
+
+    #[test]
+    fn nested_markers_swap_the_handler_and_put_it_back() {
+        let slot = Slot::new();
+        let outer = enter(&slot, 1);
+        let inner = enter(&slot, 2);
+        assert_eq!((open(&slot).label_id, open(&slot).sequence), (2, 1));
+        slot.leave(inner, || 0);
+        assert_eq!((open(&slot).label_id, open(&slot).sequence), (1, 1));
+        slot.leave(outer, || 0);
+        assert_eq!(slot.read(), SlotReading::Between(2));
+    }
+
+    #[test]
+    fn who_the_thread_is_is_told_at_first_and_when_asked() {
+        let slot = Slot::new();
+        let entered = enter(&slot, 1);
+        slot.leave(entered, || 0);
+        let entered = slot.enter(1, || unreachable!("nobody asked"));
+        slot.ask();
+        slot.leave(entered, || 0);
+        let later = Identity { claim: 6, ..WHO };
+        let entered = slot.enter(1, || later);
+        assert_eq!(open(&slot).identity, later);
+        slot.leave(entered, || 0);
+    }
+
+    #[test]
+    fn the_end_of_a_stall_is_timed_for_the_poll_that_was_meant() {
+        let slot = Slot::new();
+        let entered = enter(&slot, 1);
+        slot.want_leave_time();
+        slot.leave(entered, || 1234);
+        assert_eq!(slot.left_at(1), Some(1234));
+        assert_eq!(slot.left_at(3), None);
+        let entered = enter(&slot, 1);
+        slot.leave(entered, || unreachable!("the wish is fulfilled"));
+    }
+
+    #[test]
+    fn an_allowed_block_parts_the_poll_in_two() {
+        let slot = Slot::new();
+        let poll = enter(&slot, 1);
+        let allowed = slot.begin_allowed(2, || WHO, || 0);
+        assert_eq!((open(&slot).label_id, open(&slot).sequence), (2, 3));
+        slot.end_allowed(allowed, || 0);
+        assert_eq!((open(&slot).label_id, open(&slot).sequence), (1, 5));
+        slot.leave(poll, || 0);
+        assert_eq!(slot.read(), SlotReading::Between(6));
+    }
+
+    #[test]
+    fn a_slot_that_changes_hands_asks_the_new_owner() {
+        let slot = Slot::new();
+        let _ = enter(&slot, 1);
+        slot.count_in_flight(1);
+        assert_eq!(slot.give_up(), 1);
+        assert_eq!((slot.in_flight(), slot.is_open()), (0, false));
+        let later = Identity { thread: 78, ..WHO };
+        let _ = slot.enter(1, || later);
+        assert_eq!(open(&slot).identity, later);
+    }
+
+    #[test]
+    fn places_survive_packing() {
+        for place in [
+            Place::default(),
+            Place { runtime: 1, worker: None },
+            Place { runtime: u32::MAX, worker: Some(u32::MAX - 1) },
+        ] {
+            assert_eq!(Place::unpack(place.pack()), place);
+        }
+    }
+}

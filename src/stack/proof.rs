@@ -1,0 +1,74 @@
+//! A closer look at a thread whose worker does not come round: is it in one poll?
+//!
+//! The watchdog asks, other threads take the stack and read it, and the watchdog finds the
+//! answer at a later scan.
+
+use std::sync::OnceLock;
+
+use crate::clock::{self, Nanos};
+use crate::stall::StackResult;
+use crate::sys::Returns;
+
+/// A question and its answer.
+#[derive(Debug)]
+pub(crate) struct PollProof {
+    /// The kernel's number of the thread.
+    pub(crate) thread: u32,
+    /// Of a current-thread runtime.
+    pub(crate) single: bool,
+    asked_at: Nanos,
+    answer: OnceLock<Option<ProvenPoll>>,
+}
+
+/// The thread is in a poll, on the worker.
+#[derive(Debug)]
+pub(crate) struct ProvenPoll {
+    /// Where it was.
+    pub(crate) taken: StackResult,
+    /// Where the poll returns to.
+    pub(crate) returns_to: u64,
+    /// Counts how often polls have returned since, where the system allows that.
+    pub(crate) returns: Option<Returns>,
+    /// By when `returns` counted, and the stack had been taken.
+    since: Nanos,
+}
+
+impl PollProof {
+    pub(crate) fn new(thread: u32, single: bool, now: Nanos) -> Self {
+        Self { thread, single, asked_at: now, answer: OnceLock::new() }
+    }
+
+    /// The thread is in a poll.
+    pub(crate) fn held(&self, taken: StackResult, returns_to: u64, returns: Option<Returns>) {
+        let held = ProvenPoll { taken, returns_to, returns, since: clock::now() };
+        // There is one answer.
+        drop(self.answer.set(Some(held)));
+    }
+
+    /// It is not, or that cannot be told.
+    pub(crate) fn not_held(&self) {
+        drop(self.answer.set(None));
+    }
+
+    /// Whether an answer may still come.
+    pub(crate) fn is_open(&self, now: Nanos, patience: Nanos) -> bool {
+        self.answer.get().is_none() && now.saturating_sub(self.asked_at) < patience
+    }
+
+    /// The answer, once it is there.
+    pub(crate) fn answer(&self) -> Option<Option<&ProvenPoll>> {
+        self.answer.get().map(Option::as_ref)
+    }
+}
+
+impl ProvenPoll {
+    /// By when the poll was seen.
+    pub(crate) fn since(&self) -> Nanos {
+        self.since
+    }
+
+    /// Whether no poll has returned since then, as far as is counted.
+    pub(crate) fn still(&self) -> bool {
+        self.returns.as_ref().is_some_and(|returns| returns.so_far() == Some(0))
+    }
+}

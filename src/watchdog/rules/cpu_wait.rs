@@ -1,0 +1,84 @@
+//! For how long a worker was ready to run and had no CPU, scan by scan: a pure function of what the
+//! scheduler says of its thread.
+
+use crate::clock::Nanos;
+use crate::procfs::thread::RunQueueSample;
+
+/// What was read last, and of which thread.
+#[derive(Debug, Default)]
+pub(in crate::watchdog) struct CpuWait {
+    last: Option<(u32, RunQueueSample)>,
+}
+
+impl CpuWait {
+    /// How much of the `time` since the last update the thread of that number waited, if it was
+    /// looked at then.
+    pub(in crate::watchdog) fn update(
+        &mut self,
+        now: Option<(u32, RunQueueSample)>,
+        time: Nanos,
+    ) -> Nanos {
+        match (std::mem::replace(&mut self.last, now), now) {
+            (Some((thread, before)), Some((same, now))) if same == thread => {
+                waited(before, now, time)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// A wait is in the scheduler's sum when it is over. Until then it shows in that a thread which is
+/// ready has not run.
+fn waited(before: RunQueueSample, now: RunQueueSample, time: Nanos) -> Nanos {
+    let over = now.delay.saturating_sub(before.delay);
+    let open = match before.ready && now.ready {
+        true => time.saturating_sub(now.cpu.saturating_sub(before.cpu)),
+        false => 0,
+    };
+    over.max(open).min(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: RunQueueSample = RunQueueSample { cpu: 5000, delay: 700, ready: true };
+
+    #[test]
+    fn a_wait_counts_while_it_lasts_and_once() {
+        let mut cpu_wait = CpuWait::default();
+        let mut update = |sample| cpu_wait.update(Some((7, sample)), 25);
+        assert_eq!(update(SAMPLE), 0, "the first update");
+        assert_eq!(update(SAMPLE), 25, "no CPU");
+        assert_eq!(update(RunQueueSample { cpu: 5020, ..SAMPLE }), 5, "for a while");
+        assert_eq!(
+            update(RunQueueSample { cpu: 5045, delay: 755, ..SAMPLE }),
+            25,
+            "the sum is told later"
+        );
+        assert_eq!(update(RunQueueSample { cpu: 5070, delay: 755, ..SAMPLE }), 0, "computes");
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_something_else_does_not_wait_for_a_cpu() {
+        let asleep = RunQueueSample { ready: false, ..SAMPLE };
+        for [before, now] in [[asleep, asleep], [SAMPLE, asleep], [asleep, SAMPLE]] {
+            assert_eq!(waited(before, now, 25), 0, "{before:?} {now:?}");
+        }
+        assert_eq!(
+            waited(asleep, RunQueueSample { delay: 710, ..asleep }, 25),
+            10,
+            "it woke in between"
+        );
+    }
+
+    #[test]
+    fn what_was_another_thread_or_long_ago_tells_nothing() {
+        let mut cpu_wait = CpuWait::default();
+        assert_eq!(cpu_wait.update(Some((7, SAMPLE)), 25), 0);
+        assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 0, "another thread");
+        assert_eq!(cpu_wait.update(None, 25), 0, "it was not looked at, or could not be");
+        assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 0);
+        assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 25);
+    }
+}

@@ -1,0 +1,181 @@
+//! When a runtime is frozen, and which ticks are missing: the rules for one runtime's pulse, as
+//! pure functions of what was seen.
+
+use crate::clock::Nanos;
+
+/// A freeze or an undriven runtime fills in at most this much of missing ticks.
+const MOST_FILLED: Nanos = 120_000_000_000;
+
+/// What is known of one runtime's pulse.
+#[derive(Debug, Default)]
+pub(in crate::watchdog) struct FreezeTracker {
+    due: Nanos,
+    filled: u64,
+    /// A due time that is missed because of a block that is meant to be there.
+    excused: Option<Nanos>,
+    /// Up to when frozen time has been counted_until.
+    counted_until: Option<Nanos>,
+    /// When this freeze began.
+    since: Nanos,
+}
+
+/// A runtime as it looks now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::watchdog) struct FreezeInput {
+    /// When the awaited tick should wake; `None` where nothing ticks.
+    pub(in crate::watchdog) due: Option<Nanos>,
+    /// When the last tick woke.
+    pub(in crate::watchdog) beat: Nanos,
+    pub(in crate::watchdog) tick: Nanos,
+    pub(in crate::watchdog) threshold: Nanos,
+    /// A tick that is missing proves something: not so on a current-thread runtime that
+    /// perhaps nobody drives.
+    pub(in crate::watchdog) driven: bool,
+    /// Since when every worker is stalled, if they are.
+    pub(in crate::watchdog) all_stalled_since: Option<Nanos>,
+    /// A worker is in a block that is meant to be there.
+    pub(in crate::watchdog) allowed: bool,
+}
+
+impl FreezeTracker {
+    /// The missing ticks' lags that are to be recorded now: how late the awaited tick is at each
+    /// later due time that has passed.
+    pub(in crate::watchdog) fn missing(
+        &mut self,
+        now: Nanos,
+        input: FreezeInput,
+    ) -> impl Iterator<Item = Nanos> + use<> {
+        let due = input.due.unwrap_or(0);
+        if due != self.due {
+            (self.due, self.filled) = (due, 0);
+        }
+        let proven = due > 0 && (input.driven || input.all_stalled_since.is_some());
+        let tick = input.tick.max(1);
+        let missed = if proven { now.saturating_sub(due).min(MOST_FILLED) / tick } else { 0 };
+        let from = self.filled;
+        self.filled = from.max(missed);
+        (from + 1..=missed).map(move |number| number * tick)
+    }
+
+    /// How much further time the runtime was frozen for, since this was last asked.
+    pub(in crate::watchdog) fn frozen(&mut self, now: Nanos, input: FreezeInput) -> Nanos {
+        if input.allowed {
+            self.excused = input.due;
+            self.counted_until = None;
+            return 0;
+        }
+        let overdue = input.due.filter(|due| {
+            input.driven && now.saturating_sub(*due) > input.threshold && self.excused != Some(*due)
+        });
+        let since = match (overdue, input.all_stalled_since) {
+            (Some(due), Some(stalled)) => Some(due.min(stalled)),
+            (due, stalled) => due.or(stalled),
+        };
+        match (since, self.counted_until) {
+            (Some(since), counted_until) => {
+                if counted_until.is_none() {
+                    self.since = since;
+                }
+                let from = counted_until.unwrap_or(since);
+                self.counted_until = Some(now.max(from));
+                now.saturating_sub(from)
+            }
+            (None, Some(counted_until)) => {
+                self.counted_until = None;
+                // It ended when the tick woke, if that is what ended it.
+                input.beat.clamp(counted_until, now.max(counted_until)) - counted_until
+            }
+            (None, None) => 0,
+        }
+    }
+
+    /// Since when the runtime is frozen, if it was when last asked.
+    pub(in crate::watchdog) fn since(&self) -> Option<Nanos> {
+        self.counted_until.map(|_| self.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INPUT: FreezeInput = FreezeInput {
+        due: Some(1000),
+        beat: 975,
+        tick: 25,
+        threshold: 100,
+        driven: true,
+        all_stalled_since: None,
+        allowed: false,
+    };
+
+    fn missing(freeze: &mut FreezeTracker, now: Nanos, input: FreezeInput) -> Vec<Nanos> {
+        freeze.missing(now, input).collect()
+    }
+
+    #[test]
+    fn missing_ticks_are_filled_in_while_they_are_missing_and_once() {
+        let mut freeze = FreezeTracker::default();
+        assert_eq!(missing(&mut freeze, 1010, INPUT), [0; 0]);
+        assert_eq!(missing(&mut freeze, 1060, INPUT), [25, 50]);
+        assert_eq!(missing(&mut freeze, 1060, INPUT), [0; 0]);
+        assert_eq!(missing(&mut freeze, 1080, INPUT), [75]);
+        let next = FreezeInput { due: Some(1200), ..INPUT };
+        assert_eq!(missing(&mut freeze, 1226, next), [25]);
+    }
+
+    #[test]
+    fn a_stall_of_a_second_gives_forty_samples() {
+        let mut freeze = FreezeTracker::default();
+        let samples = (1000..=2000).flat_map(|now| missing(&mut freeze, now, INPUT));
+        assert_eq!(samples.collect::<Vec<_>>(), (1..=40).map(|n| n * 25).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn filling_in_ends_after_two_minutes() {
+        let second = 1_000_000_000;
+        let input = FreezeInput { due: Some(second), tick: second, ..INPUT };
+        assert_eq!(missing(&mut FreezeTracker::default(), 10_000 * second, input).len(), 120);
+    }
+
+    #[test]
+    fn a_runtime_nobody_drives_lacks_nothing_until_a_stall_proves_it() {
+        let undriven = FreezeInput { driven: false, ..INPUT };
+        let mut freeze = FreezeTracker::default();
+        assert_eq!(missing(&mut freeze, 5000, undriven), [0; 0]);
+        assert_eq!(freeze.frozen(5000, undriven), 0);
+        let stalled = FreezeInput { all_stalled_since: Some(1001), ..undriven };
+        let mut freeze = FreezeTracker::default();
+        assert_eq!(missing(&mut freeze, 1101, stalled), [25, 50, 75, 100]);
+        assert_eq!(freeze.frozen(1101, stalled), 100);
+    }
+
+    #[test]
+    fn frozen_time_is_told_while_it_lasts_and_up_to_the_tick_that_ends_it() {
+        let mut freeze = FreezeTracker::default();
+        assert_eq!(freeze.frozen(1100, INPUT), 0);
+        assert_eq!(freeze.frozen(1101, INPUT), 101);
+        assert_eq!(freeze.frozen(1150, INPUT), 49);
+        assert_eq!(freeze.since(), Some(1000));
+        let woken = FreezeInput { due: Some(1185), beat: 1160, ..INPUT };
+        assert_eq!(freeze.frozen(1170, woken), 10);
+        assert_eq!(freeze.since(), None);
+        assert_eq!(freeze.frozen(1180, woken), 0);
+    }
+
+    #[test]
+    fn all_workers_stalled_is_a_freeze_without_any_tick() {
+        let input = FreezeInput { due: None, all_stalled_since: Some(1000), ..INPUT };
+        let mut freeze = FreezeTracker::default();
+        assert_eq!(freeze.frozen(1120, input), 120);
+        assert_eq!(freeze.frozen(1130, FreezeInput { all_stalled_since: None, ..input }), 0);
+    }
+
+    #[test]
+    fn a_block_that_is_meant_to_be_there_is_no_freeze_nor_what_it_delays() {
+        let mut freeze = FreezeTracker::default();
+        assert_eq!(freeze.frozen(1500, FreezeInput { allowed: true, ..INPUT }), 0);
+        assert_eq!(freeze.frozen(1501, INPUT), 0, "the tick is still missing because of it");
+        assert_eq!(freeze.frozen(2200, FreezeInput { due: Some(2000), ..INPUT }), 200);
+    }
+}
