@@ -4,16 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use super::images::Images;
-use super::mode::Capture;
-use super::sampler::{RawStack, Way};
-use super::state::ThreadState;
-use super::symbolizer::Symbols;
-use super::take::Taker;
-use super::task::ThreadFiles;
+use super::take::{Position, Taker, position};
 use super::unwind::{Snapshot, walk};
 use crate::clock::{Nanos, now};
-use crate::sys::memory::copy;
-use crate::sys::signal::LONGEST_STACK;
+use crate::procfs::thread_files::ThreadFiles;
+use crate::stack::mode::Capture;
+use crate::stack::raw::{RawStack, Way};
+use crate::stack::symbols::Symbols;
+use crate::sys::native::memory::copy;
+use crate::sys::native::signal::LONGEST_STACK;
 
 /// How long the answer to a signal is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,16 +62,14 @@ impl BenchCaptures {
     /// Does the parts of it one by one; `None` where the thread does not wait in the kernel.
     pub fn parts(&mut self, thread: u32) -> Option<BenchParts> {
         let begin = now();
-        let (ThreadState::Waiting { sp, ip }, _) = ThreadFiles::open(thread).ok()?.look().ok()?
-        else {
-            return None;
-        };
+        let moment = ThreadFiles::open(thread).ok()?.moment().ok()?;
+        let Ok(Position::Waits(registers)) = position(&moment) else { return None };
         let looked = now();
-        let length = copy(sp, &mut self.copied);
+        let length = copy(registers.sp, &mut self.copied);
         let copied = now();
         self.images.refresh();
         let stack = &self.copied[..length];
-        drop(walk(&mut self.images, Snapshot { ip, sp, bp: None, stack }));
+        drop(walk(&mut self.images, Snapshot { registers, knows_fp: false, stack }));
         let unwound = now();
         let part = |from: Nanos, to: Nanos| Duration::from_nanos(to - from);
         Some(BenchParts {

@@ -1,9 +1,9 @@
-//! On systems without a way to take a stack: the same questions, and that answer.
+//! Where no stack is taken (see `native`): the same questions, and that answer.
 
 use std::time::Duration;
 
 use super::mode::Capture;
-use super::sampler::Captured;
+use super::raw::Captured;
 
 /// Takes none.
 pub(super) struct Taker;
@@ -17,3 +17,7 @@ impl Taker {
         Captured::failed("unsupported on this system")
     }
 }
+
+/// There is nothing to measure.
+#[cfg(feature = "__bench")]
+pub mod bench {}

@@ -7,7 +7,8 @@ use super::{
     ANSWERED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued, Registers,
     SHOT, STATE, WANTED, WRITING, is_handler,
 };
-use crate::sys::memory::copy_pieces;
+use crate::sys::native::arch::thread_area;
+use crate::sys::native::memory::copy_pieces;
 
 pub(super) extern "C" fn on_signal(
     signal: libc::c_int,
@@ -49,12 +50,7 @@ fn answer(question: u64, context: &libc::ucontext_t) {
     }
     // SAFETY: the phase is writing, so it belongs to this thread (rule 2).
     let shot = unsafe { &mut *SHOT.0.get() };
-    let register = |index: libc::c_int| context.uc_mcontext.gregs[index as usize] as u64;
-    shot.registers = Registers {
-        ip: register(libc::REG_RIP),
-        sp: register(libc::REG_RSP),
-        bp: register(libc::REG_RBP),
-    };
+    shot.registers = Registers::of(context);
     let length = length_of_stack(shot.registers.sp);
     // SAFETY: `stack` has room for `length` bytes and belongs to this thread now.
     let copied = unsafe {
@@ -73,12 +69,7 @@ fn answer(question: u64, context: &libc::ucontext_t) {
 /// How much of the stack to copy. What libc keeps for a thread lies at the outer end of the
 /// stack that libc made for it: further out is memory of others.
 fn length_of_stack(sp: u64) -> usize {
-    let thread: u64;
-    // SAFETY: the word at fs:0 is the address of the thread's own data, on every x86_64 Linux.
-    unsafe {
-        std::arch::asm!("mov {}, fs:0", out(reg) thread, options(nostack, preserves_flags, readonly));
-    }
-    match thread.checked_sub(sp) {
+    match thread_area().checked_sub(sp) {
         Some(length) if length < LONGEST_STACK as u64 => length as usize,
         _ => LONGEST_STACK,
     }

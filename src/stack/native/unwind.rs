@@ -1,36 +1,38 @@
 //! From a copied stack to the addresses of its frames.
 //!
-//! Of a thread that waits in the kernel rbp is not known. Most frames do without it: their rule
-//! goes by the stack pointer. Where one needs it, it is the place where that function has kept its
-//! caller's rbp, just below its return address, so the stack is searched for it (see
+//! Of a thread that waits in the kernel the frame pointer is not known. Most frames do without it:
+//! their rule goes by the stack pointer. Where one needs it, it is the place where that function has
+//! kept its caller's frame pointer, just below its return address, so the stack is searched for it (see
 //! [`Walker::search`]).
 //!
 //! Unwinding goes by what compilers write down for exceptions, so it is as right as that is. Known
 //! to be wrong: a thread in the middle of landing after a panic, whose own unwinder has changed the
 //! stack already.
 
-use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64};
-use framehop::{FrameAddress, Unwinder as _};
+use framehop::{FrameAddress, Unwinder};
 
-use super::calls::Target;
+use super::arch::{Arch, Native, Registers, Target};
 use super::images::Images;
+
+type UnwindRegs = <<Native as Arch>::Unwinder as Unwinder>::UnwindRegs;
+type Cache = <<Native as Arch>::Unwinder as Unwinder>::Cache;
 
 /// More frames than that are left out.
 const MOST_FRAMES: usize = 512;
 /// More places than that are not tried for one frame.
 const MOST_CANDIDATES: usize = 64;
-/// Stands for an rbp that is not known: no address of the user's half of memory is near, so a
-/// read near it tells that the rule needed rbp.
+/// Stands for a frame pointer that is not known: no address of the user's half of memory is near, so
+/// a read near it tells that the rule needed the frame pointer.
 const UNKNOWN: u64 = 1 << 62;
 const NEAR: u64 = 1 << 32;
 
 /// What was copied of a thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Snapshot<'a> {
-    pub(super) ip: u64,
-    pub(super) sp: u64,
-    pub(super) bp: Option<u64>,
-    /// From `sp` outward.
+    pub(super) registers: Registers,
+    /// Whether the frame pointer among them is right; else it is ignored.
+    pub(super) knows_fp: bool,
+    /// From the stack pointer outward.
     pub(super) stack: &'a [u8],
 }
 
@@ -61,11 +63,12 @@ impl Walk {
 
 /// Unwinds the copy.
 pub(super) fn walk(images: &mut Images, snapshot: Snapshot<'_>) -> Walk {
-    let Snapshot { ip, sp, bp, stack } = snapshot;
-    let registers = UnwindRegsX86_64::new(ip, sp, bp.unwrap_or(UNKNOWN));
-    let stack = Stack { begin: sp, bytes: stack };
-    let mut walker = Walker { images, stack, may_search: bp.is_none() };
-    walker.walk(FrameAddress::from_instruction_pointer(ip), registers)
+    let Snapshot { registers, knows_fp, stack } = snapshot;
+    let fp = if knows_fp { registers.fp } else { UNKNOWN };
+    let stack = Stack { begin: registers.sp, bytes: stack };
+    let first = FrameAddress::from_instruction_pointer(registers.ip);
+    let mut walker = Walker { images, stack, may_search: !knows_fp };
+    walker.walk(first, Native::regs(Registers { fp, ..registers }))
 }
 
 #[derive(Clone, Copy)]
@@ -77,13 +80,13 @@ struct Stack<'a> {
 struct Walker<'a> {
     images: &'a mut Images,
     stack: Stack<'a>,
-    /// One search at most, and none within it: from there on rbp is known.
+    /// One search at most, and none within it: from there on the frame pointer is known.
     may_search: bool,
 }
 
 enum Step {
     Frame(FrameAddress),
-    NeedsBp,
+    NeedsFp,
     End(End),
 }
 
@@ -103,13 +106,13 @@ impl Stack<'_> {
 }
 
 impl Walker<'_> {
-    fn walk(&mut self, first: FrameAddress, mut registers: UnwindRegsX86_64) -> Walk {
+    fn walk(&mut self, first: FrameAddress, mut registers: UnwindRegs) -> Walk {
         let mut walk = Walk { addresses: vec![first.address()], end: End::Lost };
         let mut frame = first;
         // Not kept for later: a rule that could not be applied leaves a poorer one in the cache.
-        let mut cache = CacheX86_64::new();
+        let mut cache = Native::cache();
         while walk.addresses.len() < MOST_FRAMES {
-            let sp = registers.sp();
+            let sp = Native::sp(&registers);
             match self.step(frame, &mut registers, &mut cache) {
                 Step::Frame(next) => {
                     walk.addresses.push(next.address());
@@ -119,7 +122,7 @@ impl Walker<'_> {
                     walk.end = end;
                     break;
                 }
-                Step::NeedsBp => {
+                Step::NeedsFp => {
                     if let Some(outer) = self.search(frame, sp) {
                         walk.addresses.extend(&outer.addresses[1..]);
                         walk.end = outer.end;
@@ -131,29 +134,25 @@ impl Walker<'_> {
         walk
     }
 
-    fn step(
-        &mut self,
-        frame: FrameAddress,
-        registers: &mut UnwindRegsX86_64,
-        cache: &mut CacheX86_64,
-    ) -> Step {
+    fn step(&mut self, frame: FrameAddress, registers: &mut UnwindRegs, cache: &mut Cache) -> Step {
         self.images.meet(frame.address_for_lookup());
-        let (mut reads, mut needs_bp, mut outside) = (0, false, false);
+        let (mut reads, mut needs_fp, mut outside) = (0, false, false);
         let stack = self.stack;
         let mut read = |address: u64| {
             reads += 1;
             let word = stack.word(address);
-            needs_bp |= address.abs_diff(UNKNOWN) < NEAR;
+            needs_fp |= address.abs_diff(UNKNOWN) < NEAR;
             outside |= word.is_none();
             word.ok_or(())
         };
         let step = self.images.unwinder.unwind_frame(frame, registers, cache, &mut read);
         match step.map(|next| next.map(FrameAddress::from_return_address)) {
-            _ if needs_bp => Step::NeedsBp,
+            _ if needs_fp => Step::NeedsFp,
             Ok(Some(Some(next))) => Step::Frame(next),
-            // A return address of 0 that was read somewhere is no root, nor is an rbp of 0.
-            Ok(None) if reads == 0 && registers.bp() != UNKNOWN => {
-                let mut other = UnwindRegsX86_64::new(registers.ip(), registers.sp(), UNKNOWN);
+            // A return address of 0 that was read somewhere is no root, nor is a
+            // frame pointer of 0.
+            Ok(None) if reads == 0 && Native::fp(registers) != UNKNOWN => {
+                let mut other = Native::with_fp(registers, UNKNOWN);
                 match self.step(frame, &mut other, cache) {
                     Step::End(End::Root) => Step::End(End::Root),
                     _ => Step::End(End::Lost),
@@ -185,7 +184,10 @@ impl Walker<'_> {
         }
         let (mut of_this, mut of_unknown, mut of_others) = (Vec::new(), Vec::new(), Vec::new());
         for place in self.stack.places(sp) {
-            let target = self.stack.word(place + 8).and_then(|back| self.images.call_before(back));
+            let target = self
+                .stack
+                .word(place + 8)
+                .and_then(|word| self.images.call_before(word & Native::ADDRESS_BITS));
             match target {
                 None => {}
                 Some(Target::At(target)) if Some(target) == start => of_this.push(place),
@@ -201,7 +203,7 @@ impl Walker<'_> {
         best.or_else(|| self.first_chain(frame, sp, uncertain).filter(Walk::is_complete))
     }
 
-    /// Tries these places for rbp: the first whose chain is complete, else the first.
+    /// Tries these places for the frame pointer: the first whose chain is complete, else the first.
     fn first_chain(
         &mut self,
         frame: FrameAddress,
@@ -218,9 +220,10 @@ impl Walker<'_> {
         first
     }
 
-    /// Unwinds from `frame` on with this rbp, unless that leads to what no call returns to.
-    fn try_place(&mut self, frame: FrameAddress, sp: u64, bp: u64) -> Option<Walk> {
-        let walk = self.walk(frame, UnwindRegsX86_64::new(frame.address(), sp, bp));
+    /// Unwinds from `frame` on with this frame pointer, unless that leads to what no call returns to.
+    fn try_place(&mut self, frame: FrameAddress, sp: u64, fp: u64) -> Option<Walk> {
+        let walk =
+            self.walk(frame, Native::regs(Registers { fp, ..Registers::at(frame.address(), sp) }));
         let is_called = |back: &u64| self.images.call_before(*back).is_some();
         let is_chain = walk.addresses.len() > 1 && walk.addresses[1..].iter().all(is_called);
         is_chain.then_some(walk)
@@ -254,8 +257,8 @@ mod tests {
             };
             let words: Vec<u64> = (0..512).map(|_| word()).collect();
             let stack: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            let bp = (round % 2 == 0).then(&mut word);
-            let snapshot = Snapshot { ip: word(), sp, bp, stack: &stack };
+            let registers = Registers { fp: word(), ..Registers::at(word(), sp) };
+            let snapshot = Snapshot { registers, knows_fp: round % 2 == 0, stack: &stack };
             let walk = walk(&mut images, snapshot);
             assert!((1..=MOST_FRAMES + 1).contains(&walk.addresses.len()));
         }
@@ -264,8 +267,9 @@ mod tests {
     #[test]
     fn no_stack_is_one_frame() {
         let ip = walk as *const () as u64;
-        for (sp, bp) in [(0, Some(0)), (u64::MAX, Some(u64::MAX)), (u64::MAX - 8, None)] {
-            let walk = walk(&mut images(), Snapshot { ip, sp, bp, stack: &[] });
+        for (sp, knows_fp) in [(0, true), (u64::MAX, true), (u64::MAX - 8, false)] {
+            let registers = Registers { fp: sp, ..Registers::at(ip, sp) };
+            let walk = walk(&mut images(), Snapshot { registers, knows_fp, stack: &[] });
             assert_eq!((walk.addresses.as_slice(), walk.is_complete()), (&[ip][..], false));
         }
     }

@@ -8,8 +8,8 @@
 use std::sync::OnceLock;
 
 use super::SIGNAL;
-use crate::sys::memory::errno;
-use crate::sys::thread::cpu_clock;
+use crate::sys::native::cpu_time::cpu_clock;
+use crate::sys::native::memory::errno;
 
 /// The code of its signals.
 pub(super) const SI_TIMER: i32 = -2;

@@ -4,10 +4,19 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::clock::human;
-use crate::sys::{Given, memory};
+use crate::procfs::thread::ThreadState;
+use crate::sys::native::{Given, given, memory};
+use crate::sys::system_call;
 
-/// Comes after the name of the call. The memory may be gone, or hold anything.
-pub(super) fn read(given: Given) -> Option<String> {
+/// The call that a thread is in, if it is in one, and what that was given, to come after its name.
+pub(super) fn of_call(state: &ThreadState) -> Option<(&'static str, String)> {
+    let ThreadState::Call { number, arguments, .. } = state else { return None };
+    let given = read(given(*number, arguments)?)?;
+    Some((system_call(*number, arguments).name, given))
+}
+
+/// The memory may be gone, or hold anything.
+fn read(given: Given) -> Option<String> {
     match given {
         Given::Time(address) => {
             let mut time = [0; 16];

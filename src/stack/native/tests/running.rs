@@ -7,8 +7,10 @@ use std::sync::mpsc::Sender;
 use super::support::{
     FOREVER, Truth, ask, ask_for, ask_while, check, functions, start, symbolize, tell,
 };
-use crate::stack::{Capture, Sampler, StackOutcome, Way, site};
-use crate::sys::testing;
+use crate::stack::raw::Way;
+use crate::stack::user_frame::site;
+use crate::stack::{Capture, Sampler, StackOutcome};
+use crate::sys::native::testing;
 
 type Stop = Arc<AtomicBool>;
 
@@ -112,7 +114,11 @@ fn a_capturer_that_is_stuck_refuses_questions_and_is_left_behind() {
             let _listening = enter.send(());
             let _released = crate::sync::lock(&held).recv();
         };
-        crate::stack::StackRequest { thread: 0, still: Box::new(|| true), done: Box::new(done) }
+        crate::stack::sampler::StackRequest {
+            thread: 0,
+            still: Box::new(|| true),
+            done: Box::new(done),
+        }
     };
     assert!(sampler.ask(job()).is_ok());
     entered.recv_timeout(FOREVER).expect("the thread is stuck now");

@@ -150,7 +150,7 @@ pub(crate) fn raise_by_a_timer() {
     // SAFETY: zeros are a valid `sigevent`, and a valid time.
     let (mut event, mut time): (libc::sigevent, libc::itimerspec) = unsafe { std::mem::zeroed() };
     event.sigev_notify = libc::SIGEV_THREAD_ID;
-    event.sigev_notify_thread_id = super::thread_id() as libc::pid_t;
+    event.sigev_notify_thread_id = crate::sys::thread_id() as libc::pid_t;
     event.sigev_signo = libc::SIGURG;
     time.it_value.tv_nsec = 1;
     let mut timer: libc::timer_t = std::ptr::null_mut();

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use super::images::Images;
-use super::mode::Capture;
 use super::pointer_args;
-use super::sampler::{Captured, RawStack, StackOutcome, Way};
-use super::state::ThreadState;
-use super::task::{Moment, ThreadFiles};
 use super::unwind::{self, Snapshot, Walk};
 use crate::clock::{self, Nanos, nanos};
-use crate::sys::signal::{self, By, LONGEST_STACK, Refusal, Registers, Signal};
-use crate::sys::{cpu_time, memory};
+use crate::procfs::thread::{ThreadState, is_pending};
+use crate::procfs::thread_files::{Moment, ThreadFiles};
+use crate::stack::mode::Capture;
+use crate::stack::outcome::StackOutcome;
+use crate::stack::raw::{Captured, RawStack, Way};
+use crate::sys::native::signal::{self, By, LONGEST_STACK, Refusal, Registers, SIGNAL, Signal};
+use crate::sys::native::{cpu_time, memory};
 
 /// How often a thread may move on while its stack is copied.
 const TRIES: u32 = 5;
@@ -23,7 +24,7 @@ const RETURN: Nanos = 200_000;
 const GLANCE: Nanos = 20_000;
 
 /// What is kept from one capture to the next.
-pub(super) struct Taker {
+pub(in crate::stack) struct Taker {
     mode: Capture,
     images: Images,
     stack: Vec<u8>,
@@ -39,14 +40,40 @@ struct Sampled {
     given: Option<(&'static str, String)>,
 }
 
+/// Where a thread is that has a stack.
+pub(super) enum Position {
+    /// On the CPU, or ready for it.
+    Runs,
+    /// In the kernel, with these registers.
+    Waits(Registers),
+}
+
+/// The last thing that a thread does is to have no stack.
+pub(super) fn position(moment: &Moment) -> Result<Position, Stuck> {
+    match moment.state() {
+        ThreadState::Running => Ok(Position::Runs),
+        ThreadState::Call { stack, code, .. } | ThreadState::Kernel { stack, code }
+            if stack != 0 && code != 0 =>
+        {
+            Ok(Position::Waits(Registers::at(code, stack)))
+        }
+        _ => Err("the thread has no stack"),
+    }
+}
+
+/// How often the thread has begun to wait for something, since it began.
+fn waits(files: &ThreadFiles) -> Result<u64, Stuck> {
+    files.status()?.waits.ok_or("the kernel does not count waits")
+}
+
 impl Taker {
-    pub(super) fn new(mode: Capture) -> Self {
+    pub(in crate::stack) fn new(mode: Capture) -> Self {
         Self { mode, images: Images::default(), stack: Vec::new(), signal: None }
     }
 
     /// Takes the stack of a thread while `still` holds. Tries again for `limit` at most: it does not
     /// count what is read of the program before that, which takes long for the first time.
-    pub(super) fn take(
+    pub(in crate::stack) fn take(
         &mut self,
         thread: u32,
         still: &dyn Fn() -> bool,
@@ -84,13 +111,14 @@ impl Taker {
             if attempt > 0 && clock::now() >= deadline {
                 break;
             }
-            let sampled = match files.look().map_err(Captured::failed)? {
+            let before = files.moment().map_err(Captured::failed)?;
+            let sampled = match position(&before).map_err(Captured::failed)? {
                 // What it waits for is our own.
-                (ThreadState::Waiting { .. }, _) if signal::answers(thread) => None,
-                (ThreadState::Waiting { sp, ip }, before) => {
-                    self.quietly(&files, before, sp, ip).map_err(Captured::failed)?
+                Position::Waits(_) if signal::answers(thread) => None,
+                Position::Waits(registers) => {
+                    self.quietly(&files, &before, registers).map_err(Captured::failed)?
                 }
-                (ThreadState::Running, _) => {
+                Position::Runs => {
                     let question = SignalRequest { thread, files: &files, still, deadline };
                     let walk = self.by_signal(&question)?;
                     walk.map(|walk| Sampled { way: Way::Signal, walk, given: None })
@@ -113,19 +141,17 @@ impl Taker {
     fn quietly(
         &mut self,
         files: &ThreadFiles,
-        before: Moment,
-        sp: u64,
-        ip: u64,
+        before: &Moment,
+        registers: Registers,
     ) -> Result<Option<Sampled>, Stuck> {
         self.stack.resize(LONGEST_STACK, 0);
-        let copied = memory::copy(sp, &mut self.stack);
-        let given =
-            before.given().and_then(|(call, given)| Some((call, pointer_args::read(given)?)));
-        if files.moment()? != before {
+        let copied = memory::copy(registers.sp, &mut self.stack);
+        let given = pointer_args::of_call(&before.state());
+        if files.moment()? != *before {
             return Ok(None);
         }
         let stack = &self.stack[..copied];
-        let walk = unwind::walk(&mut self.images, Snapshot { ip, sp, bp: None, stack });
+        let walk = unwind::walk(&mut self.images, Snapshot { registers, knows_fp: false, stack });
         Ok(Some(Sampled { way: Way::Quiet, walk, given }))
     }
 
@@ -135,7 +161,7 @@ impl Taker {
             return Err(Captured::failed("on the CPU, and signals are off"));
         }
         // It may be in a handler, which ends soon.
-        while question.files.is_deaf().map_err(Captured::failed)? {
+        while question.files.status().map_err(Captured::failed)?.is_blocked(SIGNAL) {
             if !question.pause() {
                 return Err(refused(Refusal::NoAnswer));
             }
@@ -143,7 +169,7 @@ impl Taker {
         let signal = match &mut self.signal {
             Some(signal) => signal,
             none => {
-                let signal = Signal::install();
+                let signal = Signal::install(|thread| is_pending(thread, SIGNAL));
                 none.insert(signal.map_err(|_| Captured::failed("no signal handler"))?)
             }
         };
@@ -157,12 +183,7 @@ impl Taker {
             Ok(registers) => Some(registers),
         };
         let Some(registers) = registers else { return Ok(None) };
-        let snapshot = Snapshot {
-            ip: registers.ip,
-            sp: registers.sp,
-            bp: Some(registers.bp),
-            stack: &self.stack,
-        };
+        let snapshot = Snapshot { registers, knows_fp: true, stack: &self.stack };
         Ok(Some(unwind::walk(&mut self.images, snapshot)))
     }
 }
@@ -217,7 +238,7 @@ impl SignalRequest<'_> {
     fn computes(&self) -> Result<Option<u64>, Captured> {
         let on_cpu =
             || cpu_time(self.thread).ok_or_else(|| Captured::failed("the thread has ended"));
-        let waits = self.files.waits().map_err(Captured::failed)?;
+        let before = waits(self.files).map_err(Captured::failed)?;
         let begin = on_cpu()?;
         while on_cpu()? < begin + RETURN {
             if !self.pause() {
@@ -225,12 +246,12 @@ impl SignalRequest<'_> {
                 return Err(Captured::without(StackOutcome::Timeout, reason));
             }
             let runs =
-                matches!(self.files.look().map_err(Captured::failed)?, (ThreadState::Running, _));
-            if !runs || self.files.waits().map_err(Captured::failed)? != waits || !(self.still)() {
+                self.files.moment().map_err(Captured::failed)?.state() == ThreadState::Running;
+            if !runs || waits(self.files).map_err(Captured::failed)? != before || !(self.still)() {
                 return Ok(None);
             }
         }
-        Ok(Some(waits))
+        Ok(Some(before))
     }
 }
 
@@ -241,8 +262,8 @@ fn moved_on(why: Refusal) -> Result<Option<Registers>, Captured> {
 /// Whether a signal sent now meets the thread on the CPU, as far as that can be known: it must be
 /// sent within microseconds of the last look, so what was seen by a thread that then lost its CPU
 /// does not count.
-fn still_computes(files: &ThreadFiles, waits: u64) -> bool {
-    if files.waits() != Ok(waits) {
+fn still_computes(files: &ThreadFiles, before: u64) -> bool {
+    if waits(files) != Ok(before) {
         return false;
     }
     let begin = clock::now();

@@ -4,9 +4,10 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use crate::stack::{
-    Capture, Captured, DEADLINE, RawStack, Sampler, StackOutcome, StackRequest, Symbols, Way,
-};
+use crate::stack::raw::{Captured, RawStack, Way};
+use crate::stack::sampler::{DEADLINE, StackRequest};
+use crate::stack::symbols::Symbols;
+use crate::stack::{Capture, Sampler, StackOutcome};
 use crate::stall::{Frame, Stack};
 use crate::sync::lock;
 use crate::sys::thread_id;

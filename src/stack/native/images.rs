@@ -4,55 +4,35 @@
 //! gone at any moment (`dlclose`), so it is copied by a read that cannot fault: unwind information
 //! once, when the module is first met on a stack, and code a few bytes at a time.
 
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
-use framehop::x86_64::UnwinderX86_64;
 use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _};
 
-use super::calls::{self, Target};
+use super::arch::{Arch, Native, Target};
+use super::bytes::{Bytes, read, section, word};
 use super::headers::{EhFrameHdr, build_id};
-use super::image::{CodeAddress, Image};
-use super::prologue;
-use crate::sys::memory::copy;
-use crate::sys::modules::{self, Generation, Module};
+use crate::stack::raw::{CodeAddress, Image};
+use crate::sys::native::memory::copy;
+use crate::sys::native::modules::{self, Generation, Module};
 
-/// Sections and notes larger than this are not what they seem to be.
-const LONGEST_SECTION: u64 = 256 << 20;
+/// Notes larger than this are not what they seem to be.
 const LONGEST_NOTE: u64 = 64 << 10;
 
-/// The bytes of a section.
-#[derive(Clone, Debug)]
-pub(super) enum Bytes {
-    Borrowed(&'static [u8]),
-    Copied(Arc<[u8]>),
-}
-
-impl Default for Bytes {
-    fn default() -> Self {
-        Self::Borrowed(&[])
-    }
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Copied(bytes) => bytes,
-        }
-    }
-}
-
 /// All modules.
-#[derive(Default)]
 pub(super) struct Images {
     generation: Option<Generation>,
     loaded: Vec<Loaded>,
     /// Where there is code, in order, and of which module.
     code: Vec<(Range<u64>, usize)>,
-    pub(super) unwinder: UnwinderX86_64<Bytes>,
+    pub(super) unwinder: <Native as Arch>::Unwinder,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        let (loaded, code) = (Vec::new(), Vec::new());
+        Self { generation: None, loaded, code, unwinder: Native::unwinder() }
+    }
 }
 
 struct Loaded {
@@ -80,7 +60,7 @@ impl Images {
         self.generation = generation;
         let listing = generation.map_or(0, Generation::listing);
         let before = std::mem::take(&mut self.loaded);
-        self.unwinder = UnwinderX86_64::new();
+        self.unwinder = Native::unwinder();
         for module in modules {
             let image = match before.iter().find(|known| known.module == module) {
                 Some(known) => Arc::clone(&known.image),
@@ -129,25 +109,25 @@ impl Images {
         }
     }
 
-    /// How far apart stack pointer and rbp are in the body of the function that begins at `start`,
+    /// How far apart stack pointer and frame pointer are in the body of the function that begins at `start`,
     /// as far as its first instructions tell.
     pub(super) fn frame_size(&self, start: u64) -> Option<u64> {
-        let mut code = [0; prologue::LONGEST];
+        let mut code = [0; Native::LONGEST_PROLOGUE];
         let length = copy(start, &mut code);
-        prologue::frame_size(&code[..length])
+        Native::frame_size(&code[..length])
     }
 
     /// The call before `address`; `None` if that is no return address.
     pub(super) fn call_before(&self, address: u64) -> Option<Target> {
-        let begin = address.checked_sub(calls::LONGEST as u64)?;
+        let begin = address.checked_sub(Native::LONGEST_CALL as u64)?;
         if !self.is_code(begin) || !self.is_code(address - 1) {
             return None;
         }
-        let mut code = [0; calls::LONGEST];
+        let mut code = [0; Native::LONGEST_CALL];
         if copy(begin, &mut code) < code.len() {
             return None;
         }
-        Some(resolve(calls::before(address, &code)?))
+        Some(resolve(Native::call_before(address, &code)?))
     }
 
     fn find(&self, address: u64) -> Option<usize> {
@@ -177,17 +157,12 @@ fn resolve(target: Target) -> Target {
         },
         Target::Somewhere => return Target::Somewhere,
     };
-    let mut code = [0; calls::STUB];
+    let mut code = [0; Native::LONGEST_STUB];
     let length = copy(at, &mut code);
-    match calls::stub(at, &code[..length]) {
+    match Native::stub(at, &code[..length]) {
         None => Target::At(at),
         Some(place) => word(place).map_or(Target::Somewhere, Target::At),
     }
-}
-
-fn word(address: u64) -> Option<u64> {
-    let mut word = [0; 8];
-    (copy(address, &mut word) == word.len()).then(|| u64::from_le_bytes(word))
 }
 
 fn image(module: &Module, listing: u64) -> Image {
@@ -205,12 +180,12 @@ fn image(module: &Module, listing: u64) -> Image {
 /// The header's address and bytes, and what framehop wants to know.
 fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
     let header_range = module.eh_frame_hdr.clone()?;
-    let header = bytes(module, &header_range)?;
+    let header = section(module, &header_range)?;
     let start = EhFrameHdr::parse(header_range.start, &header)?.eh_frame()?;
     // Its length is written nowhere: it ends with its segment at the latest.
     let segment = module.segments.iter().find(|segment| segment.range.contains(&start))?;
     let eh_frame_range = start..segment.range.end;
-    let eh_frame = bytes(module, &eh_frame_range)?;
+    let eh_frame = section(module, &eh_frame_range)?;
     let code = module.segments.iter().filter(|segment| segment.executable);
     let in_file = |range: Range<u64>| {
         range.start.wrapping_sub(module.base)..range.end.wrapping_sub(module.base)
@@ -229,26 +204,12 @@ fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
     Some((header_range.start, header, unwind))
 }
 
-fn bytes(module: &Module, range: &Range<u64>) -> Option<Bytes> {
-    match module.borrow(range) {
-        Some(bytes) => Some(Bytes::Borrowed(bytes)),
-        None => Some(Bytes::Copied(read(range, LONGEST_SECTION)?.into())),
-    }
-}
-
-/// Copies all of a range, or nothing.
-fn read(range: &Range<u64>, longest: u64) -> Option<Vec<u8>> {
-    let length = range.end.checked_sub(range.start).filter(|length| *length <= longest)?;
-    let mut bytes = vec![0; usize::try_from(length).ok()?];
-    (copy(range.start, &mut bytes) == bytes.len()).then_some(bytes)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
     /// Those of this process.
-    pub(in crate::stack) fn images() -> Images {
+    pub(in crate::stack::native) fn images() -> Images {
         let mut images = Images::default();
         images.refresh();
         images
@@ -298,7 +259,7 @@ pub(super) mod tests {
             |images: &Images| images.loaded.iter().any(|loaded| loaded.image.name == "libanl.so.1");
         assert!(!has(&images));
         let before = images.loaded[0].image.listing;
-        let Some(library) = crate::sys::testing::Library::load(c"libanl.so.1") else {
+        let Some(library) = crate::sys::native::testing::Library::load(c"libanl.so.1") else {
             return; // a system without this library
         };
         images.refresh();

@@ -9,7 +9,7 @@ use super::support::{Truth, ask_while, check, functions, tell, unwinds};
 use crate::clock::{nanos, now};
 use crate::stack::{Capture, Sampler, StackOutcome};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use crate::sys::testing;
+use crate::sys::native::testing;
 
 /// One thread after another: the number is odd while one of them is in its function.
 #[derive(Default)]

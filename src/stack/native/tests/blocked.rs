@@ -9,10 +9,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::support::{Truth, ask_for, captured_quietly, functions, start, tell};
-use crate::stack::take::Taker;
-use crate::stack::{Capture, Sampler, StackOutcome, Way};
+use crate::stack::native::Taker;
+use crate::stack::raw::Way;
+use crate::stack::{Capture, Sampler, StackOutcome};
 use crate::sync::lock;
-use crate::sys::testing;
+use crate::sys::native::testing;
 
 const NAP: Duration = Duration::from_millis(20);
 

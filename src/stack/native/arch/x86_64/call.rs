@@ -1,16 +1,6 @@
-//! Which bytes of x86_64 code are a call: a word on the stack is a return address only if one
-//! stands before the place it points to.
+//! Which bytes of code are a call.
 
-/// Where a call goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// To this address.
-    At(u64),
-    /// To what the word at this address says.
-    In(u64),
-    /// Only the registers of that moment could tell.
-    Somewhere,
-}
+use crate::stack::native::arch::contract::Target;
 
 /// The longest call there is.
 pub(super) const LONGEST: usize = 7;

@@ -5,10 +5,14 @@ use std::sync::atomic::AtomicBool;
 
 use super::timer::leaves_word;
 use super::{
-    Acquire, AtomicU32, By, NotSent, PAGE, Refusal, Registers, Relaxed, Release, Signal, asker,
-    current, is_ours, is_pending, pages, populate,
+    Acquire, AtomicU32, By, NotSent, PAGE, Refusal, Registers, Relaxed, Release, SIGNAL, Signal,
+    asker, current, is_ours, pages, populate,
 };
-use crate::sys::testing;
+use crate::sys::native::testing;
+
+fn is_pending(thread: u32) -> bool {
+    crate::procfs::thread::is_pending(thread, SIGNAL)
+}
 
 const BY_HAND: By<'static> = By::Us(&|| true);
 
@@ -72,7 +76,7 @@ fn while_another_spins(run: impl FnOnce(u32)) {
 #[test]
 fn a_thread_tells_its_registers_and_keeps_its_errno() {
     let _signals = testing::signals();
-    let signal = Signal::install().expect("installed");
+    let signal = Signal::install(is_pending).expect("installed");
     for by in ways() {
         while_another_spins(|thread| {
             for _ in 0..300 {
@@ -115,7 +119,7 @@ fn short_writes(signal: &Signal, by: By<'_>) -> (u32, u32) {
 #[test]
 fn a_timer_cuts_no_call_short() {
     let _signals = testing::signals();
-    let signal = Signal::install().expect("installed");
+    let signal = Signal::install(is_pending).expect("installed");
     for by in ways() {
         let (short, writes) = short_writes(&signal, by);
         println!("{short} of {writes} writes");
@@ -127,7 +131,7 @@ fn a_timer_cuts_no_call_short() {
 #[test]
 fn a_thread_that_waits_gets_no_signal_from_a_timer() {
     let _signals = testing::signals();
-    let signal = Signal::install().expect("installed");
+    let signal = Signal::install(is_pending).expect("installed");
     if ways().len() < 2 {
         return;
     }
@@ -166,8 +170,8 @@ fn handlers_of_others_get_their_signals_and_are_put_back() {
     for (handler, flags, counts) in testing::handlers() {
         testing::install(handler, flags);
         let before = testing::FOREIGN.load(Acquire);
-        let first = Signal::install().expect("installed");
-        let second = Signal::install().expect("installed");
+        let first = Signal::install(is_pending).expect("installed");
+        let second = Signal::install(is_pending).expect("installed");
         for by in ways() {
             while_another_spins(|thread| {
                 ask(&second, thread, by).expect("an answer");
@@ -190,7 +194,7 @@ fn handlers_of_others_get_their_signals_and_are_put_back() {
 #[test]
 fn the_handler_finds_its_memory_there() {
     let _signals = testing::signals();
-    let _signal = Signal::install().expect("installed");
+    let _signal = Signal::install(is_pending).expect("installed");
     let (begin, length) = pages();
     let mut there = vec![0; length.div_ceil(PAGE as usize)];
     // SAFETY: there is a byte for each page.
@@ -205,7 +209,7 @@ fn the_handler_finds_its_memory_there() {
 #[test]
 fn a_handler_that_replaces_ours_is_left_alone() {
     let _signals = testing::signals();
-    let signal = Signal::install().expect("installed");
+    let signal = Signal::install(is_pending).expect("installed");
     let (handler, flags, _) = testing::handlers()[0];
     testing::install(handler, flags);
     while_another_spins(|thread| {
@@ -222,7 +226,7 @@ fn an_answer_that_comes_too_late_changes_nothing() {
     for by in ways() {
         let (handler, flags, _) = testing::handlers()[0];
         testing::install(handler, flags);
-        let signal = Signal::install().expect("installed");
+        let signal = Signal::install(is_pending).expect("installed");
         let before = testing::FOREIGN.load(Acquire);
         let (thread, unblock) = (AtomicU32::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {

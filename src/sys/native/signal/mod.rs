@@ -24,7 +24,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::handler::on_signal;
 use self::timer::Timer;
-use crate::sys::memory::{NO_PIECE, PAGE, PIECES, errno};
+pub(crate) use crate::sys::native::arch::Registers;
+use crate::sys::native::memory::{NO_PIECE, PAGE, PIECES, errno};
 
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 use Refusal::NotSent;
@@ -32,7 +33,8 @@ use Refusal::NotSent;
 /// What is copied of a stack at most.
 pub(crate) const LONGEST_STACK: usize = 256 * 1024;
 
-const SIGNAL: libc::c_int = libc::SIGURG;
+/// The signal: ignored unless a program says otherwise.
+pub(crate) const SIGNAL: libc::c_int = libc::SIGURG;
 
 const IDLE: u64 = 0;
 const WANTED: u64 = 1;
@@ -42,12 +44,13 @@ const PHASES: u64 = 4;
 
 static STATE: AtomicU64 = AtomicU64::new(IDLE);
 static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
-    registers: Registers { ip: 0, sp: 0, bp: 0 },
+    registers: Registers::NONE,
     length: 0,
     pieces: [NO_PIECE; PIECES],
     stack: [0; LONGEST_STACK],
 }));
-static ASKER: Mutex<Asker> = Mutex::new(Asker { users: 0, ticket: 0, late: Vec::new() });
+static ASKER: Mutex<Asker> =
+    Mutex::new(Asker { users: 0, ticket: 0, late: Vec::new(), is_pending: |_| false });
 
 /// The thread that is asked.
 static ASKED: AtomicU32 = AtomicU32::new(0);
@@ -58,14 +61,6 @@ static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// The handler that was there before, and its flags.
 static OLD_HANDLER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 static OLD_FLAGS: AtomicI32 = AtomicI32::new(0);
-
-/// The registers that unwinding needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Registers {
-    pub(crate) ip: u64,
-    pub(crate) sp: u64,
-    pub(crate) bp: u64,
-}
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +95,9 @@ struct Asker {
     ticket: u32,
     /// Threads on which a signal of ours was pending when its question was over.
     late: Vec<u32>,
+    /// Whether the signal waits until that thread takes it, as the last user of the handler sees
+    /// it.
+    is_pending: fn(u32) -> bool,
 }
 
 struct Shot(UnsafeCell<ShotData>);
@@ -132,12 +130,13 @@ struct Queued {
 const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
 
 impl Signal {
-    /// Installs the handler, unless it is there already.
+    /// Installs the handler, unless it is there already. `is_pending` tells of a thread whether
+    /// [`SIGNAL`] still waits for it.
     ///
     /// # Errors
     ///
     /// The errno of the system.
-    pub(crate) fn install() -> Result<Self, i32> {
+    pub(crate) fn install(is_pending: fn(u32) -> bool) -> Result<Self, i32> {
         let mut asker = asker();
         // A forked child has the handler and the count of its parent, and another number.
         PROCESS.store(std::process::id() as i32, Relaxed);
@@ -145,6 +144,7 @@ impl Signal {
         if asker.users == 0 && !is_ours(&current()) {
             install()?;
         }
+        asker.is_pending = is_pending;
         asker.users += 1;
         Ok(Self(()))
     }
@@ -216,6 +216,7 @@ impl Asker {
 
     /// A signal that is not pending any more has found our handler, or its thread has ended.
     fn forget_what_has_come(&mut self) {
+        let is_pending = self.is_pending;
         self.late.retain(|thread| is_pending(*thread));
     }
 }
@@ -286,19 +287,6 @@ fn send(thread: u32, ticket: u32) -> Result<(), i32> {
         )
     };
     if sent == 0 { Ok(()) } else { Err(errno()) }
-}
-
-/// Whether the signal waits until the thread takes it.
-fn is_pending(thread: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status"));
-    status.is_ok_and(|status| has_signal(&status, "SigPnd:"))
-}
-
-/// Whether our signal is in that line of a thread's `status`.
-pub(crate) fn has_signal(status: &str, line: &str) -> bool {
-    let set = status.lines().find_map(|found| found.strip_prefix(line));
-    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-    set.is_some_and(|set| set & (1 << (SIGNAL - 1)) != 0)
 }
 
 fn token(ticket: u32) -> u64 {
