@@ -135,6 +135,7 @@ impl Status {
     }
 
     /// Whether the thread lets that signal wait.
+    #[allow(dead_code, reason = "asked only where stacks are taken")]
     pub(crate) fn is_blocked(&self, signal: i32) -> bool {
         has(self.blocked, signal)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::limits::{Limits, TOO_SOON};
+use super::limits::Limits;
 use super::outcome::StackOutcome;
 use super::proof::PollProof;
 use super::raw::Captured;
@@ -53,8 +53,7 @@ impl Stacks {
     ///
     /// What came of it instead.
     pub(crate) fn admit(&mut self, handler: &'static str, now: Nanos) -> Result<(), StackResult> {
-        let admits = self.limits.admit(handler, now);
-        if admits { Ok(()) } else { Err(StackResult::missing(TOO_SOON)) }
+        self.limits.admit(handler, now).map_err(StackResult::missing)
     }
 
     /// Takes a stack that was admitted.

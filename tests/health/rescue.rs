@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+
 use super::MS;
 use crate::common::events::Events;
 use crate::common::*;
