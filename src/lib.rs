@@ -170,7 +170,7 @@ pub use report::OnStall;
 pub use shed::{ShedFuture, ShedLayer, ShedService};
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
-#[allow(unused_imports, reason = "empty where no stack is taken")]
+#[allow(unused_imports, unreachable_pub, reason = "empty where no stack is taken")]
 pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError};
 pub use stall::{Cause, Frame, Site, Stack, Stall};

@@ -12,7 +12,7 @@ use crate::runtime::registry::Registry;
 use crate::stack::PollProof;
 use crate::stack::{StackOutcome, Stacks, WantedStack};
 use crate::stall::Cause;
-use crate::stall::LiveStall;
+use crate::stall::{LiveStall, StackResult};
 use crate::ticker;
 use crate::watchdog::{FoundStall, Observer};
 
@@ -125,8 +125,8 @@ impl Pipeline {
         }
         match stacks.admit(stall.handler(), clock::now()) {
             Ok(()) => true,
-            Err(limited) => {
-                stall.set_stack_result(limited);
+            Err(why) => {
+                stall.set_stack_result(StackResult::missing(why));
                 self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
                 false
             }

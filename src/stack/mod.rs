@@ -40,7 +40,7 @@ mod user_frame;
 
 pub use mode::{Capture, ParseCaptureError};
 #[cfg(feature = "__bench")]
-pub use native::bench;
+pub(crate) use native::bench;
 pub(crate) use outcome::StackOutcome;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;

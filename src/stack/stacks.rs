@@ -51,9 +51,9 @@ impl Stacks {
     ///
     /// # Errors
     ///
-    /// What came of it instead.
-    pub(crate) fn admit(&mut self, handler: &'static str, now: Nanos) -> Result<(), StackResult> {
-        self.limits.admit(handler, now).map_err(StackResult::missing)
+    /// Why not, in words.
+    pub(crate) fn admit(&mut self, handler: &'static str, now: Nanos) -> Result<(), &'static str> {
+        self.limits.admit(handler, now)
     }
 
     /// Takes a stack that was admitted.

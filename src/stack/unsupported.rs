@@ -20,4 +20,4 @@ impl Taker {
 
 /// There is nothing to measure.
 #[cfg(feature = "__bench")]
-pub mod bench {}
+pub(crate) mod bench {}

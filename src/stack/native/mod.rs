@@ -3,7 +3,7 @@
 
 mod arch;
 #[cfg(feature = "__bench")]
-pub mod bench;
+pub(crate) mod bench;
 mod bytes;
 mod headers;
 mod images;
