@@ -1,7 +1,5 @@
 //! A stack before its frames have names: what the sampler answers.
 
-#![cfg_attr(not(feature = "capture"), allow(dead_code, reason = "no stack is taken"))]
-
 use std::sync::Arc;
 
 use super::outcome::StackOutcome;
@@ -30,6 +28,7 @@ pub(crate) struct RawStack {
 }
 
 /// How the thread was looked at.
+#[allow(dead_code, reason = "made only where stacks are taken")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
     /// From outside, while it waited.
@@ -39,6 +38,7 @@ pub(crate) enum Way {
 }
 
 impl Captured {
+    #[allow(dead_code, reason = "called only where stacks are taken")]
     pub(crate) fn stack(stack: RawStack) -> Self {
         let (outcome, reason) = if stack.partial {
             (StackOutcome::Partial, "outer frames are missing")
