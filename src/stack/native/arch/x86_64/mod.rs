@@ -6,7 +6,7 @@ mod unwinder;
 
 use framehop::Unwinder;
 
-use super::contract::{Arch, Registers, Target};
+use crate::stack::native::arch::contract::{Arch, Registers, Target};
 use crate::stack::native::bytes::Bytes;
 
 /// x86_64.
