@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::timer::SI_TIMER;
-use super::{
-    ANSWERED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued, Registers,
-    SHOT, STATE, WANTED, WRITING, is_handler,
+use super::exchange::{
+    ANSWERED, LONGEST_STACK, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued, SHOT, STATE,
+    WANTED, WRITING, is_handler,
 };
-use crate::sys::native::arch::thread_area;
+use super::timer::SI_TIMER;
+use crate::sys::native::arch::{Registers, thread_area};
 use crate::sys::native::memory::copy_pieces;
 
 pub(super) extern "C" fn on_signal(
@@ -15,6 +15,8 @@ pub(super) extern "C" fn on_signal(
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
+    // First of all: whatever is called from here on may change errno under the code that was
+    // interrupted.
     // SAFETY: the place of errno is this thread's own.
     let place = unsafe { libc::__errno_location() };
     // SAFETY: as above.
@@ -36,6 +38,7 @@ pub(super) extern "C" fn on_signal(
 
 /// Whether the signal is one of ours, be it too late.
 fn is_token(queued: &Queued) -> bool {
+    // A process may send itself any number, and so may a timer of another library: the mark tells.
     let ours = match queued.code {
         SI_TIMER => true,
         libc::SI_QUEUE => queued.process == PROCESS.load(Relaxed),
@@ -44,7 +47,10 @@ fn is_token(queued: &Queued) -> bool {
     ours && (queued.token >> 32) as u32 == MARK.load(Relaxed)
 }
 
+/// Copies registers and stack, if the question is still open (rule 1).
 fn answer(question: u64, context: &libc::ucontext_t) {
+    // Acquire: what the asker wrote before. A question that was given up has another phase or
+    // another ticket, and its signal does nothing.
     if STATE.compare_exchange(question + WANTED, question + WRITING, AcqRel, Relaxed).is_err() {
         return;
     }
@@ -62,7 +68,9 @@ fn answer(question: u64, context: &libc::ucontext_t) {
             &mut shot.pieces,
         )
     };
+    // No stack is an answer too: the registers are right.
     shot.length = copied.unwrap_or(0);
+    // Release: passes the answer to the asker (rule 2).
     STATE.store(question + ANSWERED, Release);
 }
 

@@ -15,52 +15,28 @@
 //! 4. A token answers the question of its ticket and no other. All other signals go to the handler
 //!    that was there before.
 
+mod exchange;
 mod handler;
 mod timer;
 
-use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use self::exchange::{
+    ANSWERED, ASKED, IDLE, MARK, OLD_FLAGS, OLD_HANDLER, PHASES, PROCESS, Queued, SHOT, STATE,
+    ShotData, WANTED, WRITING, is_handler,
+};
+pub(crate) use self::exchange::{LONGEST_STACK, SIGNAL};
 use self::handler::on_signal;
 use self::timer::Timer;
 pub(crate) use crate::sys::native::arch::Registers;
-use crate::sys::native::memory::{NO_PIECE, PAGE, PIECES, errno};
+use crate::sys::native::memory::{PAGE, errno};
 
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 use Refusal::NotSent;
 
-/// What is copied of a stack at most.
-pub(crate) const LONGEST_STACK: usize = 256 * 1024;
-
-/// The signal: ignored unless a program says otherwise.
-pub(crate) const SIGNAL: libc::c_int = libc::SIGURG;
-
-const IDLE: u64 = 0;
-const WANTED: u64 = 1;
-const WRITING: u64 = 2;
-const ANSWERED: u64 = 3;
-const PHASES: u64 = 4;
-
-static STATE: AtomicU64 = AtomicU64::new(IDLE);
-static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
-    registers: Registers::NONE,
-    length: 0,
-    pieces: [NO_PIECE; PIECES],
-    stack: [0; LONGEST_STACK],
-}));
 static ASKER: Mutex<Asker> =
     Mutex::new(Asker { users: 0, ticket: 0, late: Vec::new(), is_pending: |_| false });
-
-/// The thread that is asked.
-static ASKED: AtomicU32 = AtomicU32::new(0);
-/// The upper half of every token: tells ours from those of others.
-static MARK: AtomicU32 = AtomicU32::new(0);
-/// The process whose threads are asked.
-static PROCESS: AtomicI32 = AtomicI32::new(0);
-/// The handler that was there before, and its flags.
-static OLD_HANDLER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
-static OLD_FLAGS: AtomicI32 = AtomicI32::new(0);
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,35 +75,6 @@ struct Asker {
     /// it.
     is_pending: fn(u32) -> bool,
 }
-
-struct Shot(UnsafeCell<ShotData>);
-
-struct ShotData {
-    registers: Registers,
-    length: usize,
-    pieces: [libc::iovec; PIECES],
-    stack: [u8; LONGEST_STACK],
-}
-
-// SAFETY: rule 2 gives the content to one thread at a time, and the stores to `STATE` that pass it
-// on are releases, the loads acquires.
-unsafe impl Sync for Shot {}
-
-/// `siginfo_t` as the kernel lays it out for a queued signal; a timer's has other numbers in place
-/// of process and user.
-#[repr(C)]
-struct Queued {
-    signal: i32,
-    errno: i32,
-    code: i32,
-    padding: i32,
-    process: i32,
-    user: u32,
-    token: u64,
-    rest: [u64; 12],
-}
-
-const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
 
 impl Signal {
     /// Installs the handler, unless it is there already. `is_pending` tells of a thread whether
@@ -352,10 +299,6 @@ fn pages() -> (*mut libc::c_void, usize) {
     let begin = SHOT.0.get().cast::<libc::c_void>();
     let before = begin.addr() % PAGE as usize;
     (begin.wrapping_byte_sub(before), before + size_of::<ShotData>())
-}
-
-fn is_handler(handler: usize) -> bool {
-    handler != libc::SIG_DFL && handler != libc::SIG_IGN
 }
 
 fn restore() {

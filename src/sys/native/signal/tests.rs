@@ -1,17 +1,21 @@
 //! Signals to threads that compute, and handlers of others.
 
 use std::io::Write;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::timer::leaves_word;
 use super::{
-    Acquire, AtomicU32, By, NotSent, PAGE, Refusal, Registers, Relaxed, Release, SIGNAL, Signal,
-    asker, current, is_ours, pages, populate,
+    Acquire, By, NotSent, PAGE, Refusal, Registers, Relaxed, Release, SIGNAL, Signal, asker,
+    current, is_ours, pages, populate,
 };
 use crate::sys::native::testing;
 
 fn is_pending(thread: u32) -> bool {
-    crate::procfs::thread::is_pending(thread, SIGNAL)
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status"));
+    let status = status.unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    let pending = pending.and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok());
+    pending.is_some_and(|signals| signals & (1 << (SIGNAL - 1)) != 0)
 }
 
 const BY_HAND: By<'static> = By::Us(&|| true);

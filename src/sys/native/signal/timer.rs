@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 
-use super::SIGNAL;
+use super::exchange::SIGNAL;
 use crate::sys::native::cpu_time::cpu_clock;
 use crate::sys::native::memory::errno;
 
