@@ -168,14 +168,10 @@ pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKin
 pub use plan::{ProbePlan, ProbePlanError, ProbeWindow};
 pub use report::OnStall;
 pub use shed::{ShedFuture, ShedLayer, ShedService};
-#[cfg(all(
-    feature = "__bench",
-    feature = "capture",
-    target_os = "linux",
-    target_arch = "x86_64"
-))]
+#[cfg(feature = "__bench")]
 #[doc(hidden)]
-pub use stack::{BenchCaptures, BenchParts, BenchStack};
+#[allow(unused_imports, unreachable_pub, reason = "empty where no stack is taken")]
+pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError};
 pub use stall::{Cause, Frame, Site, Stack, Stall};
 #[cfg(feature = "__bench")]

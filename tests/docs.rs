@@ -163,9 +163,9 @@ fn reasons_for_a_missing_stack_are_those_of_the_code() {
     let reasons: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
     assert!(reasons.len() > 5, "{reasons:?}");
     let code = [
-        include_str!("../src/stack/take.rs"),
-        include_str!("../src/stack/take_unsupported.rs"),
-        include_str!("../src/stack/task.rs"),
+        include_str!("../src/stack/native/take.rs"),
+        include_str!("../src/stack/unsupported.rs"),
+        include_str!("../src/procfs/thread_files.rs"),
     ];
     for reason in reasons {
         let literal = format!("\"{reason}\"");

@@ -106,12 +106,12 @@ fn off_cpu(evidence: &Evidence, cpu_known: bool) -> Cause {
             }
         }
         ThreadState::Hidden(function) => hidden(function),
-        ThreadState::Running | ThreadState::Kernel
+        ThreadState::Running | ThreadState::Kernel { .. }
             if rise(first.major_faults, last.major_faults).is_some_and(|faults| faults > 0) =>
         {
             Cause::FileIo
         }
-        ThreadState::Kernel => Cause::Blocked,
+        ThreadState::Kernel { .. } => Cause::Blocked,
         // It computes now, and did not for most of the time: a mixture.
         ThreadState::Running if cpu_known => Cause::Blocked,
         ThreadState::Running | ThreadState::Unknown => Cause::Unknown,
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_fault_that_waits_for_a_file_is_file_io() {
-        let mut faults = evidence(200, 2, 0, 0, ThreadState::Kernel);
+        let mut faults = evidence(200, 2, 0, 0, ThreadState::Kernel { stack: 1, code: 2 });
         faults.last.major_faults = Some(3);
         assert_eq!(classify(&faults).cause, Cause::FileIo);
     }

@@ -47,7 +47,7 @@ pub(super) struct Threads {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) watchdog: Option<OwnedThread>,
     pub(super) reporter: Option<OwnedThread>,
-    pub(super) names: Option<OwnedThread>,
+    pub(super) symbolizer: Option<OwnedThread>,
     /// Shared with the watchdog.
     pub(super) sampler: Option<Arc<Sampler>>,
     #[cfg(feature = "admin")]
@@ -203,7 +203,7 @@ impl Threads {
             stuck.extend(admin.join(left()).err());
         }
         // The others end when the watchdog, which feeds them, has.
-        let threads = [self.watchdog.take(), self.reporter.take(), self.names.take()];
+        let threads = [self.watchdog.take(), self.reporter.take(), self.symbolizer.take()];
         for thread in threads.into_iter().flatten() {
             stuck.extend(thread.join(left()).err());
         }

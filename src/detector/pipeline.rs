@@ -1,6 +1,5 @@
 //! From the watchdog to metrics, log, hooks and tick tasks.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use crate::report::{Event, FLUSH, Reports};
 use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
 use crate::stack::PollProof;
-use crate::stack::{Captured, Sampler, StackOutcome, StackRequest};
+use crate::stack::{StackOutcome, Stacks, WantedStack};
 use crate::stall::Cause;
 use crate::stall::{LiveStall, StackResult};
 use crate::ticker;
@@ -29,9 +28,7 @@ pub(super) struct Pipeline {
     tick: Duration,
     unwritten: Unwritten,
     flushed: Nanos,
-    sampler: Option<Arc<Sampler>>,
-    /// When the last stack of a handler was asked for.
-    captured: HashMap<&'static str, Nanos>,
+    stacks: Option<Stacks>,
 }
 
 /// What scans bring that nobody waits for. It is written now and then: on an idle machine the code
@@ -49,8 +46,6 @@ struct Unwritten {
 const WRITE: Nanos = 200_000_000;
 /// Lags that are kept for then: further ones are written at once.
 const MOST_LAGS: usize = 1024;
-/// Stacks of one handler are taken no more often.
-const CAPTURE: Nanos = 1_000_000_000;
 
 impl Unwritten {
     fn write_lags(&mut self, sink: &mut dyn Sink) {
@@ -66,16 +61,16 @@ impl Pipeline {
         reports: Reports,
         mut out: Out,
         pace: (Duration, usize),
-        sampler: Option<Arc<Sampler>>,
+        stacks: Option<Stacks>,
     ) -> Self {
         Counters::open(&mut *out);
-        if sampler.is_some() {
+        if stacks.is_some() {
             Counters::open_captures(&mut *out, StackOutcome::ALL.map(StackOutcome::as_str));
         }
         let (tick, sites) = pace;
         let counters = Counters::new(sites);
-        let (unwritten, captured) = (Unwritten::default(), HashMap::new());
-        Self { registry, reports, counters, out, tick, unwritten, flushed: 0, sampler, captured }
+        let unwritten = Unwritten::default();
+        Self { registry, reports, counters, out, tick, unwritten, flushed: 0, stacks }
     }
 
     /// Writes what is unwritten, and follows what others count.
@@ -91,7 +86,7 @@ impl Pipeline {
         unwritten.write_lags(sink);
         self.counters.suppressed(sink, self.registry.suppressed.load(Relaxed));
         self.counters.shed(sink, self.registry.shed.load(Relaxed));
-        if self.sampler.is_some() {
+        if self.stacks.is_some() {
             let total =
                 |outcome: StackOutcome| self.registry.captures[outcome as usize].load(Relaxed);
             let totals = StackOutcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));
@@ -121,39 +116,32 @@ impl Pipeline {
 
     /// Whether a stack of that handler may be taken again.
     fn captures(&mut self, stall: &Arc<LiveStall>) -> bool {
-        if self.sampler.is_none() || stall.cause().is_environment() {
+        let Some(stacks) = self.stacks.as_mut().filter(|_| !stall.cause().is_environment()) else {
             return false;
-        }
+        };
         self.counters.expect_site(stall);
         if stall.has_stack_result() {
             return false;
         }
-        let now = clock::now();
-        let last = self.captured.get(stall.handler());
-        if last.is_some_and(|last| now - last < CAPTURE) {
-            let missing = "limited: one was taken of this handler within the last second";
-            stall.set_stack_result(StackResult::missing(missing));
-            self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
-            return false;
+        match stacks.admit(stall.handler(), clock::now()) {
+            Ok(()) => true,
+            Err(why) => {
+                stall.set_stack_result(StackResult::missing(why));
+                self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
+                false
+            }
         }
-        self.captured.insert(stall.handler(), now);
-        true
     }
 
     /// Asks for the stack of a stall.
     fn capture(&self, stall: &Arc<LiveStall>, found: &FoundStall) {
-        let Some(sampler) = &self.sampler else { return };
-        let job = StackRequest {
+        let Some(stacks) = &self.stacks else { return };
+        stacks.take(WantedStack {
             thread: found.thread,
             still: Box::new(found.still()),
-            done: self.reports.captured(stall),
-        };
-        if let Err(job) = sampler.ask(job) {
-            (job.done)(Captured::without(
-                StackOutcome::Limited,
-                "limited: too many wait to be taken",
-            ));
-        }
+            sampled: self.reports.sampled(stall),
+            named: self.reports.named(stall),
+        });
     }
 }
 
@@ -212,15 +200,13 @@ impl Observer for Pipeline {
     }
 
     fn examine(&mut self, proof: Arc<PollProof>) {
-        let Some(sampler) = &self.sampler else { return proof.not_held() };
-        let job = StackRequest {
-            thread: proof.thread,
-            still: Box::new(|| true),
-            done: self.reports.examined(&proof),
-        };
-        if let Err(job) = sampler.ask(job) {
-            (job.done)(Captured::without(StackOutcome::Limited, ""));
-        }
+        let Some(stacks) = &self.stacks else { return proof.not_held() };
+        let registry = Arc::downgrade(&self.registry);
+        stacks.prove(proof, move |outcome| {
+            if let Some(registry) = registry.upgrade() {
+                registry.captures[outcome as usize].fetch_add(1, Relaxed);
+            }
+        });
     }
 
     fn map_workers(&mut self, runtime: &Arc<Runtime>) {

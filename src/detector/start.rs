@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::StallDetector;
 use super::detector::Threads;
 use super::pipeline::{Out, Pipeline};
+use crate::cause::hint;
 use crate::clock::nanos;
 use crate::config::BuildError;
 use crate::config::Settings;
@@ -16,7 +17,7 @@ use crate::metrics::Batch;
 use crate::owned_thread::OwnedThread;
 use crate::report::Reporter;
 use crate::runtime::registry::{Limits, Registry};
-use crate::stack::{Capture, Sampler};
+use crate::stack::{Capture, Sampler, Stacks};
 use crate::watchdog::{self, Guardian, Pace, Patience};
 
 /// What to do about freezes.
@@ -101,15 +102,16 @@ impl Threads {
             self.sampler = Some(Arc::new(sampler));
         }
         let sites = settings.max_sites;
-        let (reports, reporter, names) =
-            Reporter::new(Arc::clone(registry), settings.hooks, facade, settings.site_skips);
+        let (reports, reporter) = Reporter::new(Arc::clone(registry), settings.hooks, facade);
         self.reporter = Some(spawn("stall-reporter", move || reporter.run())?);
-        let sampler = self.sampler.clone();
-        if sampler.is_some() {
-            self.names = Some(spawn("stall-symbols", move || names.run())?);
+        let mut stacks = None;
+        if let Some(sampler) = self.sampler.clone() {
+            let (taken, symbolizer) = Stacks::new(sampler, settings.site_skips, hint);
+            self.symbolizer = Some(spawn("stall-symbols", move || symbolizer.run())?);
+            stacks = Some(taken);
         }
         let pipeline =
-            Pipeline::new(Arc::clone(registry), reports, out, (pace.tick, sites), sampler);
+            Pipeline::new(Arc::clone(registry), reports, out, (pace.tick, sites), stacks);
         let stop: Arc<AtomicBool> = Arc::clone(&self.stop);
         let registry = Arc::clone(registry);
         let watch = move || watchdog::run(registry, pace, Box::new(pipeline), &stop);

@@ -2,7 +2,11 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod fd;
+mod lines;
 pub(crate) mod thread;
+#[cfg(unix)]
+#[allow(dead_code, reason = "kept open only where stacks are taken")]
+pub(crate) mod thread_files;
 
 use procfs_core::FromRead;
 

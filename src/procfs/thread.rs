@@ -2,29 +2,11 @@
 
 use std::fs;
 
-use procfs_core::FromRead;
-use procfs_core::process::{Schedstat, Stat, Status, Syscall};
-
 use super::fd::{Object, describe};
-use super::read;
+pub(crate) use super::lines::ThreadState;
+use super::lines::{Schedstat, Stat, Status};
 use crate::clock::Nanos;
 use crate::sys::{Waits, system_call};
-
-/// Where a thread is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ThreadState {
-    /// On a CPU, or waiting for one.
-    Running,
-    /// In a system call.
-    Call { number: i64, arguments: [u64; 6], stack: u64, code: u64 },
-    /// In the kernel, but not by a call: a page fault.
-    Kernel,
-    /// The kernel does not show the call, only the name of the function it waits in.
-    Hidden(String),
-    /// Nothing can be read.
-    #[default]
-    Unknown,
-}
 
 /// What is known of a thread at one time. What cannot be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,21 +28,16 @@ impl ThreadSample {
         if thread == 0 {
             return Self::default();
         }
-        let directory = format!("/proc/self/task/{thread}");
-        let schedule = schedule(&directory);
-        let stat = read::<Stat>(&format!("{directory}/stat"));
-        let cpu = match (&schedule, &stat) {
-            (Some(schedule), _) => Some(schedule.sum_exec_runtime),
-            (None, Some(stat)) => Some((stat.utime + stat.stime).saturating_mul(TICK)),
-            (None, None) => None,
-        };
+        let schedule = schedule(thread);
+        let stat = stat(thread);
+        // Ticks are coarse: only where there is nothing better.
+        let by_ticks = || stat.map(|stat| stat.cpu);
         Self {
-            cpu,
-            delay: schedule.map(|schedule| schedule.run_delay),
-            waits: read::<Status>(&format!("{directory}/status"))
-                .and_then(|status| status.voluntary_ctxt_switches),
-            major_faults: stat.as_ref().map(|stat| stat.majflt),
-            now: now(&directory),
+            cpu: schedule.map(|schedule| schedule.cpu).or_else(by_ticks),
+            delay: schedule.map(|schedule| schedule.delay),
+            waits: status(thread).and_then(|status| status.waits),
+            major_faults: stat.map(|stat| stat.major_faults),
+            now: state(thread),
         }
     }
 
@@ -87,44 +64,6 @@ impl ThreadSample {
     }
 }
 
-/// Of the times in `stat`, on every Linux there is (`USER_HZ`).
-const TICK: Nanos = 10_000_000;
-
-fn now(directory: &str) -> ThreadState {
-    let line = fs::read_to_string(format!("{directory}/syscall")).unwrap_or_default();
-    match call(&line) {
-        ThreadState::Unknown => match fs::read_to_string(format!("{directory}/wchan")) {
-            Ok(function) if function.trim() == "0" => ThreadState::Running,
-            Ok(function) if !function.is_empty() => ThreadState::Hidden(function.trim().to_owned()),
-            _ => ThreadState::Unknown,
-        },
-        now => now,
-    }
-}
-
-/// What the file `syscall` says.
-fn call(line: &str) -> ThreadState {
-    // Without a call there are no arguments either, which the library wants.
-    if line.starts_with("-1 ") {
-        return ThreadState::Kernel;
-    }
-    match Syscall::from_read(line.as_bytes()) {
-        Ok(Syscall::Running) => ThreadState::Running,
-        Ok(Syscall::Blocked {
-            syscall_number,
-            argument_registers,
-            stack_pointer,
-            program_counter,
-        }) => ThreadState::Call {
-            number: syscall_number,
-            arguments: argument_registers,
-            stack: stack_pointer,
-            code: program_counter,
-        },
-        _ => ThreadState::Unknown,
-    }
-}
-
 /// What the scheduler says of a thread at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunQueueSample {
@@ -138,23 +77,49 @@ pub(crate) struct RunQueueSample {
 
 impl RunQueueSample {
     pub(crate) fn of(thread: u32) -> Option<Self> {
-        let directory = format!("/proc/self/task/{thread}");
-        let schedule = schedule(&directory)?;
-        let stat = read::<Stat>(&format!("{directory}/stat"))?;
-        let (cpu, delay) = (schedule.sum_exec_runtime, schedule.run_delay);
-        Some(Self { cpu, delay, ready: stat.state == 'R' })
+        let (Schedstat { cpu, delay }, stat) = (schedule(thread)?, stat(thread)?);
+        Some(Self { cpu, delay, ready: stat.ready })
     }
 }
 
 /// How long the calling thread has been ready to run without a CPU, since it began.
 pub(crate) fn own_delay() -> Option<Nanos> {
-    schedule("/proc/thread-self").map(|schedule| schedule.run_delay)
+    let line = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Schedstat::parse(&line).map(|schedule| schedule.delay)
 }
 
-/// A kernel without these statistics shows zeros for every thread. One that has them counts at
-/// least the turn in which the thread began.
-fn schedule(directory: &str) -> Option<Schedstat> {
-    read::<Schedstat>(&format!("{directory}/schedstat")).filter(|schedule| schedule.pcount > 0)
+/// Whether that signal was sent to the thread and not taken yet; `false` of a thread that has ended.
+#[allow(dead_code, reason = "signals are sent only where stacks are taken")]
+pub(crate) fn is_pending(thread: u32, signal: i32) -> bool {
+    status(thread).is_some_and(|status| status.is_pending(signal))
+}
+
+fn state(thread: u32) -> ThreadState {
+    let line = |file| read(thread, file).unwrap_or_default();
+    match ThreadState::of_syscall(&line("syscall")) {
+        ThreadState::Unknown => ThreadState::of_wchan(&line("wchan")),
+        state => state,
+    }
+}
+
+fn schedule(thread: u32) -> Option<Schedstat> {
+    Schedstat::parse(&read(thread, "schedstat")?)
+}
+
+fn stat(thread: u32) -> Option<Stat> {
+    Stat::parse(&read(thread, "stat")?)
+}
+
+fn status(thread: u32) -> Option<Status> {
+    read(thread, "status").map(|text| Status::parse(&text))
+}
+
+/// Opened each time: a thread that has ended is none, and one that has its number by then is
+/// another, which who asks has to know from elsewhere (see [`ThreadFiles`](super::thread_files)).
+fn read(thread: u32, file: &str) -> Option<String> {
+    // A thread may have any bytes for its name, which is in `stat` and `status`.
+    let bytes = fs::read(format!("/proc/self/task/{thread}/{file}")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -209,17 +174,6 @@ mod tests {
         assert!(look.cpu.is_some() && look.delay.is_some() && look.major_faults.is_some());
         drop(stay);
         thread.join().expect("no panic");
-    }
-
-    #[test]
-    fn the_line_of_a_call_is_read() {
-        let sleep = "230 0x1 0x0 0x7f1c2a5fe9a0 0x0 0x5 0x6 0x7f1c2a5fe948 0x7f1c2a8c54e7\n";
-        let arguments = [1, 0, 0x7f1c_2a5f_e9a0, 0, 5, 6];
-        let (stack, code) = (0x7f1c_2a5f_e948, 0x7f1c_2a8c_54e7);
-        assert_eq!(call(sleep), ThreadState::Call { number: 230, arguments, stack, code });
-        assert_eq!(call("running\n"), ThreadState::Running);
-        assert_eq!(call("-1 0x7ffc5d1b2e38 0x7f1c2a8c54e7\n"), ThreadState::Kernel);
-        assert_eq!([call(""), call("230 0x1\n")], [ThreadState::Unknown, ThreadState::Unknown]);
     }
 
     #[test]

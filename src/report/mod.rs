@@ -5,7 +5,6 @@
 
 mod limiter;
 mod log;
-mod names;
 mod pending;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,14 +18,11 @@ use crate::clock::{self, Nanos};
 use crate::label::printable;
 use crate::metrics::{Batch, Facade, Gauges};
 use crate::runtime::registry::Registry;
-use crate::stack::PollProof;
-use crate::stack::{Captured, StackOutcome};
+use crate::stack::StackOutcome;
 use crate::stall::Stall;
 use crate::stall::{LiveStall, StackResult};
 use limiter::Limiter;
 use log::Logger;
-pub(crate) use names::Names;
-use names::Unnamed;
 use pending::{PendingStall, PendingStalls};
 
 /// Reports that wait for a stuck reader; a stall makes a handful.
@@ -90,7 +86,6 @@ enum Message {
 #[derive(Debug)]
 pub(crate) struct Reports {
     queue: Arc<SyncSender<Message>>,
-    unnamed: Arc<SyncSender<Unnamed>>,
     registry: Arc<Registry>,
 }
 
@@ -105,34 +100,25 @@ impl Reports {
         self.send(Message::Started(Arc::clone(stall), cause_report, captures));
     }
 
-    /// Takes the stack of that stall. Keeps no thread alive.
-    pub(crate) fn captured(&self, stall: &Arc<LiveStall>) -> Box<dyn FnOnce(Captured) + Send> {
-        let (queue, unnamed) = (Arc::downgrade(&self.queue), Arc::downgrade(&self.unnamed));
-        let stall = Arc::clone(stall);
-        Box::new(move |captured| {
-            let (Some(queue), Some(unnamed)) = (queue.upgrade(), unnamed.upgrade()) else { return };
-            // Whoever waits for it has a deadline.
-            drop(queue.try_send(Message::Captured(Arc::clone(&stall), captured.outcome)));
-            let unnamed = unnamed.try_send(Unnamed::Stall(Arc::clone(&stall), captured));
-            if unnamed.is_err() {
-                stall
-                    .set_stack_result(StackResult::missing("too many stacks wait for their names"));
-                drop(queue.try_send(Message::Named(stall)));
+    /// Hears that the stack of that stall was taken, or was not. Keeps no thread alive.
+    pub(crate) fn sampled(&self, stall: &Arc<LiveStall>) -> Box<dyn FnOnce(StackOutcome) + Send> {
+        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
+        Box::new(move |outcome| {
+            if let Some(queue) = queue.upgrade() {
+                // Whoever waits for it has a deadline.
+                drop(queue.try_send(Message::Captured(stall, outcome)));
             }
         })
     }
 
-    /// Takes the stack that an proof wants. Keeps no thread alive.
-    pub(crate) fn examined(&self, proof: &Arc<PollProof>) -> Box<dyn FnOnce(Captured) + Send> {
-        let (unnamed, registry) = (Arc::downgrade(&self.unnamed), Arc::downgrade(&self.registry));
-        let proof = Arc::clone(proof);
-        Box::new(move |captured| {
-            let (Some(unnamed), Some(registry)) = (unnamed.upgrade(), registry.upgrade()) else {
-                return;
-            };
-            registry.captures[captured.outcome as usize].fetch_add(1, Relaxed);
-            if unnamed.try_send(Unnamed::PollProof(Arc::clone(&proof), captured)).is_err() {
-                proof.not_held();
+    /// Hears what came of the stack of that stall. Keeps no thread alive.
+    pub(crate) fn named(&self, stall: &Arc<LiveStall>) -> Box<dyn FnOnce(StackResult) + Send> {
+        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
+        Box::new(move |result| {
+            stall.set_stack_result(result);
+            if let Some(queue) = queue.upgrade() {
+                // Whoever waits for it has a deadline.
+                drop(queue.try_send(Message::Named(stall)));
             }
         })
     }
@@ -200,21 +186,15 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Makes all ends; `skips` are crates that are not the user's own. The log goes to the
-    /// subscriber that is in force here.
+    /// Makes both ends. The log goes to the subscriber that is in force here.
     pub(crate) fn new(
         registry: Arc<Registry>,
         hooks: Vec<Box<dyn OnStall>>,
         facade: bool,
-        skips: Vec<String>,
-    ) -> (Reports, Self, Names) {
+    ) -> (Reports, Self) {
         let (sender, queue) = sync_channel(QUEUE);
-        let sender = Arc::new(sender);
-        let (unnamed, stacks) = sync_channel(names::QUEUE);
-        let names = Names::new(stacks, Arc::downgrade(&sender), skips);
         let gauges = facade.then(|| Gauges::new(Arc::clone(&registry)));
-        let reports =
-            Reports { queue: sender, unnamed: Arc::new(unnamed), registry: Arc::clone(&registry) };
+        let reports = Reports { queue: Arc::new(sender), registry: Arc::clone(&registry) };
         let reporter = Self {
             queue,
             registry,
@@ -228,7 +208,7 @@ impl Reporter {
             flushes: 0,
             flush_due: 0,
         };
-        (reports, reporter, names)
+        (reports, reporter)
     }
 
     /// Reads until the watchdog is gone.

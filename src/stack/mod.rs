@@ -6,65 +6,44 @@
 //! that computes gets a signal.
 //!
 //! ```text
-//! Sampler (queue, thread) ─► take ─► task, state   where is the thread, does it stand still?
-//!                                  ─► sys           copy its stack, or send it a signal
-//!                                  ─► unwind        from the copy to its frames
-//!                                       └► images   modules: unwind information, code
-//! and on another thread:   symbols ─► site          names; the first frame of the user's own
+//! Stacks ── limits ─► Sampler (queue, thread) ─► native::take   does the thread stand still?
+//!                        │                         ├► sys         copy its stack, or signal it
+//!                        │                         └► unwind      from the copy to its frames
+//!                        │                              ├► images  modules: unwind information
+//!                        │                              └► arch    registers, calls, prologues
+//!                        └─► Symbolizer (queue, thread) ─► symbols      names
+//!                              └► told: a closure          user_frame   the user's own code
+//!                                                          poll_frame   in a poll? ─► proof
 //! ```
 //!
-//! It knows no detector: whether the thread is still in the same poll is a question it is given.
+//! It knows no detector: whether the thread is still in the same poll is a question it is given, and
+//! whom to tell a closure. What knows the system lies in `native`. A further architecture is a folder
+//! in `native/arch`, one in `src/sys/native/arch`, and its name in the condition below, which
+//! `src/sys/mod.rs` has too.
 
-#[cfg(all(feature = "__bench", feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod bench;
-mod image;
+mod limits;
 mod mode;
+#[cfg_attr(
+    not(all(feature = "capture", target_os = "linux", target_arch = "x86_64")),
+    path = "unsupported.rs"
+)]
+mod native;
+mod outcome;
 mod poll_frame;
 mod proof;
+mod raw;
 mod sampler;
+mod stacks;
 mod symbolizer;
+mod symbols;
 mod user_frame;
 
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod calls;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod headers;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod images;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod pointer_args;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod prologue;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod state;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod take;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod task;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod unwind;
-
-#[cfg(not(all(feature = "capture", target_os = "linux", target_arch = "x86_64")))]
-#[path = "take_unsupported.rs"]
-mod take;
-
-#[cfg(all(
-    feature = "__bench",
-    feature = "capture",
-    target_os = "linux",
-    target_arch = "x86_64"
-))]
-pub use bench::{BenchCaptures, BenchParts, BenchStack};
 pub use mode::{Capture, ParseCaptureError};
-pub(crate) use poll_frame::poll_returns_to;
+#[cfg(feature = "__bench")]
+pub(crate) use native::bench;
+pub(crate) use outcome::StackOutcome;
 pub(crate) use proof::{PollProof, ProvenPoll};
-pub(crate) use sampler::{Captured, Sampler, StackOutcome, StackRequest};
-#[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-use sampler::{DEADLINE, RawStack, Way};
-pub(crate) use symbolizer::Symbols;
+pub(crate) use sampler::Sampler;
+pub(crate) use stacks::{Stacks, WantedStack};
 #[cfg(feature = "testing")]
 pub(crate) use user_frame::is_own_frame;
-pub(crate) use user_frame::{mark_own, site};
-
-#[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-mod tests;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use super::image::CodeAddress;
 use super::mode::Capture;
-use super::take::Taker;
+use super::native::Taker;
+use super::raw::Captured;
 use crate::owned_thread::OwnedThread;
 use crate::sync::{AtomicBool, Ordering};
 
@@ -38,89 +38,6 @@ pub(crate) struct StackRequest {
     pub(crate) still: Box<dyn Fn() -> bool + Send>,
     /// Called with the answer, on the capture thread.
     pub(crate) done: Box<dyn FnOnce(Captured) + Send>,
-}
-
-/// How it went: the label `outcome` of `tower_stall_captures_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum StackOutcome {
-    /// The whole stack.
-    Ok,
-    /// The inner frames of it.
-    Partial,
-    /// None.
-    Failed,
-    /// None in time.
-    Timeout,
-    /// Nobody was asked: there were too many questions.
-    Limited,
-}
-
-/// The answer.
-#[derive(Clone, Debug)]
-pub(crate) struct Captured {
-    pub(crate) outcome: StackOutcome,
-    /// What is wrong, in words; empty where nothing is.
-    pub(crate) reason: &'static str,
-    pub(crate) stack: Option<RawStack>,
-}
-
-/// A stack without names.
-#[derive(Clone, Debug)]
-pub(crate) struct RawStack {
-    /// The kernel's number of the thread.
-    pub(crate) thread: u32,
-    pub(crate) way: Way,
-    /// Whether outer frames are missing.
-    pub(crate) partial: bool,
-    /// The call it is in, and what that was given in memory, to come after its name.
-    pub(crate) given: Option<(&'static str, String)>,
-    /// Innermost first.
-    pub(crate) frames: Vec<CodeAddress>,
-}
-
-/// How the thread was looked at.
-#[cfg_attr(not(feature = "capture"), allow(dead_code, reason = "no stack is taken"))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Way {
-    /// From outside, while it waited.
-    Quiet,
-    /// By its own signal handler.
-    Signal,
-}
-
-impl StackOutcome {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Ok, Self::Partial, Self::Failed, Self::Timeout, Self::Limited];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Partial => "partial",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-            Self::Limited => "limited",
-        }
-    }
-}
-
-impl Captured {
-    #[cfg_attr(not(feature = "capture"), allow(dead_code, reason = "no stack is taken"))]
-    pub(crate) fn stack(stack: RawStack) -> Self {
-        let (outcome, reason) = if stack.partial {
-            (StackOutcome::Partial, "outer frames are missing")
-        } else {
-            (StackOutcome::Ok, "")
-        };
-        Self { outcome, reason, stack: Some(stack) }
-    }
-
-    pub(crate) fn without(outcome: StackOutcome, reason: &'static str) -> Self {
-        Self { outcome, reason, stack: None }
-    }
-
-    pub(crate) fn failed(reason: &'static str) -> Self {
-        Self::without(StackOutcome::Failed, reason)
-    }
 }
 
 impl Sampler {
@@ -177,17 +94,5 @@ fn run(jobs: &Receiver<StackRequest>, mode: Capture, stop: &AtomicBool) {
             Captured::failed("the unwinder panicked")
         });
         drop(catch_unwind(AssertUnwindSafe(|| done(captured))));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_outcome_has_its_own_label() {
-        let labels: std::collections::BTreeSet<_> =
-            StackOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
-        assert_eq!(labels.len(), StackOutcome::ALL.len());
     }
 }

@@ -1,10 +1,12 @@
 //! Stalls as data: the record that users see, the live one that still moves, and the store of all.
 
+mod cause;
 mod record;
 mod store;
 mod totals;
 
-pub use record::{Cause, Frame, Site, Stack, Stall};
+pub use cause::Cause;
+pub use record::{Frame, Site, Stack, Stall};
 #[cfg(feature = "admin")]
 pub(crate) use store::StoreSnapshot;
 pub(crate) use store::{LiveStall, StackResult, StallStore};

@@ -5,107 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Why a thread did not return from a poll, or why a runtime was frozen.
-///
-/// [`_documentation::causes`](crate::_documentation::causes) says what each is read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// It computed.
-    Cpu,
-    /// It slept.
-    Sleep,
-    /// It waited for a lock.
-    Lock,
-    /// It waited for the network.
-    NetworkIo,
-    /// It waited for a file.
-    FileIo,
-    /// It waited for a child process.
-    ProcessWait,
-    /// It waited in the kernel for something else.
-    Blocked,
-    /// Nothing could be read.
-    Unknown,
-    /// The control group had used up its CPU quota.
-    Throttled,
-    /// The process was stopped, frozen or suspended.
-    Suspended,
-    /// Other threads had the CPU.
-    Starved,
-}
-
-impl Cause {
-    /// Every cause, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
-        Self::Cpu,
-        Self::Sleep,
-        Self::Lock,
-        Self::NetworkIo,
-        Self::FileIo,
-        Self::ProcessWait,
-        Self::Blocked,
-        Self::Unknown,
-        Self::Throttled,
-        Self::Suspended,
-        Self::Starved,
-    ];
-
-    /// The value of the `cause` label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Sleep => "sleep",
-            Self::Lock => "lock",
-            Self::NetworkIo => "network_io",
-            Self::FileIo => "file_io",
-            Self::ProcessWait => "process_wait",
-            Self::Blocked => "blocked",
-            Self::Unknown => "unknown",
-            Self::Throttled => "throttled",
-            Self::Suspended => "suspended",
-            Self::Starved => "starved",
-        }
-    }
-
-    /// One line on how to mend it.
-    #[must_use]
-    pub const fn fix(self) -> &'static str {
-        match self {
-            Self::Cpu => {
-                "move the computation to tokio::task::spawn_blocking(..), or let others run with tokio::task::yield_now().await"
-            }
-            Self::Sleep => "use tokio::time::sleep(..).await",
-            Self::Lock => {
-                "hold the lock for less, take a tokio::sync lock with .await, or move the work to tokio::task::spawn_blocking(..)"
-            }
-            Self::NetworkIo => {
-                "use an async client or tokio::net, or move the call to tokio::task::spawn_blocking(..)"
-            }
-            Self::FileIo => "use tokio::fs, or move the work to tokio::task::spawn_blocking(..)",
-            Self::ProcessWait => "use tokio::process::Command",
-            Self::Blocked | Self::Unknown => {
-                "await the async counterpart of the blocking call, or move the work to tokio::task::spawn_blocking(..)"
-            }
-            Self::Throttled => "raise the CPU limit, or run fewer threads than it has CPUs",
-            Self::Suspended => "nothing in the program: it was stopped, frozen or suspended",
-            Self::Starved => "give the process more CPU: others on the machine had it",
-        }
-    }
-
-    /// Whether it lies outside the program.
-    #[must_use]
-    pub const fn is_environment(self) -> bool {
-        matches!(self, Self::Throttled | Self::Suspended | Self::Starved)
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use super::cause::Cause;
 
 /// One stall: a poll that held its thread for longer than the threshold.
 ///
@@ -320,12 +220,5 @@ mod tests {
             site.leave_out(Path::new(directory));
             assert_eq!(site.file.as_deref(), Some(file));
         }
-    }
-
-    #[test]
-    fn each_cause_has_its_own_label() {
-        let labels: std::collections::BTreeSet<_> =
-            Cause::ALL.iter().map(|cause| cause.as_str()).collect();
-        assert_eq!(labels.len(), Cause::ALL.len());
     }
 }

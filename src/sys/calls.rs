@@ -48,28 +48,6 @@ pub(crate) fn system_call(_: i64, _: &[u64; 6]) -> SystemCall {
     OTHER
 }
 
-/// What a call was given in memory, at that address.
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Given {
-    /// A `timespec`: for how long to sleep.
-    Time(u64),
-    /// A `sockaddr`: where to connect to.
-    Peer(u64),
-}
-
-/// What the call of that number was given in memory, as far as it is of interest.
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-pub(crate) fn given(number: i64, arguments: &[u64; 6]) -> Option<Given> {
-    let until = libc::TIMER_ABSTIME as u64;
-    match number {
-        libc::SYS_nanosleep => Some(Given::Time(arguments[0])),
-        libc::SYS_clock_nanosleep if arguments[1] & until == 0 => Some(Given::Time(arguments[2])),
-        libc::SYS_connect => Some(Given::Peer(arguments[1])),
-        _ => None,
-    }
-}
-
 /// An `fcntl` that waits, waits for a lock.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn locks(command: u64) -> Waits {

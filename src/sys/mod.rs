@@ -1,24 +1,19 @@
 //! What only the operating system can tell: the home of all `unsafe` and of libc.
+//!
+//! What taking a stack needs lies in `native`, and nowhere else is asked whether it is there. A
+//! further architecture is one file in `native/arch` and its name in the condition below, which
+//! `src/stack/mod.rs` has a second time.
 
 mod calls;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-pub(crate) mod memory;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-pub(crate) mod modules;
+#[cfg_attr(
+    not(all(feature = "capture", target_os = "linux", target_arch = "x86_64")),
+    path = "unsupported.rs"
+)]
+pub(crate) mod native;
 mod peer;
-mod returns;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-pub(crate) mod signal;
 mod thread;
 
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-pub(crate) use calls::{Given, given};
 pub(crate) use calls::{Waits, system_call};
+pub(crate) use native::{Returns, returns_are_counted};
 pub(crate) use peer::peer;
-pub(crate) use returns::{Returns, returns_are_counted};
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-pub(crate) use thread::cpu_time;
 pub(crate) use thread::thread_id;
-
-#[cfg(all(test, feature = "capture", target_os = "linux", target_arch = "x86_64"))]
-pub(crate) mod testing;

@@ -1,0 +1,9 @@
+//! What differs between architectures. Each is a folder here with the same files and one type that
+//! implements [`Arch`]; one is compiled.
+
+mod contract;
+#[cfg_attr(target_arch = "x86_64", path = "x86_64/mod.rs")]
+mod current;
+
+pub(super) use contract::{Arch, Registers, Target};
+pub(super) use current::Native;

@@ -1,0 +1,110 @@
+//! Which bytes of code are a call.
+
+use crate::stack::native::arch::contract::Target;
+
+/// The longest call there is.
+pub(super) const LONGEST: usize = 7;
+/// The bytes of a stub in a procedure linkage table that [`stub`] looks at.
+pub(super) const STUB: usize = 11;
+
+/// The call that ends with `before`, whose last byte stands before `address`.
+pub(super) fn before(address: u64, before: &[u8]) -> Option<Target> {
+    let length = before.len();
+    if let Some([0xe8, distance @ ..]) = before.last_chunk::<5>() {
+        return Some(Target::At(relative(address, *distance)));
+    }
+    if let Some([0xff, 0x15, distance @ ..]) = before.last_chunk::<6>() {
+        return Some(Target::In(relative(address, *distance)));
+    }
+    let is_call = |size: usize| length >= size && indirect(&before[length - size..]) == Some(size);
+    (2..=LONGEST).any(is_call).then_some(Target::Somewhere)
+}
+
+/// How long the indirect call is that these bytes begin with.
+fn indirect(code: &[u8]) -> Option<usize> {
+    let [0xff, modes, ..] = *code else { return None };
+    if (modes >> 3) & 7 != 2 {
+        return None;
+    }
+    let (mode, place) = (modes >> 6, modes & 7);
+    let sib = usize::from(mode != 3 && place == 4);
+    let displacement = match mode {
+        // A base of 5 without displacement is none, and a displacement of 32 bits instead.
+        0 if place == 5 || (sib == 1 && code.get(2)? & 7 == 5) => 4,
+        0 | 3 => 0,
+        1 => 1,
+        _ => 4,
+    };
+    Some(2 + sib + displacement)
+}
+
+/// The word that a stub at `address` jumps by, if these bytes are a stub.
+pub(super) fn stub(address: u64, code: &[u8]) -> Option<u64> {
+    let mut at = 0;
+    for prefix in [&[0xf3, 0x0f, 0x1e, 0xfa][..], &[0xf2]] {
+        at += if code[at.min(code.len())..].starts_with(prefix) { prefix.len() } else { 0 };
+    }
+    match code.get(at..at + 6)? {
+        [0xff, 0x25, a, b, c, d] => Some(relative(address + at as u64 + 6, [*a, *b, *c, *d])),
+        _ => None,
+    }
+}
+
+fn relative(address: u64, distance: [u8; 4]) -> u64 {
+    address.wrapping_add_signed(i32::from_le_bytes(distance).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(code: &[u8], expected: Option<Target>) {
+        for junk in [0x00, 0x90, 0xcc] {
+            let mut bytes = vec![junk; LONGEST.saturating_sub(code.len())];
+            bytes.extend(code);
+            assert_eq!(before(0x1000, &bytes), expected, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn calls_are_known_in_all_their_forms() {
+        check(&[0xe8, 0x10, 0, 0, 0], Some(Target::At(0x1010)));
+        check(&[0xe8, 0xf0, 0xff, 0xff, 0xff], Some(Target::At(0xff0)));
+        check(&[0xff, 0x15, 0x08, 0, 0, 0], Some(Target::In(0x1008)));
+        for code in [
+            &[0xff, 0xd0][..],                     // call rax
+            &[0x41, 0xff, 0xd4],                   // call r12
+            &[0xff, 0x10],                         // call [rax]
+            &[0xff, 0x50, 0x18],                   // call [rax + 0x18]
+            &[0xff, 0x14, 0xc8],                   // call [rax + rcx * 8]
+            &[0xff, 0x54, 0x24, 0x08],             // call [rsp + 8]
+            &[0xff, 0x90, 0x00, 0x01, 0, 0],       // call [rax + 0x100]
+            &[0xff, 0x94, 0x24, 0x00, 0x01, 0, 0], // call [rsp + 0x100]
+            &[0xff, 0x14, 0x25, 0x00, 0x01, 0, 0], // call [0x100]
+        ] {
+            check(code, Some(Target::Somewhere));
+        }
+    }
+
+    #[test]
+    fn other_code_is_no_call() {
+        check(&[0xeb, 0x10], None); // jmp
+        check(&[0xff, 0xe0], None); // jmp rax
+        check(&[0xff, 0x25, 0x08, 0, 0, 0], None); // jmp [rip + 8]
+        check(&[0x0f, 0x05], None); // syscall
+        check(&[0xc3], None);
+        assert_eq!(before(0x1000, &[]), None);
+    }
+
+    #[test]
+    fn stubs_say_which_word_they_jump_by() {
+        let jump = [0xff, 0x25, 0x04, 0, 0, 0];
+        let padded = |prefix: &[u8]| [prefix, &jump, &[0; 5]].concat();
+        assert_eq!(stub(0x100, &padded(&[])), Some(0x10a));
+        assert_eq!(stub(0x100, &padded(&[0xf3, 0x0f, 0x1e, 0xfa])), Some(0x10e));
+        assert_eq!(stub(0x100, &padded(&[0xf3, 0x0f, 0x1e, 0xfa, 0xf2])), Some(0x10f));
+        assert_eq!(stub(0x100, &[0x90; STUB]), None);
+        assert_eq!(stub(0x100, &jump[..4]), None);
+    }
+}

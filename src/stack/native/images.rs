@@ -1,0 +1,275 @@
+//! The modules of this process: their unwind information and their code.
+//!
+//! Unwind information of the program itself is borrowed, since it stays. Everything else may be
+//! gone at any moment (`dlclose`), so it is copied by a read that cannot fault: unwind information
+//! once, when the module is first met on a stack, and code a few bytes at a time.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _};
+
+use super::arch::{Arch, Native, Target};
+use super::bytes::{Bytes, read, section, word};
+use super::headers::{EhFrameHdr, build_id};
+use crate::stack::raw::{CodeAddress, Image};
+use crate::sys::native::memory::copy;
+use crate::sys::native::modules::{self, Generation, Module};
+
+/// Notes larger than this are not what they seem to be.
+const LONGEST_NOTE: u64 = 64 << 10;
+
+/// All modules.
+pub(super) struct Images {
+    generation: Option<Generation>,
+    loaded: Vec<Loaded>,
+    /// Where there is code, in order, and of which module.
+    code: Vec<(Range<u64>, usize)>,
+    pub(super) unwinder: <Native as Arch>::Unwinder,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        let (loaded, code) = (Vec::new(), Vec::new());
+        Self { generation: None, loaded, code, unwinder: Native::unwinder() }
+    }
+}
+
+struct Loaded {
+    module: Module,
+    image: Arc<Image>,
+    sections: Sections,
+}
+
+/// The unwind information of a module.
+enum Sections {
+    NotMet,
+    Missing,
+    Known { address: u64, eh_frame_hdr: Bytes },
+}
+
+impl Images {
+    /// Lists the modules anew, if libraries have come or gone. Returns whether they have, where the
+    /// loader tells.
+    pub(super) fn refresh(&mut self) -> bool {
+        if self.generation.is_some() && self.generation == modules::generation() {
+            return false;
+        }
+        let (generation, modules) = modules::modules();
+        let tells = self.generation.is_some();
+        self.generation = generation;
+        let listing = generation.map_or(0, Generation::listing);
+        let before = std::mem::take(&mut self.loaded);
+        self.unwinder = Native::unwinder();
+        for module in modules {
+            let image = match before.iter().find(|known| known.module == module) {
+                Some(known) => Arc::clone(&known.image),
+                None => Arc::new(image(&module, listing)),
+            };
+            self.loaded.push(Loaded { module, image, sections: Sections::NotMet });
+        }
+        self.code = code(&self.loaded);
+        tells
+    }
+
+    /// What is known of the code at an address.
+    pub(super) fn describe(&self, address: u64, is_return: bool) -> CodeAddress {
+        let image = self.find(address - u64::from(is_return));
+        let image = image.map(|index| Arc::clone(&self.loaded[index].image));
+        CodeAddress { address, is_return, image }
+    }
+
+    /// Whether there is code of a known module.
+    pub(super) fn is_code(&self, address: u64) -> bool {
+        self.find(address).is_some()
+    }
+
+    /// Reads the unwind information for the code at `address`, unless that was done before.
+    pub(super) fn meet(&mut self, address: u64) {
+        let Some(index) = self.find(address) else { return };
+        let loaded = &mut self.loaded[index];
+        if matches!(loaded.sections, Sections::NotMet) {
+            loaded.sections = match read_sections(&loaded.module) {
+                None => Sections::Missing,
+                Some((address, eh_frame_hdr, module)) => {
+                    self.unwinder.add_module(module);
+                    Sections::Known { address, eh_frame_hdr }
+                }
+            };
+        }
+    }
+
+    /// Where the function begins that has the code at `address`, if its module was met.
+    pub(super) fn function_start(&self, address: u64) -> Option<u64> {
+        match &self.loaded[self.find(address)?].sections {
+            Sections::Known { address: at, eh_frame_hdr } => {
+                EhFrameHdr::parse(*at, eh_frame_hdr)?.function_start(address)
+            }
+            Sections::NotMet | Sections::Missing => None,
+        }
+    }
+
+    /// How far apart stack pointer and frame pointer are in the body of the function that begins at `start`,
+    /// as far as its first instructions tell.
+    pub(super) fn frame_size(&self, start: u64) -> Option<u64> {
+        let mut code = [0; Native::LONGEST_PROLOGUE];
+        let length = copy(start, &mut code);
+        Native::frame_size(&code[..length])
+    }
+
+    /// The call before `address`; `None` if that is no return address.
+    pub(super) fn call_before(&self, address: u64) -> Option<Target> {
+        let begin = address.checked_sub(Native::LONGEST_CALL as u64)?;
+        if !self.is_code(begin) || !self.is_code(address - 1) {
+            return None;
+        }
+        let mut code = [0; Native::LONGEST_CALL];
+        if copy(begin, &mut code) < code.len() {
+            return None;
+        }
+        Some(resolve(Native::call_before(address, &code)?))
+    }
+
+    fn find(&self, address: u64) -> Option<usize> {
+        let after = self.code.partition_point(|(range, _)| range.start <= address);
+        let (range, index) = self.code.get(after.checked_sub(1)?)?;
+        range.contains(&address).then_some(*index)
+    }
+}
+
+fn code(loaded: &[Loaded]) -> Vec<(Range<u64>, usize)> {
+    let mut code = Vec::new();
+    for (index, loaded) in loaded.iter().enumerate() {
+        let segments = loaded.module.segments.iter().filter(|segment| segment.executable);
+        code.extend(segments.map(|segment| (segment.range.clone(), index)));
+    }
+    code.sort_unstable_by_key(|(range, _)| range.start);
+    code
+}
+
+/// Follows the words that a call into another module goes by.
+fn resolve(target: Target) -> Target {
+    let at = match target {
+        Target::At(at) => at,
+        Target::In(place) => match word(place) {
+            Some(at) => at,
+            None => return Target::Somewhere,
+        },
+        Target::Somewhere => return Target::Somewhere,
+    };
+    let mut code = [0; Native::LONGEST_STUB];
+    let length = copy(at, &mut code);
+    match Native::stub(at, &code[..length]) {
+        None => Target::At(at),
+        Some(place) => word(place).map_or(Target::Somewhere, Target::At),
+    }
+}
+
+fn image(module: &Module, listing: u64) -> Image {
+    let notes = module.notes.iter().filter_map(|range| read(range, LONGEST_NOTE));
+    let build_id = notes.filter_map(|notes| build_id(&notes)).next();
+    let path = if module.is_program {
+        std::fs::read_link("/proc/self/exe").unwrap_or_default()
+    } else {
+        module.name.clone().into()
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Image { name, base: module.base, build_id, listing }
+}
+
+/// The header's address and bytes, and what framehop wants to know.
+fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
+    let header_range = module.eh_frame_hdr.clone()?;
+    let header = section(module, &header_range)?;
+    let start = EhFrameHdr::parse(header_range.start, &header)?.eh_frame()?;
+    // Its length is written nowhere: it ends with its segment at the latest.
+    let segment = module.segments.iter().find(|segment| segment.range.contains(&start))?;
+    let eh_frame_range = start..segment.range.end;
+    let eh_frame = section(module, &eh_frame_range)?;
+    let code = module.segments.iter().filter(|segment| segment.executable);
+    let in_file = |range: Range<u64>| {
+        range.start.wrapping_sub(module.base)..range.end.wrapping_sub(module.base)
+    };
+    let sections = ExplicitModuleSectionInfo {
+        text_svma: code.map(|segment| in_file(segment.range.clone())).next(),
+        eh_frame_svma: Some(in_file(eh_frame_range)),
+        eh_frame: Some(eh_frame),
+        eh_frame_hdr_svma: Some(in_file(header_range.clone())),
+        eh_frame_hdr: Some(header.clone()),
+        ..ExplicitModuleSectionInfo::default()
+    };
+    let first = module.segments.iter().map(|segment| segment.range.start).min()?;
+    let last = module.segments.iter().map(|segment| segment.range.end).max()?;
+    let unwind = UnwindModule::new(module.name.clone(), first..last, module.base, sections);
+    Some((header_range.start, header, unwind))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Those of this process.
+    pub(in crate::stack::native) fn images() -> Images {
+        let mut images = Images::default();
+        images.refresh();
+        images
+    }
+
+    #[test]
+    fn functions_of_the_program_and_of_libc_have_their_module_and_begin() {
+        let mut images = images();
+        let program = std::env::current_exe().expect("a path");
+        let program = program.file_name().expect("a name").to_string_lossy().into_owned();
+        let of_libc = libc::getppid as *const () as u64;
+        for (start, module) in [(image as *const () as u64, program), (of_libc, "libc.".into())] {
+            images.meet(start);
+            let code = images.describe(start + 1, true);
+            assert_eq!(images.function_start(start + 1), Some(start));
+            assert!(code.image.expect("a module").name.starts_with(&module), "{module}");
+        }
+        assert!(!images.is_code(&raw const images as u64), "the stack is no code");
+    }
+
+    #[test]
+    fn calls_of_the_program_are_known_by_their_bytes() {
+        #[inline(never)]
+        fn called(images: &Images) -> Option<Target> {
+            let mut found = None;
+            backtrace::trace(|frame| {
+                let is_caller = frame.symbol_address() as u64 == caller as *const () as u64;
+                if is_caller {
+                    found = images.call_before(frame.ip() as u64);
+                }
+                !is_caller
+            });
+            found
+        }
+        #[inline(never)]
+        fn caller(images: &Images) -> Option<Target> {
+            std::hint::black_box(called(images))
+        }
+        let start = called as *const () as u64;
+        assert_eq!(caller(&images()), Some(Target::At(start)));
+    }
+
+    #[test]
+    fn the_list_is_made_anew_when_libraries_come_or_go() {
+        let mut images = images();
+        let has =
+            |images: &Images| images.loaded.iter().any(|loaded| loaded.image.name == "libanl.so.1");
+        assert!(!has(&images));
+        let before = images.loaded[0].image.listing;
+        let Some(library) = crate::sys::native::testing::Library::load(c"libanl.so.1") else {
+            return; // a system without this library
+        };
+        images.refresh();
+        assert!(has(&images));
+        let program = &images.loaded[0].image;
+        assert_eq!(program.listing, before, "what stays is what it was");
+        let new = images.loaded.iter().find(|loaded| loaded.image.name == "libanl.so.1");
+        assert!(new.is_some_and(|new| new.image.listing > before));
+        drop(library);
+        images.refresh();
+        assert!(!has(&images));
+    }
+}

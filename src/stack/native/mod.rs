@@ -1,0 +1,17 @@
+//! How a stack is taken where that is supported. Only this knows the system; what differs between
+//! architectures lies in [`arch`].
+
+mod arch;
+#[cfg(feature = "__bench")]
+pub(crate) mod bench;
+mod bytes;
+mod headers;
+mod images;
+mod pointer_args;
+mod take;
+mod unwind;
+
+pub(super) use take::Taker;
+
+#[cfg(test)]
+mod tests;

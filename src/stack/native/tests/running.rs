@@ -1,0 +1,130 @@
+//! Threads that compute, threads on stacks of their own making, and threads that are not there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+
+use super::support::{
+    FOREVER, Truth, ask, ask_for, ask_while, check, functions, start, symbolize, tell,
+};
+use crate::stack::raw::Way;
+use crate::stack::user_frame::site;
+use crate::stack::{Capture, Sampler, StackOutcome};
+use crate::sys::native::testing;
+
+type Stop = Arc<AtomicBool>;
+
+#[inline(never)]
+fn in_spin(truth: &Sender<Truth>, stop: &Stop) {
+    tell(truth);
+    spin(stop);
+}
+
+fn spin(stop: &Stop) {
+    while !stop.load(Ordering::Acquire) {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_thread_that_computes_is_captured_by_a_signal_if_that_is_allowed() {
+    let _signals = testing::signals();
+    let stop = Stop::default();
+    let own = Arc::clone(&stop);
+    let (thread, truth) = start(move |truth| in_spin(truth, &own));
+    let auto = Sampler::spawn(Capture::Auto).expect("a thread");
+    for _ in 0..5 {
+        let (captured, stack) = ask_for(&auto, truth.thread, Way::Signal);
+        check(&stack, &truth, "in_spin");
+        assert_eq!(captured.outcome, StackOutcome::Ok);
+        let named = symbolize(&stack);
+        assert_eq!(site(&named.frames, &[]), None, "this crate is never the user's own");
+    }
+    let quiet = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let captured = ask(&quiet, truth.thread);
+    assert_eq!((captured.outcome, captured.stack.is_none()), (StackOutcome::Failed, true));
+    assert_eq!(captured.reason, "on the CPU, and signals are off");
+    stop.store(true, Ordering::Release);
+    thread.join().expect("it ends well");
+    for sampler in [auto, quiet] {
+        assert_eq!(sampler.end(FOREVER), Ok(()));
+    }
+}
+
+#[inline(never)]
+fn in_segment(truth: &Sender<Truth>, stop: &Stop, spins: bool) {
+    tell(truth);
+    if spins {
+        spin(stop);
+    }
+    while !stop.load(Ordering::Acquire) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn stacks_that_are_not_the_threads_own_have_their_inner_frames() {
+    let _signals = testing::signals();
+    for way in [Way::Signal, Way::Quiet] {
+        let stop = Stop::default();
+        let own = Arc::clone(&stop);
+        let (thread, truth) = start(move |truth| {
+            stacker::grow(256 * 1024, || in_segment(truth, &own, way == Way::Signal));
+        });
+        let sampler = Sampler::spawn(Capture::Auto).expect("a thread");
+        for _ in 0..20 {
+            let (captured, stack) = ask_for(&sampler, truth.thread, way);
+            let names = functions(&stack);
+            assert!(names.iter().any(|name| name.ends_with("in_segment")), "{names:#?}");
+            assert_eq!(captured.outcome, StackOutcome::Partial, "{names:#?}");
+        }
+        stop.store(true, Ordering::Release);
+        thread.join().expect("it ends well");
+    }
+}
+
+#[test]
+fn a_thread_that_is_not_there_or_has_gone_on_has_no_stack() {
+    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let (thread, truth) = start(tell);
+    thread.join().expect("it ends");
+    for gone in [truth.thread, 0, 1, u32::MAX] {
+        let captured = ask(&sampler, gone);
+        assert_eq!(captured.outcome, StackOutcome::Failed, "{}", captured.reason);
+        assert!(captured.stack.is_none() && !captured.reason.is_empty());
+    }
+    let stop = Stop::default();
+    let own = Arc::clone(&stop);
+    let (thread, truth) = start(move |truth| in_spin(truth, &own));
+    let captured = ask_while(&sampler, truth.thread, || false);
+    assert_eq!((captured.outcome, captured.reason), (StackOutcome::Failed, "the poll has ended"));
+    stop.store(true, Ordering::Release);
+    thread.join().expect("it ends well");
+}
+
+#[test]
+fn a_capturer_that_is_stuck_refuses_questions_and_is_left_behind() {
+    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (enter, entered) = std::sync::mpsc::channel();
+    let held = Arc::new(std::sync::Mutex::new(held));
+    let job = || {
+        let (held, enter) = (Arc::clone(&held), enter.clone());
+        let done = move |_| {
+            let _listening = enter.send(());
+            let _released = crate::sync::lock(&held).recv();
+        };
+        crate::stack::sampler::StackRequest {
+            thread: 0,
+            still: Box::new(|| true),
+            done: Box::new(done),
+        }
+    };
+    assert!(sampler.ask(job()).is_ok());
+    entered.recv_timeout(FOREVER).expect("the thread is stuck now");
+    let accepted = (0..1000).take_while(|_| sampler.ask(job()).is_ok()).count();
+    assert!((1..1000).contains(&accepted));
+    let little = std::time::Duration::from_millis(1);
+    assert_eq!(sampler.end(little), Err("stall-capture"));
+    drop(release);
+}

@@ -1,0 +1,151 @@
+//! Thousands of captures of threads that nap, allocate, panic, load libraries, run on stacks of
+//! their own, end and are replaced.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use super::support::{Truth, ask_while, check, functions, tell, unwinds};
+use crate::clock::{nanos, now};
+use crate::stack::{Capture, Sampler, StackOutcome};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sys::native::testing;
+
+/// One thread after another: the number is odd while one of them is in its function.
+#[derive(Default)]
+struct Place {
+    sequence: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Captures, unless more are asked for by `STALL_SOAK_CAPTURES`, and how long they may take.
+const ROUNDS: u32 = 1000;
+const SECONDS: u64 = 30;
+const LIVES: u64 = 200;
+
+/// On a stack that is not the thread's own.
+#[inline(never)]
+fn on_a_segment(number: u64) {
+    let mut sum = number;
+    for add in 0..20_000 {
+        sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(add));
+    }
+}
+
+/// What keeps a thread busy in between.
+fn turn(number: u64) {
+    match number % 6 {
+        0 => std::thread::sleep(Duration::from_micros(50)),
+        1 => drop(std::hint::black_box(vec![number; 10_000])),
+        2 => {
+            let caught = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(number)));
+            assert!(caught.is_err());
+        }
+        3 => drop(testing::Library::load(c"libBrokenLocale.so.1").expect("glibc has it")),
+        4 => stacker::grow(64 * 1024, || on_a_segment(number)),
+        _ => {
+            let mut sum = number;
+            for add in 0..20_000 {
+                sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(add));
+            }
+        }
+    }
+}
+
+macro_rules! workers {
+    ($($name:ident),*) => {$(
+        #[inline(never)]
+        fn $name(truth: &Sender<Truth>, place: &Place) {
+            tell(truth);
+            place.sequence.fetch_add(1, Ordering::AcqRel);
+            for number in 0..LIVES {
+                if place.stop.load(Ordering::Acquire) {
+                    break;
+                }
+                turn(number);
+            }
+            // Keeps the linker's and the compiler's hands off functions that are all alike.
+            std::hint::black_box(stringify!($name));
+            place.sequence.fetch_add(1, Ordering::AcqRel);
+        }
+    )*
+        type Work = fn(&Sender<Truth>, &Place);
+        const WORKERS: &[(&str, Work)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+workers!(in_first, in_second, in_third, in_fourth);
+
+#[test]
+fn no_stack_is_torn_or_of_another_thread() {
+    let _signals = testing::signals();
+    let sampler = Sampler::spawn(Capture::Auto).expect("a thread");
+    let mut outcomes = [0; StackOutcome::ALL.len()];
+    let mut places: Vec<_> = WORKERS.iter().map(|work| Runner::start(*work)).collect();
+    let count = places.len();
+    let asked = std::env::var("STALL_SOAK_CAPTURES").ok();
+    let asked: Option<u32> = asked.map(|asked| asked.parse().expect("a number"));
+    // On a machine that is starved every signal may run into its deadline.
+    let end = now() + nanos(Duration::from_secs(SECONDS));
+    for round in (0..asked.unwrap_or(ROUNDS)).take_while(|_| asked.is_some() || now() < end) {
+        let runner = &mut places[round as usize % count];
+        runner.replace_if_ended();
+        let place = Arc::clone(&runner.place);
+        let sequence = place.sequence.load(Ordering::Acquire);
+        if sequence % 2 == 0 {
+            continue;
+        }
+        let still = move || place.sequence.load(Ordering::Acquire) == sequence;
+        let captured = ask_while(&sampler, runner.truth.thread, still);
+        let index = StackOutcome::ALL.iter().position(|outcome| *outcome == captured.outcome);
+        outcomes[index.expect("all are listed")] += 1;
+        if let Some(stack) = captured.stack.filter(|stack| !unwinds(stack)) {
+            if stack.partial {
+                let names = functions(&stack);
+                let own = |name: &String| SEGMENT.iter().any(|part| name.contains(part));
+                assert!(names.iter().any(own), "partial, and not on a segment: {names:#?}");
+            } else {
+                check(&stack, &runner.truth, runner.work.0);
+            }
+        }
+    }
+    println!("outcomes: {:?}", StackOutcome::ALL.iter().zip(outcomes).collect::<Vec<_>>());
+    assert!(outcomes[0] > 0, "some were captured: {outcomes:?}");
+}
+
+/// In the names of functions that run on a stack of their own, or go there.
+const SEGMENT: [&str; 4] = ["soak::on_a_segment", "soak::turn", "stacker::", "psm"];
+
+struct Runner {
+    work: (&'static str, Work),
+    place: Arc<Place>,
+    truth: Truth,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Runner {
+    fn start(work: (&'static str, Work)) -> Self {
+        let place = Arc::new(Place::default());
+        let (tell, told) = channel();
+        let shared = Arc::clone(&place);
+        let thread = std::thread::spawn(move || work.1(&tell, &shared));
+        let truth = told.recv_timeout(super::support::FOREVER).expect("the truth");
+        Self { work, place, truth, thread: Some(thread) }
+    }
+
+    fn replace_if_ended(&mut self) {
+        if self.thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished) {
+            let next = Self::start(self.work);
+            drop(std::mem::replace(self, next));
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.place.stop.store(true, Ordering::Release);
+        if let Some(Err(panic)) = self.thread.take().map(std::thread::JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A stack before its frames have names: what the sampler answers.
+
+use std::sync::Arc;
+
+use super::outcome::StackOutcome;
+
+/// What came of a [`StackRequest`](super::StackRequest).
+#[derive(Clone, Debug)]
+pub(crate) struct Captured {
+    pub(crate) outcome: StackOutcome,
+    /// What is wrong, in words; empty where nothing is.
+    pub(crate) reason: &'static str,
+    pub(crate) stack: Option<RawStack>,
+}
+
+/// A stack without names.
+#[derive(Clone, Debug)]
+pub(crate) struct RawStack {
+    /// The kernel's number of the thread.
+    pub(crate) thread: u32,
+    pub(crate) way: Way,
+    /// Whether outer frames are missing.
+    pub(crate) partial: bool,
+    /// The call it is in, and what that was given in memory, to come after its name.
+    pub(crate) given: Option<(&'static str, String)>,
+    /// Innermost first.
+    pub(crate) frames: Vec<CodeAddress>,
+}
+
+/// How the thread was looked at.
+#[allow(dead_code, reason = "made only where stacks are taken")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Way {
+    /// From outside, while it waited.
+    Quiet,
+    /// By its own signal handler.
+    Signal,
+}
+
+impl Captured {
+    #[allow(dead_code, reason = "called only where stacks are taken")]
+    pub(crate) fn stack(stack: RawStack) -> Self {
+        let (outcome, reason) = if stack.partial {
+            (StackOutcome::Partial, "outer frames are missing")
+        } else {
+            (StackOutcome::Ok, "")
+        };
+        Self { outcome, reason, stack: Some(stack) }
+    }
+
+    pub(crate) fn without(outcome: StackOutcome, reason: &'static str) -> Self {
+        Self { outcome, reason, stack: None }
+    }
+
+    pub(crate) fn failed(reason: &'static str) -> Self {
+        Self::without(StackOutcome::Failed, reason)
+    }
+}
+
+/// A module as it was loaded when a stack was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// The name of its file, without the folder.
+    pub(crate) name: String,
+    /// What is added to the addresses in the file.
+    pub(crate) base: u64,
+    /// In hexadecimal digits.
+    pub(crate) build_id: Option<String>,
+    /// Larger for a module that was loaded later.
+    pub(crate) listing: u64,
+}
+
+/// The code a frame is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CodeAddress {
+    pub(crate) address: u64,
+    /// Whether the code at `address` is what comes after a call, and not the call itself.
+    pub(crate) is_return: bool,
+    pub(crate) image: Option<Arc<Image>>,
+}
+
+impl CodeAddress {
+    /// The address to look up: within the call, which may be the last thing in its function.
+    pub(crate) fn lookup(&self) -> u64 {
+        self.address - u64::from(self.is_return)
+    }
+
+    /// The address as the file of the module counts.
+    pub(crate) fn offset(&self) -> u64 {
+        self.address.wrapping_sub(self.image.as_ref().map_or(0, |image| image.base))
+    }
+}

@@ -1,0 +1,114 @@
+//! The way of a stack: admitted here, taken by the sampler, named by the symbolizer, told to who
+//! asked.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use super::limits::Limits;
+use super::outcome::StackOutcome;
+use super::proof::PollProof;
+use super::raw::Captured;
+use super::sampler::{Sampler, StackRequest};
+use super::symbolizer::{Symbolizer, Unnamed};
+use crate::clock::Nanos;
+use crate::stall::{Frame, StackResult};
+
+/// The watchdog's end: never waits. When it is dropped the symbolizer ends.
+#[derive(Debug)]
+pub(crate) struct Stacks {
+    sampler: Arc<Sampler>,
+    /// What is under way keeps no thread alive: it has weak references.
+    unnamed: Arc<SyncSender<Unnamed>>,
+    limits: Limits,
+}
+
+/// A stack that is wanted of a stall.
+pub(crate) struct WantedStack {
+    /// The kernel's number of the thread.
+    pub(crate) thread: u32,
+    /// Whether the thread is still in the poll that the stall is about.
+    pub(crate) still: Box<dyn Fn() -> bool + Send>,
+    /// Called first, on the sampler's thread, or at once where nothing is taken.
+    pub(crate) sampled: Box<dyn FnOnce(StackOutcome) + Send>,
+    /// Called then, on the symbolizer's thread, or on that of `sampled` where it has no time.
+    pub(crate) named: Box<dyn FnOnce(StackResult) + Send>,
+}
+
+impl Stacks {
+    /// `others` are crates that are not the user's own; `hint` tells a better fix by the frames that
+    /// the user's code has called. The symbolizer wants a thread of its own.
+    pub(crate) fn new(
+        sampler: Arc<Sampler>,
+        others: Vec<String>,
+        hint: fn(&[Frame]) -> Option<&'static str>,
+    ) -> (Self, Symbolizer) {
+        let (unnamed, symbolizer) = Symbolizer::new(others, hint);
+        (Self { sampler, unnamed: Arc::new(unnamed), limits: Limits::default() }, symbolizer)
+    }
+
+    /// Whether a stack of that handler may be taken now.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in words.
+    pub(crate) fn admit(&mut self, handler: &'static str, now: Nanos) -> Result<(), &'static str> {
+        self.limits.admit(handler, now)
+    }
+
+    /// Takes a stack that was admitted.
+    pub(crate) fn take(&self, wanted: WantedStack) {
+        let WantedStack { thread, still, sampled, named } = wanted;
+        let unnamed = Arc::downgrade(&self.unnamed);
+        self.ask(thread, still, move |captured| {
+            let Some(unnamed) = unnamed.upgrade() else { return };
+            sampled(captured.outcome);
+            if let Err(refused) = unnamed.try_send(Unnamed::Stall(captured, named))
+                && let Unnamed::Stall(_, named) = inner(refused)
+            {
+                named(StackResult::missing("too many stacks wait for their names"));
+            }
+        });
+    }
+
+    /// Takes the stack that a proof wants, and answers the proof.
+    pub(crate) fn prove(
+        &self,
+        proof: Arc<PollProof>,
+        sampled: impl FnOnce(StackOutcome) + Send + 'static,
+    ) {
+        let unnamed = Arc::downgrade(&self.unnamed);
+        self.ask(proof.thread, Box::new(|| true), move |captured| {
+            let Some(unnamed) = unnamed.upgrade() else { return };
+            sampled(captured.outcome);
+            if unnamed.try_send(Unnamed::PollProof(captured, Arc::clone(&proof))).is_err() {
+                proof.not_held();
+            }
+        });
+    }
+
+    fn ask(
+        &self,
+        thread: u32,
+        still: Box<dyn Fn() -> bool + Send>,
+        done: impl FnOnce(Captured) + Send + 'static,
+    ) {
+        let request = StackRequest { thread, still, done: Box::new(done) };
+        if let Err(refused) = self.sampler.ask(request) {
+            let reason = "limited: too many wait to be taken";
+            (refused.done)(Captured::without(StackOutcome::Limited, reason));
+        }
+    }
+}
+
+fn inner<T>(refused: std::sync::mpsc::TrySendError<T>) -> T {
+    let (std::sync::mpsc::TrySendError::Full(inner)
+    | std::sync::mpsc::TrySendError::Disconnected(inner)) = refused;
+    inner
+}
+
+impl fmt::Debug for WantedStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WantedStack").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}

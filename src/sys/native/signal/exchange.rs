@@ -1,0 +1,76 @@
+//! What asker and handler share: the rules about it are those of the module.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
+
+use crate::sys::native::arch::Registers;
+use crate::sys::native::memory::{NO_PIECE, PIECES};
+
+/// What is copied of a stack at most.
+pub(crate) const LONGEST_STACK: usize = 256 * 1024;
+
+/// The signal: ignored unless a program says otherwise.
+pub(crate) const SIGNAL: libc::c_int = libc::SIGURG;
+
+/// The phases of [`STATE`]: nothing is asked.
+pub(super) const IDLE: u64 = 0;
+/// A thread is asked, and has not come to its handler.
+pub(super) const WANTED: u64 = 1;
+/// Its handler writes to [`SHOT`].
+pub(super) const WRITING: u64 = 2;
+/// [`SHOT`] may be read.
+pub(super) const ANSWERED: u64 = 3;
+pub(super) const PHASES: u64 = 4;
+
+/// Ticket times phases, plus the phase (rule 1).
+pub(super) static STATE: AtomicU64 = AtomicU64::new(IDLE);
+/// The answer. Static, since the handler cannot allocate (rule 3).
+pub(super) static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
+    registers: Registers::NONE,
+    length: 0,
+    pieces: [NO_PIECE; PIECES],
+    stack: [0; LONGEST_STACK],
+}));
+/// The thread that is asked.
+pub(super) static ASKED: AtomicU32 = AtomicU32::new(0);
+/// The upper half of every token: tells ours from those of others.
+pub(super) static MARK: AtomicU32 = AtomicU32::new(0);
+/// The process whose threads are asked.
+pub(super) static PROCESS: AtomicI32 = AtomicI32::new(0);
+/// The handler that was there before, and its flags.
+pub(super) static OLD_HANDLER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
+pub(super) static OLD_FLAGS: AtomicI32 = AtomicI32::new(0);
+
+pub(super) struct Shot(pub(super) UnsafeCell<ShotData>);
+
+pub(super) struct ShotData {
+    pub(super) registers: Registers,
+    pub(super) length: usize,
+    pub(super) pieces: [libc::iovec; PIECES],
+    pub(super) stack: [u8; LONGEST_STACK],
+}
+
+// SAFETY: rule 2 gives the content to one thread at a time, and the stores to `STATE` that pass it
+// on are releases, the loads acquires.
+unsafe impl Sync for Shot {}
+
+/// `siginfo_t` as the kernel lays it out for a queued signal; a timer's has other numbers in place
+/// of process and user.
+#[repr(C)]
+pub(super) struct Queued {
+    pub(super) signal: i32,
+    pub(super) errno: i32,
+    pub(super) code: i32,
+    pub(super) padding: i32,
+    pub(super) process: i32,
+    pub(super) user: u32,
+    pub(super) token: u64,
+    pub(super) rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
+
+/// Whether that is a function, and neither the default nor nothing.
+pub(super) fn is_handler(handler: usize) -> bool {
+    handler != libc::SIG_DFL && handler != libc::SIG_IGN
+}

@@ -1,0 +1,169 @@
+//! What tests need of the system: waits without std in between, and handlers of others.
+
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::signal;
+
+/// Held by every test that sends signals or installs a handler.
+///
+/// Threads of the test before may still be about to end: with a handler that they keep installed,
+/// or an answer that nobody waits for.
+pub(crate) fn signals() -> MutexGuard<'static, ()> {
+    static SIGNALS: Mutex<()> = Mutex::new(());
+    let signals = SIGNALS.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_free = || {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        !signal::is_in_use()
+    };
+    let mut looks = (0..60_000).map(|_| is_free());
+    assert!(looks.any(|is_free| is_free), "a test's detector has not ended");
+    signals
+}
+
+pub(crate) fn usleep(micros: u32) -> i32 {
+    // SAFETY: takes a number.
+    unsafe { libc::usleep(micros) }
+}
+
+/// Sleeps without trying again when interrupted, as std does. Returns the errno, or 0.
+pub(crate) fn nanosleep(millis: i64) -> i32 {
+    let time = libc::timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 };
+    // SAFETY: reads the time and is not asked for what is left of it.
+    match unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) } {
+        0 => 0,
+        _ => super::memory::errno(),
+    }
+}
+
+/// Waits until there is something to read. Returns what `poll` does, or the negative errno.
+pub(crate) fn poll(file: &impl AsRawFd, millis: i32) -> i32 {
+    let mut wanted = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one structure of ours.
+    match unsafe { libc::poll(&raw mut wanted, 1, millis) } {
+        -1 => -super::memory::errno(),
+        ready => ready,
+    }
+}
+
+/// Sets errno and finds it unchanged for a while.
+pub(crate) fn errno_stays() -> bool {
+    // SAFETY: the place of errno is this thread's own.
+    let place = unsafe { &mut *libc::__errno_location() };
+    (0..1000).all(|number| {
+        *place = number;
+        std::hint::black_box(&mut *place);
+        *place == number
+    })
+}
+
+/// A library, loaded until this is dropped.
+pub(crate) struct Library(*mut libc::c_void);
+
+impl Library {
+    pub(crate) fn load(name: &std::ffi::CStr) -> Option<Self> {
+        // SAFETY: a library of the system, whose initializers may run at any time.
+        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
+        (!handle.is_null()).then_some(Self(handle))
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        // SAFETY: the handle of `load`, given back once; nobody has kept anything of the library.
+        unsafe { libc::dlclose(self.0) };
+    }
+}
+
+/// How many signals the foreign handler has had.
+pub(crate) static FOREIGN: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn foreign(_: libc::c_int) {
+    FOREIGN.fetch_add(1, Ordering::SeqCst);
+}
+
+extern "C" fn foreign_with_info(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    assert!(signal == libc::SIGURG && !info.is_null() && !context.is_null());
+    FOREIGN.fetch_add(1, Ordering::SeqCst);
+}
+
+/// The handlers a program may have for SIGURG with their flags, and whether they count in
+/// [`FOREIGN`].
+pub(crate) fn handlers() -> [(usize, i32, bool); 4] {
+    let with_info = libc::SA_SIGINFO | libc::SA_RESTART;
+    [
+        (foreign as *const () as usize, 0, true),
+        (foreign_with_info as *const () as usize, with_info, true),
+        (libc::SIG_IGN, 0, false),
+        (libc::SIG_DFL, 0, false),
+    ]
+}
+
+/// Installs one of them.
+pub(crate) fn install(handler: usize, flags: i32) {
+    // SAFETY: zeros are a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    // SAFETY: the handlers above have the signature their flags ask for.
+    let done = unsafe { libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(done, 0);
+}
+
+/// What is installed.
+pub(crate) fn installed() -> (usize, i32) {
+    // SAFETY: zeros are a valid `sigaction`, and this only reads what is installed.
+    let action = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGURG, std::ptr::null(), &raw mut action);
+        action
+    };
+    (action.sa_sigaction, action.sa_flags & (libc::SA_SIGINFO | libc::SA_RESTART))
+}
+
+/// Sends the calling thread a SIGURG that is none of ours.
+pub(crate) fn raise() {
+    // SAFETY: sends a signal whose handler the test has installed.
+    unsafe { libc::raise(libc::SIGURG) };
+}
+
+/// Keeps SIGURG from the calling thread until told otherwise.
+pub(crate) fn block_signal(block: bool) {
+    let how = if block { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: a set of ours, filled before it is used.
+    let done = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGURG);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut())
+    };
+    assert_eq!(done, 0);
+}
+
+/// Sends SIGURG to the calling thread by a timer that is none of ours.
+pub(crate) fn raise_by_a_timer() {
+    // SAFETY: zeros are a valid `sigevent`, and a valid time.
+    let (mut event, mut time): (libc::sigevent, libc::itimerspec) = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_notify_thread_id = crate::sys::thread_id() as libc::pid_t;
+    event.sigev_signo = libc::SIGURG;
+    time.it_value.tv_nsec = 1;
+    let mut timer: libc::timer_t = std::ptr::null_mut();
+    let before = FOREIGN.load(Ordering::SeqCst);
+    // SAFETY: structures of ours; the handler of the signal is one that the test has installed.
+    let done = unsafe {
+        libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
+            | libc::timer_settime(timer, 0, &raw const time, std::ptr::null_mut())
+    };
+    assert_eq!(done, 0);
+    while FOREIGN.load(Ordering::SeqCst) == before {
+        std::thread::yield_now();
+    }
+    // SAFETY: it is there, and not used any more.
+    assert_eq!(unsafe { libc::timer_delete(timer) }, 0);
+}
