@@ -1,5 +1,7 @@
 //! How stalls and runtimes are told to people: in the log, by the health routes and on the page.
 
+#![cfg_attr(not(feature = "admin"), allow(dead_code, reason = "only the page reads all of it"))]
+
 use std::time::Duration;
 
 use crate::clock::human;

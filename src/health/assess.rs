@@ -1,5 +1,7 @@
 //! The one place that judges: what the status of runtimes and the stalls in progress mean.
 
+#![cfg_attr(not(feature = "admin"), allow(dead_code, reason = "only the page reads all of it"))]
+
 use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::Stall;
 
