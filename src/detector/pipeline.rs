@@ -12,8 +12,7 @@ use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
 use crate::stack::PollProof;
 use crate::stack::{Captured, Sampler, StackOutcome, StackRequest};
-use crate::stall::Cause;
-use crate::stall::{LiveStall, StackResult};
+use crate::stall::{Cause, ENVIRONMENT, LiveStall, OFF, StackResult};
 use crate::ticker;
 use crate::watchdog::{FoundStall, Observer};
 
@@ -49,6 +48,8 @@ struct Unwritten {
 const WRITE: Nanos = 200_000_000;
 /// Lags that are kept for then: further ones are written at once.
 const MOST_LAGS: usize = 1024;
+/// How often a reader of the store gets out of the way at the end, at most.
+const LAST_TRIES: u32 = 1000;
 /// Stacks of one handler are taken no more often.
 const CAPTURE: Nanos = 1_000_000_000;
 
@@ -96,8 +97,8 @@ impl Pipeline {
                 |outcome: StackOutcome| self.registry.captures[outcome as usize].load(Relaxed);
             let totals = StackOutcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));
             self.counters.captures(sink, totals);
-            self.counters.settle_sites(sink, now);
         }
+        self.counters.follow_stalls(sink, &self.registry.store, self.sampler.is_some());
         self.registry.each_allowed(|name, total| self.counters.allowed(sink, name, total));
         if self.registry.labels.all_unmatched() {
             self.reports.all_unmatched();
@@ -106,6 +107,12 @@ impl Pipeline {
             self.flushed = now;
             self.hand_on();
         }
+    }
+
+    /// Writes what the store sums up, at once: who hears of a stall finds it in the metrics.
+    fn follow_stalls(&mut self) -> bool {
+        let with_sites = self.sampler.is_some();
+        self.counters.follow_stalls(&mut *self.out, &self.registry.store, with_sites)
     }
 
     /// Hands on what waits for the reporter.
@@ -121,10 +128,14 @@ impl Pipeline {
 
     /// Whether a stack of that handler may be taken again.
     fn captures(&mut self, stall: &Arc<LiveStall>) -> bool {
-        if self.sampler.is_none() || stall.cause().is_environment() {
+        if stall.cause().is_environment() {
+            stall.set_stack_result(StackResult::missing(ENVIRONMENT));
             return false;
         }
-        self.counters.expect_site(stall);
+        if self.sampler.is_none() {
+            stall.set_stack_result(StackResult::missing(OFF));
+            return false;
+        }
         if stall.has_stack_result() {
             return false;
         }
@@ -181,7 +192,7 @@ impl Observer for Pipeline {
     }
 
     fn counted(&mut self, stall: &Arc<LiveStall>, mut found: FoundStall) {
-        self.counters.counted(&mut *self.out, &stall.stall());
+        self.follow_stalls();
         let captures = self.captures(stall);
         // Told before it is asked for: the stack may be there at once.
         self.reports.started(stall, found.cause_report.take(), captures);
@@ -190,20 +201,17 @@ impl Observer for Pipeline {
         }
     }
 
-    fn stalled(&mut self, stall: &Arc<LiveStall>, time: Nanos) {
-        self.counters.stalled(&mut *self.out, stall, time);
-    }
+    fn stalled(&mut self, _: &Arc<LiveStall>, _: Nanos) {}
 
-    fn delayed(&mut self, stall: &Arc<LiveStall>, requests: u64) {
-        self.counters.delayed(&mut *self.out, stall, requests);
-    }
+    fn delayed(&mut self, _: &Arc<LiveStall>, _: u64) {}
 
     fn continues(&mut self, stall: &Arc<LiveStall>) {
         self.reports.stall(Event::Continues, stall);
     }
 
     fn ended(&mut self, stall: &Arc<LiveStall>) {
-        self.counters.ended(&mut *self.out, stall, clock::now());
+        self.follow_stalls();
+        Counters::ended(&mut *self.out, stall);
         self.reports.stall(Event::Ended, stall);
     }
 
@@ -258,6 +266,13 @@ impl Drop for Pipeline {
     /// The last metrics go out too.
     fn drop(&mut self) {
         self.write(clock::now());
+        // A reader may have been in the way, for the moment that a copy takes.
+        for _ in 0..LAST_TRIES {
+            if self.follow_stalls() {
+                break;
+            }
+            std::thread::yield_now();
+        }
         self.hand_on();
     }
 }

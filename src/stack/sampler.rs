@@ -11,6 +11,7 @@ use super::image::CodeAddress;
 use super::mode::Capture;
 use super::take::Taker;
 use crate::owned_thread::OwnedThread;
+pub(crate) use crate::stall::StackOutcome;
 use crate::sync::{AtomicBool, Ordering};
 
 /// Questions that wait at most.
@@ -38,21 +39,6 @@ pub(crate) struct StackRequest {
     pub(crate) still: Box<dyn Fn() -> bool + Send>,
     /// Called with the answer, on the capture thread.
     pub(crate) done: Box<dyn FnOnce(Captured) + Send>,
-}
-
-/// How it went: the label `outcome` of `tower_stall_captures_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum StackOutcome {
-    /// The whole stack.
-    Ok,
-    /// The inner frames of it.
-    Partial,
-    /// None.
-    Failed,
-    /// None in time.
-    Timeout,
-    /// Nobody was asked: there were too many questions.
-    Limited,
 }
 
 /// The answer.
@@ -86,21 +72,6 @@ pub(crate) enum Way {
     Quiet,
     /// By its own signal handler.
     Signal,
-}
-
-impl StackOutcome {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Ok, Self::Partial, Self::Failed, Self::Timeout, Self::Limited];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Partial => "partial",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-            Self::Limited => "limited",
-        }
-    }
 }
 
 impl Captured {
@@ -177,17 +148,5 @@ fn run(jobs: &Receiver<StackRequest>, mode: Capture, stop: &AtomicBool) {
             Captured::failed("the unwinder panicked")
         });
         drop(catch_unwind(AssertUnwindSafe(|| done(captured))));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_outcome_has_its_own_label() {
-        let labels: std::collections::BTreeSet<_> =
-            StackOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
-        assert_eq!(labels.len(), StackOutcome::ALL.len());
     }
 }

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// The reason that stands in a record while its stack is on its way.
+pub(super) const PENDING: &str = "the stack is on its way";
+
 /// Why a thread did not return from a poll, or why a runtime was frozen.
 ///
 /// [`_documentation::causes`](crate::_documentation::causes) says what each is read from.
@@ -148,11 +151,15 @@ pub struct Stall {
     /// Where in your own code the thread was; `None` where there is no stack, or no frame of
     /// yours on it. Filled in as `detail` is.
     pub site: Option<Site>,
+    /// Why there is no site; `None` where there is one.
+    pub site_missing: Option<&'static str>,
     /// What it was in when the stall was counted; `None` where it could not be taken.
     pub stack: Option<Arc<Stack>>,
-    /// Why there is no stack, or only a part of one; `None` where none was wanted yet, and with
-    /// a whole one.
+    /// Why there is no stack (yet), or only a part of one; `None` with a whole one. See
+    /// [`is_stack_pending`](Self::is_stack_pending).
     pub stack_missing: Option<&'static str>,
+    /// See [`is_complete`](Self::is_complete).
+    pub(crate) is_complete: bool,
     /// Requests inside the layer when the stall was counted, the blocking one included.
     pub requests_in_flight: u64,
     /// The same when it was over; `None` while it lasts.
@@ -164,6 +171,21 @@ pub struct Stall {
     /// The W3C trace id of the request (32 hexadecimal digits in `traceparent`), or what a
     /// user's function gave; `None` without.
     pub trace_id: Option<u128>,
+}
+
+impl Stall {
+    /// Whether the stall has ended and everything that will ever be known about it is there.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Whether the stack is still on its way: neither it nor the reason why there is none is
+    /// known.
+    #[must_use]
+    pub fn is_stack_pending(&self) -> bool {
+        self.stack.is_none() && self.stack_missing.is_none_or(|why| why == PENDING)
+    }
 }
 
 /// One frame of a [`Stack`].
