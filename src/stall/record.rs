@@ -414,14 +414,17 @@ mod tests {
             ..crate::stall::tests::stall(7)
         };
         let json = serde_json::to_value(&stall).expect("it is plain data");
-        let described = |of: &str| schema["$defs"][of]["properties"].as_object().expect("fields");
+        let described = |of: &str| {
+            let of = schema.pointer(&format!("/$defs/{of}/properties"));
+            of.and_then(|fields| fields.as_object()).expect("fields")
+        };
         let written = |json: &serde_json::Value| -> Vec<_> {
             json.as_object().expect("fields").keys().cloned().collect()
         };
         for (of, json, elsewhere) in [
             ("stall", &json, ""),
             ("stack", &json["stack"], ""),
-            ("frame", &json["stack"]["frames"][0], ""),
+            ("stack/properties/frames/items", &json["stack"]["frames"][0], ""),
             // The line itself is read from the disk by the page.
             ("site", &json["site"], "source"),
         ] {
