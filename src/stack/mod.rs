@@ -28,7 +28,6 @@ mod mode;
     path = "unsupported.rs"
 )]
 mod native;
-mod outcome;
 mod poll_frame;
 mod proof;
 mod raw;
@@ -38,10 +37,10 @@ mod symbolizer;
 mod symbols;
 mod user_frame;
 
+pub(crate) use crate::stall::StackOutcome;
 pub use mode::{Capture, ParseCaptureError};
 #[cfg(feature = "__bench")]
 pub(crate) use native::bench;
-pub(crate) use outcome::StackOutcome;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
 pub(crate) use stacks::{Stacks, WantedStack};
