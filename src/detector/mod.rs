@@ -1,7 +1,5 @@
 //! The composition root: the builder, the start, the handle that stops it all.
 
-#[cfg(feature = "__bench")]
-mod bench;
 mod builder;
 #[allow(clippy::module_inception)]
 mod detector;
@@ -12,8 +10,6 @@ mod start;
 mod testing;
 mod watch_ext;
 
-#[cfg(feature = "__bench")]
-pub use bench::bench_lateness;
 pub use builder::Builder;
 pub use detector::StallDetector;
 pub use global::layer;
