@@ -1,6 +1,6 @@
 //! Label texts: interned once a process, never freed, so that they can be copied anywhere.
 //!
-//! Only texts that passed a cap come here (see `detector::labels`), and equal texts share one
+//! Only texts that passed a cap come here (see `labels`), and equal texts share one
 //! allocation over all detectors of the process: what is leaked is bounded by what a developer
 //! wrote.
 

@@ -1,4 +1,6 @@
-//! LabelTable: the small numbers that slots carry, and the capped table of what they mean.
+//! The labels of a detector: what a [`LabelId`] in a slot stands for, and which route has which.
+//!
+//! The table is capped, and written under a lock. The label of a known route is read without.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
@@ -6,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Nanos;
 use crate::label::{intern, printable};
-use crate::slot::NO_LABEL;
+use crate::slot::LabelId;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, lock};
 
 /// The label of what comes after the last free one.
@@ -61,8 +63,10 @@ pub(crate) struct LabelSpec {
 #[derive(Debug)]
 pub(crate) struct LabelTable {
     table: Mutex<Table>,
-    /// Appended under the lock of `table`, read without it.
+    /// A hash table with linear probing. Written under the lock of `table`, read without it: a
+    /// place once taken never changes, and the free one where a search ends proves a miss.
     routes: Box<[OnceLock<KnownRoute>]>,
+    most_routes: usize,
     shortest: AtomicU64,
     most_labels: usize,
     /// Each task counts as a root.
@@ -75,8 +79,9 @@ pub(crate) struct LabelTable {
 
 #[derive(Debug, Default)]
 struct Table {
-    entries: Vec<LabelSpec>,
-    numbers: HashMap<LabelSpec, u32>,
+    /// The label with the id `n` is at `n - 1`.
+    specs: Vec<LabelSpec>,
+    ids: HashMap<LabelSpec, LabelId>,
     labels: usize,
     routes: usize,
 }
@@ -85,9 +90,9 @@ struct Table {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route<'a> {
     /// The label for `unmatched` of the same layer: it names threshold and kind.
-    pub(crate) unmatched: u32,
+    pub(crate) unmatched: LabelId,
     /// The label for `other` of the same layer.
-    pub(crate) other: u32,
+    pub(crate) other: LabelId,
     /// A number for the prefix; the caller knows its text.
     pub(crate) method: u8,
     pub(crate) path: &'a str,
@@ -95,10 +100,49 @@ pub(crate) struct Route<'a> {
 
 #[derive(Debug)]
 struct KnownRoute {
-    unmatched: u32,
+    unmatched: LabelId,
     method: u8,
-    path: &'static str,
-    id: u32,
+    path: Box<str>,
+    id: LabelId,
+}
+
+impl KnownRoute {
+    #[inline]
+    fn is(&self, route: Route<'_>) -> bool {
+        self.unmatched == route.unmatched
+            && self.method == route.method
+            && *self.path == *route.path
+    }
+}
+
+impl Route<'_> {
+    /// Eight bytes at a time; good enough to scatter a few dozen routes.
+    #[inline]
+    fn hash(self) -> usize {
+        let seed = (u64::from(self.unmatched.0) << 8) | u64::from(self.method);
+        let path = self.path.as_bytes();
+        let mut hash = (seed ^ path.len() as u64).wrapping_mul(MIX);
+        let mut mix = |word: u64| hash = (hash.rotate_left(23) ^ word).wrapping_mul(MIX);
+        for chunk in path.chunks_exact(8) {
+            mix(chunk.try_into().map_or(0, u64::from_le_bytes));
+        }
+        // The last eight, some of them again; of a shorter path all.
+        match path.last_chunk::<8>() {
+            Some(last) => mix(u64::from_le_bytes(*last)),
+            None => mix(path.iter().fold(0, |rest, byte| (rest << 8) | u64::from(*byte))),
+        }
+        (hash >> 32) as usize
+    }
+}
+
+/// An odd number near the golden ratio of 2⁶⁴: multiplying by it scatters.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Spreads numbers that lie close together, such as addresses.
+#[cfg(feature = "axum")]
+#[inline]
+pub(crate) fn scatter(number: u64) -> usize {
+    (number.wrapping_mul(MIX) >> 32) as usize
 }
 
 impl LabelTable {
@@ -106,7 +150,11 @@ impl LabelTable {
         let most_routes = most_labels.saturating_mul(ROUTES_FOR_EACH_LABEL).min(MOST_LABEL_IDS);
         Self {
             table: Mutex::default(),
-            routes: (0..most_routes).map(|_| OnceLock::new()).collect(),
+            // At most two thirds full, so that searches are short.
+            routes: (0..(most_routes * 3).div_ceil(2).next_power_of_two())
+                .map(|_| OnceLock::new())
+                .collect(),
+            most_routes,
             shortest: AtomicU64::new(Nanos::MAX),
             most_labels,
             everywhere,
@@ -115,52 +163,61 @@ impl LabelTable {
         }
     }
 
-    /// The number for a label; for `other` where the cap is reached.
-    pub(crate) fn id(&self, label: &str, threshold: Nanos, kind: PollKind) -> u32 {
+    /// The id of a label; of `other` where the cap is reached.
+    pub(crate) fn id(&self, label: &str, threshold: Nanos, kind: PollKind) -> LabelId {
         lock(&self.table).id(self, label, threshold, kind)
     }
 
-    /// Whether a route has a place of its own. Takes no lock and never makes one.
-    pub(crate) fn known(&self, route: Route<'_>) -> Option<(u32, &'static str)> {
-        let known = self.routes.iter().map_while(OnceLock::get).find(|known| {
-            known.unmatched == route.unmatched
-                && known.method == route.method
-                && known.path == route.path
-        })?;
-        Some((known.id, known.path))
+    /// The label of a route that has one already. Takes no lock and never makes one.
+    #[inline]
+    pub(crate) fn of_known_route(&self, route: Route<'_>) -> Option<LabelId> {
+        self.find_route(route).ok()
     }
 
-    /// The number for a route that the calling thread has not met, and its path with a life of
-    /// its own if it got a place. `prefix` and the path make the label.
-    pub(crate) fn route(&self, route: Route<'_>, prefix: &str) -> (u32, Option<&'static str>) {
-        if let Some((id, path)) = self.known(route) {
-            return (id, Some(path));
-        }
+    /// The label of a route, made if the route is new; `prefix` and the path are its text.
+    pub(crate) fn of_route(&self, route: Route<'_>, prefix: &str) -> LabelId {
+        self.of_known_route(route).unwrap_or_else(|| self.add_route(route, prefix))
+    }
+
+    #[cold]
+    fn add_route(&self, route: Route<'_>, prefix: &str) -> LabelId {
         if self.is_full() {
-            return (route.other, None);
+            return route.other;
         }
         let mut table = lock(&self.table);
-        if let Some((id, path)) = self.known(route) {
-            return (id, Some(path));
-        }
-        let Some(LabelSpec { threshold, kind, .. }) = find(&table.entries, route.unmatched) else {
-            return (route.other, None);
+        // Another thread may have added it meanwhile.
+        let free = match self.find_route(route) {
+            Ok(id) => return id,
+            Err(free) => free,
+        };
+        let Some(LabelSpec { threshold, kind, .. }) = find(&table.specs, route.unmatched) else {
+            return route.other;
         };
         let separator = if prefix.is_empty() { "" } else { " " };
         let label = format!("{prefix}{separator}{}", route.path);
         let id = table.id(self, &label, threshold, kind);
-        if id == route.other {
-            return (id, None);
+        if id != route.other && table.routes < self.most_routes {
+            let Route { unmatched, method, path, .. } = route;
+            let known = KnownRoute { unmatched, method, path: path.into(), id };
+            if self.routes[free].set(known).is_ok() {
+                table.routes += 1;
+            }
         }
-        let Some(free) = self.routes.get(table.routes) else {
-            return (id, None);
-        };
-        let path = intern(route.path);
-        let known = KnownRoute { unmatched: route.unmatched, method: route.method, path, id };
-        if free.set(known).is_ok() {
-            table.routes += 1;
+        id
+    }
+
+    /// The label of a known route, or the free place where a new one belongs.
+    #[inline]
+    fn find_route(&self, route: Route<'_>) -> Result<LabelId, usize> {
+        let last = self.routes.len() - 1;
+        let mut at = route.hash() & last;
+        while let Some(known) = self.routes[at].get() {
+            if known.is(route) {
+                return Ok(known.id);
+            }
+            at = (at + 1) & last;
         }
-        (id, Some(path))
+        Err(at)
     }
 
     /// Counts a request without a route, where a router tells routes, up to [`MANY_UNMATCHED`].
@@ -190,7 +247,7 @@ impl LabelTable {
     /// Takes over what was added since `known` was last brought up to date.
     pub(crate) fn update(&self, known: &mut Vec<LabelSpec>) {
         let table = lock(&self.table);
-        let new = table.entries.get(known.len()..).unwrap_or_default();
+        let new = table.specs.get(known.len()..).unwrap_or_default();
         known.extend_from_slice(new);
     }
 
@@ -200,34 +257,34 @@ impl LabelTable {
     }
 }
 
-/// The entry a label stands for in a list kept by [`LabelTable::update`].
-pub(crate) fn find(known: &[LabelSpec], id: u32) -> Option<LabelSpec> {
-    known.get((id as usize).checked_sub(1)?).copied()
+/// What a label stands for, in a list kept by [`LabelTable::update`].
+pub(crate) fn find(known: &[LabelSpec], id: LabelId) -> Option<LabelSpec> {
+    known.get((id.0 as usize).checked_sub(1)?).copied()
 }
 
 impl Table {
-    fn id(&mut self, all: &LabelTable, label: &str, threshold: Nanos, kind: PollKind) -> u32 {
+    fn id(&mut self, all: &LabelTable, label: &str, threshold: Nanos, kind: PollKind) -> LabelId {
         let label = self.admit(all, &printable(label));
         let is_task = matches!(kind, PollKind::Task | PollKind::Request);
         let kind = if all.everywhere && is_task { PollKind::Root } else { kind };
-        let id = LabelSpec { label, threshold, kind };
-        if let Some(number) = self.numbers.get(&id) {
-            return *number;
+        let spec = LabelSpec { label, threshold, kind };
+        if let Some(id) = self.ids.get(&spec) {
+            return *id;
         }
-        if self.entries.len() >= MOST_LABEL_IDS {
-            return NO_LABEL;
+        if self.specs.len() >= MOST_LABEL_IDS {
+            return LabelId::NONE;
         }
-        self.entries.push(id);
-        let number = self.entries.len() as u32;
-        self.numbers.insert(id, number);
+        self.specs.push(spec);
+        let id = LabelId(self.specs.len() as u32);
+        self.ids.insert(spec, id);
         all.shortest.fetch_min(threshold, Ordering::Relaxed);
-        number
+        id
     }
 
     /// The text to use for a label: its own, or `other` past the cap. A label in use under
     /// another threshold or kind takes no further place.
     fn admit(&mut self, all: &LabelTable, label: &str) -> &'static str {
-        let in_use = self.entries.iter().map(|entry| entry.label);
+        let in_use = self.specs.iter().map(|spec| spec.label);
         if let Some(known) = BUILT_IN.into_iter().chain(in_use).find(|known| *known == label) {
             return known;
         }
@@ -249,7 +306,7 @@ mod tests {
     fn texts(labels: &LabelTable) -> Vec<&'static str> {
         let mut known = Vec::new();
         labels.update(&mut known);
-        known.iter().map(|id| id.label).collect()
+        known.iter().map(|spec| spec.label).collect()
     }
 
     fn route(labels: &LabelTable, path: &'static str) -> Route<'static> {
@@ -259,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_labels_share_a_number_and_other_thresholds_do_not() {
+    fn equal_labels_share_an_id_and_other_thresholds_do_not() {
         let labels = LabelTable::new(8, false);
         let first = labels.id("job", THRESHOLD, PollKind::Task);
         assert_eq!(labels.id("job", THRESHOLD, PollKind::Task), first);
@@ -279,15 +336,51 @@ mod tests {
     #[test]
     fn known_routes_keep_their_labels_when_no_label_is_free() {
         let labels = LabelTable::new(2, false);
-        let ask = |path| labels.route(route(&labels, path), "GET");
-        let (a, b, c) = (ask("/a").0, ask("/b").0, ask("/c"));
-        assert_eq!(c, (route(&labels, "").other, None), "a text past the cap is not kept");
+        let ask = |path| labels.of_route(route(&labels, path), "GET");
+        let (a, b, c) = (ask("/a"), ask("/b"), ask("/c"));
+        assert_eq!(c, route(&labels, "").other);
         assert!(labels.is_full());
-        assert_eq!(ask("/a"), (a, Some("/a")));
-        assert_eq!(labels.known(route(&labels, "/b")), Some((b, "/b")));
-        assert_eq!(labels.known(route(&labels, "/c")), None);
+        assert_eq!(ask("/a"), a);
+        assert_eq!(labels.of_known_route(route(&labels, "/b")), Some(b));
+        assert_eq!(labels.of_known_route(route(&labels, "/c")), None, "past the cap");
         assert_eq!(ask("/d"), c);
         assert_eq!(texts(&labels), [UNMATCHED, OTHER, "GET /a", "GET /b"]);
+    }
+
+    #[test]
+    fn routes_differ_by_layer_method_and_path() {
+        let labels = LabelTable::new(8, false);
+        let users = route(&labels, "/users/{id}");
+        let id = labels.of_route(users, "GET");
+        assert_eq!(labels.of_known_route(users), Some(id));
+        assert_eq!(labels.of_known_route(Route { method: 1, ..users }), None);
+        assert_eq!(labels.of_known_route(Route { unmatched: LabelId(9), ..users }), None);
+        assert_eq!(labels.of_known_route(Route { path: "/users", ..users }), None);
+    }
+
+    #[test]
+    fn all_places_for_routes_can_be_taken_and_unknown_ones_still_miss() {
+        let labels = LabelTable::new(64, false);
+        let paths: Vec<_> = (0..64).map(|number| format!("/api/resource-{number}")).collect();
+        let any = route(&labels, "");
+        let with = |method, path| Route { method, path, ..any };
+        for (method, path) in (0..6).flat_map(|method| paths.iter().map(move |it| (method, it))) {
+            // One label, so that the places run out and not the labels.
+            let id = labels.of_route(with(method, path), "GET");
+            let known = usize::from(method) < ROUTES_FOR_EACH_LABEL;
+            let expected = known.then_some(id);
+            assert_eq!(labels.of_known_route(with(method, path)), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn routes_of_a_service_scatter() {
+        let route = |path| Route { unmatched: LabelId(1), other: LabelId(2), method: 0, path };
+        let paths: Vec<_> =
+            (0..64).map(|number| format!("/api/v1/resource-{number}/{{id}}")).collect();
+        let places: std::collections::HashSet<_> =
+            paths.iter().map(|path| route(path).hash() % 256).collect();
+        assert!(places.len() > 48, "{} places for 64 routes", places.len());
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //!
 //! # The protocol
 //!
-//! 1. One thread at a time owns a slot. The owner alone stores `sequence`, `label`, `trace`,
+//! 1. One thread at a time owns a slot. The owner alone stores `sequence`, `label_id`, `trace`,
 //!    `swaps`, `place`, `thread`, `claim` and `left`; the watchdog only reads them.
 //! 2. `sequence` only grows, by one at each outermost enter and leave. Odd: the owner is inside
-//!    a poll. An allowed block inside a poll counts as a poll of its own, and so do what comes
-//!    before and what comes after it: its begin and its end leave one poll and enter the next.
+//!    a poll. `allow_blocking` splits a poll in three; each part has its own sequence number: its
+//!    begin and its end leave one poll and enter the next.
 //! 3. Every field of a poll is stored (release) before its odd `sequence` (release), or inside
 //!    the poll. So who reads the odd number (acquire) reads fields of that poll or of a later
 //!    one. Inside a poll the label changes with nested labels; the trace is 0 where a poll
@@ -30,8 +30,14 @@ use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use Ordering::{Acquire, Relaxed, Release};
 
-/// The label that is none: the state between two polls.
-pub(crate) const NO_LABEL: u32 = 0;
+/// The number of a label: a row of the detector's `LabelTable`, small enough for one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct LabelId(pub(crate) u32);
+
+impl LabelId {
+    /// No label: the state between two polls.
+    pub(crate) const NONE: Self = Self(0);
+}
 
 const ASK: u32 = 1;
 const TIME_LEAVE: u32 = 2;
@@ -61,7 +67,7 @@ pub(crate) struct Entered {
     /// The number that was entered; 0 for a nested label. Kept here because reading it back
     /// from the slot would wait for the store before it, which is most of what a poll costs.
     sequence: u64,
-    outer: u32,
+    outer: LabelId,
 }
 
 /// Which worker of which runtime a thread is.
@@ -87,7 +93,7 @@ pub(crate) struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenPoll {
     pub(crate) sequence: u64,
-    pub(crate) label_id: u32,
+    pub(crate) label_id: LabelId,
     pub(crate) trace: u128,
     pub(crate) identity: Identity,
 }
@@ -123,7 +129,7 @@ impl Slot {
     pub(crate) fn new() -> Self {
         Self {
             sequence: AtomicU64::new(0),
-            label_id: AtomicU32::new(NO_LABEL),
+            label_id: AtomicU32::new(LabelId::NONE.0),
             flags: AtomicU32::new(ASK),
             trace: [AtomicU64::new(0), AtomicU64::new(0)],
             swaps: AtomicU32::new(0),
@@ -140,26 +146,26 @@ impl Slot {
 
     /// Enters a poll (owner only). `identify` is called when the watchdog asked who this is.
     #[inline]
-    pub(crate) fn enter(&self, label_id: u32, identify: impl FnOnce() -> Identity) -> Entered {
+    pub(crate) fn enter(&self, label_id: LabelId, identify: impl FnOnce() -> Identity) -> Entered {
         let sequence = self.sequence.load(Relaxed);
         if sequence & 1 == 1 {
-            let outer = self.label_id.load(Relaxed);
-            self.label_id.store(label_id, Release);
+            let outer = self.label();
+            self.label_id.store(label_id.0, Release);
             return Entered { sequence: 0, outer };
         }
         if self.flags.load(Relaxed) & ASK != 0 {
             self.answer(identify);
         }
-        self.label_id.store(label_id, Release);
+        self.label_id.store(label_id.0, Release);
         self.sequence.store(sequence + 1, Release);
-        Entered { sequence: sequence + 1, outer: NO_LABEL }
+        Entered { sequence: sequence + 1, outer: LabelId::NONE }
     }
 
     /// Leaves a poll (owner only). `now` is read only when the watchdog wants the end of this one.
     #[inline]
     pub(crate) fn leave(&self, entered: Entered, now: impl FnOnce() -> u64) {
         if entered.is_nested() {
-            self.label_id.store(entered.outer, Release);
+            self.label_id.store(entered.outer.0, Release);
             return;
         }
         let mut sequence = entered.sequence;
@@ -169,17 +175,23 @@ impl Slot {
         self.sequence.store(sequence + 1, Release);
     }
 
+    /// The label entered last (owner only).
+    #[inline]
+    fn label(&self) -> LabelId {
+        LabelId(self.label_id.load(Relaxed))
+    }
+
     /// Begins a block that is meant to be there (owner only).
     pub(crate) fn begin_allowed(
         &self,
-        label_id: u32,
+        label_id: LabelId,
         identify: impl FnOnce() -> Identity,
         now: impl FnOnce() -> u64,
     ) -> Entered {
         if !self.is_open() {
             return self.enter(label_id, identify);
         }
-        let outer = self.label_id.load(Relaxed);
+        let outer = self.label();
         self.go_on_as(label_id, now);
         Entered { sequence: 0, outer }
     }
@@ -195,11 +207,11 @@ impl Slot {
 
     /// Leaves the open poll for one with another label (rule 2): even in between, so that no
     /// reading has the number of one and the label of the other.
-    fn go_on_as(&self, label_id: u32, now: impl FnOnce() -> u64) {
+    fn go_on_as(&self, label_id: LabelId, now: impl FnOnce() -> u64) {
         let sequence = self.before_leave(now);
         self.sequence.store(sequence + 1, Release);
         self.flags.fetch_or(WENT_ON, Relaxed);
-        self.label_id.store(label_id, Release);
+        self.label_id.store(label_id.0, Release);
         self.sequence.store(sequence + 2, Release);
     }
 
@@ -276,7 +288,7 @@ impl Slot {
         }
         let open = OpenPoll {
             sequence,
-            label_id: self.label_id.load(Acquire),
+            label_id: LabelId(self.label_id.load(Acquire)),
             trace: self.trace(),
             identity: Identity {
                 place: Place::unpack(self.place.load(Acquire)),
@@ -337,7 +349,7 @@ mod tests {
         Identity { place: Place { runtime: 3, worker: Some(0) }, thread: 77, claim: 5 };
 
     fn enter(slot: &Slot, label_id: u32) -> Entered {
-        slot.enter(label_id, || WHO)
+        slot.enter(LabelId(label_id), || WHO)
     }
 
     fn open(slot: &Slot) -> OpenPoll {
@@ -352,19 +364,22 @@ mod tests {
         let slot = Slot::new();
         assert_eq!(slot.read(), SlotReading::Between(0));
         let entered = enter(&slot, 9);
-        assert_eq!(open(&slot), OpenPoll { sequence: 1, label_id: 9, trace: 0, identity: WHO });
+        assert_eq!(
+            open(&slot),
+            OpenPoll { sequence: 1, label_id: LabelId(9), trace: 0, identity: WHO }
+        );
         slot.leave(entered, || unreachable!("nobody asked for the time"));
         assert_eq!(slot.read(), SlotReading::Between(2));
     }
 
     #[test]
-    fn nested_markers_swap_the_handler_and_put_it_back() {
+    fn a_nested_label_is_put_back_to_the_outer_one() {
         let slot = Slot::new();
         let outer = enter(&slot, 1);
         let inner = enter(&slot, 2);
-        assert_eq!((open(&slot).label_id, open(&slot).sequence), (2, 1));
+        assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (2, 1));
         slot.leave(inner, || 0);
-        assert_eq!((open(&slot).label_id, open(&slot).sequence), (1, 1));
+        assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (1, 1));
         slot.leave(outer, || 0);
         assert_eq!(slot.read(), SlotReading::Between(2));
     }
@@ -374,11 +389,11 @@ mod tests {
         let slot = Slot::new();
         let entered = enter(&slot, 1);
         slot.leave(entered, || 0);
-        let entered = slot.enter(1, || unreachable!("nobody asked"));
+        let entered = slot.enter(LabelId(1), || unreachable!("nobody asked"));
         slot.ask();
         slot.leave(entered, || 0);
         let later = Identity { claim: 6, ..WHO };
-        let entered = slot.enter(1, || later);
+        let entered = slot.enter(LabelId(1), || later);
         assert_eq!(open(&slot).identity, later);
         slot.leave(entered, || 0);
     }
@@ -399,10 +414,10 @@ mod tests {
     fn an_allowed_block_parts_the_poll_in_two() {
         let slot = Slot::new();
         let poll = enter(&slot, 1);
-        let allowed = slot.begin_allowed(2, || WHO, || 0);
-        assert_eq!((open(&slot).label_id, open(&slot).sequence), (2, 3));
+        let allowed = slot.begin_allowed(LabelId(2), || WHO, || 0);
+        assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (2, 3));
         slot.end_allowed(allowed, || 0);
-        assert_eq!((open(&slot).label_id, open(&slot).sequence), (1, 5));
+        assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (1, 5));
         slot.leave(poll, || 0);
         assert_eq!(slot.read(), SlotReading::Between(6));
     }
@@ -415,7 +430,7 @@ mod tests {
         assert_eq!(slot.give_up(), 1);
         assert_eq!((slot.in_flight(), slot.is_open()), (0, false));
         let later = Identity { thread: 78, ..WHO };
-        let _ = slot.enter(1, || later);
+        let _ = slot.enter(LabelId(1), || later);
         assert_eq!(open(&slot).identity, later);
     }
 

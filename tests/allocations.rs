@@ -1,4 +1,4 @@
-//! What the markers allocate: nothing. A counting allocator is one for the process, so this is a
+//! What the marks allocate: nothing. A counting allocator is one for the process, so this is a
 //! process of its own; it counts for each thread, so that the tests' own threads do not matter.
 #![cfg(feature = "axum")]
 

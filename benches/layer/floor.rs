@@ -27,7 +27,7 @@ impl Cargo for () {
     fn load((): &()) {}
 }
 
-/// As many bytes as our detector, marker, trace id, count and lesson.
+/// As many bytes as our detector, label, trace id, count and lesson.
 impl Cargo for [u64; 5] {
     type Shared = Arc<u64>;
     const EARLY: bool = true;

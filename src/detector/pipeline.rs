@@ -93,7 +93,7 @@ impl Pipeline {
             self.counters.captures(sink, totals);
             self.counters.settle_sites(sink, now);
         }
-        self.registry.each_allowed(|name, total| self.counters.allowed(sink, name, total));
+        self.registry.allowed_blocks.each(|name, total| self.counters.allowed(sink, name, total));
         if self.registry.labels.all_unmatched() {
             self.reports.all_unmatched();
         }

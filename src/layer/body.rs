@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::grpc::Learn;
-use super::mark::{InFlight, RequestMark};
+use super::labels::LearnMethod;
+use super::request::{InFlight, RequestMark};
 
 pin_project! {
     /// The body of a [`StallService`](super::StallService)'s response: its frames and its drop
@@ -19,7 +19,7 @@ pin_project! {
         inner: Option<B>,
         mark: RequestMark,
         in_flight: Option<InFlight>,
-        learn: Option<Box<Learn>>,
+        learn: Option<Box<LearnMethod>>,
     }
 
     impl<B> PinnedDrop for ResponseBody<B> {
@@ -40,9 +40,16 @@ impl<B> ResponseBody<B> {
         inner: B,
         mark: RequestMark,
         in_flight: Option<InFlight>,
-        learn: Option<Box<Learn>>,
+        learn: Option<Box<LearnMethod>>,
     ) -> Self {
         Self { inner: Some(inner), mark, in_flight, learn }
+    }
+}
+
+/// An empty answer of a layer further out: no request's, so its polls count for nothing.
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::new(B::default(), RequestMark::default(), None, None)
     }
 }
 
@@ -77,13 +84,13 @@ impl<B: Body> Body for ResponseBody<B> {
 fn poll_and_learn<B: Body>(
     body: Pin<&mut B>,
     cx: &mut Context<'_>,
-    learn: &mut Option<Box<Learn>>,
+    learn: &mut Option<Box<LearnMethod>>,
 ) -> PolledFrame<B> {
     let polled = body.poll_frame(cx);
     if let Poll::Ready(Some(Ok(frame))) = &polled
         && let Some(trailers) = frame.trailers_ref()
     {
-        *learn = learn.take().and_then(|learn| learn.from(trailers));
+        *learn = learn.take().and_then(|learn| learn.from_status(trailers));
     }
     polled
 }

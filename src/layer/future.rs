@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use super::ResponseBody;
-use super::grpc::Learn;
-use super::mark::{InFlight, RequestMark};
+use super::body::ResponseBody;
+use super::labels::LearnMethod;
+use super::request::{InFlight, RequestMark};
 
 pin_project! {
     /// The future of a [`StallService`](super::StallService): its polls and its drop are marked.
@@ -22,7 +22,7 @@ pin_project! {
         mark: RequestMark,
         // Goes on with the body.
         in_flight: Option<InFlight>,
-        learn: Option<Box<Learn>>,
+        learn: Option<Box<LearnMethod>>,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
@@ -41,7 +41,7 @@ impl<F> ResponseFuture<F> {
         inner: F,
         mark: RequestMark,
         in_flight: InFlight,
-        learn: Option<Box<Learn>>,
+        learn: Option<Box<LearnMethod>>,
     ) -> Self {
         Self { inner: Some(inner), mark, in_flight: Some(in_flight), learn }
     }

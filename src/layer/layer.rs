@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
 use tower_layer::Layer;
 
+use super::labels::NO_METHOD;
+use super::request::RequestHead;
+use super::service::StallService;
 use super::settings::Settings;
-use super::{StallService, route_cache};
 use crate::clock::nanos;
 use crate::labels::MIN_THRESHOLD;
 use crate::runtime::registry::Registry;
@@ -24,51 +25,6 @@ pub struct StallLayer {
     settings: Arc<Settings>,
 }
 
-/// A request without its body, for functions that look at one.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestHead<'a> {
-    pub(super) method: &'a Method,
-    pub(super) uri: &'a Uri,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) extensions: &'a Extensions,
-}
-
-impl<'a> RequestHead<'a> {
-    #[inline]
-    pub(super) fn new<B>(request: &'a Request<B>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        }
-    }
-
-    /// The method, as the client wrote it.
-    #[must_use]
-    pub fn method(&self) -> &'a Method {
-        self.method
-    }
-
-    /// The URI, as the client wrote it.
-    #[must_use]
-    pub fn uri(&self) -> &'a Uri {
-        self.uri
-    }
-
-    /// The headers.
-    #[must_use]
-    pub fn headers(&self) -> &'a HeaderMap {
-        self.headers
-    }
-
-    /// What other layers and the router put there.
-    #[must_use]
-    pub fn extensions(&self) -> &'a Extensions {
-        self.extensions
-    }
-}
-
 impl StallLayer {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
         Self { settings: Arc::new(Settings::new(registry)) }
@@ -78,7 +34,7 @@ impl StallLayer {
         let mut settings = (*self.settings).clone();
         set(&mut settings);
         for method in &settings.methods {
-            settings.routes.label_id(route_cache::NO_METHOD, method);
+            settings.labels.of_route(NO_METHOD, method);
         }
         Self { settings: Arc::new(settings) }
     }
@@ -114,14 +70,14 @@ impl StallLayer {
     /// Takes the handler's label from a function, called once a request before the service is;
     /// where it returns `None` the other rules apply.
     ///
-    /// Where it panics, too. Return few different texts, none that a client can choose: each becomes a label, up to the
-    /// detector's cap, then `other`.
+    /// A panic counts as `None`. Return a small fixed set, never client input: each text becomes a
+    /// label, up to the detector's cap, then `other`.
     #[must_use]
     pub fn handler_name<F>(self, name: F) -> Self
     where
         F: Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync + 'static,
     {
-        self.with(|settings| settings.namer = Some(Arc::new(name)))
+        self.with(|settings| settings.handler_name = Some(Arc::new(name)))
     }
 
     /// Takes the trace id of a request from a function instead of its `traceparent` header.
@@ -130,7 +86,7 @@ impl StallLayer {
     where
         F: Fn(RequestHead<'_>) -> Option<u128> + Send + Sync + 'static,
     {
-        self.with(|settings| settings.tracer = Some(Arc::new(trace_id)))
+        self.with(|settings| settings.trace_id = Some(Arc::new(trace_id)))
     }
 }
 

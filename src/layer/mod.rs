@@ -36,19 +36,16 @@
 
 mod body;
 mod future;
-mod grpc;
+mod labels;
 #[allow(clippy::module_inception)]
 mod layer;
-mod mark;
-mod route_cache;
-mod routes;
+mod request;
 mod service;
 mod settings;
-#[cfg(feature = "axum")]
-mod usual;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
-pub(crate) use grpc::is_grpc;
-pub use layer::{RequestHead, StallLayer};
+pub(crate) use labels::is_grpc;
+pub use layer::StallLayer;
+pub use request::RequestHead;
 pub use service::StallService;

@@ -7,8 +7,10 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
+use super::body::ResponseBody;
+use super::future::ResponseFuture;
+use super::request::RequestHead;
 use super::settings::Settings;
-use super::{RequestHead, ResponseBody, ResponseFuture};
 
 /// A service whose requests are marked. Made by [`StallLayer`](super::StallLayer).
 #[derive(Clone)]
@@ -55,7 +57,7 @@ where
     // Not inlined: in most layers' `call` it would keep theirs from building futures in place.
     #[inline(never)]
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let (mark, learn) = self.settings.request(RequestHead::new(&request));
+        let (mark, learn) = self.settings.mark(RequestHead::new(&request));
         let polling = mark.enter();
         let in_flight = polling.in_flight(mark);
         ResponseFuture::new(self.inner.call(request), mark, in_flight, learn)

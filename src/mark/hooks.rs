@@ -86,10 +86,10 @@ impl RuntimeHooks {
 
     fn install(self, builder: &mut Builder) {
         static LAST: AtomicU32 = AtomicU32::new(0);
-        let wiring = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         let thread = |hook: Option<Hook>| {
             move || {
-                task_polls::note_thread(wiring);
+                task_polls::note_thread(number);
                 if let Some(hook) = &hook {
                     hook();
                 }
@@ -106,7 +106,7 @@ impl RuntimeHooks {
                 if let Some(hook) = &before {
                     hook(task);
                 }
-                task_polls::begin(wiring, task.spawned_at());
+                task_polls::begin(number, task.spawned_at());
             });
             builder.on_after_task_poll(move |task| {
                 task_polls::end();
@@ -150,5 +150,44 @@ impl RuntimeBuilderExt for Builder {
     fn stall_hooks(&mut self, hooks: RuntimeHooks) -> &mut Self {
         hooks.install(self);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{RuntimeBuilderExt, RuntimeHooks};
+    use crate::clock;
+    use crate::runtime::registry::Registry;
+    use crate::runtime::registry::tests::LIMITS;
+
+    #[test]
+    fn workers_are_known_without_a_poll_that_is_marked() {
+        for hooks in [false, true] {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(2).enable_all();
+            if hooks {
+                builder.stall_hooks(RuntimeHooks::new());
+            }
+            let runtime = builder.build().expect("a runtime");
+            let registry = Registry::new(LIMITS);
+            let watched = registry.add_runtime("hooked", runtime.handle()).expect("it watches");
+            let known = || (0..2).all(|worker| watched.owner(worker).is_some());
+            let limit = Duration::from_millis(if hooks { 20_000 } else { 200 });
+            let over = clock::now() + clock::nanos(limit);
+            while !known() && clock::now() < over {
+                let sleep = || async { tokio::time::sleep(Duration::from_millis(1)).await };
+                let task = || runtime.spawn(sleep());
+                let tasks: Vec<_> = (0..4).map(|_| task()).collect();
+                for task in tasks {
+                    runtime.block_on(task).expect("no panic");
+                }
+            }
+            assert_eq!(known(), hooks);
+            // They are let go of with the runtime's threads.
+            drop(runtime);
+            drop(registry);
+        }
     }
 }

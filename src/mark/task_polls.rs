@@ -15,8 +15,8 @@ thread_local! {
 }
 
 struct HookedThread {
-    /// What `watching` is the answer for: the hooks that asked, and the state of the detectors.
-    wiring: u32,
+    /// What `watching` is the answer for: the number of the hooks that asked, and the state of the detectors.
+    hooks: u32,
     changes: u64,
     watching: Vec<WatchingDetector>,
     #[cfg(tokio_unstable)]
@@ -32,9 +32,9 @@ struct WatchingDetector {
 }
 
 /// A thread starts, goes to sleep or wakes.
-pub(super) fn note_thread(wiring: u32) {
+pub(super) fn note_thread(hooks: u32) {
     with(|thread| {
-        thread.settle(wiring);
+        thread.settle(hooks);
         thread.say_who();
     });
 }
@@ -42,7 +42,7 @@ pub(super) fn note_thread(wiring: u32) {
 #[cfg(tokio_unstable)]
 pub(super) use open::{begin, end};
 
-/// Not where the thread is past its end.
+/// No-op once thread-locals are destroyed.
 fn with(act: impl FnOnce(&mut HookedThread)) {
     let _ = THREAD.try_with(|thread| {
         if let Ok(mut thread) = thread.try_borrow_mut() {
@@ -54,7 +54,7 @@ fn with(act: impl FnOnce(&mut HookedThread)) {
 impl HookedThread {
     const fn new() -> Self {
         Self {
-            wiring: 0,
+            hooks: 0,
             changes: 0,
             watching: Vec::new(),
             #[cfg(tokio_unstable)]
@@ -63,17 +63,17 @@ impl HookedThread {
     }
 
     #[inline]
-    fn settle(&mut self, wiring: u32) {
+    fn settle(&mut self, hooks: u32) {
         let changes = Registry::changes();
-        if (self.wiring, self.changes) != (wiring, changes) {
-            self.refresh(wiring, changes);
+        if (self.hooks, self.changes) != (hooks, changes) {
+            self.refresh(hooks, changes);
         }
     }
 
     #[cold]
-    fn refresh(&mut self, wiring: u32, changes: u64) {
+    fn refresh(&mut self, hooks: u32, changes: u64) {
         let Ok(handle) = Handle::try_current() else { return };
-        (self.wiring, self.changes) = (wiring, changes);
+        (self.hooks, self.changes) = (hooks, changes);
         let watching = |(registry, runtime): (Arc<Registry>, _)| {
             thread_slots::prepare(registry.id);
             WatchingDetector { detector: registry.id, registry: Arc::downgrade(&registry), runtime }
@@ -106,11 +106,13 @@ mod open {
     use crate::labels::PollKind;
     use crate::mark::thread_slots::{self, PollGuard};
     use crate::runtime::registry::DetectorId;
+    use crate::slot::LabelId;
 
     /// Places whose labels a thread knows.
     const PLACES: usize = 64;
+    const THIS_FILE: &str = "src/mark/task_polls.rs";
     /// Where our own tasks are spawned.
-    const OWN: &str = "src/probe/";
+    const OWN: &str = "src/ticker/";
 
     pub(super) struct OpenPolls {
         guards: Vec<PollGuard>,
@@ -124,13 +126,13 @@ mod open {
         detector: DetectorId,
         place: &'static Location<'static>,
         /// `None` for our own tasks.
-        label_id: Option<u32>,
+        label_id: Option<LabelId>,
     }
 
     /// A task is polled from now on.
-    pub(crate) fn begin(wiring: u32, place: &'static Location<'static>) {
+    pub(crate) fn begin(hooks: u32, place: &'static Location<'static>) {
         with(|thread| {
-            thread.settle(wiring);
+            thread.settle(hooks);
             let before = thread.open.guards.len();
             for watching in &thread.watching {
                 if let Some(label_id) = thread.open.label_id(watching, place) {
@@ -160,7 +162,7 @@ mod open {
             &mut self,
             watching: &WatchingDetector,
             place: &'static Location<'static>,
-        ) -> Option<u32> {
+        ) -> Option<LabelId> {
             let address = std::ptr::from_ref(place).addr();
             let known = &mut self.known[(address >> 3) % PLACES];
             match known {
@@ -170,7 +172,7 @@ mod open {
                     known.label_id
                 }
                 _ => {
-                    let label_id = name(watching, place);
+                    let label_id = label_of(watching, place);
                     *known = Some(KnownPlace { detector: watching.detector, place, label_id });
                     label_id
                 }
@@ -186,15 +188,19 @@ mod open {
     }
 
     #[cold]
-    fn name(watching: &WatchingDetector, place: &Location<'_>) -> Option<u32> {
-        let crate_root = file!().strip_suffix("src/instrument/polls.rs").unwrap_or_default();
-        let own = place.file().strip_prefix(crate_root);
-        if own.is_some_and(|file| file.starts_with(OWN)) {
+    fn label_of(watching: &WatchingDetector, place: &Location<'_>) -> Option<LabelId> {
+        if is_own(place.file()) {
             return None;
         }
         let registry = watching.registry.upgrade()?;
         let label = format!("task spawned at {}:{}", short(place.file()), place.line());
         Some(registry.labels.id(&label, registry.threshold, PollKind::Task))
+    }
+
+    /// Whether a file is one of those that spawn our own tasks.
+    fn is_own(file: &str) -> bool {
+        let in_crate = file!().strip_suffix(THIS_FILE).and_then(|root| file.strip_prefix(root));
+        in_crate.is_some_and(|file| file.starts_with(OWN))
     }
 
     /// Without the folders that are only this machine's: crates that were fetched begin with their
@@ -212,7 +218,14 @@ mod open {
 
     #[cfg(test)]
     mod tests {
-        use super::short;
+        use super::{OWN, THIS_FILE, is_own, short};
+
+        #[test]
+        fn our_own_tasks_are_told_from_others() {
+            let root = file!().strip_suffix(THIS_FILE).expect("this file is where it says");
+            assert!(is_own(&format!("{root}{OWN}tick.rs")));
+            assert!(!is_own(&format!("{root}src/admin/server.rs")));
+        }
 
         #[test]
         fn places_do_not_depend_on_the_machine() {
@@ -229,45 +242,6 @@ mod open {
             ] {
                 assert_eq!(short(file), expected);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::{RuntimeBuilderExt, RuntimeHooks};
-    use crate::clock;
-    use crate::runtime::registry::Registry;
-    use crate::runtime::registry::tests::LIMITS;
-
-    #[test]
-    fn workers_are_known_without_a_poll_that_is_marked() {
-        for hooks in [false, true] {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            builder.worker_threads(2).enable_all();
-            if hooks {
-                builder.stall_hooks(RuntimeHooks::new());
-            }
-            let runtime = builder.build().expect("a runtime");
-            let registry = Registry::new(LIMITS);
-            let watched = registry.add_runtime("hooked", runtime.handle()).expect("it watches");
-            let known = || (0..2).all(|worker| watched.owner(worker).is_some());
-            let limit = Duration::from_millis(if hooks { 20_000 } else { 200 });
-            let over = clock::now() + clock::nanos(limit);
-            while !known() && clock::now() < over {
-                let sleep = || async { tokio::time::sleep(Duration::from_millis(1)).await };
-                let task = || runtime.spawn(sleep());
-                let tasks: Vec<_> = (0..4).map(|_| task()).collect();
-                for task in tasks {
-                    runtime.block_on(task).expect("no panic");
-                }
-            }
-            assert_eq!(known(), hooks);
-            // They are let go of with the runtime's threads.
-            drop(runtime);
-            drop(registry);
         }
     }
 }

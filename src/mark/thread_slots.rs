@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use tokio::runtime::Handle;
 
 use crate::clock;
-use crate::runtime::registry::{DetectorId, Registry};
-use crate::slot::{Entered, Identity, Slot};
+use crate::runtime::registry::{DetectorId, NO_DETECTOR, Registry};
+use crate::slot::{Entered, Identity, LabelId, Slot};
 use crate::sync::{AtomicU32, Ordering, lock};
 
 /// Slots are made this many at a time, side by side, for the watchdog's walk.
@@ -37,7 +37,7 @@ struct Attachment {
     registry: Weak<Registry>,
 }
 
-/// An open label on this thread; closes when dropped, in a panic too.
+/// An open poll of this thread; left when dropped, in a panic too.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct PollGuard {
@@ -49,7 +49,7 @@ pub(crate) struct PollGuard {
 
 /// Enters a poll for `detector` on the calling thread.
 #[inline]
-pub(crate) fn enter(detector: DetectorId, label_id: u32) -> PollGuard {
+pub(crate) fn enter(detector: DetectorId, label_id: LabelId) -> PollGuard {
     let slot = slot(detector);
     let entered = slot.enter(label_id, || identify(detector));
     PollGuard { slot, entered, _on_this_thread: PhantomData }
@@ -101,7 +101,7 @@ pub(crate) fn allowed<R>(name: &'static str, block: impl FnOnce() -> R) -> R {
     }
 
     let open = registries_here().into_iter().map(|registry| {
-        let label_id = registry.count_allowed(name);
+        let label_id = registry.allowed_blocks.count(name);
         let slot = slot(registry.id);
         (slot, slot.begin_allowed(label_id, || identify(registry.id), clock::now))
     });
@@ -146,6 +146,9 @@ pub(crate) fn thread_number() -> u32 {
 
 #[cold]
 fn attach(detector: DetectorId) -> &'static Slot {
+    if detector == NO_DETECTOR {
+        return nobodys();
+    }
     let slot = ATTACHED.try_with(|attached| Some(attached.try_borrow_mut().ok()?.slot(detector)));
     match slot.ok().flatten() {
         Some(slot) => {
@@ -228,7 +231,7 @@ mod tests {
         let registry = Registry::new(LIMITS);
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                drop(enter(registry.id, 1));
+                drop(enter(registry.id, LabelId(1)));
                 count_in_flight(registry.id, 1);
                 assert_eq!(slots(&registry).len(), 1);
             });
@@ -244,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn two_detectors_on_one_thread_see_their_own_markers() {
+    fn two_detectors_on_one_thread_see_their_own_labels() {
         let (first, second) = (Registry::new(LIMITS), Registry::new(LIMITS));
-        let outer = enter(first.id, 1);
-        let inner = enter(second.id, 2);
+        let outer = enter(first.id, LabelId(1));
+        let inner = enter(second.id, LabelId(2));
         let label_id = |registry: &Registry| match slots(registry)[0].read() {
-            SlotReading::Open(open) => open.label_id,
+            SlotReading::Open(open) => open.label_id.0,
             SlotReading::Between(_) => 0,
         };
         assert_eq!((label_id(&first), label_id(&second)), (1, 2));
@@ -262,10 +265,10 @@ mod tests {
     #[test]
     fn a_panic_leaves_the_poll() {
         let registry = Registry::new(LIMITS);
-        drop(enter(registry.id, 1));
+        drop(enter(registry.id, LabelId(1)));
         let before = slots(&registry)[0].sequence();
         let caught = std::panic::catch_unwind(|| {
-            let _guard = enter(registry.id, 1);
+            let _guard = enter(registry.id, LabelId(1));
             std::panic::resume_unwind(Box::new("on purpose"));
         });
         assert!(caught.is_err());
@@ -276,7 +279,7 @@ mod tests {
     fn detectors_that_went_do_not_pile_up_slots() {
         for _ in 0..100 {
             let registry = Registry::new(LIMITS);
-            drop(enter(registry.id, 1));
+            drop(enter(registry.id, LabelId(1)));
         }
         let held = ATTACHED.with(|attached| attached.borrow().0.len());
         assert!(held <= 2, "{held} slots are held");
@@ -287,7 +290,14 @@ mod tests {
         let registry = Registry::new(LIMITS);
         let id = registry.id;
         drop(registry);
-        drop(enter(id, 1));
+        drop(enter(id, LabelId(1)));
         count_in_flight(id, -1);
+    }
+
+    #[test]
+    fn what_is_of_no_detector_takes_no_slot() {
+        drop(enter(NO_DETECTOR, LabelId::NONE));
+        assert!(CURRENT.get().is_none());
+        assert!(ATTACHED.with(|attached| attached.borrow().0.is_empty()));
     }
 }

@@ -9,13 +9,14 @@ use pin_project_lite::pin_project;
 
 use crate::mark::thread_slots;
 use crate::runtime::registry::DetectorId;
+use crate::slot::LabelId;
 
-/// What a marked future carries: two numbers, so that cloning and dropping cost nothing and no
-/// detector is kept alive.
-#[derive(Clone, Copy, Debug)]
+/// What a marked future carries: a detector and a label. Two numbers, so that copies cost nothing
+/// and no detector is kept alive. The default is of no detector.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mark {
     pub(crate) detector: DetectorId,
-    pub(crate) label_id: u32,
+    pub(crate) label_id: LabelId,
 }
 
 impl Mark {

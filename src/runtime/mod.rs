@@ -3,6 +3,7 @@
 //!
 //! [`Registry`](registry::Registry) is the shared state of one detector.
 
+mod allowed_blocks;
 pub(crate) mod heartbeat;
 pub(crate) mod lag_history;
 pub(crate) mod registry;

@@ -1,15 +1,15 @@
 //! The registry: what the threads of the service and the watchdog of one detector share.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use tokio::runtime::Handle;
 
+use super::allowed_blocks::AllowedBlocks;
 use super::runtime::Runtime;
 use super::scan_barrier::ScanBarrier;
-use crate::clock::{LONGEST, Nanos};
+use crate::clock::Nanos;
 use crate::label::{intern, printable};
-use crate::labels::{LabelTable, OTHER, PollKind};
+use crate::labels::{LabelTable, OTHER};
 use crate::slot::{Identity, Place, Slot};
 use crate::stall::StallStore;
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
@@ -18,13 +18,13 @@ use Ordering::{Acquire, Relaxed, Release};
 
 /// Runtimes that have a name and ticks of their own at a time; further ones share `other`.
 const MOST_RUNTIMES: usize = 32;
-/// Names of allowed blocks, a series each.
-const MOST_ALLOWED: usize = 64;
 
 /// Names a detector in slots, futures and thread-locals, and is never used again.
 pub(crate) type DetectorId = u32;
+/// For what belongs to none.
+pub(crate) const NO_DETECTOR: DetectorId = 0;
 
-static LAST_ID: AtomicU32 = AtomicU32::new(0);
+static LAST_ID: AtomicU32 = AtomicU32::new(NO_DETECTOR);
 static REGISTRIES: Mutex<Vec<(DetectorId, Weak<Registry>)>> = Mutex::new(Vec::new());
 /// Moves whenever any detector begins or ends to watch a runtime.
 static CHANGES: AtomicU64 = AtomicU64::new(1);
@@ -51,6 +51,7 @@ pub(crate) struct Registry {
     pub(crate) id: DetectorId,
     pub(crate) threshold: Nanos,
     pub(crate) labels: LabelTable,
+    pub(crate) allowed_blocks: AllowedBlocks,
     pub(crate) store: StallStore,
     pub(crate) scan_barrier: ScanBarrier,
     /// Log lines and reports that were not given out.
@@ -70,8 +71,6 @@ pub(crate) struct Registry {
     claims: AtomicU64,
     /// Of threads that ended.
     in_flight: AtomicI64,
-    allowed: Mutex<BTreeMap<&'static str, u64>>,
-    allowed_label: u32,
 }
 
 #[derive(Debug, Default)]
@@ -83,11 +82,12 @@ struct Runtimes {
 impl Registry {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let labels = LabelTable::new(limits.handlers, limits.everywhere);
-        let allowed_label = labels.id(OTHER, LONGEST, PollKind::Allowed);
+        let allowed_blocks = AllowedBlocks::new(&labels);
         let registry = Arc::new(Self {
             id: LAST_ID.fetch_add(1, Relaxed) + 1,
             threshold: limits.threshold,
             labels,
+            allowed_blocks,
             store: StallStore::new(limits.history),
             scan_barrier: ScanBarrier::default(),
             suppressed: AtomicU64::new(0),
@@ -101,8 +101,6 @@ impl Registry {
             version: AtomicU64::new(1),
             claims: AtomicU64::new(0),
             in_flight: AtomicI64::new(0),
-            allowed: Mutex::default(),
-            allowed_label,
         });
         let mut registries = lock(&REGISTRIES);
         registries.retain(|(_, registry)| registry.strong_count() > 0);
@@ -278,26 +276,6 @@ impl Registry {
         self.watching.store(false, Release);
         self.release_runtimes();
     }
-
-    // Allowed blocks.
-
-    pub(crate) fn count_allowed(&self, name: &'static str) -> u32 {
-        let mut allowed = lock(&self.allowed);
-        let name = if allowed.len() < MOST_ALLOWED || allowed.contains_key(name) {
-            intern(&printable(name))
-        } else {
-            OTHER
-        };
-        *allowed.entry(name).or_default() += 1;
-        self.allowed_label
-    }
-
-    /// Allowed blocks by name, since the start.
-    pub(crate) fn each_allowed(&self, mut each: impl FnMut(&'static str, u64)) {
-        for (name, total) in &*lock(&self.allowed) {
-            each(name, *total);
-        }
-    }
 }
 
 impl Runtimes {
@@ -378,7 +356,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_stopped_hub_holds_and_meets_no_runtime() {
+    fn a_stopped_registry_holds_and_meets_no_runtime() {
         let registry = Registry::new(LIMITS);
         let runtime = tokio();
         let known = registry.runtime(runtime.handle()).expect("watching");

@@ -11,7 +11,7 @@ use crate::clock::{self, Nanos};
 use crate::labels::PollKind;
 use crate::runtime::Runtime;
 use crate::runtime::registry::{Limits, Registry};
-use crate::slot::{Identity, Place, Slot};
+use crate::slot::{Identity, LabelId, Place, Slot};
 use crate::stack::PollProof;
 use crate::stall::Cause;
 use crate::stall::LiveStall;
@@ -31,7 +31,7 @@ const NOTHING: Guardian = Guardian {
 pub struct BenchScans {
     scanner: Scanner,
     slots: &'static [Slot],
-    label_id: u32,
+    label_id: LabelId,
 }
 
 impl BenchScans {

@@ -18,7 +18,7 @@ use crate::cause::Classification;
 use crate::clock::{self, Nanos, nanos};
 use crate::labels::{self, ENVIRONMENT, LabelSpec, PollKind, UNATTRIBUTED};
 use crate::runtime::registry::Registry;
-use crate::slot::{OpenPoll, Slot, SlotReading};
+use crate::slot::{LabelId, OpenPoll, Slot, SlotReading};
 use crate::stall::Cause;
 use crate::stall::LiveStall;
 
@@ -215,25 +215,25 @@ impl Scanner {
             }
         }
         let SlotReading::Open(open) = reading else { return None };
-        let label_id = self.label_id(open.label_id)?;
+        let label = self.label(open.label_id)?;
         let runtime = self.runtimes.iter_mut().find(|watched| watched.is_at(&open));
         let holds = match runtime {
-            Some(runtime) => runtime.holds(&open, label_id.kind),
-            None if label_id.kind == PollKind::Root => Holds::Root,
+            Some(runtime) => runtime.holds(&open, label.kind),
+            None if label.kind == PollKind::Root => Holds::Root,
             None => Holds::Nothing,
         };
         let excused = match holds {
             Holds::Nothing => 0,
-            _ => self.excused(at, &open, seen_at, label_id.threshold),
+            _ => self.excused(at, &open, seen_at, label.threshold),
         };
-        let sample = PollSample { sequence, threshold: label_id.threshold, holds, excused };
+        let sample = PollSample { sequence, threshold: label.threshold, holds, excused };
         let event = self.slots[at].tracker.observe(seen_at, sample);
-        self.weigh(at, now, &open, label_id);
+        self.weigh(at, now, &open, label);
         self.heed(at, event);
         let classification = self.slots[at].evidence.classification();
         let (lasted, handler, cause): (_, _, fn(Classification) -> Cause) = match event {
             PollEvent::Counted(lasted) => {
-                (lasted, label_id.label, |classification| classification.cause)
+                (lasted, label.label, |classification| classification.cause)
             }
             PollEvent::Excused(lasted) => {
                 (lasted, ENVIRONMENT, |classification| classification.excuse)
@@ -250,7 +250,7 @@ impl Scanner {
             since: tracker.since(),
             lasted,
             trace: open.trace,
-            is_request: label_id.kind == PollKind::Request,
+            is_request: label.kind == PollKind::Request,
             found: FoundStall::in_slot(
                 evidence.cause_report(),
                 open.identity.thread,
@@ -360,20 +360,20 @@ impl Scanner {
     }
 
     /// What a number stands for.
-    fn label_id(&mut self, number: u32) -> Option<LabelSpec> {
-        labels::find(&self.labels, number).or_else(|| {
+    fn label(&mut self, id: LabelId) -> Option<LabelSpec> {
+        labels::find(&self.labels, id).or_else(|| {
             self.registry.labels.update(&mut self.labels);
-            labels::find(&self.labels, number)
+            labels::find(&self.labels, id)
         })
     }
 
     /// Adds an open poll to what this scan sums up.
-    fn weigh(&mut self, at: usize, now: Nanos, open: &OpenPoll, label_id: LabelSpec) {
+    fn weigh(&mut self, at: usize, now: Nanos, open: &OpenPoll, label: LabelSpec) {
         let tracker = &self.slots[at].tracker;
         if tracker.is_exempt() {
             return;
         }
-        self.observer.busy(label_id.label, now.saturating_sub(self.last_scan));
+        self.observer.busy(label.label, now.saturating_sub(self.last_scan));
         if let Some(due) = tracker.due() {
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         }

@@ -7,7 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use axum::routing::get;
-use tower::{Layer, ServiceExt, service_fn};
+use http_body_util::BodyExt;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_stall::ShedService;
 
 use super::MS;
@@ -94,4 +95,39 @@ fn a_frozen_service_turns_its_backlog_away() {
     assert!(answers.iter().all(|status| [200, 503].contains(status)), "{answers:?}");
     wait_until(LIMIT, || fetch(address, "/hello").0 == 200);
     wait_until(LIMIT, || shed(&rig) >= refused as f64);
+}
+
+#[test]
+fn the_layers_stand_in_either_order() {
+    let rig = Rig::new(1, |builder| builder.shed_after(300 * MS));
+    rig.wait_until_told("/readyz", 200, "ok");
+    let (stall, shed) = (rig.stall.layer(), rig.stall.shed_layer());
+    let shed_outside =
+        ServiceBuilder::new().layer(shed.clone()).layer(stall.clone()).service_fn(hello);
+    let shed_inside = ServiceBuilder::new().layer(stall).layer(shed).service_fn(hello);
+    rig.run(async move {
+        let start = Instant::now();
+        // One poll, so that the worker is frozen.
+        while answer_at_once(shed_outside.clone()).0 == StatusCode::OK {
+            assert!(start.elapsed() < LIMIT);
+            std::thread::sleep(5 * MS);
+        }
+        let refused = (StatusCode::SERVICE_UNAVAILABLE, String::new());
+        assert_eq!(answer_at_once(shed_outside.clone()), refused);
+        assert_eq!(answer_at_once(shed_inside.clone()), refused);
+    });
+}
+
+fn answer_at_once<S, B>(service: S) -> (StatusCode, String)
+where
+    S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Error: std::fmt::Debug>,
+{
+    let answer = async {
+        let answer = service.oneshot(request("text/plain")).await.expect("no error");
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        (head.status, String::from_utf8(body.into()).expect("text"))
+    };
+    futures_util::FutureExt::now_or_never(answer).expect("at once")
 }

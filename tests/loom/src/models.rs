@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use crate::slot::{Entered, Identity, OpenPoll, Place, Slot, SlotReading};
+use crate::slot::{Entered, Identity, LabelId, OpenPoll, Place, Slot, SlotReading};
 use crate::sync::Ordering::Relaxed;
 
 /// How often in one execution a thread is interrupted that could go on. One is enough where the
@@ -65,14 +65,14 @@ fn watch(slot: &Slot, readings: usize, check: impl Fn(OpenPoll)) {
     }
 }
 
-/// A reading has the label_id, the trace and the identity of the poll whose number it has.
+/// A reading has the label, the trace and the identity of the poll whose number it has.
 pub fn a_reading_belongs_to_one_poll() {
     model(
         MOST_PREEMPTIONS,
         |slot| {
             for poll in [1, 3] {
                 slot.ask();
-                let entered = slot.enter(poll, || identity(poll));
+                let entered = slot.enter(LabelId(poll), || identity(poll));
                 let before = slot.swap_trace(trace(poll.into()));
                 assert_eq!(before, 0);
                 slot.swap_trace(before);
@@ -82,23 +82,24 @@ pub fn a_reading_belongs_to_one_poll() {
         |slot| {
             watch(slot, 1, |open| {
                 let poll = open.sequence as u32;
-                assert_eq!((open.label_id, open.identity), (poll, identity(poll)));
+                assert_eq!((open.label_id.0, open.identity), (poll, identity(poll)));
                 assert!([0, trace(open.sequence)].contains(&open.trace), "{open:x?}");
             });
         },
     );
 }
 
-/// With nested markers, label_id and trace are some that were entered in that poll, never halves
+/// With nested labels, label and trace are some that were entered in that poll, never halves
 /// of two traces.
-pub fn nested_markers_stay_inside_their_poll() {
+pub fn nested_labels_stay_inside_their_poll() {
     model(
         MOST_PREEMPTIONS,
         |slot| {
             for poll in [1, 3] {
-                let outer = slot.enter(poll * 10, || identity(1));
+                let outer = slot.enter(LabelId(poll * 10), || identity(1));
                 let before = slot.swap_trace(trace(u64::from(poll) * 10));
-                let inner = slot.enter(poll * 10 + 1, || unreachable!("not the outermost"));
+                let inner =
+                    slot.enter(LabelId(poll * 10 + 1), || unreachable!("not the outermost"));
                 let between = slot.swap_trace(trace(u64::from(poll) * 10 + 1));
                 slot.swap_trace(between);
                 leave(slot, inner);
@@ -109,7 +110,7 @@ pub fn nested_markers_stay_inside_their_poll() {
         |slot| {
             watch(slot, 1, |open| {
                 let (outer, inner) = (open.sequence * 10, open.sequence * 10 + 1);
-                assert!([outer, inner].contains(&open.label_id.into()), "{open:?}");
+                assert!([outer, inner].contains(&open.label_id.0.into()), "{open:?}");
                 assert!([0, trace(outer), trace(inner)].contains(&open.trace), "{open:x?}");
                 assert_eq!(open.identity, identity(1));
             });
@@ -127,7 +128,7 @@ pub fn a_question_is_answered() {
         event.store(EVENTS.fetch_add(1, Relaxed) + 1, Relaxed);
     }
     fn poll(slot: &Slot) {
-        let entered = slot.enter(1, || {
+        let entered = slot.enter(LabelId(1), || {
             note(&ANSWERED);
             // For loom, so that the other thread can come in between here.
             thread::yield_now();
@@ -159,7 +160,7 @@ pub fn an_end_time_is_that_of_its_poll() {
         MOST_PREEMPTIONS + 2,
         |slot| {
             for poll in [1, 3, 5] {
-                let entered = slot.enter(1, || identity(1));
+                let entered = slot.enter(LabelId(1), || identity(1));
                 slot.leave(entered, || 100 + poll);
             }
         },
@@ -193,7 +194,7 @@ pub fn an_end_time_wanted_in_time_is_told() {
         |slot| {
             slot.want_leave_time();
             for poll in [1, 3] {
-                let entered = slot.enter(1, || identity(1));
+                let entered = slot.enter(LabelId(1), || identity(1));
                 slot.leave(entered, || 100 + poll);
             }
         },
@@ -205,11 +206,11 @@ pub fn an_end_time_wanted_in_time_is_told() {
     );
 }
 
-/// The number of an allowed block goes with its label_id alone, the numbers around it with the
-/// label_id of the poll.
+/// The number of an allowed block goes with its label alone, the numbers around it with the
+/// label of the poll.
 pub fn an_allowed_block_is_never_blamed() {
-    const POLL: u32 = 1;
-    const ALLOWED: u32 = 2;
+    const POLL: LabelId = LabelId(1);
+    const ALLOWED: LabelId = LabelId(2);
     model(
         MOST_PREEMPTIONS,
         |slot| {
@@ -230,7 +231,7 @@ pub fn an_allowed_block_is_never_blamed() {
 /// A slot that changes hands never mixes its owners, whether the first was inside a poll or not.
 pub fn owners_do_not_mix() {
     fn own(slot: &Slot, number: u32, inside: bool) {
-        let entered = slot.enter(number, || identity(number));
+        let entered = slot.enter(LabelId(number), || identity(number));
         slot.swap_trace(trace(number.into()));
         if !inside {
             slot.swap_trace(0);
@@ -255,9 +256,9 @@ pub fn owners_do_not_mix() {
                 let slot = Arc::clone(&slot);
                 move || {
                     watch(&slot, 1, |open| {
-                        assert_eq!(open.identity, identity(open.label_id), "{open:?}");
+                        assert_eq!(open.identity, identity(open.label_id.0), "{open:?}");
                         assert!(
-                            [0, trace(open.label_id.into())].contains(&open.trace),
+                            [0, trace(open.label_id.0.into())].contains(&open.trace),
                             "{open:x?}"
                         );
                     });

@@ -13,7 +13,7 @@ macro_rules! models {
 
 models! {
     a_reading_belongs_to_one_poll
-    nested_markers_stay_inside_their_poll
+    nested_labels_stay_inside_their_poll
     a_question_is_answered
     an_end_time_is_that_of_its_poll
     an_end_time_wanted_in_time_is_told

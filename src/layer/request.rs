@@ -1,13 +1,58 @@
-//! What the parts of a request carry.
+//! A request's head, and the label and trace id that its parts carry.
 
-use http::{HeaderMap, HeaderName};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 
 use crate::mark::Mark;
 use crate::mark::thread_slots;
 use crate::runtime::registry::DetectorId;
 
-/// The label and trace id of a request.
+/// A request without its body, for functions that look at one.
 #[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) extensions: &'a Extensions,
+}
+
+impl<'a> RequestHead<'a> {
+    #[inline]
+    pub(super) fn new<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+
+    /// The method, as the client wrote it.
+    #[must_use]
+    pub fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The URI, as the client wrote it.
+    #[must_use]
+    pub fn uri(&self) -> &'a Uri {
+        self.uri
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// What other layers and the router put there.
+    #[must_use]
+    pub fn extensions(&self) -> &'a Extensions {
+        self.extensions
+    }
+}
+
+/// The label and trace id of a request. The default is of no detector.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RequestMark {
     mark: Mark,
     /// 0 for none. In halves, which need no padding where this is carried.

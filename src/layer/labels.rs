@@ -1,0 +1,242 @@
+//! How a request of one layer finds its label.
+//!
+//! Most do by the address of their matched path ([`KnownPaths`]), the rest by the path's text, in
+//! the detector's table. gRPC methods arrive as raw paths, so one becomes a label only when its
+//! service has shown that it exists ([`LearnMethod`]).
+
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response, StatusCode, Uri};
+
+use super::request::RequestHead;
+use crate::clock::Nanos;
+use crate::labels::{OTHER, POLL_READY, PollKind, Route, UNMATCHED};
+use crate::mark::Mark;
+use crate::runtime::registry::{DetectorId, Registry};
+use crate::slot::LabelId;
+
+/// Prefixes of labels, by number; the last stands for none.
+const METHODS: [&str; 11] =
+    ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "PATCH", "TRACE", "_OTHER", ""];
+/// For labels that are only a path or a name.
+pub(super) const NO_METHOD: u8 = 10;
+
+/// The labels of one layer: those of its threshold.
+#[derive(Clone, Debug)]
+pub(super) struct LayerLabels {
+    registry: Arc<Registry>,
+    detector: DetectorId,
+    unmatched: LabelId,
+    other: LabelId,
+    poll_ready: Mark,
+    #[cfg(feature = "axum")]
+    known_paths: matched_path::KnownPaths,
+}
+
+impl LayerLabels {
+    pub(super) fn new(registry: Arc<Registry>, threshold: Nanos) -> Self {
+        let label_id = |label| registry.labels.id(label, threshold, PollKind::Request);
+        let (unmatched, other) = (label_id(UNMATCHED), label_id(OTHER));
+        let detector = registry.id;
+        let label_id = registry.labels.id(POLL_READY, threshold, PollKind::Task);
+        Self {
+            registry,
+            detector,
+            unmatched,
+            other,
+            poll_ready: Mark { detector, label_id },
+            #[cfg(feature = "axum")]
+            known_paths: matched_path::KnownPaths::default(),
+        }
+    }
+
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    #[inline]
+    pub(super) fn mark(&self, label_id: LabelId) -> Mark {
+        Mark { detector: self.detector, label_id }
+    }
+
+    /// What readiness checks are marked with.
+    #[inline]
+    pub(super) fn poll_ready(&self) -> Mark {
+        self.poll_ready
+    }
+
+    /// The label of a route, made when the route is new.
+    pub(super) fn of_route(&self, method: u8, path: &str) -> LabelId {
+        self.registry.labels.of_route(self.route(method, path), METHODS[usize::from(method)])
+    }
+
+    /// The label of a gRPC request, and what makes one of its method if the answer is good.
+    #[inline(never)]
+    pub(super) fn of_grpc(&self, head: RequestHead<'_>) -> (LabelId, Option<Box<LearnMethod>>) {
+        let labels = &self.registry.labels;
+        if let Some(label_id) = labels.of_known_route(self.route(NO_METHOD, head.uri.path())) {
+            return (label_id, None);
+        }
+        let learn = (!labels.is_full())
+            .then(|| Box::new(LearnMethod { labels: self.clone(), uri: head.uri.clone() }));
+        (self.of_matched_path(head), learn)
+    }
+
+    #[cfg(not(feature = "axum"))]
+    pub(super) fn of_matched_path(&self, _: RequestHead<'_>) -> LabelId {
+        self.unmatched
+    }
+
+    fn route<'a>(&self, method: u8, path: &'a str) -> Route<'a> {
+        Route { unmatched: self.unmatched, other: self.other, method, path }
+    }
+}
+
+/// A gRPC request whose method has no label yet.
+#[derive(Debug)]
+pub(super) struct LearnMethod {
+    labels: LayerLabels,
+    uri: Uri,
+}
+
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+impl LearnMethod {
+    /// Reads the head of the answer. Gives `self` back while the status is to come.
+    #[cold]
+    pub(super) fn from_head<B>(self: Box<Self>, response: &Response<B>) -> Option<Box<Self>> {
+        if response.status() == StatusCode::OK {
+            self.from_status(response.headers())
+        } else {
+            None
+        }
+    }
+
+    /// Reads the status among headers (an answer without a body) or trailers. Gives `self` back
+    /// while there is none.
+    pub(super) fn from_status(self: Box<Self>, headers: &HeaderMap) -> Option<Box<Self>> {
+        let Some(status) = headers.get("grpc-status") else { return Some(self) };
+        if status.as_bytes() == b"0" {
+            self.labels.of_route(NO_METHOD, self.uri.path());
+        }
+        None
+    }
+}
+
+#[cfg(feature = "axum")]
+mod matched_path {
+    //! Labels by axum's matched path.
+
+    use std::sync::OnceLock;
+
+    use axum::extract::MatchedPath;
+    use http::Method;
+
+    use super::LayerLabels;
+    use crate::labels::scatter;
+    use crate::layer::request::RequestHead;
+    use crate::slot::LabelId;
+
+    const OTHER_METHOD: u8 = 9;
+
+    /// A power of two, some times the number of a service's busy routes.
+    const PLACES: usize = 128;
+
+    /// The first paths that came, one for each place, found by the address of their text. An axum
+    /// router hands out the same text for a route each time, unless it is nested.
+    #[derive(Debug)]
+    pub(super) struct KnownPaths([OnceLock<KnownPath>; PLACES]);
+
+    #[derive(Debug)]
+    struct KnownPath {
+        method: u8,
+        /// Held, so that no other path can come to have its address.
+        path: MatchedPath,
+        label_id: LabelId,
+    }
+
+    impl LayerLabels {
+        #[inline]
+        pub(in crate::layer) fn of_matched_path(&self, head: RequestHead<'_>) -> LabelId {
+            let Some(path) = head.extensions.get::<MatchedPath>() else {
+                self.registry.labels.count_unmatched();
+                return self.unmatched;
+            };
+            let method = number(head.method);
+            match self.known_paths.0[place(method, path)].get() {
+                Some(known) if known.is(method, path) => known.label_id,
+                _ => self.of_path_text(method, path),
+            }
+        }
+
+        #[inline(never)]
+        fn of_path_text(&self, method: u8, path: &MatchedPath) -> LabelId {
+            let label_id = self.of_route(method, path.as_str());
+            let known = || KnownPath { method, path: path.clone(), label_id };
+            self.known_paths.0[place(method, path)].get_or_init(known);
+            label_id
+        }
+    }
+
+    impl Default for KnownPaths {
+        fn default() -> Self {
+            Self([const { OnceLock::new() }; PLACES])
+        }
+    }
+
+    /// A clone starts empty: label ids differ per layer.
+    impl Clone for KnownPaths {
+        fn clone(&self) -> Self {
+            Self::default()
+        }
+    }
+
+    impl KnownPath {
+        #[inline]
+        fn is(&self, method: u8, path: &MatchedPath) -> bool {
+            self.method == method && std::ptr::eq(self.path.as_str(), path.as_str())
+        }
+    }
+
+    #[inline]
+    fn place(method: u8, path: &MatchedPath) -> usize {
+        let address = path.as_str().as_ptr().addr() as u64;
+        scatter(address ^ u64::from(method)) % PLACES
+    }
+
+    /// The number of a method in `METHODS`; all that are not standard share one.
+    #[inline]
+    fn number(method: &Method) -> u8 {
+        match *method {
+            Method::GET => 0,
+            Method::POST => 1,
+            Method::PUT => 2,
+            Method::DELETE => 3,
+            Method::HEAD => 4,
+            Method::OPTIONS => 5,
+            Method::CONNECT => 6,
+            Method::PATCH => 7,
+            Method::TRACE => 8,
+            _ => OTHER_METHOD,
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::METHODS;
+        use super::*;
+
+        #[test]
+        fn made_up_methods_share_a_number() {
+            let prefix = |method: &Method| METHODS[usize::from(number(method))];
+            let made_up = Method::from_bytes(b"FOO1").expect("a token");
+            assert_eq!(prefix(&made_up), "_OTHER");
+            for standard in [Method::GET, Method::DELETE, Method::PATCH, Method::TRACE] {
+                assert_eq!(prefix(&standard), standard.as_str());
+            }
+        }
+    }
+}
