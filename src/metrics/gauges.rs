@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::sink::{SeriesKey, Sink};
 use super::table::Metric;
@@ -37,22 +36,21 @@ impl Gauges {
             let name = runtime.name;
             gone.remove(name);
             self.shown.insert(name);
-            let gauges = &runtime.gauges;
+            let status = runtime.snapshot(now);
             set(
                 sink,
                 name,
                 [
-                    (Metric::Workers, runtime.workers as f64),
-                    (Metric::WorkersStalled, f64::from(gauges.stalled.load(Relaxed))),
-                    (Metric::WorkersSaturated, f64::from(gauges.saturated.load(Relaxed))),
-                    (Metric::StallInProgress, seconds(gauges.oldest.load(Relaxed))),
+                    (Metric::Workers, status.workers as f64),
+                    (Metric::WorkersStalled, status.stalled as f64),
+                    (Metric::WorkersSaturated, status.saturated as f64),
+                    (Metric::StallInProgress, status.oldest.as_secs_f64()),
                 ],
             );
-            let beat = runtime.heartbeat.beat();
-            if beat > 0 {
+            if let Some(age) = status.heartbeat_age {
                 silent.remove(name);
                 self.beating.insert(name);
-                set(sink, name, [(Metric::HeartbeatAge, seconds(now.saturating_sub(beat)))]);
+                set(sink, name, [(Metric::HeartbeatAge, age.as_secs_f64())]);
             }
         }
         for name in gone {

@@ -7,9 +7,9 @@ use inferno::flamegraph::{Options, from_lines};
 
 use super::report::Report;
 use super::stack::inside;
-use super::verdict::handler;
 use crate::label::printable;
 use crate::stall::{Frame, Stall};
+use crate::text::handler_title as handler;
 
 /// `None` where it cannot be drawn.
 pub(super) fn graph(report: &Report) -> Option<Vec<u8>> {

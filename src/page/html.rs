@@ -5,9 +5,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::report::Report;
 use super::source::Sources;
 use super::time::{rough, stamp};
-use super::verdict::handler;
 use super::{tables, timeline};
 use crate::stall::Stall;
+use crate::text::handler_title as handler;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::report::{Report, Watched};
+use super::report::Report;
 use super::source::Sources;
 use super::time::{share, stamp};
 use crate::clock::{Nanos, seconds};
 use crate::runtime::lag_history::STEP;
+use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::{Cause, Frame, Site, Stack, Stall};
 use crate::stall::{SiteKey, SiteTotals};
 
@@ -54,7 +55,7 @@ pub(super) fn document(report: &Report, sources: &mut Sources) -> Value {
     })
 }
 
-fn runtime(runtime: &Watched) -> Value {
+fn runtime(runtime: &RuntimeSnapshot) -> Value {
     let lag = |lag: &Option<Nanos>| lag.map(seconds);
     json!({
         "name": runtime.name,

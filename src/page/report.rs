@@ -8,6 +8,7 @@ use super::verdict::{Verdict, judge};
 use crate::clock::{self, Nanos};
 use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
+use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::StoreSnapshot;
 use crate::stall::{Cause, Stall};
 use crate::stall::{SiteKey, SiteTotals};
@@ -24,7 +25,7 @@ pub(super) struct Report {
     /// How stacks are taken.
     pub(super) capture: &'static str,
     pub(super) verdict: Verdict,
-    pub(super) runtimes: Vec<Watched>,
+    pub(super) runtimes: Vec<RuntimeSnapshot>,
     /// Of the program's own doing, the most time first.
     pub(super) sites: Vec<(SiteKey, SiteTotals)>,
     /// What lies outside the program, the most time first.
@@ -39,29 +40,11 @@ pub(super) struct Report {
     pub(super) suppressed: u64,
 }
 
-/// A runtime.
-#[derive(Clone, Debug)]
-pub(super) struct Watched {
-    pub(super) name: &'static str,
-    pub(super) workers: usize,
-    pub(super) stalled: usize,
-    pub(super) saturated: usize,
-    /// Time since the last tick; `None` before the first, and without timers.
-    pub(super) heartbeat_age: Option<Duration>,
-    /// For how long it has been frozen by now, less the environment's time.
-    pub(super) frozen: Duration,
-    pub(super) dead: bool,
-    /// Whether its freezes count for the health of the process.
-    pub(super) counts: bool,
-    /// The largest lag of each step, the last is now.
-    pub(super) lag: Vec<Option<Nanos>>,
-}
-
 impl Report {
     pub(super) fn gather(registry: &Registry, since: SystemTime, on: bool) -> Self {
         let now = clock::now();
         let runtimes: Vec<_> =
-            registry.runtimes().iter().map(|runtime| Watched::look(runtime, now)).collect();
+            registry.runtimes().iter().map(|runtime| snapshot(runtime, now)).collect();
         let StoreSnapshot { sums, in_progress, recent } = registry.store.snapshot();
         let (environment, mut sites): (Vec<_>, Vec<_>) =
             sums.into_iter().partition(|(key, _)| key.cause.is_environment());
@@ -103,23 +86,9 @@ impl Report {
     }
 }
 
-impl Watched {
-    fn look(runtime: &Runtime, now: Nanos) -> Self {
-        let found = runtime.status.found();
-        let beat = runtime.heartbeat.beat();
-        let counts = !runtime.status.is_ignored();
-        Self {
-            name: runtime.name,
-            workers: runtime.workers,
-            stalled: runtime.gauges.stalled.load(Relaxed) as usize,
-            saturated: runtime.gauges.saturated.load(Relaxed) as usize,
-            heartbeat_age: (beat > 0).then(|| Duration::from_nanos(now.saturating_sub(beat))),
-            frozen: Duration::from_nanos(found.frozen),
-            dead: found.dead && counts,
-            counts,
-            lag: runtime.lag_history.points(now),
-        }
-    }
+/// A runtime's status with its lags.
+fn snapshot(runtime: &Runtime, now: Nanos) -> RuntimeSnapshot {
+    RuntimeSnapshot { lag: runtime.lag_history.points(now), ..runtime.snapshot(now) }
 }
 
 fn total<'a>(tallies: impl Iterator<Item = &'a SiteTotals>) -> (u64, Duration) {

@@ -8,10 +8,10 @@ use super::report::Report;
 use super::source::Sources;
 use super::stack::{Line, folded, inside};
 use super::time::{ago, rough, share, stamp};
-use super::verdict::handler;
 use crate::label::printable;
 use crate::stall::{Frame, Site, Stack, Stall};
 use crate::text;
+use crate::text::handler_title as handler;
 
 /// Rows of sites that are shown at once.
 const MOST_SITES: usize = 20;

@@ -2,18 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-/// With two or three digits: `104 ms`, `5.0 s`, `12 s`, `3 min`.
-pub(super) fn rough(time: Duration) -> String {
-    let (seconds, millis) = (time.as_secs(), time.subsec_millis());
-    match seconds {
-        0 => format!("{millis} ms"),
-        1..10 => format!("{seconds}.{} s", millis / 100),
-        10..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
+pub(super) use crate::text::rough;
 
 /// How long ago that was.
 pub(super) fn ago(then: SystemTime, now: SystemTime) -> String {
@@ -37,23 +26,6 @@ pub(super) fn share(part: Duration, whole: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_a_unit_that_fits() {
-        for (ms, shown) in [
-            (0, "0 ms"),
-            (104, "104 ms"),
-            (5_090, "5.0 s"),
-            (12_900, "12 s"),
-            (119_999, "119 s"),
-            (120_000, "2 min"),
-            (7_199_000, "119 min"),
-            (7_200_000, "2 h"),
-            (172_800_000, "2 days"),
-        ] {
-            assert_eq!(rough(Duration::from_millis(ms)), shown);
-        }
-    }
 
     #[test]
     fn what_lies_ahead_is_now() {

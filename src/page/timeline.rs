@@ -4,12 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use maud::{Markup, html};
 
-use super::report::{Report, Watched};
+use super::report::Report;
 use super::time::{ago, rough};
-use super::verdict::handler;
 use crate::clock::{Nanos, seconds};
 use crate::runtime::lag_history::{POINTS, STEP};
+use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::Stall;
+use crate::text::handler_title as handler;
 
 const WIDTH: f64 = 960.0;
 /// Where time begins: left of it are names.
@@ -87,7 +88,12 @@ pub(super) fn section(report: &Report) -> Markup {
 }
 
 /// The lanes of a runtime's workers, and its lags below.
-fn runtime_part(report: &Report, runtime: &Watched, scale: Scale, top: f64) -> (Markup, f64) {
+fn runtime_part(
+    report: &Report,
+    runtime: &RuntimeSnapshot,
+    scale: Scale,
+    top: f64,
+) -> (Markup, f64) {
     let all = || report.recent.iter().rev().chain(report.in_progress.iter().rev());
     let stalls: Vec<_> =
         all().filter(|stall| stall.runtime == runtime.name && scale.has(stall)).collect();
@@ -113,7 +119,7 @@ fn runtime_part(report: &Report, runtime: &Watched, scale: Scale, top: f64) -> (
     (part, rows as f64 * LANE + LAGS + 20.0)
 }
 
-fn lane_name(runtime: &Watched, row: usize, lanes: usize) -> String {
+fn lane_name(runtime: &RuntimeSnapshot, row: usize, lanes: usize) -> String {
     let short: String = crate::label::printable(runtime.name).chars().take(12).collect();
     match row {
         row if row == lanes => format!("{short} root"),
@@ -143,7 +149,7 @@ fn mark(report: &Report, stall: &Stall, scale: Scale, y: f64) -> Markup {
 }
 
 /// Bars on a logarithmic scale from 1 ms to 100 s.
-fn lags(runtime: &Watched, threshold: Duration, scale: Scale, top: f64) -> Markup {
+fn lags(runtime: &RuntimeSnapshot, threshold: Duration, scale: Scale, top: f64) -> Markup {
     let bottom = top + LAGS;
     let height = |lag: f64| ((lag.max(1e-3).log10() + 3.0) / 5.0).min(1.0) * LAGS;
     let step = STEP as f64 / 1e9 / scale.span.as_secs_f64() * (WIDTH - LEFT);

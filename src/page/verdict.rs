@@ -1,34 +1,16 @@
 //! How it stands, in one sentence: a pure function of what is known.
 
-use std::time::Duration;
-
-use super::report::Watched;
 use super::time::rough;
+use crate::health::assess::{Blame, Condition, assess};
 use crate::label::printable;
-use crate::labels::UNATTRIBUTED;
+use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::Stall;
 use crate::stall::{SiteKey, SiteTotals};
 use crate::text;
 
-/// A freeze of which less is left is the environment's.
-const LEAST: Duration = Duration::from_millis(1);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Healthy,
-    /// A handler blocks, or a runtime is frozen.
-    Degraded,
-    /// What holds workers up lies outside the program.
-    Environment,
-    /// Only a restart helps.
-    Dead,
-    /// Nobody looks.
-    Off,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
-    pub(super) state: State,
+    pub(super) state: Condition,
     pub(super) sentence: String,
     /// What to do first.
     pub(super) advice: Option<Advice>,
@@ -41,107 +23,66 @@ pub(super) struct Advice {
     pub(super) fix: &'static str,
 }
 
-impl State {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Environment => "environment",
-            Self::Dead => "dead",
-            Self::Off => "off",
-        }
-    }
-}
-
 impl Verdict {
     pub(super) fn switched_off() -> Self {
         let sentence = "Switched off by TOWER_STALL=off: nothing is watched".to_owned();
-        Self { state: State::Off, sentence, advice: None }
+        Self { state: Condition::Off, sentence, advice: None }
     }
 }
 
 /// `open` newest first, `sites` most time first.
 pub(super) fn judge(
-    runtimes: &[Watched],
+    runtimes: &[RuntimeSnapshot],
     open: &[Stall],
     sites: &[(SiteKey, SiteTotals)],
 ) -> Verdict {
-    let (outside, own): (Vec<_>, Vec<_>) =
-        open.iter().partition(|stall| stall.cause.is_environment());
-    let new = |state, sentence, advice| Verdict { state, sentence, advice };
-    if let Some(dead) = runtimes.iter().find(|runtime| runtime.dead) {
-        let blamed = longest(own.iter().filter(|stall| stall.runtime == dead.name).copied());
+    let found = assess(runtimes, open);
+    let (state, many) = (found.condition, runtimes.len() > 1);
+    let new = |sentence, advice| Verdict { state, sentence, advice };
+    if let Some((dead, blame)) = found.dead {
         let what = format!("Dead: runtime {:?} is frozen for {}", dead.name, rough(dead.frozen));
-        let who = blamed.map(|stall| format!(": {}", blocks(stall, &own, runtimes)));
-        return new(State::Dead, what + &who.unwrap_or_default(), blamed.map(mend));
+        let who = blame.map(|blame| format!(": {}", blocks(blame, many)));
+        return new(what + &who.unwrap_or_default(), blame.map(|blame| mend(blame.stall)));
     }
-    if let Some(longest) = longest(own.iter().copied()) {
-        let same = own.iter().filter(|stall| is_same(stall, longest)).count();
-        let more = match own.len() - same {
-            0 => String::new(),
-            1 => "; 1 more stall in progress".to_owned(),
-            more => format!("; {more} more stalls in progress"),
-        };
-        let sentence = blocks(longest, &own, runtimes) + &more;
-        return new(State::Degraded, sentence, Some(mend(longest)));
+    if let Some(blame) = found.blame {
+        let sentence = blocks(blame, many) + &text::more_stalls(blame.others);
+        return new(sentence, Some(mend(blame.stall)));
     }
-    if let Some(longest) = longest(outside.iter().copied()) {
-        let threads = match outside.len() {
-            1 => "1 thread".to_owned(),
-            count => format!("{count} threads"),
-        };
-        let time = rough(longest.duration);
-        let sentence = format!("No handler's fault: {threads} cannot run, for {time} by now");
-        return new(State::Environment, sentence, Some(mend(longest)));
+    if let Some((longest, threads)) = found.outside {
+        return new(text::outside(threads, longest.duration), Some(mend(longest)));
     }
-    let counted = runtimes.iter().filter(|runtime| runtime.counts && runtime.frozen >= LEAST);
-    if let Some(Watched { name, frozen, .. }) = counted.max_by_key(|runtime| runtime.frozen) {
-        let time = rough(*frozen);
-        let sentence =
-            format!("Runtime {name:?} is frozen for {time}, by no handler that is known");
-        return new(State::Degraded, sentence, None);
+    if let Some(runtime) = found.unexplained {
+        return new(unexplained(runtime), None);
     }
     let advice = sites.first().map(|(key, totals)| {
         let place = key.site.as_ref().map_or_else(String::new, |site| format!(" at {site}"));
-        let about = format!("Most time so far: {}, {}{place}", handler(key.handler), key.cause);
+        let about =
+            format!("Most time so far: {}, {}{place}", text::handler_title(key.handler), key.cause);
         Advice { about: printable(&about).into_owned(), fix: totals.fix }
     });
-    new(State::Healthy, "Healthy: no worker is blocked".to_owned(), advice)
+    new("Healthy: no worker is blocked".to_owned(), advice)
 }
 
-fn longest<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Option<&'a Stall> {
-    stalls.max_by_key(|stall| stall.duration)
-}
-
-/// The handler as people call it.
-pub(super) fn handler(label: &str) -> String {
-    match label {
-        UNATTRIBUTED => "A task without a name".to_owned(),
-        label => printable(label).into_owned(),
+/// A runtime that does not do well, while no stall explains it.
+fn unexplained(runtime: &RuntimeSnapshot) -> String {
+    let RuntimeSnapshot { name, frozen, stalled, workers, .. } = runtime;
+    if runtime.is_frozen() {
+        let time = rough(*frozen);
+        return format!("Runtime {name:?} is frozen for {time}, by no handler that is known");
     }
+    format!("Runtime {name:?}: {}", text::share(*stalled, *workers))
 }
 
 /// Who blocks how many workers, and for how long.
-fn blocks(longest: &Stall, own: &[&Stall], runtimes: &[Watched]) -> String {
-    let same = own.iter().filter(|stall| is_same(stall, longest));
-    let count = same.filter(|stall| stall.worker.is_some()).count();
-    let watched = runtimes.iter().find(|runtime| runtime.name == longest.runtime);
-    let whom = match (count, watched.map_or(longest.workers, |runtime| runtime.workers)) {
-        (0, _) => "its thread".to_owned(),
-        (_, 1) => "the only worker".to_owned(),
-        (count, workers) if count >= workers => format!("all {workers} workers"),
-        (count, workers) => format!("{count} of {workers} workers"),
+fn blocks(blame: Blame<'_>, many_runtimes: bool) -> String {
+    let Blame { stall, blocked, workers, .. } = blame;
+    let whom = text::blocked_workers(blocked, workers);
+    let runtime = match many_runtimes {
+        true => format!(" of runtime {:?}", stall.runtime),
+        false => String::new(),
     };
-    let runtime = match runtimes.len() {
-        0 | 1 => String::new(),
-        _ => format!(" of runtime {:?}", longest.runtime),
-    };
-    let (who, time) = (handler(longest.handler), rough(longest.duration));
+    let (who, time) = (text::handler_title(stall.handler), rough(stall.duration));
     format!("{who} blocks {whom}{runtime} now, for {time}")
-}
-
-fn is_same(one: &Stall, other: &Stall) -> bool {
-    (one.handler, one.runtime) == (other.handler, other.runtime)
 }
 
 fn mend(stall: &Stall) -> Advice {
@@ -151,31 +92,22 @@ fn mend(stall: &Stall) -> Advice {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::labels::ENVIRONMENT;
+    use crate::labels::{ENVIRONMENT, UNATTRIBUTED};
     use crate::stall::tests::stall;
     use crate::stall::{Cause, Site};
 
-    fn main() -> Watched {
-        Watched {
-            name: "main",
-            workers: 4,
-            stalled: 0,
-            saturated: 0,
-            heartbeat_age: None,
-            frozen: Duration::ZERO,
-            dead: false,
-            counts: true,
-            lag: Vec::new(),
-        }
+    fn main() -> RuntimeSnapshot {
+        RuntimeSnapshot { name: "main", counts: true, workers: 4, ..RuntimeSnapshot::default() }
     }
 
     fn lasts(id: u64, seconds: u64) -> Stall {
         let site =
             Site { function: "app::load".into(), file: Some("src/main.rs".into()), line: Some(31) };
         Stall {
+            in_progress: true,
             duration: Duration::from_secs(seconds),
             cause: Cause::Sleep,
             fix: Cause::Sleep.fix(),
@@ -186,7 +118,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn says(runtimes: &[Watched], open: &[Stall], state: State, sentence: &str) -> Verdict {
+    fn says(
+        runtimes: &[RuntimeSnapshot],
+        open: &[Stall],
+        state: Condition,
+        sentence: &str,
+    ) -> Verdict {
         let verdict = judge(runtimes, open, &[]);
         assert_eq!((verdict.state, verdict.sentence.as_str()), (state, sentence));
         verdict
@@ -198,7 +135,7 @@ mod tests {
         let verdict = says(
             &main,
             &[lasts(1, 12)],
-            State::Degraded,
+            Condition::Degraded,
             "GET /hello blocks 1 of 4 workers now, for 12 s",
         );
         let advice = verdict.advice.expect("one");
@@ -212,17 +149,17 @@ mod tests {
         let other = Stall { handler: "GET /other", ..lasts(3, 1) };
         let open = [lasts(1, 2), lasts(2, 12), other];
         let two = "GET /hello blocks 2 of 4 workers now, for 12 s; 1 more stall in progress";
-        says(&main, &open, State::Degraded, two);
+        says(&main, &open, Condition::Degraded, two);
         let all = [lasts(0, 1), lasts(1, 1), lasts(2, 1), lasts(3, 1)];
-        says(&main, &all, State::Degraded, "GET /hello blocks all 4 workers now, for 1.0 s");
-        let single = [Watched { workers: 1, ..main[0].clone() }];
+        says(&main, &all, Condition::Degraded, "GET /hello blocks all 4 workers now, for 1.0 s");
+        let single = [RuntimeSnapshot { workers: 1, ..main[0].clone() }];
         let nameless = Stall { handler: UNATTRIBUTED, ..lasts(0, 1) };
         let only = "A task without a name blocks the only worker now, for 1.0 s";
-        says(&single, &[nameless], State::Degraded, only);
-        let two = [main[0].clone(), Watched { name: "background", ..main[0].clone() }];
+        says(&single, &[nameless], Condition::Degraded, only);
+        let two = [main[0].clone(), RuntimeSnapshot { name: "background", ..main[0].clone() }];
         let root = Stall { worker: None, ..lasts(1, 3) };
         let which = "GET /hello blocks its thread of runtime \"main\" now, for 3.0 s";
-        says(&two, &[root], State::Degraded, which);
+        says(&two, &[root], Condition::Degraded, which);
     }
 
     #[test]
@@ -231,20 +168,25 @@ mod tests {
         let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..lasts(1, 30) };
         let both = [starved.clone(), lasts(2, 1)];
         let outside = "No handler's fault: 1 thread cannot run, for 30 s by now";
-        says(&main, &[starved], State::Environment, outside);
-        says(&main, &both, State::Degraded, "GET /hello blocks 1 of 4 workers now, for 1.0 s");
+        says(&main, &[starved], Condition::Environment, outside);
+        says(&main, &both, Condition::Degraded, "GET /hello blocks 1 of 4 workers now, for 1.0 s");
     }
 
     #[test]
     fn a_freeze_is_told_though_nobody_is_known_to_do_it() {
-        let frozen = Watched { frozen: Duration::from_secs(3), ..main() };
+        let frozen = RuntimeSnapshot { frozen: Duration::from_secs(3), ..main() };
         let unknown = "Runtime \"main\" is frozen for 3.0 s, by no handler that is known";
-        says(std::slice::from_ref(&frozen), &[], State::Degraded, unknown);
+        says(std::slice::from_ref(&frozen), &[], Condition::Degraded, unknown);
         let healthy = "Healthy: no worker is blocked";
-        says(&[Watched { counts: false, ..frozen.clone() }], &[], State::Healthy, healthy);
-        let dead = Watched { dead: true, frozen: Duration::from_secs(61), ..frozen };
+        says(
+            &[RuntimeSnapshot { counts: false, ..frozen.clone() }],
+            &[],
+            Condition::Healthy,
+            healthy,
+        );
+        let dead = RuntimeSnapshot { dead: true, frozen: Duration::from_secs(61), ..frozen };
         let killed = "Dead: runtime \"main\" is frozen for 61 s: GET /hello blocks 1 of 4 workers now, for 61 s";
-        says(&[dead], &[lasts(1, 61)], State::Dead, killed);
+        says(&[dead], &[lasts(1, 61)], Condition::Dead, killed);
     }
 
     #[test]
@@ -261,7 +203,7 @@ mod tests {
             last: 3,
         };
         let verdict = judge(&[main()], &[], &[(key, totals)]);
-        assert_eq!(verdict.state, State::Healthy);
+        assert_eq!(verdict.state, Condition::Healthy);
         let about = verdict.advice.expect("one").about;
         assert_eq!(about, "Most time so far: GET /hello, sleep at src/main.rs:31 in app::load");
     }

@@ -1,15 +1,16 @@
 //! A watched runtime: its name, its counters, its heartbeat, who its workers are.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 use tokio::task::AbortHandle;
 
 use super::heartbeat::Heartbeat;
 use super::lag_history::LagHistory;
-use super::status::{RuntimeHealth, RuntimeStatus};
+use super::status::{RuntimeHealth, RuntimeSnapshot, RuntimeStatus, WorkerCounts};
 use crate::clock::Nanos;
-use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicI64, AtomicU64, Ordering, lock};
 
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -28,7 +29,6 @@ pub(crate) struct Runtime {
     pub(crate) single: bool,
     pub(crate) workers: usize,
     pub(crate) heartbeat: Heartbeat,
-    pub(crate) gauges: WorkerGauges,
     pub(crate) status: RuntimeStatus,
     pub(crate) lag_history: LagHistory,
     /// Requests that began (or, negative, ended) on threads of it that are gone.
@@ -39,15 +39,6 @@ pub(crate) struct Runtime {
     armed: AtomicBool,
     ended: AtomicBool,
     owners: Box<[AtomicU64]>,
-}
-
-/// What the watchdog last saw, for the gauges.
-#[derive(Debug, Default)]
-pub(crate) struct WorkerGauges {
-    pub(crate) stalled: AtomicU32,
-    pub(crate) saturated: AtomicU32,
-    /// How long the oldest stall in progress had lasted at the last scan.
-    pub(crate) oldest: AtomicU64,
 }
 
 /// Tokio's counters of one worker.
@@ -101,7 +92,6 @@ impl Runtime {
             single: handle.runtime_flavor() == RuntimeFlavor::CurrentThread,
             workers,
             heartbeat: Heartbeat::new(),
-            gauges: WorkerGauges::default(),
             status: RuntimeStatus::default(),
             lag_history: LagHistory::default(),
             in_flight: AtomicI64::new(0),
@@ -110,6 +100,27 @@ impl Runtime {
             armed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             owners: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Its status at `now`, without its lags.
+    pub(crate) fn snapshot(&self, now: Nanos) -> RuntimeSnapshot {
+        let (found, workers) = (self.status.found(), self.status.workers());
+        let (beat, counts) = (self.heartbeat.beat(), !self.status.is_ignored());
+        RuntimeSnapshot {
+            name: self.name,
+            is_first: self.index == 1,
+            counts,
+            has_started: self.status.has_started(),
+            workers: self.workers,
+            stalled: workers.stalled as usize,
+            saturated: workers.saturated as usize,
+            oldest: Duration::from_nanos(workers.oldest),
+            heartbeat_age: (beat > 0).then(|| Duration::from_nanos(now.saturating_sub(beat))),
+            frozen: Duration::from_nanos(found.frozen),
+            unready: found.unready && counts,
+            dead: found.dead && counts,
+            lag: Vec::new(),
         }
     }
 
@@ -175,9 +186,7 @@ impl Runtime {
     /// Lets go of the runtime: nothing of ours keeps it or runs on it afterwards.
     pub(crate) fn release(&self) {
         self.end();
-        self.gauges.stalled.store(0, Relaxed);
-        self.gauges.saturated.store(0, Relaxed);
-        self.gauges.oldest.store(0, Relaxed);
+        self.status.set_workers(WorkerCounts::default());
         self.status.set(RuntimeHealth::default());
         let task = lock(&self.task).take();
         if let Some(task) = task {

@@ -1,7 +1,6 @@
 //! What the watchdog keeps of one runtime, and what a scan sums up of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::rules::cpu_wait::CpuWait;
 use super::rules::freeze::{FreezeInput, FreezeTracker};
@@ -13,6 +12,7 @@ use crate::clock::Nanos;
 use crate::labels::PollKind;
 use crate::procfs::thread::RunQueueSample;
 use crate::runtime::heartbeat::TickState;
+use crate::runtime::status::WorkerCounts;
 use crate::runtime::{Runtime, WorkerCounters, WorkerMeter, WorkerThread};
 use crate::slot::OpenPoll;
 use crate::stall::Cause;
@@ -224,9 +224,10 @@ impl WatchedRuntime {
                 && unchanged >= threshold
                 && !(counters.is_parked() || counters.is_fresh() || worker.explained)
         });
-        let gauges = &self.runtime.gauges;
-        gauges.saturated.store(saturated.count() as u32, Relaxed);
-        gauges.stalled.store(self.tally.stalled as u32, Relaxed);
-        gauges.oldest.store(self.tally.oldest, Relaxed);
+        self.runtime.status.set_workers(WorkerCounts {
+            stalled: self.tally.stalled as u32,
+            saturated: saturated.count() as u32,
+            oldest: self.tally.oldest,
+        });
     }
 }

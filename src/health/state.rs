@@ -1,0 +1,105 @@
+//! What the detector's handle and the admin server ask for the health of the process.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+
+#[cfg(feature = "admin")]
+use super::judge::judge_life;
+use super::judge::{Service, judge};
+use super::report::{HealthReport, Readiness};
+use crate::clock;
+use crate::runtime::registry::Registry;
+use crate::runtime::status::RuntimeSnapshot;
+use crate::sync::{AtomicBool, lock};
+
+type Check = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What the answers are made from, shared by the handle and the admin server.
+pub(crate) struct HealthState {
+    registry: Arc<Registry>,
+    readiness: Readiness,
+    draining: AtomicBool,
+    checks: Mutex<Vec<Check>>,
+}
+
+impl HealthState {
+    pub(crate) fn new(registry: Arc<Registry>, readiness: Readiness) -> Self {
+        Self { registry, readiness, draining: AtomicBool::new(false), checks: Mutex::default() }
+    }
+
+    /// From now on the process is not ready.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    pub(crate) fn ready_when(&self, check: impl Fn() -> bool + Send + Sync + 'static) {
+        lock(&self.checks).push(Arc::new(check));
+    }
+
+    /// Whether the answer of [`report`](Self::report) wants code of others to be run.
+    #[cfg(any(feature = "admin", test))]
+    pub(crate) fn has_checks(&self) -> bool {
+        !lock(&self.checks).is_empty()
+    }
+
+    /// Without readiness, and without running code of others.
+    #[cfg(feature = "admin")]
+    pub(crate) fn life(&self) -> HealthReport {
+        judge_life(&self.runtimes(), &self.registry.store.stalls())
+    }
+
+    /// Runs the checks: may take as long as they do.
+    pub(crate) fn report(&self) -> HealthReport {
+        let checks = lock(&self.checks).clone();
+        let objection =
+            checks.iter().find_map(|check| match catch_unwind(AssertUnwindSafe(|| check())) {
+                Ok(true) => None,
+                Ok(false) => Some("ready_when says no"),
+                Err(_) => Some("ready_when panicked"),
+            });
+        let service =
+            Service { readiness: self.readiness, draining: self.draining.load(Relaxed), objection };
+        judge(&self.runtimes(), &self.registry.store.stalls(), service)
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeSnapshot> {
+        let now = clock::now();
+        self.registry.runtimes().iter().map(|runtime| runtime.snapshot(now)).collect()
+    }
+}
+
+impl std::fmt::Debug for HealthState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HealthState")
+            .field("readiness", &self.readiness)
+            .field("draining", &self.draining)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::registry::tests::LIMITS;
+
+    #[test]
+    fn readiness_asks_all_checks_and_survives_their_panics() {
+        let state = HealthState::new(Registry::new(LIMITS), Readiness::default());
+        assert_eq!(state.report(), HealthReport::default());
+        state.ready_when(|| true);
+        assert!(state.report().is_ready() && state.has_checks());
+        let up = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&up);
+        state.ready_when(move || asked.load(Relaxed));
+        assert_eq!(state.report().unready.as_deref(), Some("ready_when says no"));
+        up.store(true, Relaxed);
+        assert!(state.report().is_ready());
+        state.ready_when(|| panic!("a check may do this"));
+        assert_eq!(state.report().unready.as_deref(), Some("ready_when panicked"));
+        state.drain();
+        let report = state.report();
+        assert_eq!(report.unready.as_deref(), Some("draining"));
+        assert!(report.is_live());
+    }
+}
