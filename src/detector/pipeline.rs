@@ -10,9 +10,8 @@ use crate::report::{Event, FLUSH, Reports};
 use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
 use crate::stack::PollProof;
-use crate::stack::{StackOutcome, Stacks, WantedStack};
-use crate::stall::Cause;
-use crate::stall::{LiveStall, StackResult};
+use crate::stack::{Stacks, WantedStack};
+use crate::stall::{Cause, ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
 use crate::watchdog::{FoundStall, Observer};
 
@@ -46,6 +45,8 @@ struct Unwritten {
 const WRITE: Nanos = 200_000_000;
 /// Lags that are kept for then: further ones are written at once.
 const MOST_LAGS: usize = 1024;
+/// How often a reader of the store gets out of the way at the end, at most.
+const LAST_TRIES: u32 = 1000;
 
 impl Unwritten {
     fn write_lags(&mut self, sink: &mut dyn Sink) {
@@ -91,8 +92,8 @@ impl Pipeline {
                 |outcome: StackOutcome| self.registry.captures[outcome as usize].load(Relaxed);
             let totals = StackOutcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));
             self.counters.captures(sink, totals);
-            self.counters.settle_sites(sink, now);
         }
+        self.counters.follow_stalls(sink, &self.registry.store, self.stacks.is_some());
         self.registry.allowed_blocks.each(|name, total| self.counters.allowed(sink, name, total));
         if self.registry.labels.all_unmatched() {
             self.reports.all_unmatched();
@@ -101,6 +102,12 @@ impl Pipeline {
             self.flushed = now;
             self.hand_on();
         }
+    }
+
+    /// Writes what the store sums up, at once: who hears of a stall finds it in the metrics.
+    fn follow_stalls(&mut self) -> bool {
+        let with_sites = self.stacks.is_some();
+        self.counters.follow_stalls(&mut *self.out, &self.registry.store, with_sites)
     }
 
     /// Hands on what waits for the reporter.
@@ -116,10 +123,14 @@ impl Pipeline {
 
     /// Whether a stack of that handler may be taken again.
     fn captures(&mut self, stall: &Arc<LiveStall>) -> bool {
-        let Some(stacks) = self.stacks.as_mut().filter(|_| !stall.cause().is_environment()) else {
+        if stall.cause().is_environment() {
+            stall.set_stack_result(StackResult::missing(ENVIRONMENT));
+            return false;
+        }
+        let Some(stacks) = self.stacks.as_mut() else {
+            stall.set_stack_result(StackResult::missing(OFF));
             return false;
         };
-        self.counters.expect_site(stall);
         if stall.has_stack_result() {
             return false;
         }
@@ -169,7 +180,7 @@ impl Observer for Pipeline {
     }
 
     fn counted(&mut self, stall: &Arc<LiveStall>, mut found: FoundStall) {
-        self.counters.counted(&mut *self.out, &stall.stall());
+        self.follow_stalls();
         let captures = self.captures(stall);
         // Told before it is asked for: the stack may be there at once.
         self.reports.started(stall, found.cause_report.take(), captures);
@@ -178,20 +189,17 @@ impl Observer for Pipeline {
         }
     }
 
-    fn stalled(&mut self, stall: &Arc<LiveStall>, time: Nanos) {
-        self.counters.stalled(&mut *self.out, stall, time);
-    }
+    fn stalled(&mut self, _: &Arc<LiveStall>, _: Nanos) {}
 
-    fn delayed(&mut self, stall: &Arc<LiveStall>, requests: u64) {
-        self.counters.delayed(&mut *self.out, stall, requests);
-    }
+    fn delayed(&mut self, _: &Arc<LiveStall>, _: u64) {}
 
     fn continues(&mut self, stall: &Arc<LiveStall>) {
         self.reports.stall(Event::Continues, stall);
     }
 
     fn ended(&mut self, stall: &Arc<LiveStall>) {
-        self.counters.ended(&mut *self.out, stall, clock::now());
+        self.follow_stalls();
+        Counters::ended(&mut *self.out, stall);
         self.reports.stall(Event::Ended, stall);
     }
 
@@ -244,6 +252,13 @@ impl Drop for Pipeline {
     /// The last metrics go out too.
     fn drop(&mut self) {
         self.write(clock::now());
+        // A reader may have been in the way, for the moment that a copy takes.
+        for _ in 0..LAST_TRIES {
+            if self.follow_stalls() {
+                break;
+            }
+            std::thread::yield_now();
+        }
         self.hand_on();
     }
 }

@@ -1,33 +1,40 @@
 //! From what the watchdog sees to counters and samples.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::sink::{SeriesKey, Sink};
-use super::sites::Sites;
 use super::table::Metric;
 use crate::clock::{Nanos, seconds};
+use crate::label::{intern, printable};
 use crate::labels::OTHER;
-use crate::stall::LiveStall;
-use crate::stall::{Cause, Stall};
-
-/// Pairs of handler and cause that have series of their own; further ones count for the handler
-/// `other`.
-const MOST_PAIRS: usize = 256;
+use crate::stall::{Cause, HandlerKey, HandlerTotals, LiveStall, StackOutcome, StallStore};
 
 const SECOND: Nanos = 1_000_000_000;
+
+/// How much of the store's sums is written.
+#[derive(Debug, Default)]
+struct FollowedStalls {
+    version: u64,
+    handlers: HashMap<HandlerKey, HandlerTotals>,
+    sites: HashMap<SiteLabels, Nanos>,
+    /// Sites with series of their own.
+    known: HashSet<SiteLabels>,
+    most: usize,
+}
+
+/// Handler, function and cause.
+type SiteLabels = [&'static str; 3];
 
 /// Keeps what a series of whole numbers cannot show yet.
 #[derive(Debug)]
 pub(crate) struct Counters {
     /// Parts of a second by series: the facade's counters are integers.
     rests: HashMap<SeriesKey, Nanos>,
-    pairs: HashSet<(&'static str, Cause)>,
     allowed: HashMap<&'static str, u64>,
     suppressed: u64,
     shed: u64,
-    captures: [u64; 5],
-    sites: Sites,
+    captures: [u64; StackOutcome::COUNT],
+    stalls: FollowedStalls,
 }
 
 impl Counters {
@@ -35,12 +42,11 @@ impl Counters {
     pub(crate) fn new(most_sites: usize) -> Self {
         Self {
             rests: HashMap::new(),
-            pairs: HashSet::new(),
             allowed: HashMap::new(),
             suppressed: 0,
             shed: 0,
-            captures: [0; 5],
-            sites: Sites::new(most_sites),
+            captures: [0; StackOutcome::COUNT],
+            stalls: FollowedStalls { most: most_sites, ..FollowedStalls::default() },
         }
     }
 
@@ -89,33 +95,65 @@ impl Counters {
         self.add_time(sink, SeriesKey::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), time);
     }
 
-    pub(crate) fn counted(&mut self, sink: &mut dyn Sink, stall: &Stall) {
-        let labels = self.labels(stall);
-        sink.add(SeriesKey::new(Metric::Stalls, labels), 1);
-        sink.add(SeriesKey::new(Metric::StalledSeconds, labels), 0);
-        if !stall.cause.is_environment() {
-            sink.add(SeriesKey::new(Metric::DelayedRequests, [labels[1]]), 0);
+    /// Brings the counters of stalls up to what the store sums up; those by site only where stacks
+    /// are taken. Never waits: returns `false` where somebody else holds the store just now.
+    pub(crate) fn follow_stalls(
+        &mut self,
+        sink: &mut dyn Sink,
+        store: &StallStore,
+        with_sites: bool,
+    ) -> bool {
+        let mut version = self.stalls.version;
+        let (mut handlers, mut sites) = (HashMap::new(), HashMap::new());
+        let read = store.read_totals(&mut version, |totals| {
+            handlers = totals.by_handler();
+            if with_sites {
+                for (key, time) in totals.site_times() {
+                    if !key.cause.is_environment() {
+                        let function = key.site.as_ref().map_or("unknown", |site| &*site.function);
+                        let labels = self.stalls.admit(key.handler, function, key.cause);
+                        *sites.entry(labels).or_insert(0) += time;
+                    }
+                }
+            }
+        });
+        self.stalls.version = version;
+        for (key, totals) in handlers {
+            self.follow_handler(sink, key, totals);
+        }
+        for (labels, time) in sites {
+            let known = self.stalls.sites.insert(labels, time).unwrap_or(0);
+            self.add_time(
+                sink,
+                SeriesKey::new(Metric::SiteSeconds, labels),
+                time.saturating_sub(known),
+            );
+        }
+        read
+    }
+
+    fn follow_handler(&mut self, sink: &mut dyn Sink, key: HandlerKey, totals: HandlerTotals) {
+        let known = self.stalls.handlers.insert(key, totals).unwrap_or_default();
+        if known == totals {
+            return;
+        }
+        let labels = [key.runtime, key.handler, key.cause.as_str()];
+        sink.add(
+            SeriesKey::new(Metric::Stalls, labels),
+            totals.stalls.saturating_sub(known.stalls),
+        );
+        let time = totals.time.saturating_sub(known.time);
+        self.add_time(sink, SeriesKey::new(Metric::StalledSeconds, labels), time);
+        if !key.cause.is_environment() {
+            let delayed = totals.delayed.saturating_sub(known.delayed);
+            sink.add(SeriesKey::new(Metric::DelayedRequests, [key.handler]), delayed);
         }
     }
 
-    pub(crate) fn delayed(&mut self, sink: &mut dyn Sink, entry: &LiveStall, requests: u64) {
-        let [_, handler, _] = self.labels(&entry.stall());
-        sink.add(SeriesKey::new(Metric::DelayedRequests, [handler]), requests);
-    }
-
-    pub(crate) fn stalled(&mut self, sink: &mut dyn Sink, entry: &LiveStall, time: Nanos) {
-        self.sites.stalled(entry, time);
-        let labels = self.labels(&entry.stall());
-        self.add_time(sink, SeriesKey::new(Metric::StalledSeconds, labels), time);
-    }
-
-    pub(crate) fn ended(&mut self, sink: &mut dyn Sink, entry: &LiveStall, now: Nanos) {
-        self.sites.ended(entry, now);
-        let stall = entry.stall();
-        sink.record(
-            SeriesKey::new(Metric::StallDuration, [stall.runtime]),
-            stall.duration.as_secs_f64(),
-        );
+    /// The sample of a stall that has ended.
+    pub(crate) fn ended(sink: &mut dyn Sink, stall: &LiveStall) {
+        let key = SeriesKey::new(Metric::StallDuration, [stall.runtime()]);
+        sink.record(key, seconds(stall.lasted()));
     }
 
     pub(crate) fn busy(&mut self, sink: &mut dyn Sink, handler: &'static str, time: Nanos) {
@@ -137,20 +175,12 @@ impl Counters {
         }
     }
 
-    /// A stack of that stall is on its way.
-    pub(crate) fn expect_site(&mut self, stall: &Arc<LiveStall>) {
-        self.sites.expect(stall);
-    }
-
-    /// Adds the time of sites that are known by now.
-    pub(crate) fn settle_sites(&mut self, sink: &mut dyn Sink, now: Nanos) {
-        for (labels, time) in self.sites.settle(now) {
-            self.add_time(sink, SeriesKey::new(Metric::SiteSeconds, labels), time);
-        }
-    }
-
     /// Brings the counts of captures by outcome up to `totals`.
-    pub(crate) fn captures(&mut self, sink: &mut dyn Sink, totals: [(&'static str, u64); 5]) {
+    pub(crate) fn captures(
+        &mut self,
+        sink: &mut dyn Sink,
+        totals: [(&'static str, u64); StackOutcome::COUNT],
+    ) {
         for (known, (outcome, total)) in self.captures.iter_mut().zip(totals) {
             if total > *known {
                 sink.add(SeriesKey::new(Metric::Captures, [outcome]), total - *known);
@@ -160,7 +190,10 @@ impl Counters {
     }
 
     /// Makes the series of captures.
-    pub(crate) fn open_captures(sink: &mut dyn Sink, outcomes: [&'static str; 5]) {
+    pub(crate) fn open_captures(
+        sink: &mut dyn Sink,
+        outcomes: [&'static str; StackOutcome::COUNT],
+    ) {
         for outcome in outcomes {
             sink.add(SeriesKey::new(Metric::Captures, [outcome]), 0);
         }
@@ -176,24 +209,30 @@ impl Counters {
         follow(sink, Metric::Shed, &mut self.shed, total);
     }
 
-    fn labels(&mut self, stall: &Stall) -> [&'static str; 3] {
-        let pair = (stall.handler, stall.cause);
-        let known = self.pairs.len() < MOST_PAIRS || self.pairs.contains(&pair);
-        let handler = if known {
-            self.pairs.insert(pair);
-            stall.handler
-        } else {
-            OTHER
-        };
-        [stall.runtime, handler, stall.cause.as_str()]
-    }
-
     /// Adds the whole seconds and keeps the rest; the series is there from the first call.
     fn add_time(&mut self, sink: &mut dyn Sink, key: SeriesKey, time: Nanos) {
         let rest = self.rests.entry(key).or_default();
         *rest = rest.saturating_add(time);
         sink.add(key, *rest / SECOND);
         *rest %= SECOND;
+    }
+}
+
+impl FollowedStalls {
+    /// The labels of a site: its own, or `other` past the cap.
+    fn admit(&mut self, handler: &'static str, function: &str, cause: Cause) -> SiteLabels {
+        let function = printable(function);
+        let cause = cause.as_str();
+        let is_it = |labels: &&SiteLabels| **labels == [handler, &*function, cause];
+        if let Some(labels) = self.known.iter().find(is_it) {
+            return *labels;
+        }
+        if self.known.len() >= self.most {
+            return [OTHER, OTHER, cause];
+        }
+        let labels = [handler, intern(&function), cause];
+        self.known.insert(labels);
+        labels
     }
 }
 
@@ -206,9 +245,12 @@ fn follow(sink: &mut dyn Sink, metric: Metric, known: &mut u64, total: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::metrics::sink::tests::Seen;
     use crate::stall::tests::stall;
+    use crate::stall::{Site, StackResult, Stall};
 
     const MS: Nanos = 1_000_000;
 
@@ -223,26 +265,86 @@ mod tests {
         assert_eq!([after(600 * MS), after(600 * MS), after(800 * MS)], [0, 1, 2]);
     }
 
+    /// A stall in the store.
+    fn add(store: &StallStore, stall: Stall, site: Option<&str>) -> Arc<LiveStall> {
+        let entry = Arc::new(LiveStall::new(stall));
+        if let Some(function) = site {
+            let site = Site { function: function.into(), file: None, line: None };
+            entry.set_stack_result(StackResult { site: Some(site), ..StackResult::default() });
+        }
+        store.take_over(&mut vec![Arc::clone(&entry)]);
+        entry
+    }
+
     #[test]
-    fn a_stall_has_its_series_of_seconds_from_the_start() {
+    fn a_stall_has_its_series_from_the_start_and_grows_while_it_lasts() {
         let (mut counters, mut seen) = (Counters::new(64), Seen::default());
-        counters.counted(&mut seen, &stall(1));
+        let store = StallStore::new(8);
+        let entry = add(&store, stall(1), None);
         let labels = vec!["main", "GET /hello", "unknown"];
-        assert_eq!(seen.counters[&("tokio_stalls_total", labels.clone())], 1);
-        assert_eq!(seen.counters[&("tokio_stalled_seconds_total", labels)], 0);
+        let by_site = ("tokio_stall_site_seconds_total", vec!["GET /hello", "unknown", "unknown"]);
+        let mut follow = || {
+            store.take_over(&mut Vec::new());
+            assert!(counters.follow_stalls(&mut seen, &store, true));
+            let count = |name| seen.counters[&(name, labels.clone())];
+            assert_eq!(count("tokio_stalls_total"), 1);
+            let delayed = ("tokio_stall_delayed_requests_total", vec!["GET /hello"]);
+            let (time, delayed) = (count("tokio_stalled_seconds_total"), seen.counters[&delayed]);
+            (time, delayed, seen.counters.get(&by_site).copied())
+        };
+        assert_eq!(follow(), (0, 0, None));
+        entry.last(1_200 * MS);
+        entry.delay(3);
+        assert_eq!(follow(), (1, 3, None), "the site is not known yet");
+        entry.set_stack_result(StackResult::default());
+        entry.last(2_200 * MS);
+        assert_eq!(follow(), (2, 3, Some(2)));
+        entry.end(3_100 * MS, 0);
+        assert_eq!([follow(), follow()], [(3, 3, Some(3)); 2], "once");
     }
 
     #[test]
     fn pairs_past_the_cap_count_for_other() {
+        const MOST_PAIRS: usize = 256;
         let (mut counters, mut seen) = (Counters::new(64), Seen::default());
+        let store = StallStore::new(8);
         for number in 0..MOST_PAIRS + 5 {
-            let handler = crate::label::intern(&format!("handler {number}"));
-            counters.counted(&mut seen, &Stall { handler, ..stall(1) });
+            let handler = intern(&format!("handler {number}"));
+            add(&store, Stall { handler, ..stall(number as u64) }, None);
         }
-        counters.counted(&mut seen, &Stall { handler: "handler 0", ..stall(1) });
+        add(&store, Stall { handler: "handler 0", ..stall(999) }, None);
+        assert!(counters.follow_stalls(&mut seen, &store, false));
         let count =
             |handler| seen.counters[&("tokio_stalls_total", vec!["main", handler, "unknown"])];
         assert_eq!((count(OTHER), count("handler 0")), (5, 2));
+    }
+
+    #[test]
+    fn sites_past_the_cap_count_for_other() {
+        let (mut counters, mut seen) = (Counters::new(1), Seen::default());
+        let store = StallStore::new(8);
+        for (id, site) in [(1, "app::load"), (2, "app::save"), (3, "app::load")] {
+            add(&store, stall(id), Some(site)).end(1_000 * MS, 0);
+            store.take_over(&mut Vec::new());
+            assert!(counters.follow_stalls(&mut seen, &store, true));
+        }
+        let time = |handler, site| {
+            seen.counters[&("tokio_stall_site_seconds_total", vec![handler, site, "unknown"])]
+        };
+        assert_eq!((time("GET /hello", "app::load"), time(OTHER, OTHER)), (2, 1));
+    }
+
+    #[test]
+    fn a_reader_in_the_way_is_not_waited_for() {
+        let (mut counters, mut seen) = (Counters::new(1), Seen::default());
+        let store = StallStore::new(8);
+        add(&store, stall(1), None);
+        let mut other = 0;
+        store.read_totals(&mut other, |_| {
+            assert!(!counters.follow_stalls(&mut seen, &store, true));
+        });
+        assert!(seen.counters.is_empty());
+        assert!(counters.follow_stalls(&mut seen, &store, true) && !seen.counters.is_empty());
     }
 
     #[test]

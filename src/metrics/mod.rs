@@ -1,6 +1,6 @@
 //! Metrics: one table of what there is, one way out at a time.
 //!
-//! [`Counters`] turns what the watchdog sees into counters and samples, [`Gauges`] reads the
+//! [`Counters`] turns what the watchdog sees and the store of stalls sums up into counters and samples, [`Gauges`] reads the
 //! gauges off the runtimes. Both write to a [`Sink`]: [`Direct`] to a recorder that is ours alone,
 //! or [`Batch`] for the reporter to hand to the user's recorder, which may block.
 
@@ -9,7 +9,6 @@ mod counters;
 mod direct;
 mod gauges;
 mod sink;
-mod sites;
 mod table;
 
 pub(crate) use counters::Counters;

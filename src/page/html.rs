@@ -43,7 +43,7 @@ pub(super) fn stall(report: &Report, stall: &Stall, sources: &mut Sources) -> St
             (tables::facts(report, stall, sources))
             @match &stall.stack {
                 Some(stack) => (tables::whole(stack)),
-                None => p { "No stack: " (stall.stack_missing.unwrap_or("none was wanted")) "." },
+                None => p { "No stack: " (stall.stack_missing.unwrap_or("it could not be taken")) "." },
             }
             @if let (Some(_), Some(why)) = (&stall.stack, stall.stack_missing) {
                 p { "Not whole: " (why) "." }

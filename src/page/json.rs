@@ -123,6 +123,8 @@ fn stall(stall: &Stall, sources: &mut Sources) -> Value {
         "trace_id": stall.trace_id.map(|id| format!("{id:032x}")),
         "stack": stall.stack.as_deref().map(stack),
         "stack_missing": stall.stack_missing,
+        "site_missing": stall.site_missing,
+        "is_complete": stall.is_complete(),
     })
 }
 

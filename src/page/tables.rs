@@ -218,7 +218,7 @@ pub(super) fn recent(report: &Report, sources: &mut Sources) -> Markup {
                     (facts(report, stall, sources))
                     @match &stall.stack {
                         Some(stack) => (short(stack)),
-                        None => p { "No stack: " (stall.stack_missing.unwrap_or("none was wanted")) "." },
+                        None => p { "No stack: " (stall.stack_missing.unwrap_or("it could not be taken")) "." },
                     }
                     p { a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" } }
                 }

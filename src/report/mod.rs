@@ -18,7 +18,7 @@ use crate::clock::{self, Nanos};
 use crate::label::printable;
 use crate::metrics::{Batch, Facade, Gauges};
 use crate::runtime::registry::Registry;
-use crate::stack::StackOutcome;
+use crate::stall::StackOutcome;
 use crate::stall::Stall;
 use crate::stall::{LiveStall, StackResult};
 use limiter::Limiter;
@@ -97,7 +97,10 @@ impl Reports {
         cause_report: Option<CauseReport>,
         captures: bool,
     ) {
-        self.send(Message::Started(Arc::clone(stall), cause_report, captures));
+        if !self.send(Message::Started(Arc::clone(stall), cause_report, captures)) {
+            // Nobody is there to read it.
+            stall.set_detail(None);
+        }
     }
 
     /// Hears that the stack of that stall was taken, or was not. Keeps no thread alive.
@@ -128,11 +131,13 @@ impl Reports {
         self.send(Message::Stall(event, Arc::clone(stall)));
     }
 
-    /// Hands a report over, or counts that it could not.
-    fn send(&self, report: Message) {
-        if self.queue.try_send(report).is_err() {
+    /// Hands a report over, or counts that it could not and returns `false`.
+    fn send(&self, report: Message) -> bool {
+        let sent = self.queue.try_send(report).is_ok();
+        if !sent {
             self.registry.suppressed.fetch_add(1, Relaxed);
         }
+        sent
     }
 
     /// Says that no request so far had a route.
@@ -230,12 +235,9 @@ impl Reporter {
                     None => self.report(event, &entry),
                 },
                 Ok(Message::Started(entry, cause_report, captures)) => {
-                    if let Some(detail) =
-                        cause_report.and_then(|cause_report| cause_report.detail())
-                    {
-                        // Names of files are whatever somebody chose.
-                        entry.set_detail(printable(&detail).into());
-                    }
+                    let detail = cause_report.and_then(|cause_report| cause_report.detail());
+                    // Names of files are whatever somebody chose.
+                    entry.set_detail(detail.map(|detail| printable(&detail).into()));
                     if captures {
                         self.pending.wait_for(entry);
                     } else {

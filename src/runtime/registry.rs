@@ -11,7 +11,7 @@ use crate::clock::Nanos;
 use crate::label::{intern, printable};
 use crate::labels::{LabelTable, OTHER};
 use crate::slot::{Identity, Place, Slot};
-use crate::stall::StallStore;
+use crate::stall::{StackOutcome, StallStore};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 
 use Ordering::{Acquire, Relaxed, Release};
@@ -59,7 +59,7 @@ pub(crate) struct Registry {
     /// How stacks are taken: a label of the build info.
     pub(crate) capture: &'static str,
     /// Stacks that were wanted, by outcome.
-    pub(crate) captures: [AtomicU64; 5],
+    pub(crate) captures: [AtomicU64; StackOutcome::COUNT],
     /// Requests that were turned away.
     pub(crate) shed: AtomicU64,
     on_new_runtime: Option<fn()>,

@@ -28,7 +28,6 @@ mod mode;
     path = "unsupported.rs"
 )]
 mod native;
-mod outcome;
 mod poll_frame;
 mod proof;
 mod raw;
@@ -41,7 +40,6 @@ mod user_frame;
 pub use mode::{Capture, ParseCaptureError};
 #[cfg(feature = "__bench")]
 pub(crate) use native::bench;
-pub(crate) use outcome::StackOutcome;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
 pub(crate) use stacks::{Stacks, WantedStack};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::outcome::StackOutcome;
+use crate::stall::StackOutcome;
 
 /// What came of a [`StackRequest`](super::StackRequest).
 #[derive(Clone, Debug)]

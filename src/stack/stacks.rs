@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use super::limits::Limits;
-use super::outcome::StackOutcome;
 use super::proof::PollProof;
 use super::raw::Captured;
 use super::sampler::{Sampler, StackRequest};
 use super::symbolizer::{Symbolizer, Unnamed};
 use crate::clock::Nanos;
+use crate::stall::StackOutcome;
 use crate::stall::{Frame, StackResult};
 
 /// The watchdog's end: never waits. When it is dropped the symbolizer ends.

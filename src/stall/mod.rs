@@ -1,15 +1,21 @@
 //! Stalls as data: the record that users see, the live one that still moves, and the store of all.
 
 mod cause;
+mod live;
 mod record;
+mod stack_result;
 mod store;
 mod totals;
 
 pub use cause::Cause;
+pub(crate) use live::LiveStall;
 pub use record::{Frame, Site, Stack, Stall};
+pub(crate) use stack_result::{ENVIRONMENT, OFF, StackOutcome, StackResult};
+pub(crate) use store::StallStore;
 #[cfg(feature = "admin")]
 pub(crate) use store::StoreSnapshot;
-pub(crate) use store::{LiveStall, StackResult, StallStore};
+pub(crate) use totals::HandlerKey;
+pub(crate) use totals::HandlerTotals;
 #[cfg(any(feature = "admin", test))]
 pub(crate) use totals::{SiteKey, SiteTotals};
 

@@ -1,164 +1,29 @@
-//! The last stalls, newest first, and with them the sums of all.
+//! The one store of stalls: those that still last, the last ones that ended, and sums of all.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
+use super::live::LiveStall;
+use super::record::Stall;
 use super::totals::StallTotals;
 #[cfg(feature = "admin")]
 use super::totals::{SiteKey, SiteTotals};
-use super::{Cause, Site, Stack, Stall};
-use crate::clock::{self, Nanos};
-use crate::sync::{AtomicU64, Ordering, lock, try_lock};
+use crate::clock;
+use crate::sync::{lock, try_lock};
 
-use Ordering::{Acquire, Release};
-
-/// A stall in the store: what was known when it was counted, and what still moves.
-#[derive(Debug)]
-pub(crate) struct LiveStall {
-    counted: Stall,
-    detail: OnceLock<String>,
-    taken: OnceLock<StackResult>,
-    lasted: AtomicU64,
-    delayed: AtomicU64,
-    /// Requests in flight at its end; not there before.
-    ended: OnceLock<u64>,
-}
-
-/// What came of the stack that was wanted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StackResult {
-    pub(crate) site: Option<Site>,
-    /// What to write instead, if the stack tells more than the cause.
-    pub(crate) fix: Option<&'static str>,
-    /// The call it was in, and what that was given, to come after its name.
-    pub(crate) given: Option<(&'static str, String)>,
-    pub(crate) stack: Option<Arc<Stack>>,
-    /// Why it is not there, or not whole.
-    pub(crate) missing: Option<&'static str>,
-}
-
-impl StackResult {
-    /// There is none, and why.
-    pub(crate) fn missing(why: &'static str) -> Self {
-        Self { missing: Some(why), ..Self::default() }
-    }
-}
-
-impl LiveStall {
-    pub(crate) fn new(counted: Stall) -> Self {
-        let lasted = AtomicU64::new(crate::clock::nanos(counted.duration));
-        Self {
-            counted,
-            detail: OnceLock::new(),
-            taken: OnceLock::new(),
-            lasted,
-            delayed: AtomicU64::new(0),
-            ended: OnceLock::new(),
-        }
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        self.counted.id
-    }
-
-    pub(crate) fn cause(&self) -> Cause {
-        self.counted.cause
-    }
-
-    /// Says how long it has lasted by now.
-    pub(crate) fn last(&self, lasted: Nanos) {
-        self.lasted.store(lasted, Release);
-    }
-
-    /// Says what the thread waits for.
-    pub(crate) fn set_detail(&self, detail: String) {
-        // The first to know is right.
-        drop(self.detail.set(detail));
-    }
-
-    /// Says where the thread was.
-    pub(crate) fn set_stack_result(&self, taken: StackResult) {
-        // The first to know is right.
-        drop(self.taken.set(taken));
-    }
-
-    pub(crate) fn is_ended(&self) -> bool {
-        self.ended.get().is_some()
-    }
-
-    /// Whether it is known what came of its stack.
-    pub(crate) fn has_stack_result(&self) -> bool {
-        self.taken.get().is_some()
-    }
-
-    /// The function of the site, once a stack is known; `unknown` if it has no frame of the
-    /// user's.
-    pub(crate) fn site(&self) -> Option<&str> {
-        let site = &self.taken.get()?.site;
-        Some(site.as_ref().map_or("unknown", |site| site.function.as_str()))
-    }
-
-    pub(crate) fn handler(&self) -> &'static str {
-        self.counted.handler
-    }
-
-    /// Says how many other requests it has held up by now.
-    pub(crate) fn delay(&self, requests: u64) {
-        self.delayed.store(requests, Release);
-    }
-
-    pub(crate) fn end(&self, lasted: Nanos, requests_in_flight: u64) {
-        self.last(lasted);
-        // It ends once.
-        let _ = self.ended.set(requests_in_flight);
-    }
-
-    /// The stall as it stands.
-    pub(crate) fn stall(&self) -> Stall {
-        let requests_in_flight_at_end = self.ended.get().copied();
-        let in_progress = requests_in_flight_at_end.is_none();
-        let delayed_requests = self.delayed.load(Acquire);
-        let duration = Duration::from_nanos(self.lasted.load(Acquire));
-        let taken = self.taken.get().cloned().unwrap_or_default();
-        let StackResult { site, fix, given, stack, missing: stack_missing } = taken;
-        let detail = self.detail.get().map(|detail| match &given {
-            // The call comes first; the thread may be in another by the time of the stack.
-            Some((call, given)) => match detail.strip_prefix(call) {
-                Some(rest) if rest.is_empty() || rest.starts_with(", ") => {
-                    format!("{call}{given}{rest}")
-                }
-                _ => detail.clone(),
-            },
-            None => detail.clone(),
-        });
-        let counted = self.counted.clone();
-        let fix = fix.unwrap_or(counted.fix);
-        Stall {
-            duration,
-            in_progress,
-            detail,
-            fix,
-            site,
-            stack,
-            stack_missing,
-            requests_in_flight_at_end,
-            delayed_requests,
-            ..counted
-        }
-    }
-}
-
-/// Keeps the newest, and sums of all.
+/// See the module. A stall that still lasts is always there, however many newer ones come.
 #[derive(Debug)]
 pub(crate) struct StallStore {
     kept: Mutex<Kept>,
+    /// How many ended stalls are kept.
     pub(crate) most: usize,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    entries: VecDeque<Arc<LiveStall>>,
+    /// The last stalls that ended, in the order of their ends.
+    recent: VecDeque<Arc<LiveStall>>,
+    /// Sums of all, and with them the stalls that still last.
     totals: StallTotals,
 }
 
@@ -167,25 +32,21 @@ impl StallStore {
         Self { kept: Mutex::default(), most }
     }
 
-    /// Moves all of `new` in, oldest first and in place of older ones of the same number, unless a
-    /// reader holds the store just now: then they stay where they are for the next time.
-    pub(crate) fn take_over(&self, new: &mut Vec<Arc<LiveStall>>) {
-        let Some(mut kept) = try_lock(&self.kept) else { return };
-        let Kept { entries, totals } = &mut *kept;
-        for entry in new.drain(..) {
-            totals.add(&entry);
-            match entries.iter_mut().find(|known| known.counted.id == entry.counted.id) {
-                Some(known) => *known = entry,
-                None => entries.push_front(entry),
-            }
-        }
-        entries.truncate(self.most);
-        totals.settle(clock::now());
+    /// Moves all of `new` in, oldest first and in place of open ones of the same number, and sorts
+    /// out what has ended. Where a reader holds the store just now, all stays where it is for the
+    /// next time. Returns how many open stalls did not fit.
+    pub(crate) fn take_over(&self, new: &mut Vec<Arc<LiveStall>>) -> u64 {
+        let Some(mut kept) = try_lock(&self.kept) else { return 0 };
+        let Kept { recent, totals } = &mut *kept;
+        let dropped = new.drain(..).map(|entry| u64::from(!totals.add(&entry))).sum();
+        totals.update(clock::now(), |ended| recent.push_back(ended));
+        recent.drain(..recent.len().saturating_sub(self.most));
+        dropped
     }
 
+    /// Those that still last and the last ones that ended, newest first.
     pub(crate) fn stalls(&self) -> Vec<Stall> {
-        let entries: Vec<_> = lock(&self.kept).entries.iter().cloned().collect();
-        entries.iter().map(|entry| entry.stall()).collect()
+        lock(&self.kept).stalls()
     }
 
     /// All of it as of one moment.
@@ -194,10 +55,33 @@ impl StallStore {
         let kept = lock(&self.kept);
         let (sums, in_progress) = kept.totals.snapshot();
         let lasts = |entry: &Arc<LiveStall>| in_progress.iter().any(|stall| stall.id == entry.id());
-        let ended: Vec<_> = kept.entries.iter().filter(|entry| !lasts(entry)).cloned().collect();
+        let mut ended: Vec<_> = kept.entries().filter(|entry| !lasts(entry)).cloned().collect();
         drop(kept);
+        ended.sort_by_key(|entry| std::cmp::Reverse(entry.id()));
         let recent = ended.iter().map(|entry| entry.stall()).collect();
         StoreSnapshot { sums, in_progress, recent }
+    }
+
+    /// Reads the sums, if they may have changed since `version`, which moves. Never waits: returns
+    /// `false` where somebody else holds the store just now.
+    pub(crate) fn read_totals(&self, version: &mut u64, read: impl FnOnce(&StallTotals)) -> bool {
+        let Some(kept) = try_lock(&self.kept) else { return false };
+        if kept.totals.moved(version) {
+            read(&kept.totals);
+        }
+        true
+    }
+}
+
+impl Kept {
+    fn entries(&self) -> impl Iterator<Item = &Arc<LiveStall>> {
+        self.totals.open().chain(&self.recent)
+    }
+
+    fn stalls(&self) -> Vec<Stall> {
+        let mut stalls: Vec<_> = self.entries().map(|entry| entry.stall()).collect();
+        stalls.sort_by_key(|stall| std::cmp::Reverse(stall.id));
+        stalls
     }
 }
 
@@ -206,17 +90,18 @@ impl StallStore {
 pub(crate) struct StoreSnapshot {
     /// All stalls since the start, summed up by site.
     pub(crate) sums: Vec<(SiteKey, SiteTotals)>,
-    /// Those that still last, newest first: also such that newer ones have pushed out.
+    /// Those that still last, newest first.
     pub(crate) in_progress: Vec<Stall>,
-    /// Those of the kept ones that have ended, newest first.
+    /// The last ones that have ended, newest first.
     pub(crate) recent: Vec<Stall>,
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::stall::{Cause, StackResult};
 
     /// A stall to fill in.
     pub(crate) fn stall(id: u64) -> Stall {
@@ -229,7 +114,9 @@ pub(crate) mod tests {
             detail: None,
             site: None,
             stack: None,
+            site_missing: None,
             stack_missing: None,
+            is_complete: false,
             started_at: SystemTime::UNIX_EPOCH,
             duration: Duration::from_millis(100),
             in_progress: true,
@@ -243,14 +130,51 @@ pub(crate) mod tests {
         }
     }
 
+    fn ids(store: &StallStore) -> Vec<u64> {
+        store.stalls().iter().map(|stall| stall.id).collect()
+    }
+
     #[test]
-    fn the_newest_are_kept_and_come_first() {
+    fn the_last_that_ended_are_kept_and_the_newest_come_first() {
         let store = StallStore::new(3);
         let mut new: Vec<_> = (1..=5).map(|id| Arc::new(LiveStall::new(stall(id)))).collect();
+        new.iter().for_each(|entry| entry.end(200_000_000, 0));
         store.take_over(&mut new);
         assert!(new.is_empty());
-        let ids: Vec<_> = store.stalls().iter().map(|stall| stall.id).collect();
-        assert_eq!(ids, [5, 4, 3]);
+        assert_eq!(ids(&store), [5, 4, 3]);
+    }
+
+    #[test]
+    fn a_stall_that_lasts_is_there_however_many_newer_ones_come() {
+        let store = StallStore::new(2);
+        let lasts = Arc::new(LiveStall::new(stall(1)));
+        store.take_over(&mut vec![Arc::clone(&lasts)]);
+        for id in 2..300 {
+            let short = Arc::new(LiveStall::new(stall(id)));
+            store.take_over(&mut vec![Arc::clone(&short)]);
+            assert_eq!((ids(&store)[0], ids(&store).last()), (id, Some(&1)));
+            short.end(200_000_000, 0);
+        }
+        lasts.end(9_000_000_000, 0);
+        store.take_over(&mut Vec::new());
+        assert_eq!(ids(&store), [299, 1], "the two that ended last");
+    }
+
+    #[test]
+    fn a_record_says_why_something_is_missing_and_when_it_is_complete() {
+        let entry = LiveStall::new(stall(1));
+        let says = |pending, complete| {
+            let stall = entry.stall();
+            assert!(stall.stack_missing.is_some() && stall.site_missing.is_some());
+            assert_eq!((stall.is_stack_pending(), stall.is_complete()), (pending, complete));
+        };
+        says(true, false);
+        entry.end(200_000_000, 0);
+        says(true, false);
+        entry.set_stack_result(StackResult::default());
+        says(false, false);
+        entry.set_detail(None);
+        says(false, true);
     }
 
     #[test]
@@ -268,7 +192,7 @@ pub(crate) mod tests {
     fn what_a_call_was_given_comes_after_it() {
         let detail = |detail: &str| {
             let entry = LiveStall::new(stall(1));
-            entry.set_detail(detail.into());
+            entry.set_detail(Some(detail.into()));
             let given = Some(("nanosleep", ", 5 s".to_owned()));
             entry.set_stack_result(StackResult { given, ..StackResult::default() });
             entry.stall().detail.expect("set")

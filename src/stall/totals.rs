@@ -1,20 +1,52 @@
-//! Stalled time by site since the start: bounded, and nothing of it is lost.
+//! Sums of all stalls since the start: bounded, and nothing of them is lost.
+//!
+//! There are two tables. One is by runtime, handler and cause: what metrics count as soon as it
+//! happens. The other is by handler, site and cause; a site is known only some time after its stall
+//! was counted. A stall has its rows for good once it has them, so that no sum ever shrinks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::store::LiveStall;
-use super::{Cause, Site, Stall};
-use crate::clock::Nanos;
+use super::cause::Cause;
+use super::live::LiveStall;
+use super::record::{Site, Stall};
+use super::stack_result::StackResult;
+use crate::clock::{Nanos, nanos};
 use crate::labels::OTHER;
 
+/// Pairs of handler and cause with rows of their own; further ones count for the handler `other`.
+const MOST_PAIRS: usize = 256;
 /// Sites with a row of their own; further ones share a row for each cause.
-const MOST_ROWS: usize = 256;
-/// Stalls that wait for their end or their site.
+const MOST_SITES: usize = 1024;
+/// Sites that the page shows, those with the most time; the others are one row for each cause.
+#[cfg(any(feature = "admin", test))]
+const MOST_SHOWN: usize = 256;
+/// Stalls that last at the same time. A thread is in one at a time, so that more than that are
+/// there only in programs with thousands of workers: they are summed up as they begin, and not
+/// followed.
+const MOST_OPEN: usize = 8192;
+/// Stalls that have ended and wait for their site.
 const MOST_WAITING: usize = 1024;
 /// How long after the end of a stall its site is waited for: the first takes its time.
 const WAIT: Nanos = 10_000_000_000;
+
+/// What counters are by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HandlerKey {
+    pub(crate) runtime: &'static str,
+    pub(crate) handler: &'static str,
+    pub(crate) cause: Cause,
+}
+
+/// The stalls of one [`HandlerKey`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HandlerTotals {
+    pub(crate) stalls: u64,
+    pub(crate) time: Nanos,
+    /// See [`Stall::delayed_requests`].
+    pub(crate) delayed: u64,
+}
 
 /// What is summed up: a place in a handler, and why it blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +74,20 @@ pub(crate) struct SiteTotals {
 }
 
 impl SiteTotals {
+    /// Of no stall yet: a place in the table.
+    fn empty(stall: &Stall) -> Self {
+        Self {
+            stalls: 0,
+            in_progress: 0,
+            time: Duration::ZERO,
+            longest: Duration::ZERO,
+            last_seen: stall.started_at,
+            delayed_requests: 0,
+            fix: stall.fix,
+            last: 0,
+        }
+    }
+
     /// Adds stalls of another row.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.stalls += other.stalls;
@@ -56,102 +102,229 @@ impl SiteTotals {
     }
 }
 
-/// Sums up ended stalls once their site is known, and remembers those that still last.
+/// Sums up what has ended, and keeps the stalls that last or whose site is not known yet.
 #[derive(Debug, Default)]
-pub(super) struct StallTotals {
-    rows: HashMap<SiteKey, SiteTotals>,
-    waiting: Vec<Unsettled>,
+pub(crate) struct StallTotals {
+    handlers: HashMap<HandlerKey, HandlerTotals>,
+    pairs: HashSet<(&'static str, Cause)>,
+    sites: HashMap<SiteKey, SiteTotals>,
+    unsettled: Vec<Unsettled>,
+    /// Moves with everything that is not in `unsettled`.
+    version: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Unsettled {
     entry: Arc<LiveStall>,
     /// How much of its time is summed up already, since the environment had it.
-    counted: Duration,
+    counted: Nanos,
+    /// When it was found to have ended.
     ended: Option<Nanos>,
+    handler: HandlerKey,
+    /// Its row by site, once that is known.
+    site: Option<SiteKey>,
+}
+
+impl Unsettled {
+    /// What it brings to its row by handler.
+    fn totals(&self) -> HandlerTotals {
+        HandlerTotals { stalls: 1, time: self.time(), delayed: self.entry.delayed() }
+    }
+
+    fn time(&self) -> Nanos {
+        self.entry.lasted().saturating_sub(self.counted)
+    }
 }
 
 impl StallTotals {
-    /// A stall was counted, or what was the environment's turned out to be one.
-    pub(super) fn add(&mut self, entry: &Arc<LiveStall>) {
-        let new = Unsettled { entry: Arc::clone(entry), counted: Duration::ZERO, ended: None };
-        match self.waiting.iter().position(|waiting| waiting.entry.id() == entry.id()) {
-            None => self.waiting.push(new),
-            Some(at) => {
-                let excused = Stall { in_progress: false, ..self.waiting[at].entry.stall() };
-                let counted = self.waiting[at].counted;
-                self.waiting[at] = Unsettled { counted: excused.duration, ..new };
-                sum(&mut self.rows, excused, counted);
-            }
+    /// A stall was counted, or what was the environment's turned out to be one. Returns `false`
+    /// where too many last: then it is summed up as it stands.
+    pub(super) fn add(&mut self, entry: &Arc<LiveStall>) -> bool {
+        let handler = self.admit_pair(entry);
+        let entry = Arc::clone(entry);
+        let mut new = Unsettled { entry, counted: 0, ended: None, handler, site: None };
+        let known = self.open_entries().position(|(_, open)| open.entry.id() == new.entry.id());
+        let known = known.and_then(|nth| self.open_entries().nth(nth)).map(|(at, _)| at);
+        if let Some(at) = known {
+            // The environment keeps the time it had.
+            let excused = self.unsettled.remove(at);
+            new.counted = excused.entry.lasted();
+            self.settle(excused);
         }
+        let fits = self.open_entries().count() < MOST_OPEN;
+        if fits {
+            self.unsettled.push(new)
+        } else {
+            self.settle(new)
+        }
+        fits
     }
 
-    /// Sums up what is over and known. Cheap where there is nothing new.
-    pub(super) fn settle(&mut self, now: Nanos) {
-        let Self { rows, waiting } = self;
-        let mut excess = waiting.len().saturating_sub(MOST_WAITING);
-        waiting.retain_mut(|waiting| {
-            if !waiting.entry.is_ended() {
-                return true;
+    /// Finds sites that are known by now, hands out what has ended, and sums up what is over and
+    /// known. Cheap where there is nothing new.
+    pub(super) fn update(&mut self, now: Nanos, mut ended: impl FnMut(Arc<LiveStall>)) {
+        if self.unsettled.is_empty() {
+            return;
+        }
+        let mut over = 0;
+        for stall in &mut self.unsettled {
+            if stall.entry.is_ended() && stall.ended.is_none() {
+                stall.ended = Some(now);
+                ended(Arc::clone(&stall.entry));
             }
-            let ended = *waiting.ended.get_or_insert(now);
-            let is_known =
-                waiting.entry.has_stack_result() || waiting.entry.cause().is_environment();
-            let keep = !is_known && now.saturating_sub(ended) < WAIT && excess == 0;
-            if !keep {
+            let late = stall.ended.is_some_and(|ended| now.saturating_sub(ended) >= WAIT);
+            if late && !stall.entry.has_stack_result() {
+                stall
+                    .entry
+                    .set_stack_result(StackResult::missing("the stack did not come in time"));
+            }
+            if stall.site.is_none() && is_site_known(&stall.entry) {
+                stall.site = Some(admit_site(&mut self.sites, &stall.entry.stall()));
+            }
+            over += usize::from(stall.ended.is_some());
+        }
+        let mut excess = over.saturating_sub(MOST_WAITING);
+        let (settled, unsettled) =
+            std::mem::take(&mut self.unsettled).into_iter().partition(|stall: &Unsettled| {
+                if stall.ended.is_none() || stall.site.is_none() && excess == 0 {
+                    return false;
+                }
                 excess = excess.saturating_sub(1);
-                sum(rows, waiting.entry.stall(), waiting.counted);
-            }
-            keep
-        });
+                true
+            });
+        self.unsettled = unsettled;
+        let settled: Vec<_> = settled;
+        settled.into_iter().for_each(|stall| self.settle(stall));
     }
 
-    /// All there is, those that still last included, and these alone, newest first: as of the same
-    /// moment.
+    /// Those that still last as far as the last update knows, oldest first.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Arc<LiveStall>> {
+        self.open_entries().map(|(_, stall)| &stall.entry)
+    }
+
+    fn open_entries(&self) -> impl Iterator<Item = (usize, &Unsettled)> {
+        self.unsettled.iter().enumerate().filter(|(_, stall)| stall.ended.is_none())
+    }
+
+    /// Whether sums may have changed since that version, which is brought up to date.
+    pub(super) fn moved(&self, version: &mut u64) -> bool {
+        let moved = *version != self.version || !self.unsettled.is_empty();
+        *version = self.version;
+        moved
+    }
+
+    /// The sums by runtime, handler and cause, those that still last included.
+    pub(crate) fn by_handler(&self) -> HashMap<HandlerKey, HandlerTotals> {
+        let mut handlers = self.handlers.clone();
+        for stall in &self.unsettled {
+            handlers.entry(stall.handler).or_default().add(stall.totals());
+        }
+        handlers
+    }
+
+    /// The time of each site that is known; what still lasts is included.
+    pub(crate) fn site_times(&self) -> impl Iterator<Item = (&SiteKey, Nanos)> {
+        let open =
+            self.unsettled.iter().filter_map(|stall| Some((stall.site.as_ref()?, stall.time())));
+        self.sites.iter().map(|(key, row)| (key, nanos(row.time))).chain(open)
+    }
+
+    /// All there is by site, those that still last included, and these alone, newest first: as of
+    /// the same moment.
     #[cfg(any(feature = "admin", test))]
     pub(super) fn snapshot(&self) -> (Vec<(SiteKey, SiteTotals)>, Vec<Stall>) {
-        let mut rows = self.rows.clone();
+        let mut rows = self.sites.clone();
         let mut lasting = Vec::new();
-        for waiting in &self.waiting {
-            let stall = waiting.entry.stall();
+        for unsettled in &self.unsettled {
+            let stall = unsettled.entry.stall();
             if stall.in_progress {
                 lasting.push(stall.clone());
             }
-            sum(&mut rows, stall, waiting.counted);
+            let key = unsettled.site.clone().unwrap_or_else(|| admit_site(&mut rows, &stall));
+            sum(&mut rows, key, &stall, unsettled.counted);
         }
-        lasting.reverse();
-        (rows.into_iter().collect(), lasting)
+        lasting.sort_by_key(|stall| std::cmp::Reverse(stall.id));
+        (most_time(rows.into_iter().collect()), lasting)
+    }
+
+    /// Sums up a stall for good.
+    fn settle(&mut self, stall: Unsettled) {
+        self.version += 1;
+        self.handlers.entry(stall.handler).or_default().add(stall.totals());
+        let record = Stall { in_progress: false, ..stall.entry.stall() };
+        let key = stall.site.unwrap_or_else(|| admit_site(&mut self.sites, &record));
+        sum(&mut self.sites, key, &record, stall.counted);
+    }
+
+    fn admit_pair(&mut self, entry: &LiveStall) -> HandlerKey {
+        let pair = (entry.handler(), entry.cause());
+        let fits = self.pairs.len() < MOST_PAIRS || self.pairs.contains(&pair);
+        if fits {
+            self.pairs.insert(pair);
+        }
+        let handler = if fits { entry.handler() } else { OTHER };
+        HandlerKey { runtime: entry.runtime(), handler, cause: entry.cause() }
     }
 }
 
+impl HandlerTotals {
+    fn add(&mut self, other: Self) {
+        self.stalls += other.stalls;
+        self.time = self.time.saturating_add(other.time);
+        self.delayed = self.delayed.saturating_add(other.delayed);
+    }
+}
+
+/// Whether it is known where it was, or that this is never known.
+fn is_site_known(entry: &LiveStall) -> bool {
+    entry.has_stack_result() || entry.cause().is_environment()
+}
+
+/// The row of a stall, which is there from now on.
+fn admit_site(rows: &mut HashMap<SiteKey, SiteTotals>, stall: &Stall) -> SiteKey {
+    let mut key = SiteKey { handler: stall.handler, site: stall.site.clone(), cause: stall.cause };
+    if rows.len() >= MOST_SITES && !rows.contains_key(&key) {
+        key = SiteKey { handler: OTHER, site: None, cause: stall.cause };
+    }
+    rows.entry(key.clone()).or_insert_with(|| SiteTotals::empty(stall));
+    key
+}
+
 /// Adds a stall, less the time that is there already.
-fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, stall: Stall, counted: Duration) {
-    let end = stall.started_at + stall.duration;
-    let time = stall.duration.saturating_sub(counted);
+fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, key: SiteKey, stall: &Stall, counted: Nanos) {
+    let time = stall.duration.saturating_sub(Duration::from_nanos(counted));
     let own = SiteTotals {
         stalls: 1,
         in_progress: u64::from(stall.in_progress),
         time,
         longest: time,
-        last_seen: end,
+        last_seen: stall.started_at + stall.duration,
         delayed_requests: stall.delayed_requests,
         fix: stall.fix,
         last: stall.id,
     };
-    let mut key = SiteKey { handler: stall.handler, site: stall.site, cause: stall.cause };
-    if rows.len() >= MOST_ROWS && !rows.contains_key(&key) {
-        key = SiteKey { handler: OTHER, site: None, cause: stall.cause };
+    rows.entry(key).or_insert_with(|| SiteTotals::empty(stall)).merge(&own);
+}
+
+/// The rows with the most time; the others become one for each cause.
+#[cfg(any(feature = "admin", test))]
+fn most_time(mut rows: Vec<(SiteKey, SiteTotals)>) -> Vec<(SiteKey, SiteTotals)> {
+    if rows.len() > MOST_SHOWN {
+        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.time));
+        for (key, row) in rows.split_off(MOST_SHOWN) {
+            let other = SiteKey { handler: OTHER, site: None, cause: key.cause };
+            match rows.iter_mut().find(|(key, _)| *key == other) {
+                Some((_, sum)) => sum.merge(&row),
+                None => rows.push((other, row)),
+            }
+        }
     }
-    match rows.get_mut(&key) {
-        Some(row) => row.merge(&own),
-        None => drop(rows.insert(key, own)),
-    }
+    rows
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stall::StackResult;
     use crate::stall::tests::stall;
 
     const MS: Nanos = 1_000_000;
@@ -196,9 +369,9 @@ mod tests {
             assert_eq!((row.time.as_millis(), row.longest.as_millis()), (600, 300));
             assert_eq!(row.delayed_requests, 7);
             assert_eq!(totals.snapshot().1.len(), 1);
-            totals.settle(1);
+            totals.update(1, drop);
         }
-        assert_eq!(totals.waiting.len(), 1, "the others are summed up");
+        assert_eq!(totals.unsettled.len(), 1, "the others are summed up");
     }
 
     #[test]
@@ -206,18 +379,18 @@ mod tests {
         let mut totals = StallTotals::default();
         let late = ended(1, 200, None);
         totals.add(&late);
-        totals.settle(1);
+        totals.update(1, drop);
         late.set_stack_result(StackResult {
             site: Some(site("app::load")),
             ..StackResult::default()
         });
-        totals.settle(2);
-        assert!(row(&totals, Some(site("app::load"))).is_some() && totals.waiting.is_empty());
+        totals.update(2, drop);
+        assert!(row(&totals, Some(site("app::load"))).is_some() && totals.unsettled.is_empty());
         totals.add(&ended(2, 200, None));
-        totals.settle(3);
-        assert_eq!(totals.waiting.len(), 1);
-        totals.settle(3 + WAIT);
-        assert!(totals.waiting.is_empty());
+        totals.update(3, drop);
+        assert_eq!(totals.unsettled.len(), 1);
+        totals.update(3 + WAIT, drop);
+        assert!(totals.unsettled.is_empty());
         assert_eq!(row(&totals, None).expect("without a site").stalls, 1);
     }
 
@@ -229,8 +402,8 @@ mod tests {
         let real = Arc::new(LiveStall::new(stall(1)));
         totals.add(&real);
         real.end(250 * MS, 0);
-        totals.settle(1);
-        totals.settle(1 + WAIT);
+        totals.update(1, drop);
+        totals.update(1 + WAIT, drop);
         let row = |(key, row): &(SiteKey, SiteTotals)| {
             assert_eq!(row.longest, row.time);
             (key.handler, row.time.as_millis(), row.in_progress)
@@ -243,19 +416,19 @@ mod tests {
     #[test]
     fn both_bounds_hold_and_no_stall_is_lost() {
         let mut totals = StallTotals::default();
-        let all = MOST_ROWS + 9;
+        let all = MOST_SHOWN + 9;
         for id in 0..all {
             totals.add(&ended(id as u64 + 1, 200, Some(&format!("app::site_{id}"))));
         }
-        totals.settle(1);
+        totals.update(1, drop);
         let rows = totals.snapshot().0;
-        assert_eq!(rows.len(), MOST_ROWS + 1);
+        assert_eq!(rows.len(), MOST_SHOWN + 1);
         assert_eq!(rows.iter().map(|(_, row)| row.stalls).sum::<u64>(), all as u64);
         for id in 0..MOST_WAITING + 5 {
             totals.add(&ended((all + id) as u64 + 1, 200, None));
         }
-        totals.settle(2);
-        assert_eq!(totals.waiting.len(), MOST_WAITING);
+        totals.update(2, drop);
+        assert_eq!(totals.unsettled.len(), MOST_WAITING);
         let stalls: u64 = totals.snapshot().0.iter().map(|(_, row)| row.stalls).sum();
         assert_eq!(stalls as usize, all + MOST_WAITING + 5);
     }

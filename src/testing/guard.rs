@@ -181,7 +181,7 @@ impl NoStalls {
 
     /// Whether everything stands in the record that ever will.
     fn is_known(&self, stall: &Stall) -> bool {
-        let answered = stall.stack.is_some() || stall.stack_missing.is_some();
+        let answered = !stall.is_stack_pending();
         lock(&self.told).contains(&stall.id) && (answered || !self.detector().takes_stacks())
     }
 }

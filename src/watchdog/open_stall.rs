@@ -11,8 +11,6 @@ use crate::stall::{LiveStall, StackResult};
 #[derive(Debug)]
 pub(super) struct OpenStall {
     pub(super) entry: Arc<LiveStall>,
-    /// How much of its time the observer knows of.
-    pub(super) told: Nanos,
     pub(super) victims: Victims,
 }
 
@@ -23,9 +21,7 @@ pub(super) struct Victims {
     pub(super) runtime: u32,
     /// Requests that are the stall itself.
     pub(super) own: u64,
-    /// Others at the same time, at most so far.
-    pub(super) others: u64,
-    /// All inside the layer at the last look.
+    /// All inside the layer at the last scan.
     pub(super) in_flight: u64,
 }
 
@@ -39,7 +35,7 @@ pub(super) struct Requests {
 
 impl OpenStall {
     /// Counts those that are held up by now.
-    pub(super) fn look_at_victims(&mut self, requests: &Requests, observer: &mut dyn Observer) {
+    pub(super) fn count_victims(&mut self, requests: &Requests, observer: &mut dyn Observer) {
         let victims = &mut self.victims;
         victims.in_flight = requests.in_flight;
         let mut of_runtime = requests.of_runtime.iter();
@@ -47,9 +43,8 @@ impl OpenStall {
             return;
         };
         let others = in_flight.saturating_sub(victims.own);
-        let more = others.saturating_sub(victims.others);
+        let more = others.saturating_sub(self.entry.delayed());
         if more > 0 && !self.entry.cause().is_environment() {
-            victims.others = others;
             self.entry.delay(others);
             observer.delayed(&self.entry, more);
         }
@@ -100,9 +95,9 @@ pub(super) fn heed(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, e
 /// Tells the observer how much longer the stall is than it knows.
 pub(super) fn tell_time(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, lasted: Nanos) {
     if let Some(stall) = stall {
+        let more = lasted.saturating_sub(stall.entry.lasted());
         stall.entry.last(lasted);
-        observer.stalled(&stall.entry, lasted.saturating_sub(stall.told));
-        stall.told = stall.told.max(lasted);
+        observer.stalled(&stall.entry, more);
     }
 }
 
@@ -116,7 +111,7 @@ pub(super) fn end(
         tell_time(observer, stall, lasted);
     }
     if let Some(stall) = stall.take() {
-        stall.entry.end(stall.told, stall.victims.in_flight);
+        stall.entry.end(stall.entry.lasted(), stall.victims.in_flight);
         observer.ended(&stall.entry);
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Scanner {
     walk: Vec<Passed>,
     runtimes: Vec<WatchedRuntime>,
     environment: Environment,
-    /// Stalls that are not in the ring yet.
+    /// Stalls that are not in the store yet.
     unfiled: Vec<Arc<LiveStall>>,
     last_id: u64,
     last_scan: Nanos,
@@ -110,7 +110,7 @@ impl Scanner {
             self.count(new_stall);
         }
         self.look_at_runtimes(now);
-        self.registry.store.take_over(&mut self.unfiled);
+        self.file();
         self.observer.scanned(now, late);
         self.last_scan = now;
     }
@@ -197,7 +197,7 @@ impl Scanner {
 
     fn look_at_slot(&mut self, at: usize, now: Nanos) -> Option<NewStall> {
         if self.slots[at].stall.is_some() {
-            self.look_at_victims(StallPlace::Slot(at));
+            self.count_victims(StallPlace::Slot(at));
         }
         let WatchedSlot { slot, tracker, stall, .. } = &mut self.slots[at];
         let reading = slot.read();
@@ -278,7 +278,7 @@ impl Scanner {
 
     fn look_at_worker(&mut self, at: usize, number: usize, now: Nanos) -> Option<NewStall> {
         if self.runtimes[at].workers[number].unattributed.stall.is_some() {
-            self.look_at_victims(StallPlace::Worker(at, number));
+            self.count_victims(StallPlace::Worker(at, number));
         }
         let thread = self.runtimes[at].stands_still(number, now).and_then(|owner| {
             let elsewhere = self.runtimes.iter().any(|other| other.is_later(owner));

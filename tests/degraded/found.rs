@@ -142,7 +142,7 @@ impl Watched {
             self.stall(handler, fault);
             let stall = wait_for(LIMIT, || {
                 let mut stalls = self.rig.stall.stalls().into_iter();
-                stalls.find(|stall| stall.handler == handler && stall.stack_missing.is_some())
+                stalls.find(|stall| stall.handler == handler && !stall.is_stack_pending())
             });
             assert_eq!(stall.cause, cause, "{stall:#?}");
             assert_eq!(stall.stack_missing, Some(missing), "{stall:#?}");

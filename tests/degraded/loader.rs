@@ -129,7 +129,7 @@ fn a_library_that_takes_its_time_to_load_holds_nobody_up() {
         wait_until(LIMIT, || {
             let stalls = watched.rig.stall.stalls();
             let of = |name| stalls.iter().find(|stall| stall.handler == name);
-            let answered = |stall: &Stall| stall.stack.is_some() || stall.stack_missing.is_some();
+            let answered = |stall: &Stall| !stall.is_stack_pending();
             ["sleep", "spin"].iter().all(|name| of(*name).is_some_and(answered))
         });
         println!("while a library loads: {:?} ok, partial, timeout", outcomes());

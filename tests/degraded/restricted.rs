@@ -185,7 +185,7 @@ fn with_stack(watched: &Watched, handler: &str, fault: fn(&AtomicBool)) -> Stall
         watched.stall(handler, fault);
         let stall = wait_for(LIMIT, || {
             let mut stalls = watched.rig.stall.stalls().into_iter();
-            let answered = |stall: &Stall| stall.stack.is_some() || stall.stack_missing.is_some();
+            let answered = |stall: &Stall| !stall.is_stack_pending();
             stalls.find(|stall| stall.handler == handler && answered(stall))
         });
         if stall.stack.is_some() {

@@ -11,6 +11,8 @@ mod watched;
 
 #[cfg(feature = "admin")]
 mod admin;
+#[cfg(feature = "admin")]
+mod lasting;
 
 // These look at `/metrics` or at labels from axum's `MatchedPath`.
 #[cfg(all(feature = "admin", feature = "axum"))]

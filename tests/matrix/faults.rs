@@ -18,7 +18,7 @@ pub(crate) enum Fault {
 /// Whether a stall is going on that is not one of those up to `before`, and its stack was taken,
 /// or could not be.
 fn is_seen(stall: &StallDetector, before: u64) -> bool {
-    let looked_at = |stall: &Stall| stall.stack.is_some() || stall.stack_missing.is_some();
+    let looked_at = |stall: &Stall| !stall.is_stack_pending();
     let is_it = |stall: &Stall| stall.id > before && stall.in_progress && is_own(stall);
     stall.stalls().iter().any(|stall| is_it(stall) && looked_at(stall))
 }

@@ -109,9 +109,7 @@ fn the_stall(driven: &Driven, mark: Mark, fault: Fault) -> Stall {
     loop {
         let mut stalls = own(&driven.stall);
         stalls.retain(|stall| stall.id > before);
-        let told = |stall: &Stall| {
-            !stall.in_progress && (stall.stack.is_some() || stall.stack_missing.is_some())
-        };
+        let told = |stall: &Stall| !stall.in_progress && !stall.is_stack_pending();
         match &stalls[..] {
             [stall] if told(stall) => return stall.clone(),
             _ => {}

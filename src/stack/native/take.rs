@@ -9,8 +9,8 @@ use crate::clock::{self, Nanos, nanos};
 use crate::procfs::thread::{ThreadState, is_pending};
 use crate::procfs::thread_files::{Moment, ThreadFiles};
 use crate::stack::mode::Capture;
-use crate::stack::outcome::StackOutcome;
 use crate::stack::raw::{Captured, RawStack, Way};
+use crate::stall::StackOutcome;
 use crate::sys::native::signal::{self, By, LONGEST_STACK, Refusal, Registers, SIGNAL, Signal};
 use crate::sys::native::{cpu_time, memory};
 

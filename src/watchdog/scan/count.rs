@@ -1,6 +1,7 @@
 //! Stalls that are counted: their records, and the requests that they hold up.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Scanner, WatchedSlot};
@@ -22,8 +23,7 @@ impl Scanner {
         // An excused one that turned out to be a stall goes on under its number; the time that was
         // the environment's stays there.
         let excused = stall(&mut self.slots, &mut self.runtimes, new_stall.place_of).take();
-        let excused = excused.map(|excused| (excused.entry.id(), excused.told));
-        let (id, told) = excused.unwrap_or((self.last_id + 1, 0));
+        let id = excused.map_or(self.last_id + 1, |excused| excused.entry.id());
         self.last_id = self.last_id.max(id);
         let entry = Arc::new(LiveStall::new(Stall {
             id,
@@ -40,7 +40,9 @@ impl Scanner {
             workers_stalled: stalled,
             site: None,
             stack: None,
+            site_missing: None,
             stack_missing: None,
+            is_complete: false,
             requests_in_flight,
             requests_in_flight_at_end: None,
             delayed_requests: 0,
@@ -49,17 +51,25 @@ impl Scanner {
         if let Some(taken) = new_stall.taken {
             entry.set_stack_result(taken);
         }
-        // First of all: who hears of a stall finds it in the ring.
+        // First of all: who hears of a stall finds it in the store.
         self.unfiled.push(Arc::clone(&entry));
-        self.registry.store.take_over(&mut self.unfiled);
+        self.file();
         self.observer.counted(&entry, new_stall.found);
         let (runtime, own) = (new_stall.runtime, u64::from(new_stall.is_request));
         let victims = Victims { runtime, own, ..Victims::default() };
         *stall(&mut self.slots, &mut self.runtimes, new_stall.place_of) =
-            Some(OpenStall { entry, told, victims });
-        self.look_at_victims(new_stall.place_of);
+            Some(OpenStall { entry, victims });
+        self.count_victims(new_stall.place_of);
         let stall = stall(&mut self.slots, &mut self.runtimes, new_stall.place_of);
         tell_time(&mut *self.observer, stall, new_stall.lasted);
+    }
+
+    /// Moves stalls into the store, unless a reader holds it just now.
+    pub(super) fn file(&mut self) {
+        let dropped = self.registry.store.take_over(&mut self.unfiled);
+        if dropped > 0 {
+            self.registry.suppressed.fetch_add(dropped, Relaxed);
+        }
     }
 
     /// Requests inside the layer now.
@@ -75,11 +85,11 @@ impl Scanner {
     }
 
     /// Counts the requests that a stall holds up by now.
-    pub(super) fn look_at_victims(&mut self, place_of: StallPlace) {
+    pub(super) fn count_victims(&mut self, place_of: StallPlace) {
         self.requests();
         let stall = stall(&mut self.slots, &mut self.runtimes, place_of);
         if let (Some(stall), Some(requests)) = (stall, &self.requests) {
-            stall.look_at_victims(requests, &mut *self.observer);
+            stall.count_victims(requests, &mut *self.observer);
         }
     }
 }

@@ -100,6 +100,6 @@ impl Scanner {
         let blamed = open.filter(|stall| {
             stall.victims.runtime == runtime && !stall.entry.cause().is_environment()
         });
-        blamed.max_by_key(|stall| stall.told).map(|stall| Arc::clone(&stall.entry))
+        blamed.max_by_key(|stall| stall.entry.lasted()).map(|stall| Arc::clone(&stall.entry))
     }
 }

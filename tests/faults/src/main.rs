@@ -118,7 +118,7 @@ fn wait_for_stall(detector: &StallDetector, handler: &str) -> Stall {
     loop {
         let stalls = detector.stalls();
         let stall = stalls.iter().find(|stall| {
-            let looked_at = stall.stack.is_some() || stall.stack_missing.is_some();
+            let looked_at = !stall.is_stack_pending();
             stall.handler == handler && stall.in_progress && looked_at
         });
         if let Some(stall) = stall {

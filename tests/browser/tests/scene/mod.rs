@@ -65,7 +65,7 @@ impl Scene {
         wait_until(LIMIT, || {
             let stalls = self.stall.stalls();
             stalls.iter().any(|stall| {
-                let is_known = stall.site.is_some() || stall.stack_missing.is_some();
+                let is_known = !stall.is_stack_pending();
                 stall.handler == handler && stall.in_progress && is_known
             })
         });

@@ -1,0 +1,74 @@
+//! What came of a stack that was wanted.
+
+use std::sync::Arc;
+
+use super::record::{Site, Stack};
+
+/// Declares the outcomes once: name, label and meaning.
+macro_rules! outcomes {
+    ($($outcome:ident $label:literal $doc:literal)*) => {
+        /// How it went: the label `outcome` of `tower_stall_captures_total`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum StackOutcome { $(#[doc = $doc] $outcome),* }
+
+        impl StackOutcome {
+            /// Every outcome, in the order of their numbers.
+            pub(crate) const ALL: [Self; Self::COUNT] = [$(Self::$outcome),*];
+            /// How many there are.
+            pub(crate) const COUNT: usize = [$($label),*].len();
+
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$outcome => $label),* }
+            }
+        }
+    };
+}
+
+outcomes! {
+    Ok "ok" "The whole stack."
+    Partial "partial" "The inner frames of it."
+    Failed "failed" "No stack."
+    Timeout "timeout" "No stack in time."
+    Limited "limited" "No stack was asked for: there were too many requests."
+}
+
+/// Why there is none of a stall that the environment caused.
+pub(crate) const ENVIRONMENT: &str = "the environment caused the stall: no stack is taken";
+/// Why there is none where the detector takes none.
+pub(crate) const OFF: &str = "stacks are off";
+/// Why there is none, where nothing better is known.
+pub(super) const NO_REASON: &str = "the stack could not be taken";
+/// Why a stack names no site.
+pub(super) const NO_OWN_FRAME: &str = "no frame of your own code is on the stack";
+
+/// What came of the stack that was wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StackResult {
+    pub(crate) site: Option<Site>,
+    /// What to write instead, if the stack tells more than the cause.
+    pub(crate) fix: Option<&'static str>,
+    /// The call it was in, and what that was given, to come after its name.
+    pub(crate) given: Option<(&'static str, String)>,
+    pub(crate) stack: Option<Arc<Stack>>,
+    /// Why it is not there, or not whole.
+    pub(crate) missing: Option<&'static str>,
+}
+
+impl StackResult {
+    /// There is none, and why.
+    pub(crate) fn missing(why: &'static str) -> Self {
+        Self { missing: Some(why), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_its_own_label() {
+        let labels: std::collections::BTreeSet<_> =
+            StackOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+        assert_eq!(labels.len(), StackOutcome::COUNT);
+    }
+}
