@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::StallDetector;
+use super::detector::StallDetector;
 use super::start::{launch, registry};
 use crate::config::settings;
 use crate::config::{BuildError, Settings};
@@ -22,6 +22,13 @@ use crate::stack::Capture;
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     settings: Settings,
+}
+
+impl StallDetector {
+    /// Settings with their defaults, to be changed and started.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
 }
 
 impl Builder {
