@@ -2,7 +2,9 @@
 
 mod environment;
 mod error;
-pub(crate) mod settings;
+pub(crate) mod limits;
+mod parse;
+mod settings;
 
 pub(crate) use environment::variables;
 pub use error::BuildError;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-
 use super::MS;
 use crate::common::events::Events;
 use crate::common::*;
