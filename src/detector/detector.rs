@@ -283,3 +283,15 @@ impl fmt::Debug for StallDetector {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_goes_anywhere() {
+        fn assert<T: Clone + Send + Sync + Unpin + fmt::Debug + 'static>() {}
+        assert::<StallDetector>();
+        assert::<LeftBehind>();
+    }
+}
