@@ -6,6 +6,9 @@ pub(crate) mod limits;
 mod parse;
 mod settings;
 
+#[cfg(feature = "testing")]
 pub(crate) use environment::variables;
 pub use error::BuildError;
-pub(crate) use settings::{Render, Settings};
+#[cfg(feature = "admin")]
+pub(crate) use settings::Render;
+pub(crate) use settings::Settings;

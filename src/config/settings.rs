@@ -14,6 +14,7 @@ use crate::report::OnStall;
 use crate::stack::Capture;
 
 /// Renders a page of metrics.
+#[cfg(feature = "admin")]
 pub(crate) type Render = std::sync::Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Declares the settings, each in one row: field, type, default, and how its variable is read.
