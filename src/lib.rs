@@ -160,7 +160,7 @@ pub use config::BuildError;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub use detector::bench_lateness;
-pub use detector::{Builder, StallDetector, WatchExt, layer};
+pub use detector::{Builder, LeftBehind, StallDetector, WatchExt, detector, layer};
 pub use health::{Health, HealthReport, Readiness};
 pub use layer::{StallLayer, StallService};
 pub use mark::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
