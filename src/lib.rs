@@ -157,7 +157,7 @@ pub mod _documentation {
 }
 
 pub use config::BuildError;
-pub use detector::{Builder, StallDetector, WatchExt, layer};
+pub use detector::{Builder, LeftBehind, StallDetector, WatchExt, detector, layer};
 pub use health::{Health, HealthReport, Readiness};
 pub use layer::{StallLayer, StallService};
 pub use mark::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};

@@ -106,6 +106,23 @@ fn all_layers_share_one_detector_and_further_runtimes_are_watched() {
 }
 
 #[test]
+fn its_detector_is_there_once_it_has_started() {
+    child::run("its_detector_is_there_once_it_has_started", &[], || {
+        assert!(tower_stall::detector().is_none(), "there is no runtime yet");
+        let runtime = runtime(2);
+        let inside = runtime.enter();
+        let stall = tower_stall::detector().expect("it starts inside a runtime");
+        drop(inside);
+        wait_until(LIMIT, || stall.health().is_ready());
+        stall.drain();
+        drop(stall);
+        let again = tower_stall::detector().expect("the process keeps it");
+        assert!(!again.health().is_ready(), "it is the same one");
+        assert_eq!(again.shutdown(LIMIT), Ok(()));
+    });
+}
+
+#[test]
 fn a_wrong_setting_is_logged_and_the_service_serves() {
     let test = "a_wrong_setting_is_logged_and_the_service_serves";
     child::run(test, &[("TOWER_STALL_THRESHOLD", "soon")], || {

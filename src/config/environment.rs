@@ -1,9 +1,7 @@
 //! Settings from environment variables, over those of the code: an operator needs no build.
 
-use std::str::FromStr;
-
+use super::parse::switch;
 use super::{BuildError, Settings};
-use crate::health::Readiness;
 
 const PREFIX: &str = "TOWER_STALL";
 
@@ -17,37 +15,21 @@ impl Settings {
         let mut unknown = Vec::new();
         for (variable, value) in variables {
             let Some(name) = variable.strip_prefix(PREFIX) else { continue };
-            match name {
-                "" => self.on = switch(&variable, &value)?,
-                "_THRESHOLD" => self.threshold = duration(&variable, &value)?,
-                "_SCAN_INTERVAL" => self.scan_interval = Some(duration(&variable, &value)?),
-                "_TICK_INTERVAL" => self.tick_interval = duration(&variable, &value)?,
-                "_HISTORY" => self.history = number(&variable, &value)?,
-                "_MAX_HANDLERS" => self.max_handlers = number(&variable, &value)?,
-                "_MAX_SITES" => self.max_sites = number(&variable, &value)?,
-                "_CAPTURE" => {
-                    self.capture = parse(&variable, &value, "auto, no-signal or off")?;
+            let set = match name.strip_prefix('_') {
+                None if name.is_empty() => switch(&value).map(|on| self.on = on),
+                None => continue,
+                Some(name) => {
+                    let known = name.to_uppercase() == name;
+                    match known.then(|| self.set(&name.to_lowercase(), &value)).flatten() {
+                        Some(set) => set,
+                        None => {
+                            unknown.push(variable);
+                            continue;
+                        }
+                    }
                 }
-                "_SITE_SKIPS" => {
-                    self.site_skips = value.split(',').map(|name| name.trim().to_owned()).collect();
-                }
-                "_ADMIN" if value == "off" => self.admin = None,
-                "_ADMIN" => {
-                    let expected =
-                        "an address with a port, such as 127.0.0.1:9099 or [::]:9099, or off";
-                    self.admin = Some(parse(&variable, &value, expected)?);
-                }
-                "_PAGES_PUBLIC" => self.pages_public = switch(&variable, &value)?,
-                "_FACADE" => self.facade = switch(&variable, &value)?,
-                "_DEAD_AFTER" => self.dead_after = duration(&variable, &value)?,
-                "_UNREADY_AFTER" => self.unready_after = duration(&variable, &value)?,
-                "_READY_AFTER" => self.ready_after = duration(&variable, &value)?,
-                "_SHED_AFTER" => self.shed_after = duration(&variable, &value)?,
-                "_READINESS" => self.readiness = readiness(&variable, &value)?,
-                "_RESCUE" => self.rescue = switch(&variable, &value)?,
-                _ if name.starts_with('_') => unknown.push(variable),
-                _ => {}
-            }
+            };
+            set.map_err(|expected| BuildError::Variable { variable, value, expected })?;
         }
         Ok(unknown)
     }
@@ -73,41 +55,12 @@ fn lossy(text: &std::ffi::OsStr) -> String {
     text.to_string_lossy().into_owned()
 }
 
-fn wrong(variable: &str, value: &str, expected: &'static str) -> BuildError {
-    BuildError::Variable { variable: variable.to_owned(), value: value.to_owned(), expected }
-}
-
-fn parse<T: FromStr>(variable: &str, value: &str, expected: &'static str) -> Result<T, BuildError> {
-    value.parse().map_err(|_| wrong(variable, value, expected))
-}
-
-fn duration(variable: &str, value: &str) -> Result<std::time::Duration, BuildError> {
-    let expected = "a duration with its unit, such as 100ms or 60s";
-    humantime::parse_duration(value).map_err(|_| wrong(variable, value, expected))
-}
-
-fn number(variable: &str, value: &str) -> Result<usize, BuildError> {
-    parse(variable, value, "a whole number, such as 256")
-}
-
-fn readiness(variable: &str, value: &str) -> Result<Readiness, BuildError> {
-    let found = Readiness::ALL.into_iter().find(|(name, _)| *name == value);
-    found.map(|(_, kind)| kind).ok_or_else(|| wrong(variable, value, "freezes or start-and-drain"))
-}
-
-fn switch(variable: &str, value: &str) -> Result<bool, BuildError> {
-    match value {
-        "true" | "on" => Ok(true),
-        "false" | "off" => Ok(false),
-        _ => Err(wrong(variable, value, "true or false, or on or off")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::health::Readiness;
 
     fn apply(variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), BuildError> {
         let owned = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
@@ -188,8 +141,12 @@ mod tests {
 
     #[test]
     fn misspelt_variables_are_told() {
-        let (_, unknown) = apply(&[("TOWER_STALL_TRESHOLD", "1s"), ("TOWER_STALLS", "x")])
-            .expect("unknown is not an error");
-        assert_eq!(unknown, ["TOWER_STALL_TRESHOLD"]);
+        let (_, unknown) = apply(&[
+            ("TOWER_STALL_TRESHOLD", "1s"),
+            ("TOWER_STALL_history", "1"),
+            ("TOWER_STALLS", "x"),
+        ])
+        .expect("unknown is not an error");
+        assert_eq!(unknown, ["TOWER_STALL_TRESHOLD", "TOWER_STALL_history"]);
     }
 }

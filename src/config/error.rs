@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::limits::*;
+
 /// Why [`Builder::start`](crate::Builder::start) refused: one variant for each cause, naming the
 /// setting or variable, the value, and what to write instead.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +18,7 @@ pub enum BuildError {
     NoRuntime,
     /// The threshold is below [`MIN_THRESHOLD`](crate::Builder::MIN_THRESHOLD).
     #[error(
-        "threshold is {0:?}, which is too short to tell a stall from work: use 1ms or more (the default is 100ms)"
+        "threshold is {0:?}, which is too short to tell a stall from work: use {MIN_THRESHOLD:?} or more (the default is {DEFAULT_THRESHOLD:?})"
     )]
     ThresholdTooShort(Duration),
     /// The time between two scans is zero.
@@ -25,7 +27,7 @@ pub enum BuildError {
     )]
     ScanIntervalZero,
     /// The time between two scans is longer than the threshold.
-    #[error("scan_interval is {scan_interval:?}, longer than the threshold of {threshold:?}: use a quarter of the threshold, {:?}", .threshold.div_f64(4.0))]
+    #[error("scan_interval is {scan_interval:?}, longer than the threshold of {threshold:?}: use a quarter of the threshold, {:?}", *.threshold / DEFAULT_SCANS_PER_THRESHOLD)]
     ScanIntervalAboveThreshold {
         /// The value of `scan_interval`.
         scan_interval: Duration,
@@ -34,31 +36,37 @@ pub enum BuildError {
     },
     /// The time between two ticks is too short for Tokio's timers.
     #[error(
-        "tick_interval is {0:?}, but Tokio's timers have a resolution of 1ms: use 1ms or more (the default is 25ms)"
+        "tick_interval is {0:?}, but Tokio's timers have a resolution of {MIN_TICK_INTERVAL:?}: use {MIN_TICK_INTERVAL:?} or more (the default is {DEFAULT_TICK_INTERVAL:?})"
     )]
     TickIntervalTooShort(Duration),
     /// No stall could be kept.
-    #[error("history is 0, so no stall could be kept: use 1 or more (the default is 256)")]
+    #[error(
+        "history is 0, so no stall could be kept: use 1 or more (the default is {DEFAULT_HISTORY})"
+    )]
     HistoryZero,
     /// No handler could have a label.
-    #[error("max_handlers is 0, so no handler could be named: use 1 or more (the default is 128)")]
+    #[error(
+        "max_handlers is 0, so no handler could be named: use 1 or more (the default is {DEFAULT_MAX_HANDLERS})"
+    )]
     MaxHandlersZero,
     /// No site could have a label.
-    #[error("max_sites is 0, so no site could be named: use 1 or more (the default is 64)")]
+    #[error(
+        "max_sites is 0, so no site could be named: use 1 or more (the default is {DEFAULT_MAX_SITES})"
+    )]
     MaxSitesZero,
     /// Every runtime would be dead at once.
     #[error(
-        "dead_after is 0, so any freeze would end the process: use 1s or more (the default is 60s)"
+        "dead_after is 0, so any freeze would end the process: use 1s or more (the default is {DEFAULT_DEAD_AFTER:?})"
     )]
     DeadAfterZero,
     /// No runtime would ever be ready.
     #[error(
-        "unready_after is 0, so no runtime could be ready: use the threshold or more (the default is 1s)"
+        "unready_after is 0, so no runtime could be ready: use the threshold or more (the default is {DEFAULT_UNREADY_AFTER:?})"
     )]
     UnreadyAfterZero,
     /// Every request would be turned away.
     #[error(
-        "shed_after is 0, so every request would be turned away: use the threshold or more (the default is 500ms)"
+        "shed_after is 0, so every request would be turned away: use the threshold or more (the default is {DEFAULT_SHED_AFTER:?})"
     )]
     ShedAfterZero,
     /// The admin address is taken by another socket.

@@ -2,8 +2,13 @@
 
 mod environment;
 mod error;
-pub(crate) mod settings;
+pub(crate) mod limits;
+mod parse;
+mod settings;
 
+#[cfg(feature = "testing")]
 pub(crate) use environment::variables;
 pub use error::BuildError;
-pub(crate) use settings::{Render, Settings};
+#[cfg(feature = "admin")]
+pub(crate) use settings::Render;
+pub(crate) use settings::Settings;

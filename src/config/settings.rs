@@ -1,87 +1,101 @@
-//! The settings, checked.
+//! The table of settings, and whether they go together.
+//!
+//! A new setting is a row here, a method of the builder, and a row of the README.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::BuildError;
+use super::limits::*;
+use super::parse::{Expected, address, capture, duration, list, number, readiness, switch};
 use crate::health::Readiness;
-use crate::labels;
 use crate::report::OnStall;
 use crate::stack::Capture;
 
-pub(crate) const DEFAULT_THRESHOLD: Duration = Duration::from_millis(100);
-pub(crate) const MIN_THRESHOLD: Duration = labels::MIN_THRESHOLD;
-pub(crate) const DEFAULT_SCANS_PER_THRESHOLD: u32 = 4;
-pub(crate) const DEFAULT_TICK_INTERVAL: Duration = Duration::from_millis(25);
-pub(crate) const MIN_TICK_INTERVAL: Duration = Duration::from_millis(1);
-pub(crate) const DEFAULT_HISTORY: usize = 256;
-pub(crate) const DEFAULT_MAX_SITES: usize = 64;
-pub(crate) const DEFAULT_MAX_HANDLERS: usize = 128;
-pub(crate) const DEFAULT_DEAD_AFTER: Duration = Duration::from_secs(60);
-pub(crate) const DEFAULT_UNREADY_AFTER: Duration = Duration::from_secs(1);
-pub(crate) const DEFAULT_READY_AFTER: Duration = Duration::from_secs(2);
-pub(crate) const DEFAULT_SHED_AFTER: Duration = Duration::from_millis(500);
-
 /// Renders a page of metrics.
+#[cfg(feature = "admin")]
 pub(crate) type Render = std::sync::Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Everything that can be set.
-pub(crate) struct Settings {
-    /// `false` by `TOWER_STALL=off` alone.
-    pub(crate) on: bool,
-    pub(crate) threshold: Duration,
-    /// A quarter of the threshold unless set.
-    pub(crate) scan_interval: Option<Duration>,
-    pub(crate) tick_interval: Duration,
-    pub(crate) history: usize,
-    pub(crate) max_handlers: usize,
-    pub(crate) max_sites: usize,
-    pub(crate) capture: Capture,
-    pub(crate) site_skips: Vec<String>,
-    pub(crate) admin: Option<SocketAddr>,
-    pub(crate) pages_public: bool,
-    pub(crate) facade: bool,
-    pub(crate) dead_after: Duration,
-    pub(crate) unready_after: Duration,
-    pub(crate) ready_after: Duration,
-    pub(crate) shed_after: Duration,
-    pub(crate) readiness: Readiness,
-    pub(crate) rescue: bool,
-    /// For a test: no metrics go anywhere, and marked polls count on all threads.
-    pub(crate) test: bool,
-    pub(crate) hooks: Vec<Box<dyn OnStall>>,
-    #[cfg(feature = "admin")]
-    pub(crate) prometheus: Option<Render>,
+/// Declares the settings, each in one row: field, type, default, and how its variable is read.
+///
+/// The variable of a setting is `TOWER_STALL_` and its name in capitals.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr, $parse:expr;)*) => {
+        /// Everything that can be set.
+        pub(crate) struct Settings {
+            /// `false` by `TOWER_STALL=off` alone.
+            pub(crate) on: bool,
+            $($(#[$doc])* pub(crate) $name: $type,)*
+            /// For a test: no metrics go anywhere, and marked polls count on all threads.
+            pub(crate) test: bool,
+            pub(crate) hooks: Vec<Box<dyn OnStall>>,
+            #[cfg(feature = "admin")]
+            pub(crate) prometheus: Option<Render>,
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self {
+                    on: true,
+                    $($name: $default,)*
+                    test: false,
+                    hooks: Vec::new(),
+                    #[cfg(feature = "admin")]
+                    prometheus: None,
+                }
+            }
+        }
+
+        impl Settings {
+            /// The names of all settings that have a variable.
+            #[cfg(test)]
+            pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            /// Sets the setting of that name from text; `None` if there is none.
+            ///
+            /// The error says what to write instead.
+            pub(crate) fn set(&mut self, name: &str, text: &str) -> Option<Result<(), Expected>> {
+                match name {
+                    $(stringify!($name) => {
+                        let parse: fn(&str) -> Result<$type, Expected> = $parse;
+                        Some(parse(text).map(|value| self.$name = value))
+                    })*
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Debug for Settings {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut shown = f.debug_struct("Settings");
+                shown.field("on", &self.on);
+                $(shown.field(stringify!($name), &self.$name);)*
+                shown.finish_non_exhaustive()
+            }
+        }
+    };
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            on: true,
-            threshold: DEFAULT_THRESHOLD,
-            scan_interval: None,
-            tick_interval: DEFAULT_TICK_INTERVAL,
-            history: DEFAULT_HISTORY,
-            max_handlers: DEFAULT_MAX_HANDLERS,
-            max_sites: DEFAULT_MAX_SITES,
-            capture: Capture::Auto,
-            site_skips: Vec::new(),
-            admin: None,
-            pages_public: false,
-            facade: false,
-            dead_after: DEFAULT_DEAD_AFTER,
-            unready_after: DEFAULT_UNREADY_AFTER,
-            ready_after: DEFAULT_READY_AFTER,
-            shed_after: DEFAULT_SHED_AFTER,
-            readiness: Readiness::default(),
-            rescue: true,
-            test: false,
-            hooks: Vec::new(),
-            #[cfg(feature = "admin")]
-            prometheus: None,
-        }
-    }
+settings! {
+    threshold: Duration = DEFAULT_THRESHOLD, duration;
+    /// A quarter of the threshold unless set.
+    scan_interval: Option<Duration> = None, |text| duration(text).map(Some);
+    tick_interval: Duration = DEFAULT_TICK_INTERVAL, duration;
+    history: usize = DEFAULT_HISTORY, number;
+    max_handlers: usize = DEFAULT_MAX_HANDLERS, number;
+    max_sites: usize = DEFAULT_MAX_SITES, number;
+    capture: Capture = Capture::Auto, capture;
+    site_skips: Vec<String> = Vec::new(), list;
+    admin: Option<SocketAddr> = None, address;
+    pages_public: bool = false, switch;
+    facade: bool = false, switch;
+    dead_after: Duration = DEFAULT_DEAD_AFTER, duration;
+    unready_after: Duration = DEFAULT_UNREADY_AFTER, duration;
+    ready_after: Duration = DEFAULT_READY_AFTER, duration;
+    shed_after: Duration = DEFAULT_SHED_AFTER, duration;
+    readiness: Readiness = Readiness::default(), readiness;
+    rescue: bool = true, switch;
 }
 
 impl Settings {
@@ -141,27 +155,23 @@ impl Settings {
     }
 }
 
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("on", &self.on)
-            .field("threshold", &self.threshold)
-            .field("scan_interval", &self.scan_interval())
-            .field("tick_interval", &self.tick_interval)
-            .field("history", &self.history)
-            .field("max_handlers", &self.max_handlers)
-            .field("max_sites", &self.max_sites)
-            .field("capture", &self.capture)
-            .field("site_skips", &self.site_skips)
-            .field("admin", &self.admin)
-            .field("pages_public", &self.pages_public)
-            .field("facade", &self.facade)
-            .field("dead_after", &self.dead_after)
-            .field("unready_after", &self.unready_after)
-            .field("ready_after", &self.ready_after)
-            .field("shed_after", &self.shed_after)
-            .field("readiness", &self.readiness)
-            .field("rescue", &self.rescue)
-            .finish_non_exhaustive()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_has_a_builder_method_a_variable_and_a_row_in_the_readme() {
+        let builder = include_str!("../detector/builder.rs");
+        let readme = include_str!("../../README.md");
+        for name in Settings::NAMES {
+            let method = [format!("pub fn {name}("), format!("pub fn {name}<")];
+            assert!(method.iter().any(|method| builder.contains(method)), "no method {name}");
+            let row = format!("| `{name}` | `TOWER_STALL_{}` |", name.to_uppercase());
+            assert!(readme.contains(&row), "the README lacks {row:?}");
+            let shown = format!("{:?}", Settings::default());
+            assert!(shown.contains(&format!("{name}: ")), "{shown} lacks {name}");
+        }
+        let rows = readme.lines().filter(|line| line.contains("| `TOWER_STALL_"));
+        assert_eq!(rows.count(), Settings::NAMES.len(), "no row of a setting that is not there");
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::StallDetector;
+use super::detector::StallDetector;
 use super::start::{launch, registry};
-use crate::config::settings;
-use crate::config::{BuildError, Settings};
+use crate::config::{BuildError, Settings, limits};
 use crate::health::Readiness;
 use crate::report::OnStall;
 use crate::stack::Capture;
@@ -17,42 +16,50 @@ use crate::stack::Capture;
 ///
 /// Each setting can be overridden by an environment variable, `TOWER_STALL_` and the setter's
 /// name in capitals, with durations as `100ms` or `60s`, addresses as `127.0.0.1:9099`, switches
-/// as `on` or `off`. `TOWER_STALL=off` stops detection altogether.
+/// as `true` or `false` (also `on` or `off`). `TOWER_STALL=off` stops detection altogether.
 #[derive(Debug, Default)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     settings: Settings,
 }
 
+impl StallDetector {
+    /// Settings with their defaults, to be changed and started.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Builder {
     /// Default for [`threshold`](Self::threshold): 100 ms.
-    pub const DEFAULT_THRESHOLD: Duration = settings::DEFAULT_THRESHOLD;
+    pub const DEFAULT_THRESHOLD: Duration = limits::DEFAULT_THRESHOLD;
     /// Minimum for [`threshold`](Self::threshold): 1 ms.
-    pub const MIN_THRESHOLD: Duration = settings::MIN_THRESHOLD;
+    pub const MIN_THRESHOLD: Duration = limits::MIN_THRESHOLD;
     /// Scans in the time of a threshold, unless [`scan_interval`](Self::scan_interval) is set: 4.
-    pub const DEFAULT_SCANS_PER_THRESHOLD: u32 = settings::DEFAULT_SCANS_PER_THRESHOLD;
+    pub const DEFAULT_SCANS_PER_THRESHOLD: u32 = limits::DEFAULT_SCANS_PER_THRESHOLD;
     /// Default for [`tick_interval`](Self::tick_interval): 25 ms.
-    pub const DEFAULT_TICK_INTERVAL: Duration = settings::DEFAULT_TICK_INTERVAL;
+    pub const DEFAULT_TICK_INTERVAL: Duration = limits::DEFAULT_TICK_INTERVAL;
     /// Minimum for [`tick_interval`](Self::tick_interval): 1 ms, the resolution of Tokio's timers.
-    pub const MIN_TICK_INTERVAL: Duration = settings::MIN_TICK_INTERVAL;
+    pub const MIN_TICK_INTERVAL: Duration = limits::MIN_TICK_INTERVAL;
     /// Default for [`history`](Self::history): 256 stalls.
-    pub const DEFAULT_HISTORY: usize = settings::DEFAULT_HISTORY;
+    pub const DEFAULT_HISTORY: usize = limits::DEFAULT_HISTORY;
     /// Default for [`max_sites`](Self::max_sites): 64.
-    pub const DEFAULT_MAX_SITES: usize = settings::DEFAULT_MAX_SITES;
+    pub const DEFAULT_MAX_SITES: usize = limits::DEFAULT_MAX_SITES;
     /// Default for [`max_handlers`](Self::max_handlers): 128.
-    pub const DEFAULT_MAX_HANDLERS: usize = settings::DEFAULT_MAX_HANDLERS;
+    pub const DEFAULT_MAX_HANDLERS: usize = limits::DEFAULT_MAX_HANDLERS;
     /// Default for [`dead_after`](Self::dead_after): 60 s.
-    pub const DEFAULT_DEAD_AFTER: Duration = settings::DEFAULT_DEAD_AFTER;
+    pub const DEFAULT_DEAD_AFTER: Duration = limits::DEFAULT_DEAD_AFTER;
     /// Default for [`unready_after`](Self::unready_after): 1 s.
-    pub const DEFAULT_UNREADY_AFTER: Duration = settings::DEFAULT_UNREADY_AFTER;
+    pub const DEFAULT_UNREADY_AFTER: Duration = limits::DEFAULT_UNREADY_AFTER;
     /// Default for [`ready_after`](Self::ready_after): 2 s.
-    pub const DEFAULT_READY_AFTER: Duration = settings::DEFAULT_READY_AFTER;
+    pub const DEFAULT_READY_AFTER: Duration = limits::DEFAULT_READY_AFTER;
     /// Default for [`shed_after`](Self::shed_after): 500 ms.
-    pub const DEFAULT_SHED_AFTER: Duration = settings::DEFAULT_SHED_AFTER;
+    pub const DEFAULT_SHED_AFTER: Duration = limits::DEFAULT_SHED_AFTER;
 
     /// How long a poll may take before it is a stall.
     ///
-    /// Shorter finds more, and costs more scans. Longer than what your users notice is too long.
+    /// A shorter threshold finds more and costs more scans. A threshold longer than your users
+    /// notice is too long.
     ///
     /// Defaults to [`DEFAULT_THRESHOLD`](Self::DEFAULT_THRESHOLD), at least
     /// [`MIN_THRESHOLD`](Self::MIN_THRESHOLD).
@@ -63,8 +70,10 @@ impl Builder {
 
     /// Time between two scans of the watchdog, give or take a fifth.
     ///
-    /// A stall's begin is known to within one scan, and so is its duration. Shorter is more
-    /// exact, and costs a wake of the watchdog's thread each time.
+    /// The start and the duration of a stall are known to within one interval. A shorter interval is
+    /// more exact and wakes the watchdog thread more often.
+    ///
+    /// It must be above zero and at most the [`threshold`](Self::threshold).
     ///
     /// Defaults to the threshold divided by
     /// [`DEFAULT_SCANS_PER_THRESHOLD`](Self::DEFAULT_SCANS_PER_THRESHOLD).
@@ -75,7 +84,7 @@ impl Builder {
 
     /// Time between two ticks on each watched runtime.
     ///
-    /// Shorter measures event-loop lag more finely, and wakes the runtime more often.
+    /// A shorter interval measures event-loop lag more finely and wakes the runtime more often.
     ///
     /// Defaults to [`DEFAULT_TICK_INTERVAL`](Self::DEFAULT_TICK_INTERVAL), at least [`MIN_TICK_INTERVAL`](Self::MIN_TICK_INTERVAL).
     pub fn tick_interval(mut self, tick_interval: Duration) -> Self {
@@ -83,7 +92,7 @@ impl Builder {
         self
     }
 
-    /// How many of the last stalls [`StallDetector::stalls`] remembers.
+    /// How many of the last stalls [`StallDetector::stalls`] remembers; at least 1.
     ///
     /// Defaults to [`DEFAULT_HISTORY`](Self::DEFAULT_HISTORY).
     pub fn history(mut self, history: usize) -> Self {
@@ -93,7 +102,7 @@ impl Builder {
 
     /// How many handlers have a label of their own; further ones share `other`.
     ///
-    /// Each handler has one series at least, and those that stall have two more for each cause.
+    /// Each handler has at least one time series. A handler that stalls has two more for each cause.
     ///
     /// Defaults to [`DEFAULT_MAX_HANDLERS`](Self::DEFAULT_MAX_HANDLERS).
     pub fn max_handlers(mut self, max_handlers: usize) -> Self {
@@ -101,9 +110,9 @@ impl Builder {
         self
     }
 
-    /// Whether, and how, the stack of a thread that is stuck is taken.
+    /// Whether and how the stack of a blocked thread is taken.
     ///
-    /// Without the feature `capture`, and elsewhere than on x86_64 Linux, there are no stacks.
+    /// Stacks need the feature `capture` and x86_64 Linux.
     ///
     /// Defaults to [`Capture::Auto`].
     pub fn capture(mut self, capture: Capture) -> Self {
@@ -120,10 +129,12 @@ impl Builder {
         self
     }
 
-    /// Crates whose code is not your own: a site is the first frame outside of them, of the
-    /// standard library, and of what cargo has fetched.
+    /// Crates whose code is not your own.
     ///
-    /// Defaults to none; in the variable they are parted by commas.
+    /// The site of a stall is the first frame outside of these crates, the standard library and the
+    /// crates that cargo has fetched.
+    ///
+    /// Defaults to none. The variable takes names separated by commas.
     pub fn site_skips<I>(mut self, crates: I) -> Self
     where
         I: IntoIterator<Item: Into<String>>,
@@ -132,11 +143,11 @@ impl Builder {
         self
     }
 
-    /// For how long a runtime may be frozen before `/livez` says so, and the process is restarted.
+    /// Time a runtime may be frozen before `/livez` fails and the process is restarted.
     ///
-    /// Frozen is a runtime whose ticks do not come through, or whose workers are all stalled. Time in
-    /// which the environment kept the process from running does not count, and a runtime that still
-    /// polls a task that is given to it then is alive.
+    /// A runtime is frozen while its ticks do not come through, or while all its workers are stalled.
+    /// Time in which the process could not run does not count. A runtime that still polls a new task
+    /// is alive.
     ///
     /// Defaults to [`DEFAULT_DEAD_AFTER`](Self::DEFAULT_DEAD_AFTER).
     pub fn dead_after(mut self, time: Duration) -> Self {
@@ -144,10 +155,9 @@ impl Builder {
         self
     }
 
-    /// For how long a runtime may be frozen before `/readyz` says so, and no requests are sent.
+    /// Time a runtime may be frozen before `/readyz` fails and no more requests are sent.
     ///
-    /// A freeze is known once it is longer than the [`threshold`](Self::threshold): less than that
-    /// is as much as that.
+    /// Values below [`threshold`](Self::threshold) act like `threshold`.
     ///
     /// Defaults to [`DEFAULT_UNREADY_AFTER`](Self::DEFAULT_UNREADY_AFTER).
     pub fn unready_after(mut self, time: Duration) -> Self {
@@ -155,7 +165,7 @@ impl Builder {
         self
     }
 
-    /// For how long a runtime must not have been frozen before `/readyz` is well again.
+    /// Time without a freeze before `/readyz` succeeds again.
     ///
     /// Defaults to [`DEFAULT_READY_AFTER`](Self::DEFAULT_READY_AFTER).
     pub fn ready_after(mut self, time: Duration) -> Self {
@@ -171,8 +181,10 @@ impl Builder {
         self
     }
 
-    /// For how long a runtime may be frozen before [`shed_layer`](StallDetector::shed_layer) turns
-    /// requests away. It ends with the first tick that comes less than half as late.
+    /// Time a runtime may be frozen before [`shed_layer`](StallDetector::shed_layer) turns requests
+    /// away.
+    ///
+    /// Requests are let in again at the first tick that is less than half as late.
     ///
     /// Defaults to [`DEFAULT_SHED_AFTER`](Self::DEFAULT_SHED_AFTER).
     pub fn shed_after(mut self, time: Duration) -> Self {
@@ -180,13 +192,13 @@ impl Builder {
         self
     }
 
-    /// Whether a runtime is helped out of a freeze that one blocked worker has put it in.
+    /// Whether a parked worker is woken when a blocked one holds up the runtime's timers and sockets.
     ///
-    /// The worker that looked after the runtime's timers and sockets may be the one that blocks,
-    /// and Tokio does not always wake another to take them over: then nothing comes in, though other
-    /// workers are parked. When a tick is overdue by two and a worker is parked, the detector gives
-    /// the runtime one small task, which wakes it. That is counted in `tower_stall_rescues_total`
-    /// and logged, once a stall. It does not free the task that the blocked worker was to poll next.
+    /// The worker that drives timers and sockets may be the one that blocks. Tokio does not always
+    /// wake another worker to take over: then nothing comes in although workers are parked. When a
+    /// tick is two intervals overdue and a worker is parked, the detector spawns one small task, which
+    /// wakes that worker. A rescue is counted in `tower_stall_rescues_total` and logged once for each
+    /// stall. It does not free the task that the blocked worker was to poll next.
     ///
     /// Defaults to `true`.
     pub fn rescue(mut self, rescue: bool) -> Self {
@@ -194,12 +206,12 @@ impl Builder {
         self
     }
 
-    /// Serves `/metrics`, `/livez`, `/readyz` and the page of stalls, `/stalls`, at this address, on a
-    /// thread of its own that answers while every worker is blocked. Port 0 takes a free one, see [`StallDetector::admin_addr`].
+    /// Serves `/metrics`, `/livez`, `/readyz` and the page of stalls, `/stalls`, at this address.
     ///
-    /// Without TLS and authentication: bind it to loopback, or to an address that only your
-    /// scraper and probes reach. The metrics then go there and nowhere else, unless
-    /// [`facade`](Self::facade) is set.
+    /// A thread of its own answers, also while every worker is blocked. Port 0 takes a free port; see
+    /// [`StallDetector::admin_addr`]. There is no TLS and no authentication: bind it to loopback, or
+    /// to an address that only your scraper and probes reach. The metrics go there and nowhere else,
+    /// unless [`facade`](Self::facade) is set.
     ///
     /// Defaults to none.
     pub fn admin(mut self, address: impl Into<SocketAddr>) -> Self {
@@ -210,9 +222,9 @@ impl Builder {
     /// Shows the pages `/stalls`, `/stalls.json` and `/flamegraph.svg` to whoever reaches
     /// [`admin`](Self::admin)'s port.
     ///
-    /// They name functions, files, peers and lines of source. Otherwise they are shown only on
-    /// connections to a loopback address with a loopback or `localhost` Host header, which
-    /// `kubectl port-forward` and SSH tunnels have. Metrics and probes are answered anywhere.
+    /// The pages name functions, files, peers and lines of source. With `false` they are shown only on
+    /// connections to a loopback address with a loopback or `localhost` Host header, as
+    /// `kubectl port-forward` and SSH tunnels make them. Metrics and probes are always answered.
     ///
     /// Defaults to `false`.
     pub fn pages_public(mut self, public: bool) -> Self {
@@ -220,12 +232,12 @@ impl Builder {
         self
     }
 
-    /// Gives the metrics to the recorder of the `metrics` facade even
-    /// though [`admin`](Self::admin) is set; `/metrics` then has none of them. Without `admin`
-    /// they go there anyway.
+    /// Whether the metrics go to the recorder of the `metrics` facade although
+    /// [`admin`](Self::admin) is set; `/metrics` then has none of them.
     ///
-    /// Use [`HISTOGRAM_BUCKETS`](crate::HISTOGRAM_BUCKETS) for the recorder. A recorder that
-    /// blocks holds up nobody but the log and the hooks.
+    /// Without `admin` they always go to the facade. Give the recorder the buckets of
+    /// [`HISTOGRAM_BUCKETS`](crate::HISTOGRAM_BUCKETS). A recorder that blocks delays only the log
+    /// and the hooks.
     ///
     /// Defaults to `false`.
     pub fn facade(mut self, facade: bool) -> Self {
@@ -233,8 +245,9 @@ impl Builder {
         self
     }
 
-    /// Puts a page of your own in front of ours at [`admin`](Self::admin)'s `/metrics`: a function
-    /// that renders your metrics in Prometheus' text format.
+    /// Puts metrics of your own in front of the detector's at [`admin`](Self::admin)'s `/metrics`.
+    ///
+    /// `render` returns them in Prometheus' text format.
     ///
     /// ```
     /// # fn with(handle: metrics_exporter_prometheus::PrometheusHandle) {
@@ -245,7 +258,7 @@ impl Builder {
     /// # }
     /// ```
     ///
-    /// It is called for each scrape, on the thread of the admin server. Where it panics the scrape is
+    /// It is called for each scrape, on the thread of the admin server. If it panics, the scrape is
     /// answered with 500.
     ///
     /// Defaults to none.
@@ -255,8 +268,10 @@ impl Builder {
         self
     }
 
-    /// Calls `hook` when a stall is counted and when it has ended; see [`OnStall`]. Several hooks
-    /// are called in turn.
+    /// Calls `hook` when a stall is counted and when it has ended; see [`OnStall`].
+    ///
+    /// Hooks add up and are called in the order in which they were added. A hook chosen at run time is
+    /// given as a `Box<dyn OnStall>`.
     pub fn on_stall(mut self, hook: impl OnStall) -> Self {
         self.settings.hooks.push(Box::new(hook));
         self
@@ -266,11 +281,12 @@ impl Builder {
     ///
     /// Runtimes on which marked futures show up later are watched too, as `runtime-2`,
     /// `runtime-3`, …; see [`StallDetector::watch`] for names of your own. The log goes to the
-    /// subscriber that is in force here.
+    /// `tracing` subscriber that is the default here.
     ///
     /// # Errors
     ///
-    /// See [`BuildError`]. After this nothing returns an error.
+    /// [`BuildError`] names the setting, its value and what to write instead. A detector that has
+    /// started never fails the service.
     pub fn start(mut self) -> Result<StallDetector, BuildError> {
         self.settings.apply_environment()?;
         let runtime = match Handle::try_current() {

@@ -1,79 +1,124 @@
-//! The handle.
+//! The handle, and the order in which a detector stops.
 
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "testing")]
+use std::sync::MutexGuard;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::Builder;
-use crate::clock;
+use super::threads::{LeftBehind, Threads};
 use crate::health::{Health, HealthReport, HealthState};
 use crate::labels::PollKind;
 use crate::layer::StallLayer;
 use crate::mark::{Mark, Watched};
-use crate::owned_thread::OwnedThread;
 use crate::runtime::registry::Registry;
 use crate::shed::ShedLayer;
-use crate::stack::Sampler;
 use crate::stall::Stall;
+use crate::sync::lock;
 use crate::ticker;
 
-/// How long a drop waits for the detector's threads, in all.
+/// How long the drop of the last handle waits for the detector's threads, in all.
 const LONGEST_DROP: Duration = Duration::from_secs(1);
 
-/// A running detector: stops when dropped.
+/// A handle to a running detector.
 ///
-/// Layers and futures made by it outlive it and do nothing more. Put it into an
-/// [`Arc`](std::sync::Arc) to share it.
+/// Clones share one detector. It stops when the last clone is dropped, or at
+/// [`shutdown`](Self::shutdown). Layers, watched futures and runtimes keep no detector running:
+/// they outlive it and do nothing more.
 ///
-/// Dropping it waits for its threads, for a second at most: a thread that is held by a hook, a
-/// subscriber or a recorder of yours is left behind, and that is logged.
-#[must_use = "the detector stops when this is dropped"]
+/// # Shutdown
+///
+/// | step | what happens |
+/// |---|---|
+/// | [`drain`](Self::drain) | `/readyz` answers 503 `draining`, `/livez` still 200; requests are watched |
+/// | the server's graceful shutdown | the last requests are answered and watched; the admin port answers |
+/// | the runtime ends | its watch ends; the detector's own threads and the admin port go on |
+/// | [`shutdown`](Self::shutdown), or the drop of the last clone | the admin port closes, then the threads end, and the last log lines and metrics go out |
+///
+/// Give a clone to the future that waits for the signal, and keep one until the server has ended.
+/// If the future owns the only handle, the detector stops when that future ends, before the last
+/// requests are answered.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// # async fn terminated() {}
+/// # async fn serve(
+/// #     app: axum::Router,
+/// #     listener: tokio::net::TcpListener,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// let stall = tower_stall::StallDetector::builder().admin(([127, 0, 0, 1], 9099)).start()?;
+/// let draining = stall.clone();
+/// axum::serve(listener, app.layer(stall.layer()))
+///     .with_graceful_shutdown(async move {
+///         terminated().await; // SIGTERM
+///         draining.drain();
+///         tokio::time::sleep(Duration::from_secs(5)).await; // until no more requests are sent
+///     })
+///     .await?;
+/// stall.shutdown(Duration::from_secs(1))?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The drop of the last clone waits for the detector's threads for at most one second. A thread
+/// that is held by a hook, a subscriber or a recorder of yours is left behind, and that is logged.
+/// The drop never waits for the thread it runs on, so a hook may drop the last clone. In a forked
+/// child, which has none of the threads, dropping does nothing.
+///
+/// A clone held by a hook of [`Builder::on_stall`](crate::Builder::on_stall) or a check of
+/// [`ready_when`](Self::ready_when) keeps the detector running until `shutdown`.
+#[derive(Clone)]
+#[must_use = "the detector stops when its last handle is dropped"]
 pub struct StallDetector {
-    pub(super) registry: Arc<Registry>,
-    pub(super) threads: Threads,
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a handle share. Its drop stops the detector.
+struct Shared {
+    registry: Arc<Registry>,
     health: Arc<HealthState>,
     tick: Duration,
+    admin: Option<SocketAddr>,
+    /// Locked by shutdown and by tests, for moments.
+    threads: Mutex<Threads>,
+    /// The process it was started in.
     process: u32,
 }
 
-/// What runs for it.
-#[derive(Debug, Default)]
-pub(super) struct Threads {
-    pub(super) stop: Arc<AtomicBool>,
-    pub(super) watchdog: Option<OwnedThread>,
-    pub(super) reporter: Option<OwnedThread>,
-    pub(super) symbolizer: Option<OwnedThread>,
-    /// Shared with the watchdog.
-    pub(super) sampler: Option<Arc<Sampler>>,
-    #[cfg(feature = "admin")]
-    pub(super) admin: Option<crate::admin::Admin>,
-}
-
 impl StallDetector {
-    /// Sets one up.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(super) fn new(
         registry: Arc<Registry>,
         health: Arc<HealthState>,
         threads: Threads,
         tick: Duration,
     ) -> Self {
-        Self { registry, threads, health, tick, process: std::process::id() }
+        #[cfg(feature = "admin")]
+        let admin = threads.admin.as_ref().map(crate::admin::Admin::address);
+        #[cfg(not(feature = "admin"))]
+        let admin = None;
+        let (threads, process) = (Mutex::new(threads), std::process::id());
+        Self { shared: Arc::new(Shared { registry, health, tick, admin, threads, process }) }
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// What runs for it; nothing after a shutdown.
+    #[cfg(feature = "testing")]
+    pub(super) fn threads(&self) -> MutexGuard<'_, Threads> {
+        lock(&self.shared.threads)
     }
 
     /// A layer for axum's `Router::layer`, tower's `ServiceBuilder` and tonic's
     /// `Server::builder().layer`.
     #[must_use]
     pub fn layer(&self) -> StallLayer {
-        StallLayer::new(Arc::clone(&self.registry))
+        StallLayer::new(Arc::clone(&self.shared.registry))
     }
 
     /// Names a future that no layer covers: its polls and its drop count for the handler `name`.
@@ -82,7 +127,7 @@ impl StallDetector {
     /// multi-thread `Runtime::block_on`, such as the body of `#[tokio::main]`) blocking holds up
     /// nobody else and does not count; see [`watched_root`](Self::watched_root).
     ///
-    /// Names become labels, up to [`Builder::handlers`].
+    /// Names become labels, up to [`Builder::max_handlers`](crate::Builder::max_handlers).
     pub fn watched<F: Future>(&self, name: &str, future: F) -> Watched<F> {
         self.mark(name, future, PollKind::Task)
     }
@@ -100,8 +145,8 @@ impl StallDetector {
     }
 
     fn mark<F>(&self, name: &str, future: F, kind: PollKind) -> Watched<F> {
-        let label_id = self.registry.labels.id(name, self.registry.threshold, kind);
-        Watched::new(Mark { detector: self.registry.id, label_id }, future)
+        let label_id = self.registry().labels.id(name, self.registry().threshold, kind);
+        Watched::new(Mark { detector: self.registry().id, label_id }, future)
     }
 
     /// Watches a further runtime under a name (the `runtime` label).
@@ -109,117 +154,123 @@ impl StallDetector {
     /// A runtime that is watched already keeps its name; one whose name is taken gets a number
     /// after it. The detector keeps no runtime alive: when the runtime ends, so does its watch.
     /// One task of ours runs on each watched runtime and shows in `num_alive_tasks`.
+    ///
+    /// Its freezes count for the health of the process unless [`watch_with`](Self::watch_with) said
+    /// otherwise.
     pub fn watch(&self, name: &str, runtime: &Handle) {
-        self.registry.add_runtime(name, runtime);
+        self.registry().add_runtime(name, runtime);
         self.arm(runtime);
     }
 
-    /// Watches a further runtime under a name, and says whether its freezes count for the health of
+    /// Like [`watch`](Self::watch), and says whether the runtime's freezes count for the health of
     /// the process.
     pub fn watch_with(&self, name: &str, runtime: &Handle, health: Health) {
-        if let Some(runtime) = self.registry.add_runtime(name, runtime) {
+        if let Some(runtime) = self.registry().add_runtime(name, runtime) {
             runtime.status.ignore(health == Health::Ignore);
         }
         self.arm(runtime);
     }
 
-    /// How the process does: what `/livez` and `/readyz` say, for a server of your own.
+    /// The health of the process, as `/livez` and `/readyz` report it, for a server of your own.
     ///
-    /// Runs the checks of [`ready_when`](Self::ready_when), else it takes microseconds and blocks
-    /// nobody. On a runtime that is frozen nobody asks: call it on a thread of its own.
+    /// Runs the checks of [`ready_when`](Self::ready_when); without checks it takes microseconds. A
+    /// frozen runtime cannot serve the answer: call it on a thread outside the runtime.
     #[must_use]
     pub fn health(&self) -> HealthReport {
-        self.health.report()
+        self.shared.health.report()
     }
 
-    /// From now on the process is not ready, and goes on living: call it when the process is told to
-    /// end, some seconds before it no longer takes connections, so that no more requests are sent.
-    pub fn drain(&self) {
-        self.health.drain();
-    }
-
-    /// The process is ready only while `check` says so, too: a cache that is filled, for example.
+    /// Makes the process not ready for good; it stays live.
     ///
-    /// It is called for each `/readyz`, on a thread of its own, and has a second to answer there. A
-    /// check that panics says no. Beware of what all instances share: where a database that is down
-    /// makes all of them not ready, none is left to say so.
-    pub fn ready_when(&self, check: impl Fn() -> bool + Send + Sync + 'static) {
-        self.health.ready_when(check);
+    /// Call it when the process is told to end, some seconds before the server stops accepting
+    /// connections: a load balancer needs that time to stop sending requests.
+    pub fn drain(&self) {
+        self.shared.health.drain();
     }
 
-    /// A layer that turns requests away while their runtime is frozen for longer than
-    /// [`Builder::shed_after`].
+    /// Adds a readiness check: the process is ready only while `check` returns `true`. A filled
+    /// cache is an example.
+    ///
+    /// It is called for each `/readyz`, on a thread of its own, and has one second to answer there. A
+    /// check that panics counts as `false`. Do not check what all instances share: a database that
+    /// is down would take all of them out of rotation.
+    pub fn ready_when(&self, check: impl Fn() -> bool + Send + Sync + 'static) {
+        self.shared.health.ready_when(check);
+    }
+
+    /// A layer that turns requests away while their runtime has been frozen for longer than
+    /// [`Builder::shed_after`](crate::Builder::shed_after).
     #[must_use]
     pub fn shed_layer(&self) -> ShedLayer {
-        ShedLayer::new(Arc::clone(&self.registry))
+        ShedLayer::new(Arc::clone(&self.shared.registry))
     }
 
     /// Starts the tick task here rather than at the watchdog's next scan.
     pub(super) fn arm(&self, runtime: &Handle) {
-        if let Some(runtime) = self.registry.runtime(runtime) {
-            ticker::arm(&self.registry, &runtime, self.tick);
+        if let Some(runtime) = self.registry().runtime(runtime) {
+            ticker::arm(&self.shared.registry, &runtime, self.shared.tick);
         }
     }
 
     /// The last stalls, newest first, those in progress included.
     #[must_use]
     pub fn stalls(&self) -> Vec<Stall> {
-        self.registry.store.stalls()
+        self.registry().store.stalls()
     }
 
-    /// Where the admin server listens; `None` without one.
+    /// Where the admin server listens, also after a shutdown; `None` without one.
     #[must_use]
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        #[cfg(feature = "admin")]
-        return self.threads.admin.as_ref().map(crate::admin::Admin::address);
-        #[cfg(not(feature = "admin"))]
-        None
+        self.shared.admin
+    }
+
+    /// Stops the detector for all clones, and waits for its threads for at most `limit` in all.
+    ///
+    /// The admin port closes first; then the last log lines and metrics go out. What is marked is no
+    /// longer watched, and [`stalls`](Self::stalls) keeps what was found. A further call, and the
+    /// drops of the clones, have nothing left to stop. In a forked child it does nothing.
+    ///
+    /// It blocks its thread: call it where the service has ended, not on a busy worker. It does not
+    /// wait for the thread it is called on, so a hook may call it.
+    ///
+    /// # Errors
+    ///
+    /// [`LeftBehind`] names the threads that had not ended within `limit`.
+    pub fn shutdown(&self, limit: Duration) -> Result<(), LeftBehind> {
+        if self.shared.is_forked() {
+            return Ok(());
+        }
+        let threads = std::mem::take(&mut *lock(&self.shared.threads));
+        self.shared.registry.stop();
+        threads.join(limit)
+    }
+
+    /// Does at once what the drop of the last clone does.
+    #[cfg(feature = "testing")]
+    pub(crate) fn stop(&self) {
+        if let Err(left_behind) = self.shutdown(LONGEST_DROP) {
+            left_behind.log();
+        }
     }
 }
 
-impl Drop for StallDetector {
+impl Shared {
+    /// Whether this is a forked child: it has none of the threads, and locks as they were when it
+    /// was forked.
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+}
+
+impl Drop for Shared {
     fn drop(&mut self) {
-        // A forked child has none of the threads, and locks as they were when it was forked.
-        if self.process != std::process::id() {
+        if self.is_forked() {
             return;
         }
         self.registry.stop();
-        self.threads.join(LONGEST_DROP);
-    }
-}
-
-impl Threads {
-    /// Tells all to end and waits, for `limit` in all.
-    fn join(&mut self, limit: Duration) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(watchdog) = &self.watchdog {
-            watchdog.unpark();
-        }
-        let end = clock::now() + clock::nanos(limit);
-        let left = || Duration::from_nanos(end.saturating_sub(clock::now()));
-        let mut stuck: Vec<&'static str> = Vec::new();
-        #[cfg(feature = "admin")]
-        if let Some(admin) = self.admin.take() {
-            stuck.extend(admin.join(left()).err());
-        }
-        // The others end when the watchdog, which feeds them, has.
-        let threads = [self.watchdog.take(), self.reporter.take(), self.symbolizer.take()];
-        for thread in threads.into_iter().flatten() {
-            stuck.extend(thread.join(left()).err());
-        }
-        if let Some(sampler) = self.sampler.take() {
-            match Arc::into_inner(sampler) {
-                Some(sampler) => stuck.extend(sampler.end(left()).err()),
-                // The watchdog has it, and is stuck.
-                None => stuck.push("stall-capture"),
-            }
-        }
-        if !stuck.is_empty() {
-            // On a thread of its own: the subscriber may be what is stuck.
-            let say = move || {
-                tracing::warn!(target: "tower_stall", threads = ?stuck, "left behind: held by a hook, subscriber or recorder, or by what they wait for in the system");
-            };
-            drop(std::thread::Builder::new().name("stall-last-words".into()).spawn(say));
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Err(left_behind) = std::mem::take(threads).join(LONGEST_DROP) {
+            left_behind.log();
         }
     }
 }
@@ -227,8 +278,20 @@ impl Threads {
 impl fmt::Debug for StallDetector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StallDetector")
-            .field("threshold", &Duration::from_nanos(self.registry.threshold))
+            .field("threshold", &Duration::from_nanos(self.registry().threshold))
             .field("admin_addr", &self.admin_addr())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_goes_anywhere() {
+        fn assert<T: Clone + Send + Sync + Unpin + fmt::Debug + 'static>() {}
+        assert::<StallDetector>();
+        assert::<LeftBehind>();
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::runtime::Handle;
 
-use super::StallDetector;
+use super::detector::StallDetector;
 use super::start::{launch, registry};
 use crate::config::BuildError;
 use crate::config::Settings;
@@ -16,7 +16,7 @@ static GLOBAL: OnceLock<Global> = OnceLock::new();
 
 struct Global {
     registry: Arc<Registry>,
-    /// StackResult by the start.
+    /// Taken by the start.
     settings: Mutex<Option<Settings>>,
     detector: OnceLock<StallDetector>,
 }
@@ -38,11 +38,29 @@ struct Global {
 /// ```
 #[must_use]
 pub fn layer() -> StallLayer {
-    let global = GLOBAL.get_or_init(Global::new);
-    if let Ok(runtime) = Handle::try_current() {
-        global.start(&runtime);
-    }
-    StallLayer::new(Arc::clone(&global.registry))
+    StallLayer::new(Arc::clone(&Global::here().registry))
+}
+
+/// The process-wide detector, the one of [`layer()`]: for its health, its stalls, or a drain.
+///
+/// Inside a runtime it is started if it is not running yet, as `layer()` does. The process keeps a
+/// handle of its own, so only [`StallDetector::shutdown`] stops it, and it is not started again.
+///
+/// Returns `None` before the start when called outside of a runtime, while another thread is
+/// starting it, and after a start that failed, which is logged.
+///
+/// ```
+/// # async fn terminated() {}
+/// # async fn shutdown() {
+/// terminated().await; // SIGTERM
+/// if let Some(stall) = tower_stall::detector() {
+///     stall.drain();
+/// }
+/// # }
+/// ```
+#[must_use]
+pub fn detector() -> Option<StallDetector> {
+    Global::here().detector.get().cloned()
 }
 
 /// Called by the registry, inside a runtime it has not met.
@@ -53,6 +71,15 @@ fn runtime_appeared() {
 }
 
 impl Global {
+    /// The one of this process, started if this is inside a runtime.
+    fn here() -> &'static Self {
+        let global = GLOBAL.get_or_init(Self::new);
+        if let Ok(runtime) = Handle::try_current() {
+            global.start(&runtime);
+        }
+        global
+    }
+
     fn new() -> Self {
         let mut settings = Settings::default();
         if let Err(error) = settings.apply_environment() {

@@ -8,9 +8,11 @@ mod pipeline;
 mod start;
 #[cfg(feature = "testing")]
 mod testing;
+mod threads;
 mod watch_ext;
 
 pub use builder::Builder;
 pub use detector::StallDetector;
-pub use global::layer;
+pub use global::{detector, layer};
+pub use threads::LeftBehind;
 pub use watch_ext::WatchExt;

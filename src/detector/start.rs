@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Handle;
 
-use super::StallDetector;
-use super::detector::Threads;
+use super::detector::StallDetector;
 use super::pipeline::{Out, Pipeline};
+use super::threads::Threads;
 use crate::cause::hint;
 use crate::clock::nanos;
 use crate::config::BuildError;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::StallDetector;
+use super::detector::StallDetector;
 use super::start::{launch, registry};
 use crate::clock::{self, Nanos, nanos};
 use crate::config::BuildError;
@@ -42,12 +42,12 @@ impl StallDetector {
 
     /// Whether it is not switched off.
     pub(crate) fn is_watching(&self) -> bool {
-        self.threads.watchdog.is_some()
+        self.threads().watchdog.is_some()
     }
 
     /// Whether each stall comes to have a stack, or a reason why not.
     pub(crate) fn takes_stacks(&self) -> bool {
-        self.is_watching() && self.registry.capture != Capture::Off.as_str()
+        self.is_watching() && self.registry().capture != Capture::Off.as_str()
     }
 
     /// Waits, for `limit` at most, until it is known of each poll that has been open until now
@@ -57,14 +57,17 @@ impl StallDetector {
     pub(crate) fn settle(&self, limit: Duration) -> Nanos {
         let over = clock::now() + nanos(limit);
         let mut seen = None;
-        while let Some(watchdog) = &self.threads.watchdog {
-            let scan = self.registry.scan_barrier.want();
-            watchdog.unpark();
-            while !self.registry.scan_barrier.is_done(scan) && clock::now() < over {
+        loop {
+            let scan = self.registry().scan_barrier.want();
+            match &self.threads().watchdog {
+                Some(watchdog) => watchdog.unpark(),
+                None => break,
+            }
+            while !self.registry().scan_barrier.is_done(scan) && clock::now() < over {
                 std::thread::sleep(GLANCE);
             }
             let seen = *seen.get_or_insert_with(clock::now);
-            if !self.registry.scan_barrier.is_undecided(seen) || clock::now() >= over {
+            if !self.registry().scan_barrier.is_undecided(seen) || clock::now() >= over {
                 break;
             }
             std::thread::sleep(GLANCE * 10);

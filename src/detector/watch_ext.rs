@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::StallDetector;
+use super::detector::StallDetector;
 use crate::mark::Watched;
 
 /// Names a future at the end of an expression.

@@ -5,6 +5,7 @@
 
 mod limiter;
 mod log;
+mod on_stall;
 mod pending;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,11 +19,12 @@ use crate::clock::{self, Nanos};
 use crate::label::printable;
 use crate::metrics::{Batch, Facade, Gauges};
 use crate::runtime::registry::Registry;
-use crate::stack::StackOutcome;
+use crate::stall::StackOutcome;
 use crate::stall::Stall;
 use crate::stall::{LiveStall, StackResult};
 use limiter::Limiter;
 use log::Logger;
+pub use on_stall::OnStall;
 use pending::{PendingStall, PendingStalls};
 
 /// Reports that wait for a stuck reader; a stall makes a handful.
@@ -31,31 +33,6 @@ const QUEUE: usize = 1024;
 pub(crate) const FLUSH: Duration = Duration::from_secs(1);
 /// How often a recorder is told again what metrics there are: it may be a new one.
 const FLUSHES_BETWEEN_INTRODUCTIONS: u32 = 10;
-
-/// Hears of stalls, on the reporter's thread.
-///
-/// Called twice for each stall: when it is counted (`in_progress` is `true`) and when it has
-/// ended; once more when one that was the environment's turns into the handler's.
-///
-/// May take its time, may panic, may drop the detector: the service does not notice. While it is
-/// stuck, log lines and further calls wait, then are dropped and counted in
-/// `tower_stall_reports_suppressed_total`.
-///
-/// Implemented for closures `FnMut(&Stall)`, and for `()`, which does nothing.
-pub trait OnStall: Send + 'static {
-    /// A stall was counted, or ended.
-    fn on_stall(&mut self, stall: &Stall);
-}
-
-impl OnStall for () {
-    fn on_stall(&mut self, _: &Stall) {}
-}
-
-impl<F: FnMut(&Stall) + Send + 'static> OnStall for F {
-    fn on_stall(&mut self, stall: &Stall) {
-        self(stall);
-    }
-}
 
 /// What a stall has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

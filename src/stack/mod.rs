@@ -37,7 +37,6 @@ mod symbolizer;
 mod symbols;
 mod user_frame;
 
-pub(crate) use crate::stall::StackOutcome;
 pub use mode::{Capture, ParseCaptureError};
 #[cfg(feature = "__bench")]
 pub(crate) use native::bench;

@@ -292,6 +292,8 @@ mod tests {
             assert_eq!(site.file.as_deref(), Some(file));
         }
     }
+
+    #[cfg(feature = "serde")]
     #[test]
     fn a_record_is_written_as_the_schema_says() {
         let schema = include_str!("../../docs/stalls.schema.json");

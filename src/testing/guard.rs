@@ -51,8 +51,7 @@ const NAMES: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 #[must_use = "stalls are looked for until this is dropped"]
 pub struct NoStalls {
-    /// Gone only within the drop.
-    detector: Option<StallDetector>,
+    detector: StallDetector,
     what: &'static str,
     place: &'static Location<'static>,
     threshold: Duration,
@@ -91,13 +90,12 @@ impl NoStalls {
         if !detector.is_watching() {
             eprintln!("{what} at {place} looks for no stalls: TOWER_STALL is off");
         }
-        let detector = Some(detector);
         Self { detector, what, place, threshold, told, settled: Mutex::default() }
     }
 
     /// The detector, to name futures by: `guard.detector().watched("import", future)`.
     pub fn detector(&self) -> &StallDetector {
-        self.detector.as_ref().expect("it is there until the drop")
+        &self.detector
     }
 
     /// A layer for a router or service of yours: its requests count for the templates of their
@@ -190,8 +188,8 @@ impl Drop for NoStalls {
     fn drop(&mut self) {
         let text = allow_blocking(WAITS, || {
             let text = self.judge();
-            // Its threads end here, which takes a moment too.
-            drop(self.detector.take());
+            // Its threads end here, which takes a moment too; clones do not keep them.
+            self.detector.stop();
             text
         });
         match text {

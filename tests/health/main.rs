@@ -9,6 +9,7 @@ mod life;
 mod rescue;
 mod routes;
 mod shed;
+mod shutdown;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -23,7 +23,9 @@ fn block_until_shown(stall: &StallDetector, handler: &str) {
 fn a_stall_that_lasts_outlives_hundreds_of_short_ones() {
     let rig = Rig::new(3, |builder| builder.threshold(Duration::from_millis(2)));
     let (release, held) = channel::<()>();
-    let lasts = async move { drop(held.recv()) };
+    let lasts = async move {
+        let _ended = held.recv();
+    };
     let lasts = rig.runtime.spawn(rig.stall.watched("lasts", lasts));
     block_until_shown(&rig.stall, "lasts");
     let id = open(&rig.stall.stalls(), "lasts").expect("it is shown").id;

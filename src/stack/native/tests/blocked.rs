@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::support::{Truth, ask_for, captured_quietly, functions, start, tell};
 use crate::stack::native::Taker;
 use crate::stack::raw::Way;
-use crate::stack::{Capture, Sampler, StackOutcome};
+use crate::stack::{Capture, Sampler};
+use crate::stall::StackOutcome;
 use crate::sync::lock;
 use crate::sys::native::testing;
 

@@ -9,7 +9,8 @@ use super::support::{
 };
 use crate::stack::raw::Way;
 use crate::stack::user_frame::site;
-use crate::stack::{Capture, Sampler, StackOutcome};
+use crate::stack::{Capture, Sampler};
+use crate::stall::StackOutcome;
 use crate::sys::native::testing;
 
 type Stop = Arc<AtomicBool>;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::support::{Truth, ask_while, check, functions, tell, unwinds};
 use crate::clock::{nanos, now};
-use crate::stack::{Capture, Sampler, StackOutcome};
+use crate::stack::{Capture, Sampler};
+use crate::stall::StackOutcome;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::native::testing;
 
