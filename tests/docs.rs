@@ -166,6 +166,10 @@ fn reasons_for_a_missing_stack_are_those_of_the_code() {
         include_str!("../src/stack/native/take.rs"),
         include_str!("../src/stack/unsupported.rs"),
         include_str!("../src/procfs/thread_files.rs"),
+        include_str!("../src/stall/live.rs"),
+        include_str!("../src/stall/record.rs"),
+        include_str!("../src/stall/stack_result.rs"),
+        include_str!("../src/stall/totals.rs"),
     ];
     for reason in reasons {
         let literal = format!("\"{reason}\"");

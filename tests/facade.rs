@@ -97,7 +97,7 @@ fn the_facade_works_for_a_recorder_that_comes_late(
 }
 
 fn a_page_of_our_own_follows_the_users(handle: &PrometheusHandle) {
-    let rig = Rig::new(2, |builder| builder.prometheus(render(&handle)));
+    let rig = Rig::new(2, |builder| builder.prometheus(render(handle)));
     block(&rig, "by-page");
     wait_until(LIMIT, || stalls(&rig.metrics(), "by-page") == Some(1.0));
     let page = rig.metrics();
@@ -119,7 +119,7 @@ fn an_admin_server_beside_the_facade_has_no_page(handle: &PrometheusHandle) {
 }
 
 fn or_the_users_page_alone(handle: &PrometheusHandle) {
-    let rig = Rig::new(2, |builder| builder.facade(true).prometheus(render(&handle)));
+    let rig = Rig::new(2, |builder| builder.facade(true).prometheus(render(handle)));
     block(&rig, "alone");
     wait_until(LIMIT, || stalls(&rig.metrics(), "alone") == Some(1.0));
     let page = rig.metrics();

@@ -18,9 +18,9 @@ pub(super) struct Local(pub(super) SocketAddr);
 
 const FOREIGN_ADDRESS: &str = "403: this page is shown on loopback addresses only, and this connection \
     came in by another. Use kubectl port-forward or an SSH tunnel, or open the pages to all with \
-    .pages_public() or TOWER_STALL_PAGES_PUBLIC=true\n";
+    .pages_public(true) or TOWER_STALL_PAGES_PUBLIC=true\n";
 const FOREIGN_HOST: &str = "403: this page is shown to requests to localhost, 127.0.0.1 or [::1] only, and \
-    this one has another Host. Open the pages to all with .pages_public() or \
+    this one has another Host. Open the pages to all with .pages_public(true) or \
     TOWER_STALL_PAGES_PUBLIC=true\n";
 
 /// Lets a request through, or says why not.

@@ -226,8 +226,8 @@ mod matched_path {
 
     #[cfg(test)]
     mod tests {
-        use super::super::METHODS;
         use super::*;
+        use crate::layer::labels::METHODS;
 
         #[test]
         fn made_up_methods_share_a_number() {

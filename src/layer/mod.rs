@@ -16,7 +16,7 @@
 //!    outside the nine standard ones are `_OTHER`;
 //! 4. `unmatched`, without a method.
 //!
-//! Labels past the detector's cap ([`Builder::handlers`](crate::Builder::handlers)) are `other`.
+//! Labels past the detector's cap ([`Builder::max_handlers`](crate::Builder::max_handlers)) are `other`.
 //!
 //! # Where to put it in an axum service
 //!

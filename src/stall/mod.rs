@@ -16,7 +16,7 @@ pub(crate) use store::StallStore;
 pub(crate) use store::StoreSnapshot;
 pub(crate) use totals::HandlerKey;
 pub(crate) use totals::HandlerTotals;
-#[cfg(any(feature = "admin", test))]
+#[cfg(feature = "admin")]
 pub(crate) use totals::{SiteKey, SiteTotals};
 
 #[cfg(test)]

@@ -51,10 +51,10 @@ fn a_tick_of_0() {
 fn no_place_for_stalls_or_labels() {
     let error = refused(|builder| builder.history(0));
     assert!(matches!(error, BuildError::HistoryZero));
-    says(&error, ["ring", "0", "256"]);
+    says(&error, ["history", "0", "256"]);
     let error = refused(|builder| builder.max_handlers(0));
     assert!(matches!(error, BuildError::MaxHandlersZero));
-    says(&error, ["handlers", "0", "128"]);
+    says(&error, ["max_handlers", "0", "128"]);
 }
 
 #[test]

@@ -14,25 +14,25 @@ pub(crate) const FAULTS: &[Fault] = &[
     ("argon2", || Ok(Scene::until(hash_password))),
 ];
 
-// One line, since the thread may be anywhere in it.
+// One sample may land on any instruction of a loop. So each loop lies on one line whole, and no
+// macro is in it: a jump out of a macro's body would count as a line of the macro.
+
 #[inline(never)]
 #[rustfmt::skip]
 fn spin(over: &AtomicBool) {
-    here!(while !over.load(Relaxed) { spin_loop() });
+    here!(()); while !over.load(Relaxed) { spin_loop() }
 }
 
-/// Calls nothing and has no frame of its own, as a loop of a C library.
+/// Calls nothing in its loop and has no frame of its own there, as a loop of a C library.
 #[inline(never)]
 #[rustfmt::skip]
 extern "C" fn spin_in_leaf(over: &AtomicBool) {
-    here!(while !over.load(Relaxed) { spin_loop() });
+    here!(()); while !over.load(Relaxed) { spin_loop() }
 }
 
 #[inline(never)]
+#[rustfmt::skip]
 fn hash_password(over: &AtomicBool) {
-    let mut key = [0; 32];
-    while !over.load(Relaxed) {
-        let hash = here!(Argon2::default().hash_password_into(b"password", b"some salt", &mut key));
-        hash.expect("the parameters are in range");
-    }
+    let (argon2, mut key) = (Argon2::default(), [0; 32]);
+    here!(()); while !over.load(Relaxed) { argon2.hash_password_into(b"a word", b"some salt", &mut key).expect("in range") }
 }
