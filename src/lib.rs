@@ -157,9 +157,6 @@ pub mod _documentation {
 }
 
 pub use config::BuildError;
-#[cfg(feature = "__bench")]
-#[doc(hidden)]
-pub use detector::bench_lateness;
 pub use detector::{Builder, LeftBehind, StallDetector, WatchExt, detector, layer};
 pub use health::{Health, HealthReport, Readiness};
 pub use layer::{StallLayer, StallService};
@@ -174,6 +171,3 @@ pub use shed::{ShedFuture, ShedLayer, ShedService};
 pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError};
 pub use stall::{Cause, Frame, Site, Stack, Stall};
-#[cfg(feature = "__bench")]
-#[doc(hidden)]
-pub use watchdog::BenchScans;

@@ -10,8 +10,8 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use tower_stall::{Capture, Stall, StallDetector, bench_lateness};
-use tower_stall_benches::{Rounds, Target};
+use tower_stall::{Capture, Stall, StallDetector};
+use tower_stall_benches::{Rounds, Target, WatchdogThread};
 
 /// The defaults, in milliseconds.
 const THRESHOLD: f64 = 100.0;
@@ -76,7 +76,7 @@ fn records() {
 }
 
 fn lateness() {
-    println!("how late a scan begins, while three workers sleep and one computes");
+    println!("how long a scan waits for a CPU, while three workers sleep and one computes");
     let contenders = [OFF, ON].map(|name| (name, name));
     let rounds = Rounds::run("µs a scan", &contenders, |name| {
         let runtime = runtime(4);
@@ -84,7 +84,8 @@ fn lateness() {
         let mode = if name == OFF { Capture::Off } else { Capture::Auto };
         let _inside = runtime.enter();
         let stall = StallDetector::builder().capture(mode).start().expect("the detector starts");
-        let (scans, late) = bench_lateness();
+        let watchdog = WatchdogThread::find();
+        let before = watchdog.times();
         let begin = Instant::now();
         while begin.elapsed() < TURN {
             let blocks = [true, false, false, false]
@@ -93,8 +94,7 @@ fn lateness() {
                 runtime.block_on(block).expect("it ends");
             }
         }
-        let (scans_now, late_now) = bench_lateness();
-        (late_now - late).as_secs_f64() * 1e6 / (scans_now - scans) as f64
+        watchdog.times().wait_a_scan(before)
     });
     rounds.print(OFF);
     // A hundredth of the time between two scans.

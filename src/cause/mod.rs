@@ -7,6 +7,6 @@ mod classify;
 mod describe;
 mod hints;
 
-pub(crate) use classify::{Classification, Evidence, telling};
+pub(crate) use classify::{Evidence, telling};
 pub(crate) use describe::CauseReport;
 pub(crate) use hints::hint;

@@ -1,7 +1,5 @@
 //! The composition root: the builder, the start, the handle that stops it all.
 
-#[cfg(feature = "__bench")]
-mod bench;
 mod builder;
 #[allow(clippy::module_inception)]
 mod detector;
@@ -13,8 +11,6 @@ mod testing;
 mod threads;
 mod watch_ext;
 
-#[cfg(feature = "__bench")]
-pub use bench::bench_lateness;
 pub use builder::Builder;
 pub use detector::StallDetector;
 pub use global::{detector, layer};

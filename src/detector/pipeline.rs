@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use crate::clock::{self, Nanos, nanos};
 use crate::metrics::{Counters, Sink};
-use crate::report::{Event, FLUSH, Reports};
-use crate::runtime::Runtime;
+use crate::report::{self, FLUSH, Reports};
 use crate::runtime::registry::Registry;
-use crate::stack::PollProof;
-use crate::stack::{Stacks, WantedStack};
-use crate::stall::{Cause, ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
+use crate::stack::{PollProof, Stacks, WantedStack};
+use crate::stall::{ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
-use crate::watchdog::{FoundStall, Observer};
+use crate::watchdog::{Event, Events, StalledThread};
 
 /// The one way out for counters and samples: a recorder of our own, written at once, or a batch
 /// for the facade, by way of the reporter.
 pub(super) type Out = Box<dyn Sink + Send>;
 
+/// Takes the watchdog's events, on its thread, and so never blocks.
 pub(super) struct Pipeline {
     registry: Arc<Registry>,
     reports: Reports,
@@ -26,6 +25,7 @@ pub(super) struct Pipeline {
     out: Out,
     tick: Duration,
     unwritten: Unwritten,
+    /// When the batch was handed to the reporter last.
     flushed: Nanos,
     stacks: Option<Stacks>,
 }
@@ -45,7 +45,7 @@ struct Unwritten {
 const WRITE: Nanos = 200_000_000;
 /// Lags that are kept for then: further ones are written at once.
 const MOST_LAGS: usize = 1024;
-/// How often a reader of the store gets out of the way at the end, at most.
+/// How often a reader of the store is waited for at the end, at most.
 const LAST_TRIES: u32 = 1000;
 
 impl Unwritten {
@@ -61,18 +61,140 @@ impl Pipeline {
         registry: Arc<Registry>,
         reports: Reports,
         mut out: Out,
-        pace: (Duration, usize),
+        (tick, sites): (Duration, usize),
         stacks: Option<Stacks>,
     ) -> Self {
         Counters::open(&mut *out);
         if stacks.is_some() {
             Counters::open_captures(&mut *out, StackOutcome::ALL.map(StackOutcome::as_str));
         }
-        let (tick, sites) = pace;
         let counters = Counters::new(sites);
         let unwritten = Unwritten::default();
         Self { registry, reports, counters, out, tick, unwritten, flushed: 0, stacks }
     }
+
+    /// Takes the events of one scan. What they say of a stall stands in the store and in the status
+    /// of its runtime already.
+    pub(super) fn consume(&mut self, events: &mut Events) {
+        events.drain().for_each(|event| self.take(event));
+    }
+
+    fn take(&mut self, event: Event) {
+        let Self { registry, reports, counters, tick, .. } = self;
+        let out = &mut *self.out;
+        match event {
+            Event::RuntimeAppeared(runtime) => {
+                Counters::open_runtime(out, runtime.name);
+                ticker::arm(registry, &runtime, *tick);
+            }
+            Event::Lag { runtime, lag } => {
+                self.unwritten.lags.push((runtime, lag));
+                if self.unwritten.lags.len() >= MOST_LAGS {
+                    self.unwritten.write_lags(out);
+                }
+            }
+            Event::LagsLost(count) => Counters::lags_lost(out, count),
+            Event::Frozen { runtime, cause, time } => counters.frozen(out, runtime, cause, time),
+            Event::HandlerBusy { handler, time } => counters.busy(out, handler, time),
+            Event::StallCounted { stall, thread } => self.stall_counted(&stall, *thread),
+            Event::StallContinues(stall) => reports.stall(report::Event::Continues, &stall),
+            Event::StallEnded(stall) => self.stall_ended(&stall),
+            Event::Prove(proof) => self.prove(proof),
+            Event::MapWorkers(runtime) => ticker::map_workers(registry, &runtime),
+            Event::Rescue { runtime, first } => {
+                // Any task from outside wakes a parked worker.
+                ticker::ask(registry, &runtime);
+                if first {
+                    Counters::rescued(out, runtime.name);
+                    reports.rescued(runtime.name);
+                }
+            }
+            Event::Ping(runtime) => ticker::ask(registry, &runtime),
+            Event::Dead { runtime, frozen, stall } => {
+                reports.dead(runtime.name, frozen, stall.as_ref());
+            }
+            Event::Scanned { now, late } => {
+                self.unwritten.scans += 1;
+                self.unwritten.late += late;
+                if now.saturating_sub(self.unwritten.written) >= WRITE {
+                    self.write(now);
+                }
+            }
+        }
+    }
+
+    // Stalls.
+
+    fn stall_counted(&mut self, stall: &Arc<LiveStall>, mut thread: StalledThread) {
+        self.follow_stalls();
+        let captures = self.captures(stall);
+        // Told before it is asked for: the stack may be there at once.
+        self.reports.started(stall, thread.cause_report.take(), captures);
+        if captures {
+            self.capture(stall, &thread);
+        }
+    }
+
+    fn stall_ended(&mut self, stall: &Arc<LiveStall>) {
+        self.follow_stalls();
+        Counters::ended(&mut *self.out, stall);
+        self.reports.stall(report::Event::Ended, stall);
+    }
+
+    /// Writes what the store sums up, at once: who hears of a stall finds it in the metrics.
+    fn follow_stalls(&mut self) -> bool {
+        let with_sites = self.stacks.is_some();
+        self.counters.follow_stalls(&mut *self.out, &self.registry.store, with_sites)
+    }
+
+    // Stacks.
+
+    /// Whether a stack of that stall is to be taken. Where none is, the record says why.
+    fn captures(&mut self, stall: &LiveStall) -> bool {
+        if stall.cause().is_environment() {
+            stall.set_stack_result(StackResult::missing(ENVIRONMENT));
+            return false;
+        }
+        let Some(stacks) = &mut self.stacks else {
+            stall.set_stack_result(StackResult::missing(OFF));
+            return false;
+        };
+        if stall.has_stack_result() {
+            return false;
+        }
+        match stacks.admit(stall.handler(), clock::now()) {
+            Ok(()) => true,
+            Err(why) => {
+                stall.set_stack_result(StackResult::missing(why));
+                self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
+                false
+            }
+        }
+    }
+
+    /// Asks for the stack of a stall.
+    fn capture(&self, stall: &Arc<LiveStall>, thread: &StalledThread) {
+        let Some(stacks) = &self.stacks else { return };
+        stacks.take(WantedStack {
+            thread: thread.id,
+            still: Box::new(thread.still()),
+            sampled: self.reports.sampled(stall),
+            named: self.reports.named(stall),
+        });
+    }
+
+    /// Asks for a stack that tells whether a thread is in one poll.
+    fn prove(&self, proof: Arc<PollProof>) {
+        let Some(stacks) = &self.stacks else { return proof.not_held() };
+        let registry = Arc::downgrade(&self.registry);
+        stacks.prove(proof, move |outcome| {
+            if let Some(registry) = registry.upgrade() {
+                registry.captures[outcome as usize].fetch_add(1, Relaxed);
+            }
+        });
+    }
+
+    // What is written now and then.
 
     /// Writes what is unwritten, and follows what others count.
     fn write(&mut self, now: Nanos) {
@@ -104,12 +226,6 @@ impl Pipeline {
         }
     }
 
-    /// Writes what the store sums up, at once: who hears of a stall finds it in the metrics.
-    fn follow_stalls(&mut self) -> bool {
-        let with_sites = self.stacks.is_some();
-        self.counters.follow_stalls(&mut *self.out, &self.registry.store, with_sites)
-    }
-
     /// Hands on what waits for the reporter.
     fn hand_on(&mut self) {
         if let Some(batch) = self.out.batch()
@@ -118,132 +234,6 @@ impl Pipeline {
             let lost = std::mem::take(&mut batch.lost);
             Counters::lags_lost(batch, lost);
             self.reports.metrics(batch);
-        }
-    }
-
-    /// Whether a stack of that handler may be taken again.
-    fn captures(&mut self, stall: &Arc<LiveStall>) -> bool {
-        if stall.cause().is_environment() {
-            stall.set_stack_result(StackResult::missing(ENVIRONMENT));
-            return false;
-        }
-        let Some(stacks) = self.stacks.as_mut() else {
-            stall.set_stack_result(StackResult::missing(OFF));
-            return false;
-        };
-        if stall.has_stack_result() {
-            return false;
-        }
-        match stacks.admit(stall.handler(), clock::now()) {
-            Ok(()) => true,
-            Err(why) => {
-                stall.set_stack_result(StackResult::missing(why));
-                self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
-                false
-            }
-        }
-    }
-
-    /// Asks for the stack of a stall.
-    fn capture(&self, stall: &Arc<LiveStall>, found: &FoundStall) {
-        let Some(stacks) = &self.stacks else { return };
-        stacks.take(WantedStack {
-            thread: found.thread,
-            still: Box::new(found.still()),
-            sampled: self.reports.sampled(stall),
-            named: self.reports.named(stall),
-        });
-    }
-}
-
-impl Observer for Pipeline {
-    fn runtime_appeared(&mut self, runtime: &Arc<Runtime>) {
-        Counters::open_runtime(&mut *self.out, runtime.name);
-        ticker::arm(&self.registry, runtime, self.tick);
-    }
-
-    fn runtime_ended(&mut self, _: &Arc<Runtime>) {}
-
-    fn lag(&mut self, runtime: &'static str, lag: Nanos) {
-        self.unwritten.lags.push((runtime, lag));
-        if self.unwritten.lags.len() >= MOST_LAGS {
-            self.unwritten.write_lags(&mut *self.out);
-        }
-    }
-
-    fn lags_lost(&mut self, count: u64) {
-        Counters::lags_lost(&mut *self.out, count);
-    }
-
-    fn frozen(&mut self, runtime: &'static str, cause: Cause, time: Nanos) {
-        self.counters.frozen(&mut *self.out, runtime, cause, time);
-    }
-
-    fn counted(&mut self, stall: &Arc<LiveStall>, mut found: FoundStall) {
-        self.follow_stalls();
-        let captures = self.captures(stall);
-        // Told before it is asked for: the stack may be there at once.
-        self.reports.started(stall, found.cause_report.take(), captures);
-        if captures {
-            self.capture(stall, &found);
-        }
-    }
-
-    fn stalled(&mut self, _: &Arc<LiveStall>, _: Nanos) {}
-
-    fn delayed(&mut self, _: &Arc<LiveStall>, _: u64) {}
-
-    fn continues(&mut self, stall: &Arc<LiveStall>) {
-        self.reports.stall(Event::Continues, stall);
-    }
-
-    fn ended(&mut self, stall: &Arc<LiveStall>) {
-        self.follow_stalls();
-        Counters::ended(&mut *self.out, stall);
-        self.reports.stall(Event::Ended, stall);
-    }
-
-    fn busy(&mut self, handler: &'static str, time: Nanos) {
-        self.counters.busy(&mut *self.out, handler, time);
-    }
-
-    fn examine(&mut self, proof: Arc<PollProof>) {
-        let Some(stacks) = &self.stacks else { return proof.not_held() };
-        let registry = Arc::downgrade(&self.registry);
-        stacks.prove(proof, move |outcome| {
-            if let Some(registry) = registry.upgrade() {
-                registry.captures[outcome as usize].fetch_add(1, Relaxed);
-            }
-        });
-    }
-
-    fn map_workers(&mut self, runtime: &Arc<Runtime>) {
-        ticker::map_workers(&self.registry, runtime);
-    }
-
-    fn rescue(&mut self, runtime: &Arc<Runtime>, first: bool) {
-        ticker::ask(&self.registry, runtime);
-        if first {
-            Counters::rescued(&mut *self.out, runtime.name);
-            self.reports.rescued(runtime.name);
-        }
-    }
-
-    fn ask(&mut self, runtime: &Arc<Runtime>) {
-        ticker::ask(&self.registry, runtime);
-    }
-
-    fn dead(&mut self, runtime: &Arc<Runtime>, frozen: Nanos, stall: Option<&Arc<LiveStall>>) {
-        self.reports.dead(runtime.name, frozen, stall);
-    }
-
-    fn scanned(&mut self, now: Nanos, late: Nanos) {
-        #[cfg(feature = "__bench")]
-        super::bench::scanned(late);
-        self.unwritten.scans += 1;
-        self.unwritten.late += late;
-        if now.saturating_sub(self.unwritten.written) >= WRITE {
-            self.write(now);
         }
     }
 }

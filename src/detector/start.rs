@@ -18,17 +18,21 @@ use crate::owned_thread::OwnedThread;
 use crate::report::Reporter;
 use crate::runtime::registry::{Limits, Registry};
 use crate::stack::{Capture, Sampler, Stacks};
-use crate::watchdog::{self, Guardian, Pace, Patience};
+use crate::watchdog::{self, Patience, WatchdogSettings};
 
-/// What to do about freezes.
-fn guardian(settings: &Settings) -> Guardian {
+fn watchdog_settings(settings: &Settings) -> WatchdogSettings {
     let patience = Patience {
         dead_after: nanos(settings.dead_after),
         unready_after: nanos(settings.unready_after),
         ready_after: nanos(settings.ready_after),
         shed_after: nanos(settings.shed_after),
     };
-    Guardian { patience, rescues: settings.rescue }
+    WatchdogSettings {
+        scan_interval: nanos(settings.scan_interval()),
+        tick_interval: settings.tick_interval,
+        patience,
+        rescue: settings.rescue,
+    }
 }
 
 /// The shared state for those settings.
@@ -50,11 +54,7 @@ pub(crate) fn launch(
     settings: Settings,
     runtime: Option<Handle>,
 ) -> Result<StallDetector, BuildError> {
-    let pace = Pace {
-        scan: nanos(settings.scan_interval()),
-        tick: settings.tick_interval,
-        guardian: guardian(&settings),
-    };
+    let tick = settings.tick_interval;
     let health = Arc::new(HealthState::new(Arc::clone(&registry), settings.readiness));
     // Before anybody can ask how it does.
     if let (true, Some(runtime)) = (settings.on, &runtime) {
@@ -73,13 +73,13 @@ pub(crate) fn launch(
         threads.admin = admin;
     }
     if settings.on
-        && let Err(error) = threads.start(&registry, settings, facade, out, pace)
+        && let Err(error) = threads.start(&registry, settings, facade, out)
     {
         // What did start stops with the handle.
-        drop(StallDetector::new(registry, health, threads, pace.tick));
+        drop(StallDetector::new(registry, health, threads, tick));
         return Err(error);
     }
-    let detector = StallDetector::new(registry, health, threads, pace.tick);
+    let detector = StallDetector::new(registry, health, threads, tick);
     if let Some(runtime) = &runtime {
         detector.arm(runtime);
     }
@@ -93,8 +93,8 @@ impl Threads {
         settings: Settings,
         facade: bool,
         out: Out,
-        pace: Pace,
     ) -> Result<(), BuildError> {
+        let watchdog = watchdog_settings(&settings);
         if settings.capture() != Capture::Off {
             let name = "stall-capture";
             let sampler = Sampler::spawn(settings.capture());
@@ -110,11 +110,12 @@ impl Threads {
             self.symbolizer = Some(spawn("stall-symbols", move || symbolizer.run())?);
             stacks = Some(taken);
         }
-        let pipeline =
-            Pipeline::new(Arc::clone(registry), reports, out, (pace.tick, sites), stacks);
+        let tick = watchdog.tick_interval;
+        let mut pipeline = Pipeline::new(Arc::clone(registry), reports, out, (tick, sites), stacks);
         let stop: Arc<AtomicBool> = Arc::clone(&self.stop);
         let registry = Arc::clone(registry);
-        let watch = move || watchdog::run(registry, pace, Box::new(pipeline), &stop);
+        let watch =
+            move || watchdog::run(registry, watchdog, |events| pipeline.consume(events), &stop);
         self.watchdog = Some(spawn("stall-watchdog", watch)?);
         Ok(())
     }

@@ -40,6 +40,8 @@ mod user_frame;
 pub use mode::{Capture, ParseCaptureError};
 #[cfg(feature = "__bench")]
 pub(crate) use native::bench;
+#[cfg(test)]
+pub(crate) use proof::ReturnCount;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
 pub(crate) use stacks::{Stacks, WantedStack};

@@ -3,11 +3,11 @@
 //! The watchdog asks, other threads take the stack and read it, and the watchdog finds the
 //! answer at a later scan.
 
+use std::fmt;
 use std::sync::OnceLock;
 
-use crate::clock::{self, Nanos};
+use crate::clock::Nanos;
 use crate::stall::StackResult;
-use crate::sys::Returns;
 
 /// A question and its answer.
 #[derive(Debug)]
@@ -28,19 +28,29 @@ pub(crate) struct ProvenPoll {
     /// Where the poll returns to.
     pub(crate) returns_to: u64,
     /// Counts how often polls have returned since, where the system allows that.
-    pub(crate) returns: Option<Returns>,
+    pub(crate) returns: Option<ReturnCount>,
     /// By when `returns` counted, and the stack had been taken.
     since: Nanos,
 }
+
+/// How many polls have returned since the counting began; `None` where the kernel could not count
+/// all the time.
+pub(crate) struct ReturnCount(Box<dyn Fn() -> Option<u64> + Send + Sync>);
 
 impl PollProof {
     pub(crate) fn new(thread: u32, single: bool, now: Nanos) -> Self {
         Self { thread, single, asked_at: now, answer: OnceLock::new() }
     }
 
-    /// The thread is in a poll.
-    pub(crate) fn held(&self, taken: StackResult, returns_to: u64, returns: Option<Returns>) {
-        let held = ProvenPoll { taken, returns_to, returns, since: clock::now() };
+    /// The thread is in a poll, and `returns` has counted since `now`.
+    pub(crate) fn held(
+        &self,
+        now: Nanos,
+        taken: StackResult,
+        returns_to: u64,
+        returns: Option<ReturnCount>,
+    ) {
+        let held = ProvenPoll { taken, returns_to, returns, since: now };
         // There is one answer.
         drop(self.answer.set(Some(held)));
     }
@@ -69,6 +79,18 @@ impl ProvenPoll {
 
     /// Whether no poll has returned since then, as far as is counted.
     pub(crate) fn still(&self) -> bool {
-        self.returns.as_ref().is_some_and(|returns| returns.so_far() == Some(0))
+        self.returns.as_ref().is_some_and(|returns| (returns.0)() == Some(0))
+    }
+}
+
+impl ReturnCount {
+    pub(crate) fn new(so_far: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self(Box::new(so_far))
+    }
+}
+
+impl fmt::Debug for ReturnCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReturnCount").field(&(self.0)()).finish()
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::poll_frame::poll_returns_to;
-use super::proof::PollProof;
+use super::proof::{PollProof, ReturnCount};
 use super::raw::Captured;
 use super::symbols::Symbols;
 use super::user_frame::{mark_own, site};
+use crate::clock;
 use crate::stall::{Frame, StackResult};
 use crate::sys::{Returns, returns_are_counted};
 
@@ -76,8 +77,9 @@ impl Symbolizer {
         let Some(stack) = &result.stack else { return };
         if let Ok(returns_to) = poll_returns_to(stack, proof.single) {
             let counts = *self.counts.get_or_insert_with(returns_are_counted);
-            let returns = counts.then(|| Returns::count(proof.thread, returns_to).ok());
-            proof.held(result, returns_to, returns.flatten());
+            let returns = counts.then(|| Returns::count(proof.thread, returns_to).ok()).flatten();
+            let returns = returns.map(|returns| ReturnCount::new(move || returns.so_far()));
+            proof.held(clock::now(), result, returns_to, returns);
         }
     }
 

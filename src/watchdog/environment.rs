@@ -1,18 +1,18 @@
-//! What kept the whole process from running, as far as the watchdog felt it itself.
+//! Time in which the whole process could not run, measured on the watchdog's own thread.
 
 use crate::clock::Nanos;
 use crate::procfs::cgroup::Quota;
 use crate::procfs::thread::own_delay;
 use crate::stall::Cause;
 
-/// Being late by less is the ordinary noise of waking up.
+/// A wake-up that is late by less is ordinary noise.
 const LATE: Nanos = 1_000_000;
-/// The own delay is read at least so often, so that what is added up unseen stays small.
+/// The thread's run-queue delay is read when it is late, and at least this often: small delays add up.
 const READ: Nanos = 1_000_000_000;
-/// How long a process is taken to stay in its control groups.
+/// How long the process is taken to stay in its control groups.
 const FIND: Nanos = 10_000_000_000;
 
-/// Sums since the watchdog began.
+/// Sums since the watchdog began. What a poll suffered is the difference between two moments.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     /// The watchdog was late without having waited for a CPU: the process stood still.
@@ -21,7 +21,7 @@ pub(super) struct Environment {
     pub(super) delayed: Nanos,
     last: Option<Nanos>,
     read_at: Nanos,
-    /// In this scan alone.
+    /// `delayed` and `suspended` in this scan alone.
     since_last: (Nanos, Nanos),
     quota: Quota,
     found_at: Nanos,
@@ -29,7 +29,7 @@ pub(super) struct Environment {
 
 impl Environment {
     /// A scan begins, that much later than it should. On the watchdog's thread.
-    pub(super) fn scan(&mut self, now: Nanos, late: Nanos) {
+    pub(super) fn update(&mut self, now: Nanos, late: Nanos) {
         self.since_last = (0, 0);
         if late >= LATE || now.saturating_sub(self.read_at) >= READ {
             self.read_at = now;
@@ -43,6 +43,7 @@ impl Environment {
             _ => 0,
         };
         self.last = own;
+        // A wait for a CPU makes late too; only the rest of the lateness has no other explanation.
         let suspended = if late >= LATE { late.saturating_sub(delayed) } else { 0 };
         self.delayed += delayed;
         self.suspended += suspended;

@@ -1,28 +1,25 @@
-//! A stall that is counted and not over, and what the observer knows of it.
+//! Stalls from the scan that counts them to the one that finds them over, and the requests that they
+//! hold up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::events::{Event, Events, StalledThread};
 use super::rules::poll::PollEvent;
-use super::{FoundStall, Observer};
-use crate::clock::Nanos;
-use crate::stall::Cause;
-use crate::stall::{LiveStall, StackResult};
+use crate::clock::{self, Nanos};
+use crate::labels::ENVIRONMENT;
+use crate::stall::{Cause, LiveStall, StackResult, Stall};
 
+/// A stall that is counted and not over.
 #[derive(Debug)]
 pub(super) struct OpenStall {
-    pub(super) entry: Arc<LiveStall>,
-    pub(super) victims: Victims,
-}
-
-/// The requests that a stall holds up.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Victims {
+    pub(super) live: Arc<LiveStall>,
     /// The index of its runtime.
     pub(super) runtime: u32,
     /// Requests that are the stall itself.
-    pub(super) own: u64,
+    own_requests: u64,
     /// All inside the layer at the last scan.
-    pub(super) in_flight: u64,
+    in_flight: u64,
 }
 
 /// Requests inside the layer at one moment.
@@ -33,85 +30,139 @@ pub(super) struct Requests {
     pub(super) of_runtime: Vec<(u32, u64)>,
 }
 
-impl OpenStall {
-    /// Counts those that are held up by now.
-    pub(super) fn count_victims(&mut self, requests: &Requests, observer: &mut dyn Observer) {
-        let victims = &mut self.victims;
-        victims.in_flight = requests.in_flight;
-        let mut of_runtime = requests.of_runtime.iter();
-        let Some((_, in_flight)) = of_runtime.find(|(index, _)| *index == victims.runtime) else {
-            return;
-        };
-        let others = in_flight.saturating_sub(victims.own);
-        let more = others.saturating_sub(self.entry.delayed());
-        if more > 0 && !self.entry.cause().is_environment() {
-            self.entry.delay(others);
-            observer.delayed(&self.entry, more);
-        }
-    }
-}
-
-/// A poll that has just become a stall.
-pub(super) struct NewStall {
-    pub(super) place_of: StallPlace,
-    /// Its runtime and worker, as slots say it.
-    pub(super) runtime: u32,
-    pub(super) worker: Option<u32>,
-    pub(super) handler: &'static str,
-    pub(super) cause: Cause,
-    pub(super) since: Nanos,
-    pub(super) lasted: Nanos,
-    pub(super) trace: u128,
-    /// Whether it is a request itself.
-    pub(super) is_request: bool,
-    pub(super) found: FoundStall,
-    /// Its stack, where that was wanted to prove it.
-    pub(super) taken: Option<StackResult>,
-}
-
-/// Where the stall is kept.
+/// Where a stall is kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StallPlace {
+    /// By the place of its slot in the list.
     Slot(usize),
     /// By the places of runtime and worker in the lists.
     Worker(usize, usize),
 }
 
-/// Tells the observer what has become of a stall.
-pub(super) fn heed(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, event: PollEvent) {
-    match event {
-        PollEvent::None | PollEvent::Counted(_) | PollEvent::Excused(_) => {}
-        PollEvent::Ended(lasted) => end(observer, stall, Some(lasted)),
-        PollEvent::Lasts(lasted) => tell_time(observer, stall, lasted),
-        PollEvent::Doubled(lasted) => {
-            tell_time(observer, stall, lasted);
-            if let Some(stall) = stall {
-                observer.continues(&stall.entry);
-            }
+/// A poll that is long enough to be a stall.
+pub(super) struct StalledPoll {
+    pub(super) place: StallPlace,
+    /// The index of its runtime, and its worker, as slots say it.
+    pub(super) runtime: u32,
+    pub(super) worker: Option<u32>,
+    pub(super) label: &'static str,
+    pub(super) since: Nanos,
+    pub(super) trace: u128,
+    /// Whether it is a request itself.
+    pub(super) is_request: bool,
+    pub(super) thread: StalledThread,
+    /// Its stack, where that was wanted to prove it.
+    pub(super) stack: Option<StackResult>,
+}
+
+/// A stall that begins with this scan: a poll, and what it is blamed on.
+pub(super) struct NewStall {
+    pub(super) poll: StalledPoll,
+    pub(super) lasted: Nanos,
+    handler: &'static str,
+    cause: Cause,
+}
+
+/// What a record says of the runtime of a stall.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RuntimeNow {
+    pub(super) name: &'static str,
+    pub(super) workers: usize,
+    pub(super) stalled: usize,
+}
+
+impl NewStall {
+    /// The stall that begins with that event of a poll, if one does.
+    pub(super) fn begins(event: PollEvent, poll: impl FnOnce() -> StalledPoll) -> Option<Self> {
+        let (lasted, is_blamed) = match event {
+            PollEvent::Counted(lasted) => (lasted, true),
+            PollEvent::Excused(lasted) => (lasted, false),
+            _ => return None,
+        };
+        let mut poll = poll();
+        let report = poll.thread.cause_report.as_ref();
+        let classification = report.map(|report| report.classification);
+        let (handler, cause) = if is_blamed {
+            (poll.label, classification.map(|found| found.cause))
+        } else {
+            // A stack would show what the program did, which is not to blame.
+            poll.stack = None;
+            (ENVIRONMENT, classification.map(|found| found.excuse))
+        };
+        Some(Self { poll, lasted, handler, cause: cause.unwrap_or(Cause::Unknown) })
+    }
+
+    /// Its record, under that number.
+    pub(super) fn record(&mut self, id: u64, runtime: RuntimeNow, in_flight: u64) -> LiveStall {
+        let poll = &mut self.poll;
+        let live = LiveStall::new(Stall {
+            id,
+            runtime: runtime.name,
+            worker: poll.worker.map(|worker| worker as usize),
+            handler: self.handler,
+            cause: self.cause,
+            detail: None,
+            fix: self.cause.fix(),
+            started_at: clock::wall(poll.since),
+            duration: Duration::from_nanos(self.lasted),
+            in_progress: true,
+            workers: runtime.workers,
+            workers_stalled: runtime.stalled,
+            site: None,
+            stack: None,
+            site_missing: None,
+            stack_missing: None,
+            is_complete: false,
+            requests_in_flight: in_flight,
+            requests_in_flight_at_end: None,
+            delayed_requests: 0,
+            trace_id: (poll.trace != 0).then_some(poll.trace),
+        });
+        if let Some(stack) = poll.stack.take() {
+            live.set_stack_result(stack);
+        }
+        live
+    }
+}
+
+impl OpenStall {
+    pub(super) fn new(live: Arc<LiveStall>, poll: &StalledPoll) -> Self {
+        let own_requests = u64::from(poll.is_request);
+        Self { live, runtime: poll.runtime, own_requests, in_flight: 0 }
+    }
+
+    /// Counts the requests that are held up by now. They never become fewer.
+    pub(super) fn count_requests(&mut self, requests: &Requests) {
+        self.in_flight = requests.in_flight;
+        let mut of_runtime = requests.of_runtime.iter();
+        let Some((_, in_flight)) = of_runtime.find(|(index, _)| *index == self.runtime) else {
+            return;
+        };
+        let others = in_flight.saturating_sub(self.own_requests);
+        if others > self.live.delayed() && !self.live.cause().is_environment() {
+            self.live.delay(others);
         }
     }
-}
 
-/// Tells the observer how much longer the stall is than it knows.
-pub(super) fn tell_time(observer: &mut dyn Observer, stall: &mut Option<OpenStall>, lasted: Nanos) {
-    if let Some(stall) = stall {
-        let more = lasted.saturating_sub(stall.entry.lasted());
-        stall.entry.last(lasted);
-        observer.stalled(&stall.entry, more);
+    /// Brings a stall up to date with what became of its poll, if it has one.
+    pub(super) fn follow(stall: &mut Option<Self>, event: PollEvent, events: &mut Events) {
+        match (event, &stall) {
+            (PollEvent::Ended(lasted), _) => Self::end(stall, lasted, events),
+            (PollEvent::Lasts(lasted), Some(stall)) => stall.live.last(lasted),
+            (PollEvent::Doubled(lasted), Some(stall)) => {
+                stall.live.last(lasted);
+                events.push(Event::StallContinues(Arc::clone(&stall.live)));
+            }
+            _ => {}
+        }
     }
-}
 
-/// Closes the record; `lasted` is how long it was in all, if that is more than is known.
-pub(super) fn end(
-    observer: &mut dyn Observer,
-    stall: &mut Option<OpenStall>,
-    lasted: Option<Nanos>,
-) {
-    if let Some(lasted) = lasted {
-        tell_time(observer, stall, lasted);
-    }
-    if let Some(stall) = stall.take() {
-        stall.entry.end(stall.entry.lasted(), stall.victims.in_flight);
-        observer.ended(&stall.entry);
+    /// Closes the record of a stall, if there is one. It has lasted for that long, or for what is
+    /// known already.
+    pub(super) fn end(stall: &mut Option<Self>, lasted: Nanos, events: &mut Events) {
+        if let Some(stall) = stall.take() {
+            stall.live.end(lasted, stall.in_flight);
+            events.push(Event::StallEnded(stall.live));
+        }
     }
 }

@@ -1,56 +1,45 @@
-//! One scan: reads every slot, counter and pulse, asks the policy, tells the observer.
-
-mod count;
-mod runtimes;
+//! One scan, from top to bottom: reads every slot, counter and heartbeat, has the rules decide, files
+//! the stalls, and tells what it found.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::environment::Environment;
-use super::evidence::EvidenceLog;
-use super::open_stall::{NewStall, OpenStall, Requests, StallPlace, end, heed};
-use super::rules::poll::{Holds, PollEvent, PollSample, PollTracker};
-use super::unattributed::StillWorker;
-use super::watched_runtime::WatchedRuntime;
-use super::{FoundStall, Guardian, Observer};
-use crate::cause::Classification;
-use crate::clock::{self, Nanos, nanos};
-use crate::labels::{self, ENVIRONMENT, LabelSpec, PollKind, UNATTRIBUTED};
+use super::events::{Event, Events};
+use super::open_stall::{NewStall, OpenStall, Requests, RuntimeNow, StallPlace, StalledPoll};
+use super::rules::health::HealthAction;
+use super::rules::poll::{Holds, PollTracker};
+use super::rules::suspicion::StillWorker;
+use super::settings::WatchdogSettings;
+use super::watched_runtime::{Standing, WatchedRuntime};
+use super::watched_slot::WatchedSlot;
+use crate::clock::{self, Nanos};
+use crate::labels::{self, LabelSpec, PollKind, UNATTRIBUTED};
 use crate::runtime::registry::Registry;
-use crate::slot::{LabelId, OpenPoll, Slot, SlotReading};
-use crate::stall::Cause;
+use crate::slot::{LabelId, Slot};
 use crate::stall::LiveStall;
 
 /// What the watchdog carries from scan to scan.
 pub(super) struct Scanner {
     registry: Arc<Registry>,
-    tick: Nanos,
-    guardian: Guardian,
-    observer: Box<dyn Observer>,
+    settings: WatchdogSettings,
+    /// The registry's version of the lists of slots and runtimes.
     version: u64,
-    labels: Vec<LabelSpec>,
     slots: Vec<WatchedSlot>,
     /// The same slots side by side, for the walk past those that are quiet.
     walk: Vec<Passed>,
     runtimes: Vec<WatchedRuntime>,
+    labels: Vec<LabelSpec>,
     environment: Environment,
     /// Stalls that are not in the store yet.
     unfiled: Vec<Arc<LiveStall>>,
     last_id: u64,
     last_scan: Nanos,
-    next_due: Option<Nanos>,
-    /// Counted once a scan, where somebody wants to know.
+    open: OpenPolls,
+    /// Counted once a scan, where a stall is open.
     requests: Option<Requests>,
-    /// Since when the oldest open poll lasts that may become a stall.
-    pub(super) undecided: Nanos,
-}
-
-struct WatchedSlot {
-    slot: &'static Slot,
-    tracker: PollTracker,
-    evidence: EvidenceLog,
-    stall: Option<OpenStall>,
+    events: Events,
 }
 
 /// A slot and the number it was left with.
@@ -59,30 +48,32 @@ struct Passed {
     sequence: u64,
 }
 
+/// What a scan says of the polls that are not stalls yet.
+#[derive(Clone, Copy)]
+struct OpenPolls {
+    /// When the first of them will be one.
+    due: Option<Nanos>,
+    /// Since when the oldest lasts of which that is not decided; the latest time there is without.
+    undecided_since: Nanos,
+}
+
 impl Scanner {
-    pub(super) fn new(
-        registry: Arc<Registry>,
-        tick: Duration,
-        guardian: Guardian,
-        observer: Box<dyn Observer>,
-    ) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, settings: WatchdogSettings) -> Self {
         Self {
             registry,
-            tick: nanos(tick),
-            guardian,
-            observer,
+            settings,
             version: 0,
-            labels: Vec::new(),
             slots: Vec::new(),
             walk: Vec::new(),
             runtimes: Vec::new(),
+            labels: Vec::new(),
             environment: Environment::default(),
             unfiled: Vec::new(),
             last_id: 0,
             last_scan: clock::now(),
-            next_due: None,
+            open: OpenPolls::NONE,
             requests: None,
-            undecided: Nanos::MAX,
+            events: Events::default(),
         }
     }
 
@@ -93,323 +84,324 @@ impl Scanner {
 
     /// When an open poll will be a stall, the earliest first.
     pub(super) fn next_due(&self) -> Option<Nanos> {
-        self.next_due
+        self.open.due
     }
 
-    pub(super) fn scan(&mut self, now: Nanos, late: Nanos) {
-        self.environment.scan(now, late);
-        self.requests = None;
-        self.take_stock();
-        let mut new_stall = self.look_at_slots(now);
-        new_stall.extend(self.look_at_workers(now));
-        // Before anybody hears of a stall: who then asks finds it in the gauges.
-        for watched in &self.runtimes {
-            watched.set_gauges(now, self.registry.threshold);
-        }
-        for new_stall in new_stall {
-            self.count(new_stall);
-        }
-        self.look_at_runtimes(now);
-        self.file();
-        self.observer.scanned(now, late);
+    /// Since when the oldest open poll lasts that may become a stall.
+    pub(super) fn undecided_since(&self) -> Nanos {
+        self.open.undecided_since
+    }
+
+    /// Scans once; returns what was found.
+    pub(super) fn scan(&mut self, now: Nanos, late: Nanos) -> &mut Events {
+        self.environment.update(now, late);
+        self.update_lists();
+        (self.open, self.requests) = (OpenPolls::NONE, None);
+        self.runtimes.iter_mut().for_each(|watched| watched.read_workers(now));
+        let mut new_stalls = self.scan_slots(now);
+        // After the slots: they explain most workers that do not come round.
+        new_stalls.extend(self.scan_workers(now));
+        self.runtimes.iter().for_each(|watched| watched.publish_workers(now));
+        // After both: a record says how many workers are stalled.
+        new_stalls.into_iter().for_each(|new| self.open_stall(new));
+        self.scan_runtimes(now);
+        self.file_stalls();
+        self.events.push(Event::Scanned { now, late });
         self.last_scan = now;
+        &mut self.events
     }
 
-    /// The last words.
-    pub(super) fn finish(&mut self) {
-        for watched in std::mem::take(&mut self.runtimes) {
-            self.observer.runtime_ended(&watched.runtime);
-        }
-        self.observer.scanned(clock::now(), 0);
-    }
+    // The lists of what to scan.
 
-    /// Brings the lists of slots and runtimes up to date.
-    fn take_stock(&mut self) {
+    fn update_lists(&mut self) {
         let ended = self.runtimes.iter().filter(|watched| watched.runtime.has_ended());
         ended.for_each(|watched| self.registry.remove_runtime(&watched.runtime));
         let version = self.registry.version();
-        if version == self.version {
-            return;
+        if version != self.version {
+            self.version = version;
+            self.update_slots();
+            self.update_runtimes();
         }
-        self.version = version;
-        self.take_stock_of_slots();
-        self.take_stock_of_runtimes();
     }
 
-    fn take_stock_of_slots(&mut self) {
+    fn update_slots(&mut self) {
         let address = |slot: &'static Slot| std::ptr::from_ref(slot).addr();
-        let known = std::mem::take(&mut self.slots);
+        let known = std::mem::take(&mut self.slots).into_iter();
         let mut known: HashMap<_, _> =
-            known.into_iter().map(|watched| (address(watched.slot), watched)).collect();
-        self.slots = self
-            .registry
-            .slots()
-            .into_iter()
-            .map(|slot| known.remove(&address(slot)).unwrap_or_else(|| WatchedSlot::new(slot)))
-            .collect();
-        let passed = |watched: &WatchedSlot| Passed {
-            slot: watched.slot,
-            sequence: watched.tracker.sequence(),
-        };
-        self.walk = self.slots.iter().map(passed).collect();
+            known.map(|watched| (address(watched.slot), watched)).collect();
+        let slots = self.registry.slots().into_iter();
+        let watch = |slot| known.remove(&address(slot)).unwrap_or_else(|| WatchedSlot::new(slot));
+        self.slots = slots.map(watch).collect();
+        self.walk = self.slots.iter().map(Passed::by).collect();
         for mut gone in known.into_values() {
-            end(&mut *self.observer, &mut gone.stall, None);
+            OpenStall::end(&mut gone.stall, 0, &mut self.events);
         }
     }
 
-    fn take_stock_of_runtimes(&mut self) {
+    fn update_runtimes(&mut self) {
         let current = self.registry.runtimes();
         let is_current = |watched: &WatchedRuntime| {
             current.iter().any(|runtime| runtime.index == watched.runtime.index)
         };
         let (kept, gone) = std::mem::take(&mut self.runtimes).into_iter().partition(is_current);
         self.runtimes = kept;
-        for mut watched in gone {
-            for worker in &mut watched.workers {
-                end(&mut *self.observer, &mut worker.unattributed.stall, None);
-            }
-            self.observer.runtime_ended(&watched.runtime);
+        for worker in gone.into_iter().flat_map(|watched: WatchedRuntime| watched.workers) {
+            OpenStall::end(&mut { worker.unattributed.stall }, 0, &mut self.events);
         }
         for runtime in current {
             if self.runtimes.iter().all(|watched| watched.runtime.index != runtime.index) {
-                self.observer.runtime_appeared(&runtime);
-                self.runtimes.push(WatchedRuntime::new(runtime));
+                self.events.push(Event::RuntimeAppeared(Arc::clone(&runtime)));
+                let (tick, threshold) = (self.settings.tick_interval, self.registry.threshold);
+                self.runtimes.push(WatchedRuntime::new(runtime, tick, threshold));
             }
         }
     }
 
-    fn look_at_slots(&mut self, now: Nanos) -> Vec<NewStall> {
-        for watched in &mut self.runtimes {
-            watched.read_workers(now);
-        }
-        (self.next_due, self.undecided) = (None, Nanos::MAX);
-        let mut new_stall = Vec::new();
+    // Slots: polls that are marked.
+
+    fn scan_slots(&mut self, now: Nanos) -> Vec<NewStall> {
+        let mut new_stalls = Vec::new();
         for at in 0..self.walk.len() {
             let passed = &self.walk[at];
             let sequence = passed.slot.sequence();
+            // Of a thread that has polled nothing since, only this number is read.
             if sequence & 1 == 1 || sequence != passed.sequence {
-                new_stall.extend(self.look_at_slot(at, now));
-                self.walk[at].sequence = self.slots[at].tracker.sequence();
+                new_stalls.extend(self.scan_slot(at, now));
+                self.walk[at] = Passed::by(&self.slots[at]);
             }
         }
-        new_stall
+        new_stalls
     }
 
-    fn look_at_slot(&mut self, at: usize, now: Nanos) -> Option<NewStall> {
-        if self.slots[at].stall.is_some() {
-            self.count_victims(StallPlace::Slot(at));
-        }
-        let WatchedSlot { slot, tracker, stall, .. } = &mut self.slots[at];
-        let reading = slot.read();
-        let (SlotReading::Between(sequence) | SlotReading::Open(OpenPoll { sequence, .. })) =
-            reading;
-        // Polls that begin are timed after they were seen, so that none is made longer.
-        let mut seen_at = now;
-        if sequence != tracker.sequence() {
-            seen_at = clock::now();
-            // Whoever polls may have another worker by its next poll.
-            slot.ask();
-            let left_at = slot.left_at(tracker.sequence());
-            if let Some(lasted) = tracker.close(sequence, seen_at, left_at) {
-                end(&mut *self.observer, stall, Some(lasted));
+    fn scan_slot(&mut self, at: usize, now: Nanos) -> Option<NewStall> {
+        self.count_requests(StallPlace::Slot(at));
+        let Self { slots, runtimes, environment, events, .. } = self;
+        let watched = &mut slots[at];
+        let (poll, seen_at) = watched.read(now, events)?;
+        let label = find_label(&mut self.labels, &self.registry, poll.label_id)?;
+        let mut runtime = runtimes.iter_mut().find(|watched| watched.is_at(&poll));
+        let holds = match &mut runtime {
+            Some(runtime) => runtime.holds(&poll, label.kind),
+            None => Holds::without_worker(label.kind),
+        };
+        let event = watched.observe(&poll, seen_at, label.threshold, holds, environment);
+        if !watched.tracker.is_exempt() {
+            let time = now.saturating_sub(self.last_scan);
+            events.push(Event::HandlerBusy { handler: label.label, time });
+            self.open.add(&watched.tracker);
+            if let Some(runtime) = runtime {
+                let standing = Standing::of(&watched.tracker, watched.stall.as_ref());
+                runtime.sum_up(now, poll.identity.place.worker, standing);
             }
         }
-        let SlotReading::Open(open) = reading else { return None };
-        let label = self.label(open.label_id)?;
-        let runtime = self.runtimes.iter_mut().find(|watched| watched.is_at(&open));
-        let holds = match runtime {
-            Some(runtime) => runtime.holds(&open, label.kind),
-            None if label.kind == PollKind::Root => Holds::Root,
-            None => Holds::Nothing,
-        };
-        let excused = match holds {
-            Holds::Nothing => 0,
-            _ => self.excused(at, &open, seen_at, label.threshold),
-        };
-        let sample = PollSample { sequence, threshold: label.threshold, holds, excused };
-        let event = self.slots[at].tracker.observe(seen_at, sample);
-        self.weigh(at, now, &open, label);
-        self.heed(at, event);
-        let classification = self.slots[at].evidence.classification();
-        let (lasted, handler, cause): (_, _, fn(Classification) -> Cause) = match event {
-            PollEvent::Counted(lasted) => {
-                (lasted, label.label, |classification| classification.cause)
-            }
-            PollEvent::Excused(lasted) => {
-                (lasted, ENVIRONMENT, |classification| classification.excuse)
-            }
-            _ => return None,
-        };
-        let WatchedSlot { slot, tracker, evidence, .. } = &self.slots[at];
-        Some(NewStall {
-            place_of: StallPlace::Slot(at),
-            runtime: open.identity.place.runtime,
-            worker: open.identity.place.worker,
-            handler,
-            cause: classification.map_or(Cause::Unknown, cause),
-            since: tracker.since(),
-            lasted,
-            trace: open.trace,
+        OpenStall::follow(&mut watched.stall, event, events);
+        NewStall::begins(event, || StalledPoll {
+            place: StallPlace::Slot(at),
+            runtime: poll.identity.place.runtime,
+            worker: poll.identity.place.worker,
+            label: label.label,
+            since: watched.tracker.since(),
+            trace: poll.trace,
             is_request: label.kind == PollKind::Request,
-            found: FoundStall::in_slot(
-                evidence.cause_report(),
-                open.identity.thread,
-                slot,
-                open.sequence,
-            ),
-            taken: None,
+            thread: watched.thread(&poll),
+            stack: None,
         })
     }
 
-    /// Looks at the workers that no slot explains.
-    fn look_at_workers(&mut self, now: Nanos) -> Vec<NewStall> {
-        let mut new_stall = Vec::new();
+    // Workers that no slot explains.
+
+    fn scan_workers(&mut self, now: Nanos) -> Vec<NewStall> {
+        let mut new_stalls = Vec::new();
         for at in 0..self.runtimes.len() {
             for worker in 0..self.runtimes[at].workers.len() {
-                new_stall.extend(self.look_at_worker(at, worker, now));
+                new_stalls.extend(self.scan_worker(at, worker, now));
             }
-            let watched = &mut self.runtimes[at];
-            if watched.wants_map(now) {
-                self.observer.map_workers(&watched.runtime);
-            }
+            self.runtimes[at].map_workers(now, &mut self.events);
         }
-        new_stall
+        new_stalls
     }
 
-    fn look_at_worker(&mut self, at: usize, number: usize, now: Nanos) -> Option<NewStall> {
-        if self.runtimes[at].workers[number].unattributed.stall.is_some() {
-            self.count_victims(StallPlace::Worker(at, number));
-        }
-        let thread = self.runtimes[at].stands_still(number, now).and_then(|owner| {
-            let elsewhere = self.runtimes.iter().any(|other| other.is_later(owner));
-            (!elsewhere).then_some(owner.thread)
-        });
-        let watched = &mut self.runtimes[at];
-        let index = watched.runtime.index;
-        let still = thread.map(|thread| StillWorker {
-            thread,
-            single: watched.runtime.single,
-            threshold: self.registry.threshold,
-        });
+    fn scan_worker(&mut self, at: usize, number: usize, now: Nanos) -> Option<NewStall> {
+        self.count_requests(StallPlace::Worker(at, number));
+        let still = self.still_worker(at, number, now);
+        let Self { runtimes, environment, events, .. } = self;
+        let watched = &mut runtimes[at];
         let worker = &mut watched.workers[number];
         let unattributed = &mut worker.unattributed;
         let Some(still) = still else {
-            let moved = worker.unchanged_since == now;
-            if let Some(lasted) = unattributed.clear(moved) {
-                end(&mut *self.observer, &mut unattributed.stall, Some(lasted));
-            }
+            unattributed.clear(worker.unchanged_since == now, events);
             return None;
         };
-        let event = unattributed.look(now, still, &mut self.environment, &mut *self.observer);
-        heed(&mut *self.observer, &mut unattributed.stall, event);
-        let (counted, explained) = (unattributed.is_counted(), unattributed.is_explained());
-        let (since, classification) = (unattributed.since(), unattributed.classification());
+        let event = unattributed.observe(now, still, environment, events);
+        let since = unattributed.tracker().since();
         if unattributed.is_undecided() {
-            self.undecided = self.undecided.min(since);
+            self.open.undecided_since = self.open.undecided_since.min(since);
         }
-        let place_of = u32::try_from(number).ok();
-        if counted {
-            let cause = unattributed.stall.as_ref().map(|stall| stall.entry.cause());
-            self.observer.busy(UNATTRIBUTED, now.saturating_sub(self.last_scan));
-            watched.tally_stalled(place_of, since, now, cause);
-        } else if explained {
-            watched.excuse(place_of);
+        let standing = Standing::of(unattributed.tracker(), unattributed.stall.as_ref());
+        if let Standing::Stalled { .. } = standing {
+            let time = now.saturating_sub(self.last_scan);
+            events.push(Event::HandlerBusy { handler: UNATTRIBUTED, time });
         }
-        let (lasted, handler, cause): (_, _, fn(Classification) -> Cause) = match event {
-            PollEvent::Counted(lasted) => {
-                (lasted, UNATTRIBUTED, |classification| classification.cause)
-            }
-            PollEvent::Excused(lasted) => {
-                (lasted, ENVIRONMENT, |classification| classification.excuse)
-            }
-            _ => return None,
-        };
+        let index = u32::try_from(number).ok();
+        watched.sum_up(now, index, standing);
         let unattributed = &watched.workers[number].unattributed;
-        let blamed = matches!(event, PollEvent::Counted(_));
-        Some(NewStall {
-            place_of: StallPlace::Worker(at, number),
-            runtime: index,
-            worker: place_of,
-            handler,
-            cause: classification.map_or(Cause::Unknown, cause),
+        NewStall::begins(event, || StalledPoll {
+            place: StallPlace::Worker(at, number),
+            runtime: watched.runtime.index,
+            worker: index,
+            label: UNATTRIBUTED,
             since,
-            lasted,
             trace: 0,
             is_request: false,
-            found: FoundStall::on_worker(unattributed.cause_report(), still.thread),
-            taken: if blamed { unattributed.taken() } else { None },
+            thread: unattributed.thread(still.thread),
+            stack: unattributed.stack(),
         })
     }
 
-    /// How much of the time of an open poll was not its doing.
-    fn excused(&mut self, at: usize, open: &OpenPoll, now: Nanos, threshold: Nanos) -> Nanos {
-        let WatchedSlot { tracker, evidence, .. } = &mut self.slots[at];
-        let thread = open.identity.thread;
-        match tracker.lasts(open.sequence, now) {
-            Some(lasted) if lasted >= threshold => {
-                evidence.weigh(now, lasted, thread, &mut self.environment)
-            }
-            Some(_) => evidence.look(now, thread, &mut self.environment),
-            None => {
-                if !tracker.is_counted() {
-                    *evidence = EvidenceLog::open(&self.environment);
-                }
-                0
+    /// The worker, if it has not come round for no known reason.
+    fn still_worker(&self, at: usize, number: usize, now: Nanos) -> Option<StillWorker> {
+        let watched = &self.runtimes[at];
+        let owner = watched.stands_still(number, now)?;
+        // A thread that went on to another worker says nothing of this one.
+        let is_elsewhere = self.runtimes.iter().any(|other| other.is_later(owner));
+        (!is_elsewhere).then_some(StillWorker {
+            thread: owner.thread,
+            single: watched.runtime.single,
+            threshold: self.registry.threshold,
+        })
+    }
+
+    // Stalls.
+
+    fn open_stall(&mut self, mut new: NewStall) {
+        let in_flight = self.requests().in_flight;
+        let runtime =
+            self.runtimes.iter().find(|watched| watched.runtime.index == new.poll.runtime);
+        let none = RuntimeNow { name: "none", workers: 0, stalled: 0 };
+        let runtime = runtime.map_or(none, WatchedRuntime::now);
+        let place = new.poll.place;
+        // An excused one that turned out to be a stall goes on under its number; the time that was
+        // the environment's stays there.
+        let excused = self.stall(place).take();
+        let id = excused.map_or(self.last_id + 1, |excused| excused.live.id());
+        self.last_id = self.last_id.max(id);
+        let live = Arc::new(new.record(id, runtime, in_flight));
+        self.unfiled.push(Arc::clone(&live));
+        *self.stall(place) = Some(OpenStall::new(Arc::clone(&live), &new.poll));
+        self.count_requests(place);
+        let thread = Box::new(new.poll.thread);
+        self.events.push(Event::StallCounted { stall: live, thread });
+    }
+
+    /// Moves stalls into the store, and lets it find those that are over, unless a reader holds it
+    /// just now.
+    fn file_stalls(&mut self) {
+        let dropped = self.registry.store.take_over(&mut self.unfiled);
+        if dropped > 0 {
+            self.registry.suppressed.fetch_add(dropped, Relaxed);
+        }
+    }
+
+    /// Where the stall is kept.
+    fn stall(&mut self, place: StallPlace) -> &mut Option<OpenStall> {
+        match place {
+            StallPlace::Slot(at) => &mut self.slots[at].stall,
+            StallPlace::Worker(at, worker) => {
+                &mut self.runtimes[at].workers[worker].unattributed.stall
             }
         }
     }
 
-    /// What a number stands for.
-    fn label(&mut self, id: LabelId) -> Option<LabelSpec> {
-        labels::find(&self.labels, id).or_else(|| {
-            self.registry.labels.update(&mut self.labels);
-            labels::find(&self.labels, id)
-        })
-    }
-
-    /// Adds an open poll to what this scan sums up.
-    fn weigh(&mut self, at: usize, now: Nanos, open: &OpenPoll, label: LabelSpec) {
-        let tracker = &self.slots[at].tracker;
-        if tracker.is_exempt() {
+    /// Counts the requests that a stall holds up, if there is one.
+    fn count_requests(&mut self, place: StallPlace) {
+        if self.stall(place).is_none() {
             return;
         }
-        self.observer.busy(label.label, now.saturating_sub(self.last_scan));
-        if let Some(due) = tracker.due() {
-            self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        // Out of the way while the stall is written to.
+        self.requests();
+        let requests = self.requests.take();
+        if let (Some(stall), Some(requests)) = (self.stall(place), &requests) {
+            stall.count_requests(requests);
         }
-        if !tracker.is_counted() {
-            self.undecided = self.undecided.min(tracker.since());
-        }
-        let runtime = self.runtimes.iter_mut().find(|watched| watched.is_at(open));
-        if let Some(runtime) = runtime {
-            let worker = open.identity.place.worker;
-            if tracker.is_counted() {
-                let stall = self.slots[at].stall.as_ref();
-                let cause = stall.map(|stall| stall.entry.cause());
-                runtime.tally_stalled(worker, tracker.since(), now, cause);
-            } else if tracker.is_excused() {
-                runtime.excuse(worker);
+        self.requests = requests;
+    }
+
+    /// Requests inside the layer now.
+    fn requests(&mut self) -> &Requests {
+        let Self { registry, slots, runtimes, requests, .. } = self;
+        requests.get_or_insert_with(|| {
+            let slots = || slots.iter().map(|watched| watched.slot);
+            let of = |watched: &WatchedRuntime| {
+                (watched.runtime.index, registry.requests_of(&watched.runtime, slots()))
+            };
+            Requests {
+                in_flight: registry.requests_in_flight(slots()),
+                of_runtime: runtimes.iter().map(of).collect(),
+            }
+        })
+    }
+
+    // Runtimes: heartbeat, freezes, health.
+
+    fn scan_runtimes(&mut self, now: Nanos) {
+        let time = now.saturating_sub(self.last_scan);
+        let environment = &self.environment;
+        let cause = environment.cause_of(time);
+        for at in 0..self.runtimes.len() {
+            let watched = &mut self.runtimes[at];
+            watched.read_heartbeat(now, cause, &mut self.events);
+            let patience = self.settings.patience;
+            let (health, action) = watched.judge_health(now, time, environment, patience);
+            if self.settings.rescue {
+                watched.rescue(now, environment, &mut self.events);
+            }
+            if action == HealthAction::Nothing || watched.runtime.status.is_ignored() {
+                continue;
+            }
+            let runtime = Arc::clone(&watched.runtime);
+            if action == HealthAction::Ask {
+                self.events.push(Event::Ping(runtime));
+            } else {
+                let stall = self.oldest_stall(runtime.index);
+                self.events.push(Event::Dead { runtime, frozen: health.frozen, stall });
             }
         }
     }
 
-    /// Tells the observer what has become of the stall of a slot, if it has one.
-    fn heed(&mut self, at: usize, event: PollEvent) {
-        let WatchedSlot { slot, stall, .. } = &mut self.slots[at];
-        if matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_)) {
-            slot.want_leave_time();
-        }
-        heed(&mut *self.observer, stall, event);
+    /// The longest stall in progress of a runtime that is the program's.
+    fn oldest_stall(&self, runtime: u32) -> Option<Arc<LiveStall>> {
+        let of_slots = self.slots.iter().map(|watched| &watched.stall);
+        let workers = self.runtimes.iter().flat_map(|watched| &watched.workers);
+        let of_workers = workers.map(|worker| &worker.unattributed.stall);
+        let open = of_slots.chain(of_workers).flatten().filter(|stall| stall.runtime == runtime);
+        let blamed = open.filter(|stall| !stall.live.cause().is_environment());
+        blamed.max_by_key(|stall| stall.live.lasted()).map(|stall| Arc::clone(&stall.live))
     }
 }
 
-impl WatchedSlot {
-    fn new(slot: &'static Slot) -> Self {
-        Self {
-            slot,
-            tracker: PollTracker::default(),
-            evidence: EvidenceLog::default(),
-            stall: None,
+impl Passed {
+    fn by(watched: &WatchedSlot) -> Self {
+        Self { slot: watched.slot, sequence: watched.tracker.sequence() }
+    }
+}
+
+impl OpenPolls {
+    const NONE: Self = Self { due: None, undecided_since: Nanos::MAX };
+
+    fn add(&mut self, tracker: &PollTracker) {
+        if let Some(due) = tracker.due() {
+            self.due = Some(self.due.map_or(due, |next| next.min(due)));
+        }
+        if !tracker.is_counted() {
+            self.undecided_since = self.undecided_since.min(tracker.since());
         }
     }
+}
+
+/// What an id stands for. The labels are read anew where it is not known.
+fn find_label(known: &mut Vec<LabelSpec>, registry: &Registry, id: LabelId) -> Option<LabelSpec> {
+    labels::find(known, id).or_else(|| {
+        registry.labels.update(known);
+        labels::find(known, id)
+    })
 }

@@ -6,6 +6,7 @@
 //! being seen on it.
 
 use crate::clock::Nanos;
+use crate::labels::PollKind;
 use crate::runtime::WorkerCounters;
 
 /// What is known of one slot.
@@ -73,6 +74,13 @@ pub(in crate::watchdog) enum PollEvent {
     Doubled(Nanos),
     /// It was a stall and lost its worker: it ended when it was last seen.
     Ended(Nanos),
+}
+
+impl Holds {
+    /// Of a poll that holds no worker.
+    pub(in crate::watchdog) fn without_worker(kind: PollKind) -> Self {
+        if kind == PollKind::Root { Self::Root } else { Self::Nothing }
+    }
 }
 
 impl PollTracker {

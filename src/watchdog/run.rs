@@ -1,0 +1,95 @@
+//! The loop of the watchdog's thread: sleep, scan, hand over what was found.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::events::Events;
+use super::scan::Scanner;
+use super::settings::WatchdogSettings;
+use crate::clock::{self, Nanos};
+use crate::runtime::registry::Registry;
+
+/// Scans until `stop` is set; to be woken by `unpark` then. `consume` gets the events of each scan:
+/// it takes them on this thread, and so must not block.
+pub(crate) fn run(
+    registry: Arc<Registry>,
+    settings: WatchdogSettings,
+    mut consume: impl FnMut(&mut Events),
+    stop: &AtomicBool,
+) {
+    let mut scanner = Scanner::new(Arc::clone(&registry), settings);
+    let mut jitter = Jitter(clock::now() | 1);
+    let mut last = clock::now();
+    while !stop.load(Ordering::Acquire) {
+        let shortest = scanner.shortest_threshold();
+        let mut wake =
+            last + jitter.around(interval(settings.scan_interval, registry.threshold, shortest));
+        // A poll is counted when it crosses the threshold, and not up to a scan later.
+        if let Some(due) = scanner.next_due() {
+            wake = wake.min(due);
+        }
+        let barrier = &registry.scan_barrier;
+        let now = sleep_until(wake, || stop.load(Ordering::Acquire) || barrier.is_wanted());
+        barrier.begin();
+        let events = scanner.scan(now, now.saturating_sub(wake));
+        consume(events);
+        events.clear();
+        // Last of all: who waits for a scan finds what it brought in the metrics.
+        barrier.end(scanner.undecided_since());
+        last = now;
+    }
+}
+
+/// Routes with a shorter threshold than the detector's are looked at more often than was set.
+fn interval(scan: Nanos, threshold: Nanos, shortest: Nanos) -> Nanos {
+    if shortest < threshold { scan.min(shortest / 4) } else { scan }
+}
+
+/// Returns the time it woke.
+fn sleep_until(wake: Nanos, at_once: impl Fn() -> bool) -> Nanos {
+    loop {
+        let now = clock::now();
+        if now >= wake || at_once() {
+            return now;
+        }
+        std::thread::park_timeout(Duration::from_nanos(wake - now));
+    }
+}
+
+/// Scatters scans, so that they do not march in step with what they sample.
+struct Jitter(u64);
+
+impl Jitter {
+    /// `interval`, give or take a fifth.
+    fn around(&mut self, interval: Nanos) -> Nanos {
+        // Marsaglia's xorshift64.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let fifth = (interval / 5).max(1);
+        interval - fifth + self.0 % (2 * fifth + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_are_as_set_unless_a_route_wants_more() {
+        assert_eq!(interval(100, 100, 100), 100);
+        assert_eq!(interval(25, 100, Nanos::MAX), 25);
+        assert_eq!(interval(25, 100, 20), 5);
+        assert_eq!(interval(2, 100, 20), 2);
+    }
+
+    #[test]
+    fn scans_scatter_within_a_fifth_and_keep_their_mean() {
+        let mut jitter = Jitter(42);
+        let intervals: Vec<_> = (0..10_000).map(|_| jitter.around(1_000_000)).collect();
+        assert!(intervals.iter().all(|interval| (800_000..=1_200_000).contains(interval)));
+        let mean = intervals.iter().sum::<u64>() / 10_000;
+        assert!((990_000..=1_010_000).contains(&mean), "{mean}");
+    }
+}

@@ -1,0 +1,103 @@
+//! What the watchdog keeps of one slot.
+
+use super::environment::Environment;
+use super::events::{Events, StalledThread};
+use super::evidence::EvidenceLog;
+use super::open_stall::OpenStall;
+use super::rules::poll::{Holds, PollEvent, PollSample, PollTracker};
+use crate::clock::{self, Nanos};
+use crate::slot::{OpenPoll, Slot, SlotReading};
+
+pub(super) struct WatchedSlot {
+    pub(super) slot: &'static Slot,
+    pub(super) tracker: PollTracker,
+    evidence: EvidenceLog,
+    pub(super) stall: Option<OpenStall>,
+}
+
+impl WatchedSlot {
+    pub(super) fn new(slot: &'static Slot) -> Self {
+        Self {
+            slot,
+            tracker: PollTracker::default(),
+            evidence: EvidenceLog::default(),
+            stall: None,
+        }
+    }
+
+    /// Reads the slot, and ends what is over. Returns the poll that is open, and when it was seen.
+    pub(super) fn read(&mut self, now: Nanos, events: &mut Events) -> Option<(OpenPoll, Nanos)> {
+        let reading = self.slot.read();
+        let (SlotReading::Between(sequence) | SlotReading::Open(OpenPoll { sequence, .. })) =
+            reading;
+        let mut seen_at = now;
+        if sequence != self.tracker.sequence() {
+            // Polls that begin are timed after they were seen, so that none is made longer.
+            seen_at = clock::now();
+            // Whoever polls may have another worker by its next poll.
+            self.slot.ask();
+            let left_at = self.slot.left_at(self.tracker.sequence());
+            if let Some(lasted) = self.tracker.close(sequence, seen_at, left_at) {
+                OpenStall::end(&mut self.stall, lasted, events);
+            }
+        }
+        match reading {
+            SlotReading::Open(open) => Some((open, seen_at)),
+            SlotReading::Between(_) => None,
+        }
+    }
+
+    /// Finds out what the open poll has become, and collects evidence about it.
+    pub(super) fn observe(
+        &mut self,
+        open: &OpenPoll,
+        seen_at: Nanos,
+        threshold: Nanos,
+        holds: Holds,
+        environment: &mut Environment,
+    ) -> PollEvent {
+        let excused = match holds {
+            Holds::Nothing => 0,
+            _ => self.collect_evidence(open, seen_at, threshold, environment),
+        };
+        let sample = PollSample { sequence: open.sequence, threshold, holds, excused };
+        let event = self.tracker.observe(seen_at, sample);
+        if matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_)) {
+            self.slot.want_leave_time();
+        }
+        event
+    }
+
+    /// Returns how much of the time of an open poll was not its doing, as far as is known.
+    fn collect_evidence(
+        &mut self,
+        open: &OpenPoll,
+        now: Nanos,
+        threshold: Nanos,
+        environment: &mut Environment,
+    ) -> Nanos {
+        let Self { tracker, evidence, .. } = self;
+        let thread = open.identity.thread;
+        match tracker.lasts(open.sequence, now) {
+            Some(lasted) if lasted >= threshold => {
+                evidence.classify(now, lasted, thread, environment)
+            }
+            Some(_) => evidence.sample(now, thread, environment),
+            None => {
+                if !tracker.is_counted() {
+                    *evidence = EvidenceLog::begin(environment);
+                }
+                0
+            }
+        }
+    }
+
+    /// What a closer look at the open poll can start from.
+    pub(super) fn thread(&self, open: &OpenPoll) -> StalledThread {
+        StalledThread {
+            id: open.identity.thread,
+            cause_report: self.evidence.cause_report(),
+            poll: Some((self.slot, open.sequence)),
+        }
+    }
+}
