@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 /// metrics, the watchdog no log and no admin server, the layer no watchdog.
 const MODULES: &[(&str, u32, &[&str])] = &[
     ("clock", 0, &[]),
-    ("plan", 0, &[]),
     ("sync", 0, &[]),
     ("sys", 0, &[]),
     ("label", 1, &["sync"]),
