@@ -1,5 +1,8 @@
 //! The structure of the source: who may import whom, and rules that a compiler does not hold.
 
+#[path = "tidy/circles.rs"]
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
