@@ -184,7 +184,12 @@ impl<'a> Reader<'a> {
                 "path" if is(at + 1, "=") && tokens[at + 2].starts_with('"') => {
                     place = Some(tokens[at + 2].trim_matches('"'));
                 }
-                "mod" if is(at + 2, ";") => self.declare(tokens[at + 1], place.take()),
+                "mod" if is(at + 2, ";") => {
+                    self.declare(tokens[at + 1], place.take());
+                    at += 1;
+                }
+                // Who may see an item is no import.
+                "pub" if is(at + 2, "in") => at += 1 + closing(&tokens[at + 1..]),
                 "mod" if is(at + 2, "{") => {
                     self.inside.push((tokens[at + 1].to_owned(), self.braces));
                     at += 1;
@@ -345,6 +350,11 @@ fn circles_are_found_in_all_their_forms() {
         check(&of(uses, child), circle);
     }
     check(&of("mod a; use a::A; fn own() {}", "pub(crate) struct A;"), &[]);
+    // The name of a module that is also an item's, and who may see one.
+    let child = "use super::own; pub(crate) fn a() {}";
+    check(&of("mod a; pub(crate) use a::a; fn own() {}", child), &[]);
+    let child = "pub(in crate::p) fn f() {}";
+    check(&of("mod a; fn own() { a::f() }", child), &[]);
 
     // Siblings that meet by their parent's re-exports.
     let parent = "mod a; mod b; pub(crate) use a::A; pub(crate) use b::*;";
