@@ -61,7 +61,7 @@
 //! - **Page**: `/stalls` with [`Builder::admin`] ([`_documentation::page`]), and the same for
 //!   programs, `/stalls.json`.
 //! - **Probes**: `/livez` and `/readyz` with [`Builder::admin`], [`StallDetector::health`] for a server
-//!   of your own; [`ProbePlan`] computes when the kubelet acts on them.
+//!   of your own; [`_documentation::kubernetes`] says when the kubelet acts on them.
 //!
 //! # What it does about it
 //!
@@ -119,7 +119,6 @@ mod metrics;
 mod owned_thread;
 #[cfg(feature = "admin")]
 mod page;
-mod plan;
 mod procfs;
 mod report;
 mod runtime;
@@ -162,7 +161,6 @@ pub use health::{Health, HealthReport, Readiness};
 pub use layer::{StallLayer, StallService};
 pub use mark::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
-pub use plan::{ProbePlan, ProbePlanError, ProbeWindow};
 pub use report::OnStall;
 pub use shed::{ShedFuture, ShedLayer, ShedService};
 #[cfg(feature = "__bench")]

@@ -1,5 +1,8 @@
 //! The structure of the source: who may import whom, and rules that a compiler does not hold.
 
+#[path = "tidy/circles.rs"]
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +12,6 @@ use std::path::{Path, PathBuf};
 /// metrics, the watchdog no log and no admin server, the layer no watchdog.
 const MODULES: &[(&str, u32, &[&str])] = &[
     ("clock", 0, &[]),
-    ("plan", 0, &[]),
     ("sync", 0, &[]),
     ("sys", 0, &[]),
     ("label", 1, &["sync"]),

@@ -7,26 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::support::find;
+pub(crate) use crate::support::needs::has;
 pub(crate) use crate::support::{LIMIT, wait_for};
-
-/// Whether a program that cargo does not bring is there. Says so where it is not, and fails where
-/// everything must be there.
-pub(crate) fn is_installed(program: &str) -> bool {
-    let found = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok();
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-        assert!(
-            std::env::var_os("STALL_REQUIRE_REAL").is_none(),
-            "STALL_REQUIRE_REAL is set and {program} is not installed"
-        );
-    }
-    found
-}
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::child::{Server, is_installed, wait_for};
+use super::child::{Server, has, wait_for};
 use super::prometheus::{Prometheus, Target};
 
 /// For what a Prometheus that scrapes each second must see, on a machine that is busy.
@@ -117,7 +117,7 @@ fn queries_of_the_dashboard() -> Vec<(String, String)> {
 
 #[test]
 fn a_fleet_is_ranked_shown_and_alerted_on() {
-    if !is_installed("prometheus") {
+    if !has("prometheus") {
         return;
     }
     let mut fleet = Fleet::start();
@@ -206,7 +206,7 @@ fn check_rules(prometheus: &Prometheus) {
 /// The commands of the runbook, as they stand there.
 #[test]
 fn the_commands_of_the_runbook_lead_to_the_line() {
-    if !is_installed("promtool") || !is_installed("prometheus") {
+    if !has("promtool") || !has("prometheus") {
         return;
     }
     let fleet = Fleet::start();

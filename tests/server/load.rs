@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::child::{Server, is_installed};
+use super::child::{Server, has};
 
 /// Seconds a load runs for; raised for a soak by `STALL_SOAK_SECONDS`.
 fn seconds() -> u64 {
@@ -67,7 +67,7 @@ fn nothing_is_blamed(run: impl Fn() -> Server) {
 
 #[test]
 fn wrk_at_saturation_is_no_stall() {
-    if !is_installed("wrk") {
+    if !has("wrk") {
         return;
     }
     for runtime in ["multi-thread", "current-thread"] {

@@ -107,12 +107,19 @@ fn a_process_that_blocks_without_end_still_ends_on_sigterm() {
         let status = server.process.wait_for_end();
         (status.code(), start.elapsed())
     };
-    for runtime in ["multi-thread", "current-thread"] {
-        let (with, took) = end(&["--runtime", runtime]);
-        let (without, took_without) = end(&["--runtime", runtime, "--no-layer"]);
-        assert_eq!(with, without, "the same exit code");
-        assert!(took < took_without + Duration::from_secs(10), "{took:?} {took_without:?}");
-    }
+    let end = &end;
+    std::thread::scope(|scope| {
+        let ends = ["multi-thread", "current-thread"].map(|runtime| {
+            let with = scope.spawn(move || end(&["--runtime", runtime]));
+            (with, scope.spawn(move || end(&["--runtime", runtime, "--no-layer"])))
+        });
+        for (with, without) in ends {
+            let (with, took) = with.join().expect("no panic");
+            let (without, took_without) = without.join().expect("no panic");
+            assert_eq!(with, without, "the same exit code");
+            assert!(took < took_without + Duration::from_secs(10), "{took:?} {took_without:?}");
+        }
+    });
 }
 
 #[test]

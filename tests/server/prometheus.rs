@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::child::{LIMIT, Process, Server, free_port, is_installed, try_get, wait_for};
+use super::child::{LIMIT, Process, Server, free_port, has, try_get, wait_for};
 
 /// What is scraped, and the labels it gets, in YAML.
 pub(crate) struct Target<'a> {
@@ -88,7 +88,7 @@ impl Drop for Prometheus {
 
 #[test]
 fn promtool_finds_no_fault_with_the_page() {
-    if !is_installed("promtool") {
+    if !has("promtool") {
         return;
     }
     let server = Server::start(&["--workers", "2"]);
@@ -113,7 +113,7 @@ fn promtool_finds_no_fault_with_the_page() {
 
 #[test]
 fn a_real_prometheus_sees_stalls_freezes_and_lag_as_they_happen() {
-    if !is_installed("prometheus") {
+    if !has("prometheus") {
         return;
     }
     let server = Server::start(&["--runtime", "current-thread"]);
@@ -147,7 +147,7 @@ fn a_real_prometheus_sees_stalls_freezes_and_lag_as_they_happen() {
 
 #[test]
 fn a_pod_killed_in_the_middle_of_a_stall_leaves_its_stalled_seconds_behind() {
-    if !is_installed("prometheus") {
+    if !has("prometheus") {
         return;
     }
     let mut server = Server::start(&["--workers", "2"]);

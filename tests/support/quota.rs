@@ -41,9 +41,3 @@ impl Drop for Quota {
         let _ = fs::remove_dir(&self.group);
     }
 }
-
-/// Prints why a test is left out, which fails where nothing may be.
-pub(crate) fn skip(why: &str) {
-    println!("skipped: {why}");
-    assert!(std::env::var_os("STALL_REQUIRE_REAL").is_none(), "STALL_REQUIRE_REAL=1: {why}");
-}

@@ -2,7 +2,7 @@
 
 use tower_stall::testing::{NoStalls, assert_armed};
 
-use crate::kit::{THRESHOLD, assert_says, failure, on_each_kind, paused, run};
+use crate::blocks::{THRESHOLD, assert_says, failure, on_each_kind, paused, run};
 use crate::support::{child, runtime};
 
 #[test]

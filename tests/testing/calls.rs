@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use http_body::Frame;
 use tower_stall::testing::call;
 
-use crate::kit::{
+use crate::blocks::{
     SLEEPS, SLEPT, STACKS, THRESHOLD, assert_says, at, failure, failure_with_stack, on_each_kind,
     sleeps,
 };

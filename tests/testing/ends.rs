@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tower_stall::testing::{NoStalls, assert_no_stalls};
 
-use crate::kit::{THRESHOLD, assert_says, failure, on_each_kind, sleeps};
+use crate::blocks::{THRESHOLD, assert_says, failure, on_each_kind, sleeps};
 use crate::support::{LIMIT, runtime};
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tower_stall::allow_blocking;
 use tower_stall::testing::assert_no_stalls;
 
-use crate::kit::{
+use crate::blocks::{
     LONG, SLEEPS, SLEPT, SPINS, STACKS, THRESHOLD, assert_says, at, failure, failure_with_stack,
     on_each_kind, paused, run, sleeps, spins, text,
 };
@@ -43,7 +43,7 @@ fn one_that_sleeps_fails_with_its_line() {
         ];
         assert_says(&text, &begin, &says);
         if STACKS {
-            assert_says(&text, "", &[&at(SLEEPS), "  stack:\n", "    testing::kit::sleeps at "]);
+            assert_says(&text, "", &[&at(SLEEPS), "  stack:\n", "    testing::blocks::sleeps at "]);
         }
     });
 }
@@ -56,7 +56,7 @@ fn one_that_computes_fails_with_its_function() {
             ["blocked ", ": cpu", "fix: move the computation to tokio::task::spawn_blocking"];
         assert_says(&text, "assert_no_stalls at ", &says);
         if STACKS {
-            assert_says(&text, "", &["\n  at tests/testing/kit.rs:", SPINS]);
+            assert_says(&text, "", &["\n  at tests/testing/blocks.rs:", SPINS]);
         }
     });
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_stall::testing::NoStalls;
 use tower_stall::{WatchExt, allow_blocking};
 
-use crate::kit::{
+use crate::blocks::{
     SLEEPS, SLEPT, STACKS, THRESHOLD, assert_says, at, failure, failure_with_stack, on_each_kind,
     paused, run, sleeps, text,
 };

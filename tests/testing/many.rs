@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tower_stall::testing::NoStalls;
 
-use crate::kit::THRESHOLD;
+use crate::blocks::THRESHOLD;
 use crate::support::{LIMIT, child, runtime, wait_until};
 
 /// Says to the suite that one of it is to block.
@@ -78,7 +78,7 @@ fn of_two_hundred_the_one_fails_that_blocks() {
     assert!(text.contains("test result: FAILED. 199 passed; 1 failed;"), "{text}");
     assert!(text.contains("---- many::suite::blocks stdout ----"), "{text}");
     assert!(text.contains("assert_no_stalls at tests/testing/many.rs:"), "{text}");
-    if crate::kit::STACKS {
+    if crate::blocks::STACKS {
         let line = suite::LINE;
         let site = format!("at tests/testing/many.rs:{line} in testing::many::suite::sleeps");
         assert!(text.contains(&site), "{site} is not in\n{text}");

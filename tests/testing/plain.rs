@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tower_stall::testing::NoStalls;
 
-use crate::kit::{THRESHOLD, assert_says, failure, on_each_kind};
+use crate::blocks::{THRESHOLD, assert_says, failure, on_each_kind};
 use crate::support::LIMIT;
 
 const FUNCTION: &str = "testing::plain::sleeps_until_seen";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::*;
+use crate::support::detector::*;
 
 const MAIN: &str = r#"runtime="main""#;
 

@@ -1,12 +1,18 @@
-//! The watchdog on real runtimes that really block.
+//! The detector on real runtimes that really block: what it finds, what it blames, and what it does
+//! not take for a stall.
 #![cfg(feature = "admin")]
 
-#[path = "../support/mod.rs"]
-mod common;
+#[cfg(target_os = "linux")]
+mod causes;
+#[cfg(target_os = "linux")]
+mod degraded;
 mod freeze;
+#[cfg(all(feature = "axum", feature = "capture"))]
+mod matrix;
 mod plain;
 mod runtimes;
 mod saturation;
 mod stalls;
+#[path = "../support/mod.rs"]
 mod support;
 mod traps;

@@ -9,8 +9,8 @@ use std::time::Instant;
 use tokio::runtime::Runtime;
 use tower_stall::{Cause, Stall, StallDetector};
 
-use super::support::*;
-use crate::common;
+use crate::support;
+use crate::support::detector::*;
 
 const UNATTRIBUTED: &str = "unattributed";
 
@@ -72,7 +72,7 @@ fn one_that_sleeps_is_a_stall_with_its_line() {
 
 #[test]
 fn one_that_computes_is_a_stall_with_its_function() {
-    if !common::breakpoints_are_allowed() {
+    if !support::breakpoints_are_allowed() {
         return;
     }
     let found = the_stall_of(&multi_thread(2), spins_until_seen);
@@ -183,8 +183,18 @@ fn without_stacks_nothing_is_proven() {
     };
     let stall = Arc::new(stall);
     let theirs = Arc::clone(&stall);
-    let saturated = move || scrape(&theirs).value("tokio_workers_saturated", &[]) >= 1.0;
-    let task = runtime.spawn(async move { common::block_until(saturated) });
-    runtime.block_on(task).expect("no panic");
+    // Before its first tick the counters of a worker say nothing.
+    let ticks = || scrape(&stall).get("tokio_event_loop_lag_seconds_count", &[]) >= Some(2.0);
+    support::wait_until(LIMIT, ticks);
+    let is_saturated = move || scrape(&theirs).value("tokio_workers_saturated", &[]) >= 1.0;
+    let task = runtime.spawn(async move {
+        let mut saturated = false;
+        support::block_until(|| {
+            saturated = is_saturated();
+            saturated
+        });
+        saturated
+    });
+    assert!(runtime.block_on(task).expect("no panic"), "it is seen to be busy");
     assert_none(&stall);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tower_stall::StallDetector;
 
-use super::support::*;
+use crate::support::detector::*;
 
 #[test]
 fn runtimes_are_told_apart_by_name() {

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tower_stall::StallDetector;
 
-use super::support::*;
+use crate::support::detector::*;
 
 /// Seconds each load runs for; raised for a soak by `STALL_SOAK_SECONDS`.
 fn seconds() -> Duration {

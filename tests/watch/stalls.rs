@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tower_stall::{Cause, StallDetector};
 
-use super::support::*;
+use crate::support::detector::*;
 
 /// Blocks one of 4 workers for a second, five times on each of ten runtimes at once.
 fn fifty_repeats(background_timers: usize) {

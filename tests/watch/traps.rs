@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::block_in_place;
 
-use super::support::*;
+use crate::support::detector::*;
 
 const MAIN: &str = r#"runtime="main""#;
 

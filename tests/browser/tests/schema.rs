@@ -1,13 +1,13 @@
 //! `/stalls.json` has the shape that `docs/stalls.schema.json` says, and no field more.
 
-mod scene;
+mod support;
 
 use std::process::Command;
 use std::time::Duration;
 
 use jsonschema::Validator;
-use scene::{LIMIT, Scene, wait_until};
 use serde_json::{Value, json};
+use support::{LIMIT, Scene, wait_until};
 
 /// The schema of the docs, with each of its objects closed: a field that is not documented fails.
 fn validator() -> Validator {

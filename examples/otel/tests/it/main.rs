@@ -1,5 +1,7 @@
 //! The example as a process, with an OTLP receiver made of OpenTelemetry's own definitions.
 
 mod down;
-mod kit;
+#[path = "../../../../tests/support/needs.rs"]
+mod needs;
 mod sent;
+mod support;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use echo::v1::{Answer, Ask};
 use tonic::Streaming;
 
-use super::server::{FOREVER, Server, WITHOUT, WORKERS, wait_for};
+use super::support::{FOREVER, Server, WITHOUT, WORKERS, wait_for};
 
 /// Times that the figures have to be the same in a row.
 const LOOKS: u32 = 40;

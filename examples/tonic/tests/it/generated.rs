@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::server::skip;
+use super::needs::skip;
 
 /// With `STALL_REGENERATE` set, it writes the code instead of comparing it.
 #[test]

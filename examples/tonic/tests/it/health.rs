@@ -10,8 +10,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::needs::skip;
 use super::python::python;
-use super::server::{FOREVER, Server, skip, wait_for};
+use super::support::{FOREVER, Server, wait_for};
 
 const FLAGS: &[&str] = &["--runtime", "current-thread", "--health", "127.0.0.1:0"];
 const WELL: [&str; 4] =

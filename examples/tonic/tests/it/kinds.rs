@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ListServiceResponse, ServerReflectionRequest};
 
-use super::server::{LIMIT, Server, WORKERS, in_progress, numbers, stalls, sum, wait_for};
+use super::support::{LIMIT, Server, WORKERS, in_progress, numbers, stalls, sum, wait_for};
 
 /// Long enough to be told while it lasts, however busy the machine is.
 const BLOCK_MS: u32 = 3000;

@@ -5,7 +5,7 @@ use http::uri::PathAndQuery;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-use super::server::{Server, WORKERS, stalls};
+use super::support::{Server, WORKERS, stalls};
 
 /// More than there are labels (128).
 const MADE_UP: u32 = 400;

@@ -5,6 +5,8 @@ mod generated;
 mod health;
 mod kinds;
 mod labels;
+#[path = "../../../../tests/support/needs.rs"]
+mod needs;
 mod python;
-mod server;
+mod support;
 mod transparent;

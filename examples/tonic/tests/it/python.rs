@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::server::{Server, WITHOUT, WORKERS, skip};
+use super::needs::skip;
+use super::support::{Server, WITHOUT, WORKERS};
 
 /// Of `scripts/install-tools`, or named by `STALL_VENV`.
 pub(super) fn python() -> PathBuf {

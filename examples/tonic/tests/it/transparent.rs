@@ -11,7 +11,7 @@ use tonic::body::Body;
 use tonic_health::pb::HealthCheckRequest;
 use tower::{Service, ServiceExt};
 
-use super::server::{Server, WITHOUT, WORKERS};
+use super::support::{Server, WITHOUT, WORKERS};
 
 /// All that a client sees of an answer, except when.
 #[derive(Debug, PartialEq)]

@@ -20,7 +20,7 @@ struct Place {
 }
 
 /// Captures, unless more are asked for by `STALL_SOAK_CAPTURES`, and how long they may take.
-const ROUNDS: u32 = 1000;
+const ROUNDS: u32 = 500;
 const SECONDS: u64 = 30;
 const LIVES: u64 = 200;
 
@@ -88,14 +88,18 @@ fn no_stack_is_torn_or_of_another_thread() {
     let asked: Option<u32> = asked.map(|asked| asked.parse().expect("a number"));
     // On a machine that is starved every signal may run into its deadline.
     let end = now() + nanos(Duration::from_secs(SECONDS));
-    for round in (0..asked.unwrap_or(ROUNDS)).take_while(|_| asked.is_some() || now() < end) {
-        let runner = &mut places[round as usize % count];
+    let (mut turns, mut rounds) = ((0..count).cycle(), 0);
+    while rounds < asked.unwrap_or(ROUNDS) && (asked.is_some() || now() < end) {
+        let runner = &mut places[turns.next().expect("without end")];
         runner.replace_if_ended();
         let place = Arc::clone(&runner.place);
         let sequence = place.sequence.load(Ordering::Acquire);
         if sequence % 2 == 0 {
+            // Its thread has not come to its function yet, or has left it.
+            std::thread::yield_now();
             continue;
         }
+        rounds += 1;
         let still = move || place.sequence.load(Ordering::Acquire) == sequence;
         let captured = ask_while(&sampler, runner.truth.thread, still);
         let index = StackOutcome::ALL.iter().position(|outcome| *outcome == captured.outcome);

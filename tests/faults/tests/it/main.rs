@@ -1,0 +1,80 @@
+//! Each fault in each build: cause, detail, handler, site, fix and stack are as the table says.
+#![cfg(target_os = "linux")]
+
+mod addr2line;
+#[path = "../../../support/needs.rs"]
+mod needs;
+mod programs;
+mod report;
+mod table;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::process::Command;
+
+use needs::{is_installed, skip};
+use programs::PROGRAMS;
+use report::{Known, Report};
+use table::FAULTS;
+
+/// So often a fault is committed on a machine that leaves no CPU for it.
+const TRIES: u32 = 10;
+
+/// One after the other: the tests are at work beside each other already.
+#[track_caller]
+fn commit_all(program: &Path, check: impl Fn(&Report)) {
+    for expected in FAULTS {
+        for attempt in 1.. {
+            let Some(report) = Report::of(program, *expected) else { break };
+            let checked = catch_unwind(AssertUnwindSafe(|| check(&report)));
+            match checked {
+                Ok(()) => break,
+                Err(_) if attempt < TRIES && report.is_disturbed() => {
+                    println!("{}: once more on a busy machine", expected.name);
+                }
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_has_every_fault() {
+    let output = Command::new(&PROGRAMS.debug).output().expect("the program runs");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let known: Vec<_> = FAULTS.iter().map(|expected| expected.name).collect();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), known);
+}
+
+#[test]
+fn in_a_debug_build() {
+    commit_all(&PROGRAMS.debug, |report| report.check(Known::FunctionAndLine));
+}
+
+#[test]
+fn in_a_release_build() {
+    commit_all(&PROGRAMS.release, |report| report.check(Known::FunctionAndLine));
+}
+
+#[test]
+fn in_a_build_that_aborts_in_panics() {
+    commit_all(&PROGRAMS.abort, |report| report.check(Known::FunctionAndLine));
+}
+
+#[test]
+fn without_debug_information() {
+    let Some(program) = &PROGRAMS.undebugged else { return skip("there is no strip") };
+    commit_all(program, |report| report.check(Known::Function));
+}
+
+#[test]
+fn without_symbols() {
+    let Some(program) = &PROGRAMS.stripped else { return skip("there is no strip") };
+    if !is_installed("addr2line") || !is_installed("readelf") {
+        return skip("there is no addr2line or readelf");
+    }
+    commit_all(program, |report| {
+        report.check(Known::Nothing);
+        addr2line::check(report, program, &PROGRAMS.release);
+    });
+}

@@ -1,0 +1,60 @@
+//! The program, in each form in which people run theirs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::needs::is_installed;
+
+/// All of them are made before the first runs: faults of a machine that compiles meanwhile would
+/// often be the environment's.
+pub(crate) static PROGRAMS: LazyLock<Programs> = LazyLock::new(Programs::make);
+
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) debug: PathBuf,
+    /// With debug information, but without that of types and variables.
+    pub(crate) release: PathBuf,
+    pub(crate) abort: PathBuf,
+    /// The same as `release`, without debug information; `None` where there is no `strip`.
+    pub(crate) undebugged: Option<PathBuf>,
+    /// And without symbols.
+    pub(crate) stripped: Option<PathBuf>,
+}
+
+impl Programs {
+    fn make() -> Self {
+        let (debug, release, abort) = (build("dev"), build("release"), build("release-abort"));
+        let undebugged = strip(&release, "--strip-debug");
+        let stripped = strip(&release, "--strip-all");
+        Self { debug, release, abort, undebugged, stripped }
+    }
+}
+
+fn build(profile: &str) -> PathBuf {
+    let package = env!("CARGO_PKG_NAME");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--package", package, "--profile", profile]);
+    cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "the profile {profile} builds");
+    let messages = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
+    let mut messages =
+        messages.lines().map(|line| serde_json::from_str::<Value>(line).expect("a message"));
+    let program = messages.find_map(|message| Some(message["executable"].as_str()?.into()));
+    program.expect("a program was built")
+}
+
+fn strip(program: &Path, how: &str) -> Option<PathBuf> {
+    if !is_installed("strip") {
+        return None;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(how.trim_start_matches('-'));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let stripped = folder.join(program.file_name().expect("a file"));
+    let status = Command::new("strip").arg(how).arg("-o").args([&stripped, program]).status();
+    assert!(status.expect("strip runs").success());
+    Some(stripped)
+}

@@ -1,0 +1,162 @@
+//! Runs a fault, and checks what the detector has said of it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::needs::skip;
+use crate::table::{Expected, FIXES, HINTS, Kind};
+
+/// What the program prints of a fault.
+#[derive(Debug)]
+pub(crate) struct Report {
+    expected: Expected,
+    printed: Value,
+}
+
+/// What is known of the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    FunctionAndLine,
+    Function,
+    Nothing,
+}
+
+/// Where cargo compiles, so that the names of files are short.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in it").to_owned()
+}
+
+/// Runs the program and returns what it prints.
+fn commit(program: &Path, fault: &str) -> Value {
+    let mut command = Command::new(program);
+    for (inherited, _) in std::env::vars_os() {
+        if inherited.to_string_lossy().starts_with("TOWER_STALL") {
+            command.env_remove(inherited);
+        }
+    }
+    let output = command.arg(fault).current_dir(workspace()).output();
+    let output = output.expect("the program runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {:?}\n{errors}", fault, output.status);
+    serde_json::from_slice(&output.stdout).expect("one line of JSON")
+}
+
+impl Report {
+    /// `None` where the fault cannot be committed here.
+    pub(crate) fn of(program: &Path, expected: Expected) -> Option<Self> {
+        let printed = commit(program, expected.name);
+        if let Some(why) = printed["skipped"].as_str() {
+            skip(&format!("{}: {why}", expected.name));
+            return None;
+        }
+        Some(Self { expected, printed })
+    }
+
+    /// Whether the machine left the thread, or those that looked at it, without a CPU meanwhile.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        let says = |field: &str, words: &[&str]| {
+            let text = self.printed[field].as_str().unwrap_or_default();
+            words.iter().any(|word| text.contains(word))
+        };
+        says("detail", &["starved for", "suspended for", "throttled for"])
+            || says("stack_missing", &["in time"])
+    }
+
+    pub(crate) fn frames(&self) -> &[Value] {
+        self.printed["frames"].as_array().expect("a list")
+    }
+
+    /// File and line of the fault.
+    pub(crate) fn place(&self) -> (&str, u64) {
+        let place = &self.printed["expected"];
+        (place["file"].as_str().expect("a file"), place["line"].as_u64().expect("a line"))
+    }
+
+    /// The name of the function with the fault.
+    pub(crate) fn function(&self) -> &str {
+        self.expected.function.rsplit("::").next().expect("a name")
+    }
+
+    /// All that does not depend on how the program was built, and the site.
+    pub(crate) fn check(&self, known: Known) {
+        let Self { expected, printed } = self;
+        assert_eq!(printed["handler"], format!("GET /{}", expected.name), "{self:#?}");
+        assert_eq!(printed["cause"], expected.cause, "{self:#?}");
+        let detail = printed["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(expected.detail), "{self:#?}");
+        self.check_fix(known);
+        // A thread between two naps, on a machine that is busy, may take either way.
+        if expected.cause != "sleep" {
+            assert_eq!(printed["by_signal"], expected.cause == "cpu", "{self:#?}");
+        }
+        self.check_site(known);
+        self.check_stack(known);
+    }
+
+    fn check_fix(&self, known: Known) {
+        let Self { expected, printed } = self;
+        let (_, of_cause) = FIXES.iter().find(|(of, _)| *of == expected.cause).expect("a row");
+        let hint = HINTS.iter().find(|(name, _)| *name == expected.name).map(|(_, hint)| *hint);
+        let fix = printed["fix"].as_str().expect("a line");
+        let fits = match (known, hint) {
+            (Known::FunctionAndLine, Some(hint)) => fix.contains(hint),
+            // What was inlined does not show.
+            (Known::Function, Some(hint)) => fix.contains(hint) || fix.contains(of_cause),
+            _ => fix.contains(of_cause),
+        };
+        assert!(fits, "{self:#?}");
+    }
+
+    fn check_site(&self, known: Known) {
+        let site = &self.printed["site"];
+        let (file, line) = self.place();
+        let function = site["function"].as_str().unwrap_or_default();
+        match known {
+            Known::Nothing => return assert!(site.is_null(), "{self:#?}"),
+            Known::FunctionAndLine => {
+                assert_eq!(site["file"], file, "{self:#?}");
+                assert_eq!(site["line"], line, "{self:#?}");
+            }
+            Known::Function => {
+                assert!(site["file"].is_null() && site["line"].is_null(), "{self:#?}");
+                if self.expected.kind == Kind::Inlined && site.is_null() {
+                    return; // Nobody else is blamed.
+                }
+            }
+        }
+        let function = function.trim_start_matches('<');
+        let short = function.strip_prefix("tower_stall_faults::");
+        assert_eq!(short, Some(self.expected.function), "{self:#?}");
+    }
+
+    /// Whole from the system call to the begin of the thread, or said not to be.
+    fn check_stack(&self, known: Known) {
+        let Self { expected, printed } = self;
+        let partial = expected.kind == Kind::Partial;
+        assert_eq!(printed["partial"], partial, "{self:#?}");
+        assert_eq!(printed["stack_missing"].is_string(), partial, "{self:#?}");
+        if partial {
+            return;
+        }
+        let module = |frame: &Value| frame["module"].as_str().unwrap_or_default().to_owned();
+        let outermost = self.frames().last().expect("a frame");
+        assert!(module(outermost).starts_with("libc"), "where threads begin: {self:#?}");
+        if known == Known::Nothing {
+            return;
+        }
+        let has = |frame: &Value, name: &str| {
+            frame["function"].as_str().is_some_and(|function| function.contains(name))
+        };
+        let find = |name: &str| self.frames().iter().position(|frame| has(frame, name));
+        let handler = find("tower_stall_faults::");
+        let layers = ["tower_stall::layer", "hyper::", "worker::Context::run_task"];
+        let order = layers.map(find);
+        if known == Known::FunctionAndLine {
+            assert!(handler.is_some() && handler < order[0], "{self:#?}");
+            assert!(order.is_sorted(), "handler, layer, server, worker: {self:#?}");
+        }
+        assert!(order[2].is_some(), "{self:#?}");
+    }
+}

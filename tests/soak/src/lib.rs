@@ -1,0 +1,1 @@
+//! Tests that take long or keep all CPUs busy: see `tests/`.

@@ -1,0 +1,82 @@
+//! Runtimes, detectors and their metrics.
+
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tower_stall::{Stall, StallDetector};
+
+pub(crate) use super::{LIMIT, wait_for};
+use super::{find, is_own, runtime};
+
+pub(crate) const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(crate) fn multi_thread(workers: usize) -> Runtime {
+    runtime(workers)
+}
+
+pub(crate) fn current_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// A detector with defaults on `runtime`, and an admin server.
+pub(crate) fn detector(runtime: &Runtime) -> StallDetector {
+    let _inside = runtime.enter();
+    StallDetector::builder().admin(([127, 0, 0, 1], 0)).start().expect("a detector")
+}
+
+pub(crate) fn block(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// The stalls that are the program's own.
+pub(crate) fn own(stall: &StallDetector) -> Vec<Stall> {
+    stall.stalls().into_iter().filter(is_own).collect()
+}
+
+/// Waits for the only stall there is.
+#[track_caller]
+pub(crate) fn the_stall(stall: &StallDetector) -> Stall {
+    wait_for(LIMIT, || {
+        let stalls = own(stall);
+        assert!(stalls.len() <= 1, "one stall, one record: {stalls:#?}");
+        stalls.into_iter().next()
+    })
+}
+
+/// Waits until there are stalls and none is in progress, and returns all.
+#[track_caller]
+pub(crate) fn ended(stall: &StallDetector) -> Vec<Stall> {
+    wait_for(LIMIT, || {
+        let stalls = own(stall);
+        (!stalls.is_empty() && stalls.iter().all(|stall| !stall.in_progress)).then_some(stalls)
+    })
+}
+
+#[track_caller]
+pub(crate) fn assert_none(stall: &StallDetector) {
+    let stalls = own(stall);
+    assert!(stalls.is_empty(), "nothing blocked, but: {stalls:#?}");
+}
+
+/// A page of metrics.
+#[derive(Debug)]
+pub(crate) struct Metrics(String);
+
+/// Reads `/metrics` from outside the runtime.
+#[track_caller]
+pub(crate) fn scrape(stall: &StallDetector) -> Metrics {
+    Metrics(super::scrape(stall.admin_addr().expect("an admin server")))
+}
+
+impl Metrics {
+    pub(crate) fn get(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        find(&self.0, name, labels)
+    }
+
+    #[track_caller]
+    pub(crate) fn value(&self, name: &str, labels: &[&str]) -> f64 {
+        self.get(name, labels).unwrap_or_else(|| panic!("no {name} with {labels:?} in {}", self.0))
+    }
+}
