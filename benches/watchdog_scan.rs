@@ -1,10 +1,10 @@
 //! A scan's cost is at most linear in the threads, and 4,096 of them add at most 50 µs.
 //!
-//! What counts is the CPU time of the watchdog's thread for each scan, from outside: it includes the
-//! waking up, and memory that has left the caches since the last scan, which other load on the
-//! machine makes dearer. The threads poll marked futures. Idle: no poll since the last scan. Open: one thread in a hundred is
-//! inside a poll (at least one). Moved: every thread has polled since the last scan, as in a service
-//! under load with that many threads.
+//! What counts is the CPU time of the watchdog's thread for each scan, from outside: waking up is
+//! included, and is nearly all of it for one thread, which the others are compared with. The threads
+//! poll marked futures. Idle: no poll since the last scan. Open: one thread in a hundred is inside a
+//! poll (at least one). Moved: every thread has polled since the last scan, as in a service under
+//! load with that many threads.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,9 +34,10 @@ enum Threads {
 }
 
 impl Threads {
-    /// Between two scans. Where all threads poll in between they need the time.
+    /// Between two scans: short, so that a scan is measured and not what the machine has done
+    /// meanwhile. Where all threads poll in between they need the time.
     fn scan_interval(self) -> Duration {
-        Duration::from_millis(if self == Self::Moved { 200 } else { 5 })
+        Duration::from_micros(if self == Self::Moved { 200_000 } else { 200 })
     }
 
     /// How long is measured.
