@@ -53,7 +53,7 @@ impl Counters {
     /// Makes the series that are there from the start.
     pub(crate) fn open(sink: &mut dyn Sink) {
         for metric in [
-            Metric::ScanBarrier,
+            Metric::Scans,
             Metric::LateSeconds,
             Metric::LagSamplesLost,
             Metric::Shed,
@@ -162,7 +162,7 @@ impl Counters {
 
     /// So many scans, which began that much later than they should in all.
     pub(crate) fn scanned(&mut self, sink: &mut dyn Sink, scans: u64, late: Nanos) {
-        sink.add(SeriesKey::new(Metric::ScanBarrier, []), scans);
+        sink.add(SeriesKey::new(Metric::Scans, []), scans);
         self.add_time(sink, SeriesKey::new(Metric::LateSeconds, []), late);
     }
 

@@ -199,8 +199,8 @@ pub(super) mod tests {
     #[test]
     fn a_batch_keeps_counts_and_counts_the_samples_it_cannot_keep() {
         let mut batch = Batch::default();
-        batch.add(SeriesKey::new(Metric::ScanBarrier, []), 2);
-        batch.add(SeriesKey::new(Metric::ScanBarrier, []), 3);
+        batch.add(SeriesKey::new(Metric::Scans, []), 2);
+        batch.add(SeriesKey::new(Metric::Scans, []), 3);
         for _ in 0..MOST_SAMPLES + 7 {
             batch.record(SeriesKey::new(Metric::Lag, ["main"]), 0.5);
         }

@@ -77,8 +77,8 @@ metrics! {
         "The threshold of the detector."
     BuildInfo Gauge "tower_stall_build_info" ["version", "capture"]
         "1, with the version of the crate and the stack capture in use."
-    ScanBarrier Counter "tower_stall_watchdog_scans_total" []
-        "ScanBarrier of the watchdog."
+    Scans Counter "tower_stall_watchdog_scans_total" []
+        "Scans of the watchdog."
     LateSeconds Counter "tower_stall_watchdog_late_seconds_total" []
         "How late the watchdog's scans began, in all."
     LagSamplesLost Counter "tower_stall_lag_samples_lost_total" []

@@ -56,7 +56,7 @@ fn the_stall_of(runtime: &Runtime, block: fn(&StallDetector)) -> Stall {
     assert!(found.duration >= ms(100), "{found:#?}");
     let labels = [r#"handler="unattributed""#];
     wait_for(LIMIT, || scrape(&stall).get("tokio_stall_site_seconds_total", &labels));
-    assert_eq!(scrape(&stall).value("tokio_workers_stalled", &[]), 0.0);
+    support::wait_until(LIMIT, || scrape(&stall).value("tokio_workers_stalled", &[]) == 0.0);
     found
 }
 

@@ -97,7 +97,9 @@ fn a_stall_shows_in_the_metrics_before_it_ends() {
     ended(&stall);
     let metrics = wait_for(LIMIT, || {
         let metrics = scrape(&stall);
-        (metrics.value("tokio_workers_stalled", &main) == 0.0).then_some(metrics)
+        let is_over = metrics.value("tokio_workers_stalled", &main) == 0.0
+            && metrics.value("tokio_stall_duration_seconds_count", &main) > 0.0;
+        is_over.then_some(metrics)
     });
     assert_eq!(metrics.value("tokio_stall_duration_seconds_count", &main), 1.0);
     assert_eq!(metrics.value("tokio_stall_in_progress_seconds", &main), 0.0);

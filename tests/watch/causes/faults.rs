@@ -40,7 +40,9 @@ fn check(
     let found = stall.detail.as_deref().unwrap_or_default();
     assert!(found.contains(detail.unwrap_or_default()), "{stall:#?}");
     let labels = [("handler", "fault"), ("cause", cause.as_str())];
-    assert_eq!(rig.metric("tokio_stalls_total", &labels), Some(1.0), "{}", rig.metrics());
+    // The record may be there a moment before its metrics.
+    let counted = wait_for(LIMIT, || rig.metric("tokio_stalls_total", &labels));
+    assert_eq!(counted, 1.0);
     stall
 }
 
