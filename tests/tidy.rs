@@ -234,3 +234,11 @@ fn imports_are_found_in_all_their_forms() {
     assert_eq!(source.imports(), BTreeSet::from(expected));
     assert_eq!(source.module(), Some("some"));
 }
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources: Vec<_> = sources().into_iter().map(|source| (source.path, source.text)).collect();
+    let circles: Vec<_> =
+        circles::circles(&sources).into_iter().map(|circle| circle.join(" -> ")).collect();
+    assert!(circles.is_empty(), "circles of imports:\n{}", circles.join("\n"));
+}
