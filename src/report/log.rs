@@ -4,7 +4,7 @@ use tracing::Dispatch;
 use tracing::dispatcher::{get_default, with_default};
 use tracing::subscriber::NoSubscriber;
 
-use super::Event;
+use super::event::Event;
 use crate::clock::{Nanos, human, human_nanos};
 use crate::label::printable;
 use crate::stall::{Stack, Stall};

@@ -3,6 +3,7 @@
 //! It reads a bounded queue. When one of them is stuck the queue fills up, further reports are
 //! dropped and counted, and nobody else waits.
 
+mod event;
 mod limiter;
 mod log;
 mod on_stall;
@@ -22,6 +23,7 @@ use crate::runtime::registry::Registry;
 use crate::stall::StackOutcome;
 use crate::stall::Stall;
 use crate::stall::{LiveStall, StackResult};
+pub(crate) use event::Event;
 use limiter::Limiter;
 use log::Logger;
 pub use on_stall::OnStall;
@@ -33,14 +35,6 @@ const QUEUE: usize = 1024;
 pub(crate) const FLUSH: Duration = Duration::from_secs(1);
 /// How often a recorder is told again what metrics there are: it may be a new one.
 const FLUSHES_BETWEEN_INTRODUCTIONS: u32 = 10;
-
-/// What a stall has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    Started,
-    Continues,
-    Ended,
-}
 
 #[derive(Debug)]
 enum Message {

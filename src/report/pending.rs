@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Event;
+use super::event::Event;
 use crate::clock::{self, Nanos};
 use crate::stall::LiveStall;
 
