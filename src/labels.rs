@@ -223,7 +223,6 @@ impl LabelTable {
     /// Counts a request without a route, where a router tells routes, up to [`MANY_UNMATCHED`].
     #[cfg(feature = "axum")]
     #[inline]
-    #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "for the feature `axum`"))]
     pub(crate) fn count_unmatched(&self) {
         if self.unmatched.load(Ordering::Relaxed) < MANY_UNMATCHED {
             self.unmatched.fetch_add(1, Ordering::Relaxed);

@@ -186,7 +186,7 @@ mod tests {
     fn sums_are_whole_though_a_stall_has_left_the_ring() {
         let (_tokio, page) = page((1..=40).map(ended).collect());
         let kept = page.report().recent.len();
-        assert!(kept < 40, "the ring of this test is small");
+        assert!(kept < 40, "the history of this test is short");
         assert_eq!(page.report().own(), (40, Duration::from_millis(40 * 300)));
     }
 }

@@ -1,4 +1,4 @@
-//! The pulse of a runtime: what its tick task stamps and the watchdog reads.
+//! The heartbeat of a runtime: what its tick task stamps and the watchdog reads.
 
 use std::sync::Mutex;
 use std::task::Waker;
@@ -117,18 +117,18 @@ mod tests {
 
     #[test]
     fn each_lag_is_read_once_and_lost_ones_are_counted() {
-        let pulse = Heartbeat::new();
+        let heartbeat = Heartbeat::new();
         let (mut seen, mut read) = (0, Vec::new());
-        pulse.stamp(100, 103);
-        pulse.stamp(200, 200);
-        assert_eq!(pulse.lags(&mut seen, |lag| read.push(lag)), 0);
-        assert_eq!(pulse.lags(&mut seen, |lag| read.push(lag)), 0);
+        heartbeat.stamp(100, 103);
+        heartbeat.stamp(200, 200);
+        assert_eq!(heartbeat.lags(&mut seen, |lag| read.push(lag)), 0);
+        assert_eq!(heartbeat.lags(&mut seen, |lag| read.push(lag)), 0);
         assert_eq!(read, [3, 0]);
         for number in 0..KEPT as u64 + 5 {
-            pulse.stamp(0, number);
+            heartbeat.stamp(0, number);
         }
         read.clear();
-        assert_eq!(pulse.lags(&mut seen, |lag| read.push(lag)), 5);
+        assert_eq!(heartbeat.lags(&mut seen, |lag| read.push(lag)), 5);
         assert_eq!((read.len(), read[0]), (KEPT, 5));
     }
 }

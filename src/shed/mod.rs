@@ -1,6 +1,6 @@
 //! Turns requests away while their runtime is frozen.
 //!
-//! The rule stands in the watchdog, which tells a runtime's vitals; a request reads one flag.
+//! The rule stands in the watchdog, which writes a runtime's status; a request reads one flag.
 
 mod here;
 mod service;

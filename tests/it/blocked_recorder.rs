@@ -1,5 +1,5 @@
 //! A recorder that blocks (the recorder is one for the process, so this is a process of its own):
-//! detection, the ring and `/metrics` go on, and a drop comes back.
+//! detection, the store and `/metrics` go on, and a drop comes back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};

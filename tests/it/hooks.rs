@@ -72,7 +72,7 @@ fn a_hook_may_look_at_the_detector() {
     *seen.lock().expect("no panic") = Some(Arc::clone(&rig.stall));
     let block = rig.block("import");
     rig.run(rig.stall.watched("import", async move { block.run() }));
-    assert_eq!(told.recv_timeout(LIMIT), Ok(true), "the ring has it before the hook");
+    assert_eq!(told.recv_timeout(LIMIT), Ok(true), "the store has it before the hook");
     // A hook that holds its own detector would keep it for ever.
     *seen.lock().expect("no panic") = None;
 }

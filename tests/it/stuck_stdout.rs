@@ -1,4 +1,4 @@
-//! A subscriber that writes to a pipe nobody reads: detection, the ring and `/metrics` go on, and
+//! A subscriber that writes to a pipe nobody reads: detection, the store and `/metrics` go on, and
 //! a drop comes back. A process of its own, since it is its standard output that is stuck.
 
 use std::io::Write;

@@ -133,7 +133,7 @@ fn a_thread_that_gave_its_worker_away_is_not_believed_to_have_it() {
     let runtime = multi_thread(2);
     let stall = detector(&runtime);
     let inner = stall.watched("inside", async { block(ms(600)) });
-    // No marker is open outside, so `inner` is the outermost one, on a thread whose
+    // No label is open outside, so `inner` is the outermost one, on a thread whose
     // `worker_index()` still answers.
     let task = runtime.spawn(async move { block_in_place(|| Handle::current().block_on(inner)) });
     runtime.block_on(task).expect("no panic");

@@ -1,4 +1,4 @@
-//! When a runtime is frozen, and which ticks are missing: the rules for one runtime's pulse, as
+//! When a runtime is frozen, and which ticks are missing: the rules for one runtime's heartbeat, as
 //! pure functions of what was seen.
 
 use crate::clock::Nanos;
@@ -6,7 +6,7 @@ use crate::clock::Nanos;
 /// A freeze or an undriven runtime fills in at most this much of missing ticks.
 const MOST_FILLED: Nanos = 120_000_000_000;
 
-/// What is known of one runtime's pulse.
+/// What is known of one runtime's heartbeat.
 #[derive(Debug, Default)]
 pub(in crate::watchdog) struct FreezeTracker {
     due: Nanos,
