@@ -76,6 +76,10 @@ impl Pipeline {
     /// Takes the events of one scan. What they say of a stall stands in the store and in the status
     /// of its runtime already.
     pub(super) fn consume(&mut self, events: &mut Events) {
+        if events.count_or_end_stalls() {
+            // At once: who hears of a stall finds it in the metrics.
+            self.follow_stalls();
+        }
         events.drain().for_each(|event| self.take(event));
     }
 
@@ -126,7 +130,6 @@ impl Pipeline {
     // Stalls.
 
     fn stall_counted(&mut self, stall: &Arc<LiveStall>, mut thread: StalledThread) {
-        self.follow_stalls();
         let captures = self.captures(stall);
         // Told before it is asked for: the stack may be there at once.
         self.reports.started(stall, thread.cause_report.take(), captures);
@@ -136,15 +139,17 @@ impl Pipeline {
     }
 
     fn stall_ended(&mut self, stall: &Arc<LiveStall>) {
-        self.follow_stalls();
         Counters::ended(&mut *self.out, stall);
         self.reports.stall(report::Event::Ended, stall);
     }
 
-    /// Writes what the store sums up, at once: who hears of a stall finds it in the metrics.
     fn follow_stalls(&mut self) -> bool {
-        let with_sites = self.stacks.is_some();
-        self.counters.follow_stalls(&mut *self.out, &self.registry.store, with_sites)
+        self.counters.follow_stalls(&mut *self.out, &self.registry.store)
+    }
+
+    /// Without stacks no site is ever known.
+    fn follow_sites(&mut self) -> bool {
+        self.stacks.is_none() || self.counters.follow_sites(&mut *self.out, &self.registry.store)
     }
 
     // Stacks.
@@ -215,8 +220,9 @@ impl Pipeline {
             let totals = StackOutcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));
             self.counters.captures(sink, totals);
         }
-        self.counters.follow_stalls(sink, &self.registry.store, self.stacks.is_some());
         self.registry.allowed_blocks.each(|name, total| self.counters.allowed(sink, name, total));
+        self.follow_stalls();
+        self.follow_sites();
         if self.registry.labels.all_unmatched() {
             self.reports.all_unmatched();
         }
@@ -244,7 +250,7 @@ impl Drop for Pipeline {
         self.write(clock::now());
         // A reader may have been in the way, for the moment that a copy takes.
         for _ in 0..LAST_TRIES {
-            if self.follow_stalls() {
+            if self.follow_stalls() && self.follow_sites() {
                 break;
             }
             std::thread::yield_now();

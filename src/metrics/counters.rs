@@ -1,6 +1,6 @@
 //! From what the watchdog sees to counters and samples.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::sink::{SeriesKey, Sink};
 use super::table::Metric;
@@ -14,11 +14,13 @@ const SECOND: Nanos = 1_000_000_000;
 /// How much of the store's sums is written.
 #[derive(Debug, Default)]
 struct FollowedStalls {
-    version: u64,
+    /// What the store was like when each of the two was read last.
+    handlers_version: u64,
+    sites_version: u64,
     handlers: HashMap<HandlerKey, HandlerTotals>,
     sites: HashMap<SiteLabels, Nanos>,
     /// Sites with series of their own.
-    known: HashSet<SiteLabels>,
+    known: HashMap<SiteLabels, SiteLabels>,
     most: usize,
 }
 
@@ -95,39 +97,37 @@ impl Counters {
         self.add_time(sink, SeriesKey::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), time);
     }
 
-    /// Brings the counters of stalls up to what the store sums up; those by site only where stacks
-    /// are taken. Never waits: returns `false` where somebody else holds the store just now.
-    pub(crate) fn follow_stalls(
-        &mut self,
-        sink: &mut dyn Sink,
-        store: &StallStore,
-        with_sites: bool,
-    ) -> bool {
-        let mut version = self.stalls.version;
-        let (mut handlers, mut sites) = (HashMap::new(), HashMap::new());
-        let read = store.read_totals(&mut version, |totals| {
+    /// Brings the counters of stalls by handler up to what the store sums up. Never waits: returns
+    /// `false` where somebody else holds the store just now.
+    pub(crate) fn follow_stalls(&mut self, sink: &mut dyn Sink, store: &StallStore) -> bool {
+        let mut handlers = HashMap::new();
+        let read = store.read_totals(&mut self.stalls.handlers_version, |totals| {
             handlers = totals.by_handler();
-            if with_sites {
-                for (key, time) in totals.site_times() {
-                    if !key.cause.is_environment() {
-                        let function = key.site.as_ref().map_or("unknown", |site| &*site.function);
-                        let labels = self.stalls.admit(key.handler, function, key.cause);
-                        *sites.entry(labels).or_insert(0) += time;
-                    }
-                }
-            }
         });
-        self.stalls.version = version;
         for (key, totals) in handlers {
             self.follow_handler(sink, key, totals);
         }
+        read
+    }
+
+    /// The same for those by site. There may be a thousand of them: this is for now and then.
+    pub(crate) fn follow_sites(&mut self, sink: &mut dyn Sink, store: &StallStore) -> bool {
+        let mut sites = HashMap::new();
+        let mut version = self.stalls.sites_version;
+        let read = store.read_totals(&mut version, |totals| {
+            for (key, time) in totals.site_times() {
+                if !key.cause.is_environment() {
+                    let function = key.site.as_ref().map_or("unknown", |site| &*site.function);
+                    let labels = self.stalls.admit(key.handler, function, key.cause);
+                    *sites.entry(labels).or_insert(0) += time;
+                }
+            }
+        });
+        self.stalls.sites_version = version;
         for (labels, time) in sites {
             let known = self.stalls.sites.insert(labels, time).unwrap_or(0);
-            self.add_time(
-                sink,
-                SeriesKey::new(Metric::SiteSeconds, labels),
-                time.saturating_sub(known),
-            );
+            let key = SeriesKey::new(Metric::SiteSeconds, labels);
+            self.add_time(sink, key, time.saturating_sub(known));
         }
         read
     }
@@ -223,15 +223,15 @@ impl FollowedStalls {
     fn admit(&mut self, handler: &'static str, function: &str, cause: Cause) -> SiteLabels {
         let function = printable(function);
         let cause = cause.as_str();
-        let is_it = |labels: &&SiteLabels| **labels == [handler, &*function, cause];
-        if let Some(labels) = self.known.iter().find(is_it) {
+        let known: &HashMap<[&str; 3], SiteLabels> = &self.known;
+        if let Some(labels) = known.get(&[handler, &*function, cause]) {
             return *labels;
         }
         if self.known.len() >= self.most {
             return [OTHER, OTHER, cause];
         }
         let labels = [handler, intern(&function), cause];
-        self.known.insert(labels);
+        self.known.insert(labels, labels);
         labels
     }
 }
@@ -285,7 +285,8 @@ mod tests {
         let by_site = ("tokio_stall_site_seconds_total", vec!["GET /hello", "unknown", "unknown"]);
         let mut follow = || {
             store.take_over(&mut Vec::new());
-            assert!(counters.follow_stalls(&mut seen, &store, true));
+            assert!(counters.follow_stalls(&mut seen, &store));
+            assert!(counters.follow_sites(&mut seen, &store));
             let count = |name| seen.counters[&(name, labels.clone())];
             assert_eq!(count("tokio_stalls_total"), 1);
             let delayed = ("tokio_stall_delayed_requests_total", vec!["GET /hello"]);
@@ -313,7 +314,7 @@ mod tests {
             add(&store, Stall { handler, ..stall(number as u64) }, None);
         }
         add(&store, Stall { handler: "handler 0", ..stall(999) }, None);
-        assert!(counters.follow_stalls(&mut seen, &store, false));
+        assert!(counters.follow_stalls(&mut seen, &store));
         let count =
             |handler| seen.counters[&("tokio_stalls_total", vec!["main", handler, "unknown"])];
         assert_eq!((count(OTHER), count("handler 0")), (5, 2));
@@ -326,7 +327,7 @@ mod tests {
         for (id, site) in [(1, "app::load"), (2, "app::save"), (3, "app::load")] {
             add(&store, stall(id), Some(site)).end(1_000 * MS, 0);
             store.take_over(&mut Vec::new());
-            assert!(counters.follow_stalls(&mut seen, &store, true));
+            assert!(counters.follow_sites(&mut seen, &store));
         }
         let time = |handler, site| {
             seen.counters[&("tokio_stall_site_seconds_total", vec![handler, site, "unknown"])]
@@ -341,10 +342,11 @@ mod tests {
         add(&store, stall(1), None);
         let mut other = 0;
         store.read_totals(&mut other, |_| {
-            assert!(!counters.follow_stalls(&mut seen, &store, true));
+            assert!(!counters.follow_stalls(&mut seen, &store));
+            assert!(!counters.follow_sites(&mut seen, &store));
         });
         assert!(seen.counters.is_empty());
-        assert!(counters.follow_stalls(&mut seen, &store, true) && !seen.counters.is_empty());
+        assert!(counters.follow_stalls(&mut seen, &store) && !seen.counters.is_empty());
     }
 
     #[test]

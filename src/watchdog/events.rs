@@ -76,6 +76,12 @@ impl Events {
         self.0.push(event);
     }
 
+    /// Whether some of them begin or end a stall.
+    pub(crate) fn count_or_end_stalls(&self) -> bool {
+        let does = |event: &_| matches!(event, Event::StallCounted { .. } | Event::StallEnded(_));
+        self.0.iter().any(does)
+    }
+
     /// Takes all events, oldest first.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Event> {
         self.0.drain(..)
