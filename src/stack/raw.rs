@@ -1,5 +1,6 @@
 //! A stack before its frames have names: what the sampler answers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::stall::StackOutcome;
@@ -62,10 +63,14 @@ impl Captured {
 pub(crate) struct Image {
     /// The name of its file, without the folder.
     pub(crate) name: String,
+    /// Where its file is read.
+    pub(crate) path: PathBuf,
     /// What is added to the addresses in the file.
     pub(crate) base: u64,
     /// In hexadecimal digits.
     pub(crate) build_id: Option<String>,
+    /// Whether it is the program itself and no library.
+    pub(crate) is_program: bool,
     /// Larger for a module that was loaded later.
     pub(crate) listing: u64,
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use super::poll_frame::poll_returns_to;
 use super::proof::{PollProof, ReturnCount};
 use super::raw::Captured;
-use super::symbols::Symbols;
+use super::symbols::{Limits, Symbols};
 use super::user_frame::{mark_own, site};
 use crate::clock;
 use crate::stall::{Frame, StackResult};
@@ -85,7 +85,10 @@ impl Symbolizer {
 
     fn name(&mut self, captured: Captured) -> StackResult {
         let given = captured.stack.as_ref().and_then(|raw| raw.given.clone());
-        let mut stack = captured.stack.map(|raw| self.symbols.symbolize(&raw));
+        let mut stack = captured.stack.map(|raw| {
+            let mut limits = Limits { lines: true, memory: 16 << 20, goes_on: &mut || true };
+            self.symbols.symbolize(&raw, &mut limits, |_| {}).0
+        });
         let others: Vec<_> = self.others.iter().map(String::as_str).collect();
         if let Some(stack) = &mut stack {
             mark_own(&mut stack.frames, &others);

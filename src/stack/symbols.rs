@@ -1,110 +1,108 @@
-//! Names, files and lines for addresses.
-//!
-//! Slow when an address is new: debug information is read and parsed, under a lock that is shared
-//! with everyone who prints a backtrace by the same crate. For the reporter's thread alone.
+//! Names, files and lines for addresses, and what of them is remembered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::raw::{CodeAddress, RawStack, Way};
+use super::native::debug_info::{self, Location, NoLines};
+use super::raw::{CodeAddress, Image, RawStack, Way};
 use crate::stall::{Frame, Stack};
-use crate::sync::{AtomicU64, Ordering};
+
+pub(super) use debug_info::Limits;
 
 /// Addresses that are remembered; when there are more, all are forgotten.
-const MOST_REMEMBERED: usize = 4096;
+const MOST_REMEMBERED: usize = 1024;
 
 /// Looks up addresses, and remembers what was found.
 #[derive(Debug, Default)]
 pub(crate) struct Symbols {
-    /// By the address and the listing of its module.
-    known: HashMap<(u64, u64), Arc<[Frame]>>,
+    known: HashMap<Key, Arc<[Frame]>>,
 }
 
-/// The last listing that `backtrace` has seen, which the whole process shares.
-static SEEN: AtomicU64 = AtomicU64::new(0);
+/// An address, and the listing of its module: another one may have its place later.
+type Key = (u64, u64);
+
+/// The addresses of a stack that are from the same module.
+struct OfModule<'a> {
+    image: &'a Image,
+    code: Vec<&'a CodeAddress>,
+}
 
 impl Symbols {
-    /// The stack with names; functions that were inlined have frames of their own.
-    pub(crate) fn symbolize(&mut self, stack: &RawStack) -> Stack {
-        let mut frames = Vec::new();
-        for code in &stack.frames {
-            frames.extend_from_slice(&self.frames(code));
-        }
-        let by_signal = stack.way == Way::Signal;
-        Stack { frames, partial: stack.partial, thread: stack.thread, by_signal }
-    }
-
-    fn frames(&mut self, code: &CodeAddress) -> Arc<[Frame]> {
-        let listing = code.image.as_ref().map_or(0, |image| image.listing);
-        if SEEN.fetch_max(listing, Ordering::Relaxed) < listing {
-            // `backtrace` lists modules once, and would not know this one.
-            #[cfg(feature = "capture")]
-            backtrace::clear_symbol_cache();
-        }
-        let key = (code.lookup(), listing);
-        if let Some(frames) = self.known.get(&key) {
-            return Arc::clone(frames);
-        }
-        if self.known.len() >= MOST_REMEMBERED {
+    /// The stack with names; functions that were inlined have frames of their own. `named` is
+    /// called whenever more frames have their names, with all from the innermost on that do.
+    ///
+    /// Also returns why lines are missing.
+    pub(super) fn symbolize(
+        &mut self,
+        stack: &RawStack,
+        limits: &mut Limits<'_>,
+        mut named: impl FnMut(&[Frame]),
+    ) -> (Stack, Option<NoLines>) {
+        if self.known.len() + stack.frames.len() > MOST_REMEMBERED {
             self.known.clear();
         }
-        let frames: Arc<[Frame]> = resolve(code).into();
-        self.known.insert(key, Arc::clone(&frames));
-        frames
+        let mut no_lines = None;
+        // Another time there may be more.
+        let mut forget = Vec::new();
+        for OfModule { image, code } in self.unknown(stack) {
+            let in_file: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
+            let mut found = |index: usize, locations: Vec<Location>| {
+                self.known.insert(key(code[index]), frames(code[index], locations));
+                let done = stack.frames.iter().map_while(|code| self.known.get(&key(code)));
+                let done: Vec<_> = done.flat_map(|frames| frames.iter().cloned()).collect();
+                named(&done);
+            };
+            let lines = debug_info::locations(image, &in_file, limits, &mut found);
+            // Nothing is to be expected of a library of the system.
+            if let Err(why) = lines
+                && (image.is_program || why == NoLines::Ended)
+            {
+                no_lines = Some(why);
+                if matches!(why, NoLines::TooLarge | NoLines::Ended) {
+                    forget.extend(code.iter().map(|code| key(code)));
+                }
+            }
+        }
+        let named = stack.frames.iter().map(|code| match self.known.get(&key(code)) {
+            Some(frames) => Arc::clone(frames),
+            None => frames(code, Vec::new()),
+        });
+        let frames = named.flat_map(|frames| frames.to_vec()).collect();
+        forget.iter().for_each(|key| drop(self.known.remove(key)));
+        let by_signal = stack.way == Way::Signal;
+        let stack = Stack { frames, partial: stack.partial, thread: stack.thread, by_signal };
+        (stack, no_lines)
+    }
+
+    /// What is to be looked up, in the order of the frames.
+    fn unknown<'a>(&self, stack: &'a RawStack) -> Vec<OfModule<'a>> {
+        let mut modules: Vec<OfModule<'_>> = Vec::new();
+        for code in stack.frames.iter().filter(|code| !self.known.contains_key(&key(code))) {
+            let Some(image) = code.image.as_deref() else { continue };
+            match modules.iter_mut().find(|known| known.image == image) {
+                Some(known) => known.code.push(code),
+                None => modules.push(OfModule { image, code: vec![code] }),
+            }
+        }
+        modules
     }
 }
 
-#[cfg(not(feature = "capture"))]
-fn resolve(code: &CodeAddress) -> Vec<Frame> {
-    vec![nameless(code)]
+fn key(code: &CodeAddress) -> Key {
+    (code.lookup(), code.image.as_ref().map_or(0, |image| image.listing))
 }
 
 /// Innermost first; all but the last were inlined. At least one.
-#[cfg(feature = "capture")]
-fn resolve(code: &CodeAddress) -> Vec<Frame> {
-    let mut frames = frames_at(code, code.lookup());
-    let is_lost = |inner: &&mut Frame| inner.file.is_some() && inner.line.is_none();
-    if let Some(inner) = frames.first_mut().filter(is_lost) {
-        near(code, inner);
+fn frames(code: &CodeAddress, locations: Vec<Location>) -> Arc<[Frame]> {
+    let outermost = locations.len().saturating_sub(1);
+    let frame = |(index, location): (usize, Location)| {
+        let Location { function, file, line } = location;
+        Frame { function, file, line, inlined: index < outermost, ..nameless(code) }
+    };
+    if locations.is_empty() {
+        return [nameless(code)].into();
     }
-    match frames.last_mut() {
-        Some(outermost) => outermost.inlined = false,
-        None => frames.push(nameless(code)),
-    }
-    frames
-}
-
-/// Jumps and the like may belong to no line, and then not to the file either that is said to be
-/// theirs: what is next to them in the same function is taken for them.
-#[cfg(feature = "capture")]
-fn near(code: &CodeAddress, frame: &mut Frame) {
-    const BYTES: u64 = 16;
-    frame.file = None;
-    let next =
-        (1..=BYTES).flat_map(|away| [code.lookup().saturating_sub(away), code.lookup() + away]);
-    let mut next = next.filter_map(|address| frames_at(code, address).into_iter().next());
-    let same = next.find(|next| next.line.is_some() && next.function == frame.function);
-    if let Some(same) = same {
-        (frame.file, frame.line) = (same.file, same.line);
-    }
-}
-
-#[cfg(feature = "capture")]
-fn frames_at(code: &CodeAddress, address: u64) -> Vec<Frame> {
-    let mut frames = Vec::new();
-    // It takes every address for a return address, and looks at the byte before.
-    let after = address.wrapping_add(1);
-    backtrace::resolve(after as *mut std::ffi::c_void, |symbol| {
-        frames.push(Frame {
-            // The alternate form leaves out the hash.
-            function: symbol.name().map(|name| format!("{name:#}")),
-            file: symbol.filename().map(|file| file.to_string_lossy().into_owned()),
-            line: symbol.lineno(),
-            inlined: true,
-            ..nameless(code)
-        });
-    });
-    frames
+    locations.into_iter().enumerate().map(frame).collect()
 }
 
 fn nameless(code: &CodeAddress) -> Frame {
@@ -125,58 +123,44 @@ fn nameless(code: &CodeAddress) -> Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::raw::Image;
 
-    fn code(address: u64, is_return: bool) -> CodeAddress {
-        let image =
-            Image { name: "app".into(), base: 0x1000, build_id: Some("dead01".into()), listing: 1 };
-        CodeAddress { address, is_return, image: Some(Arc::new(image)) }
+    fn stack(addresses: impl Iterator<Item = u64>) -> RawStack {
+        let image = Arc::new(Image {
+            name: "app".into(),
+            path: "/does/not/exist".into(),
+            base: 0x1000,
+            build_id: Some("dead01".into()),
+            is_program: true,
+            listing: 1,
+        });
+        let code =
+            |address| CodeAddress { address, is_return: false, image: Some(Arc::clone(&image)) };
+        let frames = addresses.map(code).collect();
+        RawStack { thread: 1, way: Way::Quiet, partial: false, given: None, frames }
+    }
+
+    fn symbolize(symbols: &mut Symbols, stack: &RawStack) -> (Stack, Option<NoLines>) {
+        let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
+        symbols.symbolize(stack, &mut limits, |_| {})
     }
 
     #[cfg(feature = "capture")]
     #[test]
-    fn functions_have_their_names_without_hashes() {
-        let start = resolve as *const () as u64;
-        let mut symbols = Symbols::default();
-        let raw = RawStack {
-            thread: 1,
-            way: Way::Quiet,
-            partial: true,
-            given: None,
-            // A return address at the begin of a function belongs to the function before.
-            frames: vec![code(start, false), code(start + 1, true)],
-        };
-        let stack = symbols.symbolize(&raw);
-        assert!(stack.partial);
-        let outer: Vec<_> = stack.frames.iter().filter(|frame| !frame.inlined).collect();
-        assert_eq!(outer.len(), 2);
-        for frame in outer {
-            let function = frame.function.as_deref().expect("tests have symbols");
-            assert_eq!(function, "tower_stall::stack::symbols::resolve");
-            assert_eq!(frame.build_id.as_deref(), Some("dead01"));
-        }
-        assert_eq!(symbols.symbolize(&raw), stack, "what is remembered is the same");
-    }
-
-    #[test]
     fn an_address_without_symbol_keeps_module_and_offset() {
-        let stack = RawStack {
-            thread: 1,
-            way: Way::Quiet,
-            partial: false,
-            given: None,
-            frames: vec![code(0x1234, false)],
-        };
-        let stack = Symbols::default().symbolize(&stack);
+        let (stack, why) = symbolize(&mut Symbols::default(), &stack([0x1234].into_iter()));
         assert_eq!(stack.to_string(), "app+0x234 (build id dead01)\n");
+        assert_eq!(why, Some(NoLines::NoFile));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut symbols = Symbols::default();
-        for address in 0..MOST_REMEMBERED as u64 + 10 {
-            symbols.frames(&code(0x1000 + address, false));
+        let image = stack(std::iter::once(0x1000)).frames.remove(0).image;
+        for address in 0..MOST_REMEMBERED as u64 {
+            let code = CodeAddress { address, is_return: false, image: image.clone() };
+            symbols.known.insert(key(&code), frames(&code, Vec::new()));
         }
-        assert!(symbols.known.len() <= MOST_REMEMBERED);
+        symbolize(&mut symbols, &stack(0x1000..0x1008));
+        assert!(symbols.known.len() <= 8);
     }
 }

@@ -5,6 +5,7 @@
 //! once, when the module is first met on a stack, and code a few bytes at a time.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _};
@@ -168,13 +169,12 @@ fn resolve(target: Target) -> Target {
 fn image(module: &Module, listing: u64) -> Image {
     let notes = module.notes.iter().filter_map(|range| read(range, LONGEST_NOTE));
     let build_id = notes.filter_map(|notes| build_id(&notes)).next();
-    let path = if module.is_program {
-        std::fs::read_link("/proc/self/exe").unwrap_or_default()
-    } else {
-        module.name.clone().into()
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Image { name, base: module.base, build_id, listing }
+    // This one is the program's file even where another one has taken its place.
+    let program = || PathBuf::from("/proc/self/exe");
+    let path = if module.is_program { program() } else { module.name.clone().into() };
+    let real = if module.is_program { path.read_link().unwrap_or_default() } else { path.clone() };
+    let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Image { name, path, base: module.base, build_id, is_program: module.is_program, listing }
 }
 
 /// The header's address and bytes, and what framehop wants to know.

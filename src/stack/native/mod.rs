@@ -5,6 +5,7 @@ mod arch;
 #[cfg(feature = "__bench")]
 pub(crate) mod bench;
 mod bytes;
+pub(super) mod debug_info;
 mod headers;
 mod images;
 mod pointer_args;

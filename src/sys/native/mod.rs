@@ -3,6 +3,7 @@
 
 mod arch;
 mod cpu_time;
+pub(crate) mod file_map;
 pub(crate) mod memory;
 pub(crate) mod modules;
 mod pointer_args;

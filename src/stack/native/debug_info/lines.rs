@@ -1,0 +1,106 @@
+//! Files and lines of a unit.
+
+use gimli::LineProgramHeader;
+
+use super::{Bytes, NoLines, UnitRef};
+
+/// How many rows are read until it is asked whether to go on.
+const STEP: usize = 1024;
+/// Jumps and the like may belong to no line. Code that is so near to them may tell the line, if it
+/// is of the same function.
+const NEAR: u64 = 16;
+
+/// A row of the line table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) address: u64,
+    pub(super) file: u64,
+    pub(super) line: Option<u32>,
+}
+
+/// What the line table has for an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lines {
+    /// The row of the address itself.
+    pub(super) row: Option<Row>,
+    /// Rows near it that have a line, where it has none; the nearest first.
+    pub(super) near: Vec<Row>,
+}
+
+/// Reads the table of a unit once.
+pub(super) fn lines(
+    unit: UnitRef<'_, '_>,
+    addresses: &[u64],
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<Vec<Lines>, NoLines> {
+    let mut found = vec![Lines::default(); addresses.len()];
+    let Some(program) = unit.line_program.clone() else { return Ok(found) };
+    let mut rows = program.rows();
+    let mut before: Option<Row> = None;
+    let mut read = 0;
+    while let Some((_, row)) = rows.next_row()? {
+        let next = Row {
+            address: row.address(),
+            file: row.file_index(),
+            line: row.line().and_then(|line| u32::try_from(line.get()).ok()),
+        };
+        let ends = row.end_sequence();
+        // A sequence at zero was left out by the linker.
+        if let Some(row) = before.filter(|row| row.address < next.address) {
+            for (found, address) in found.iter_mut().zip(addresses) {
+                found.meet(*address, row, next.address);
+            }
+        }
+        before = (!ends && next.address > 0).then_some(next);
+        read += 1;
+        if read % STEP == 0 && !goes_on() {
+            return Err(NoLines::Ended);
+        }
+    }
+    for (found, address) in found.iter_mut().zip(addresses) {
+        if found.row.is_some_and(|row| row.line.is_some()) {
+            found.near.clear();
+        }
+        found.near.sort_by_key(|row| row.address.abs_diff(*address));
+    }
+    Ok(found)
+}
+
+impl Lines {
+    /// A row that holds up to `end`.
+    fn meet(&mut self, address: u64, row: Row, end: u64) {
+        if (row.address..end).contains(&address) {
+            self.row = Some(row);
+        } else if row.line.is_some() && row.address <= address + NEAR && end + NEAR > address {
+            // Its last byte is the nearest where it comes before.
+            let nearest = if end <= address { end - 1 } else { row.address };
+            self.near.push(Row { address: nearest, ..row });
+        }
+    }
+}
+
+/// The path of a file of the unit: from its folder and that of the compilation, if it is not a
+/// whole path by itself.
+pub(super) fn file(unit: UnitRef<'_, '_>, index: u64) -> Option<String> {
+    let header: &LineProgramHeader<_> = unit.line_program.as_ref()?.header();
+    let file = header.file(index)?;
+    let text = |bytes: Bytes<'_>| bytes.to_string_lossy().into_owned();
+    let mut path = unit.comp_dir.map(text).unwrap_or_default();
+    // Folder 0 is that of the compilation.
+    if file.directory_index() != 0
+        && let Some(folder) = file.directory(header)
+    {
+        push(&mut path, &text(unit.attr_string(folder).ok()?));
+    }
+    push(&mut path, &text(unit.attr_string(file.path_name()).ok()?));
+    Some(path)
+}
+
+fn push(path: &mut String, part: &str) {
+    if part.starts_with('/') || path.is_empty() {
+        path.clear();
+    } else if !path.ends_with('/') {
+        path.push('/');
+    }
+    path.push_str(part);
+}

@@ -1,0 +1,166 @@
+//! What is found in this program, beside what the crate `backtrace` finds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::file::demangle;
+use super::*;
+use crate::stack::raw::{CodeAddress, Image, RawStack, Way};
+use crate::stack::symbols::Symbols;
+use crate::sys::native::modules::{Module, modules};
+
+/// This program, and where it was loaded.
+fn program() -> (Image, Module) {
+    let program = modules().1.remove(0);
+    let path = PathBuf::from("/proc/self/exe");
+    let build_id = ObjectFile::at(&path).expect("this program").build_id();
+    let image = Image {
+        name: "test".into(),
+        path,
+        base: program.base,
+        build_id,
+        is_program: true,
+        listing: 0,
+    };
+    (image, program)
+}
+
+fn all(image: &Image, addresses: &[u64]) -> Result<Vec<Vec<Location>>, NoLines> {
+    let mut all = vec![Vec::new(); addresses.len()];
+    let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
+    locations(image, addresses, &mut limits, &mut |index, locations| all[index] = locations)?;
+    Ok(all)
+}
+
+/// Addresses all over the code of the program, the same in each run of one build.
+fn addresses(program: &Module, count: u64) -> Vec<u64> {
+    let code = program.segments.iter().find(|segment| segment.executable).expect("code");
+    let (begin, end) = (code.range.start - program.base, code.range.end - program.base);
+    let step = (end - begin) / count;
+    (0..count).map(|number| begin + number * step + number % 7).collect()
+}
+
+#[test]
+fn the_same_is_found_as_by_backtrace() {
+    let (image, program) = program();
+    let addresses = addresses(&program, 1_000);
+    let mut checked = 0;
+    for some in addresses.chunks(50) {
+        for (address, own) in some.iter().zip(all(&image, some).expect("debug information")) {
+            let mut theirs = Vec::new();
+            // It takes every address for a return address, and looks at the byte before.
+            let at = (image.base + address + 1) as *mut std::ffi::c_void;
+            backtrace::resolve(at, |symbol| {
+                theirs.push(Location {
+                    function: symbol.name().map(|name| format!("{name:#}")),
+                    file: symbol.filename().map(|file| file.to_string_lossy().into_owned()),
+                    line: symbol.lineno(),
+                });
+            });
+            // Between two functions there is none, and it takes the one before.
+            if own.is_empty() && theirs.iter().all(|location| location.line.is_none()) {
+                continue;
+            }
+            checked += usize::from(is_same(&own, &theirs));
+            assert!(is_same(&own, &theirs), "{address:#x}: {own:?}\nbacktrace: {theirs:?}");
+        }
+    }
+    assert!(checked > 900);
+}
+
+/// Where `backtrace` has a file without a line we have the line of what is next to it, or neither.
+fn is_same(own: &[Location], theirs: &[Location]) -> bool {
+    let is_same = |(own, theirs): (&Location, &Location)| {
+        own.function == theirs.function
+            && (theirs.line.is_none() || (&own.file, own.line) == (&theirs.file, theirs.line))
+    };
+    own.len() == theirs.len() && own.iter().zip(theirs).all(is_same)
+}
+
+#[test]
+fn functions_have_their_names_without_hashes() {
+    let (image, _) = program();
+    let start = demangle as *const () as u64;
+    let image = Some(Arc::new(image));
+    // A return address at the begin of a function belongs to the function before.
+    let code = |address, is_return| CodeAddress { address, is_return, image: image.clone() };
+    let raw = RawStack {
+        thread: 1,
+        way: Way::Quiet,
+        partial: true,
+        given: None,
+        frames: vec![code(start, false), code(start + 1, true)],
+    };
+    let mut symbols = Symbols::default();
+    let mut steps = Vec::new();
+    let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
+    let (stack, why) = symbols.symbolize(&raw, &mut limits, |frames| steps.push(frames.len()));
+    assert!(stack.partial && why.is_none());
+    assert_eq!(steps.last(), Some(&stack.frames.len()), "all at last");
+    let outer: Vec<_> = stack.frames.iter().filter(|frame| !frame.inlined).collect();
+    assert_eq!(outer.len(), 2);
+    for frame in outer {
+        let function = "tower_stall::stack::native::debug_info::file::demangle";
+        assert_eq!(frame.function.as_deref(), Some(function));
+        assert!(frame.file.as_deref().is_some_and(|file| file.ends_with("debug_info/file.rs")));
+        assert!(frame.line.is_some());
+    }
+    let mut limits = Limits { lines: false, memory: 0, goes_on: &mut || false };
+    assert_eq!(symbols.symbolize(&raw, &mut limits, |_| {}).0, stack, "it is remembered");
+    let (names, _) = Symbols::default().symbolize(&raw, &mut limits, |_| {});
+    let names: Vec<_> = names.frames.iter().map(|frame| (&frame.function, frame.line)).collect();
+    let named = stack.frames.iter().filter(|frame| !frame.inlined);
+    assert_eq!(names, named.map(|frame| (&frame.function, None)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_lookup_that_is_to_end_ends() {
+    let (image, program) = program();
+    let mut asked = 0;
+    let mut goes_on = || {
+        asked += 1;
+        asked < 3
+    };
+    let mut limits = Limits { lines: true, memory: 0, goes_on: &mut goes_on };
+    let result = locations(&image, &addresses(&program, 50), &mut limits, &mut |_, _| {});
+    assert_eq!((result, asked), (Err(NoLines::Ended), 3));
+}
+
+#[test]
+fn another_file_in_the_place_of_the_module_is_not_read() {
+    let (image, program) = program();
+    let other = Image { build_id: Some("00".into()), ..image };
+    assert_eq!(all(&other, &addresses(&program, 1)), Err(NoLines::NoFile));
+}
+
+#[test]
+fn bench_it() {
+    let (image, program) = program();
+    let file = ObjectFile::open(&image).unwrap();
+    for n in [1, 1, 10, 30, 300, 2000] {
+        let addresses = addresses(&program, n);
+        let t = std::time::Instant::now();
+        let b = rss();
+        let f = file.functions(&addresses);
+        let t1 = t.elapsed();
+        let r = all(&image, &addresses).unwrap();
+        eprintln!(
+            "{n} symbols {t1:?} all {:?} {} kB {:?}",
+            t.elapsed() - t1,
+            rss() - b,
+            r[0].last().map(|l| l.line)
+        );
+        drop(f);
+    }
+}
+fn rss() -> i64 {
+    let s = std::fs::read_to_string("/proc/self/status").unwrap();
+    s.lines()
+        .find(|l| l.starts_with("RssAnon"))
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
