@@ -34,7 +34,6 @@ mod raw;
 mod sampler;
 mod stacks;
 mod symbolizer;
-mod symbols;
 mod user_frame;
 
 pub use mode::{Capture, ParseCaptureError};

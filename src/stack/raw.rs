@@ -15,6 +15,7 @@ pub(crate) struct Captured {
 }
 
 /// A stack without names.
+#[allow(dead_code, reason = "made only where stacks are taken")]
 #[derive(Clone, Debug)]
 pub(crate) struct RawStack {
     /// The kernel's number of the thread.
@@ -84,6 +85,7 @@ pub(crate) struct CodeAddress {
     pub(crate) image: Option<Arc<Image>>,
 }
 
+#[allow(dead_code, reason = "made only where stacks are taken")]
 impl CodeAddress {
     /// The address to look up: within the call, which may be the last thing in its function.
     pub(crate) fn lookup(&self) -> u64 {
@@ -94,4 +96,20 @@ impl CodeAddress {
     pub(crate) fn offset(&self) -> u64 {
         self.address.wrapping_sub(self.image.as_ref().map_or(0, |image| image.base))
     }
+}
+
+/// Why a stack has no lines.
+#[allow(dead_code, reason = "made only where stacks are taken")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoLines {
+    /// The file of the module cannot be read, or is another one by now.
+    NoFile,
+    /// It has no debug information, and there is no separate file with it.
+    NoDebugInfo,
+    /// There is not enough memory for it.
+    TooLarge,
+    /// It is broken, or compressed in a way that is not known here.
+    Unreadable,
+    /// The lookup was ended.
+    Ended,
 }

@@ -11,8 +11,8 @@ use super::raw::Captured;
 use super::sampler::{Sampler, StackRequest};
 use super::symbolizer::{Symbolizer, Unnamed};
 use crate::clock::Nanos;
-use crate::stall::StackOutcome;
-use crate::stall::{Frame, StackResult};
+use crate::stall::{Frame, StackOutcome, StackResult};
+use crate::sync::{AtomicBool, Ordering};
 
 /// The watchdog's end: never waits. When it is dropped the symbolizer ends.
 #[derive(Debug)]
@@ -21,6 +21,14 @@ pub(crate) struct Stacks {
     /// What is under way keeps no thread alive: it has weak references.
     unnamed: Arc<SyncSender<Unnamed>>,
     limits: Limits,
+    /// Tells the symbolizer to hurry.
+    stops: Arc<AtomicBool>,
+}
+
+impl Drop for Stacks {
+    fn drop(&mut self) {
+        self.stops.store(true, Ordering::Release);
+    }
 }
 
 /// A stack that is wanted of a stall.
@@ -43,8 +51,10 @@ impl Stacks {
         others: Vec<String>,
         hint: fn(&[Frame]) -> Option<&'static str>,
     ) -> (Self, Symbolizer) {
-        let (unnamed, symbolizer) = Symbolizer::new(others, hint);
-        (Self { sampler, unnamed: Arc::new(unnamed), limits: Limits::default() }, symbolizer)
+        let stops = Arc::new(AtomicBool::new(false));
+        let (unnamed, symbolizer) = Symbolizer::new(others, hint, Arc::clone(&stops));
+        let limits = Limits::default();
+        (Self { sampler, unnamed: Arc::new(unnamed), limits, stops }, symbolizer)
     }
 
     /// Whether a stack of that handler may be taken now.

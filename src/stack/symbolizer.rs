@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::native::Symbols;
 use super::poll_frame::poll_returns_to;
 use super::proof::{PollProof, ReturnCount};
 use super::raw::Captured;
-use super::symbols::{Limits, Symbols};
 use super::user_frame::{mark_own, site};
 use crate::clock;
 use crate::stall::{Frame, StackResult};
+use crate::sync::AtomicBool;
 use crate::sys::{Returns, returns_are_counted};
 
 /// Stacks that wait for their names.
@@ -44,10 +45,15 @@ pub(crate) struct Symbolizer {
 }
 
 impl Symbolizer {
-    pub(super) fn new(others: Vec<String>, hint: Hint) -> (SyncSender<Unnamed>, Self) {
+    /// `stops` is set when the detector stops: what waits then is named without rests.
+    pub(super) fn new(
+        others: Vec<String>,
+        hint: Hint,
+        stops: Arc<AtomicBool>,
+    ) -> (SyncSender<Unnamed>, Self) {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
-        let symbols = Symbols::default();
+        let symbols = Symbols::new(stops);
         (sender, Self { queue, symbols, hint, others, directory, counts: None })
     }
 
@@ -85,10 +91,7 @@ impl Symbolizer {
 
     fn name(&mut self, captured: Captured) -> StackResult {
         let given = captured.stack.as_ref().and_then(|raw| raw.given.clone());
-        let mut stack = captured.stack.map(|raw| {
-            let mut limits = Limits { lines: true, memory: 16 << 20, goes_on: &mut || true };
-            self.symbols.symbolize(&raw, &mut limits, |_| {}).0
-        });
+        let mut stack = captured.stack.map(|raw| self.symbols.symbolize(&raw, |_| {}).0);
         let others: Vec<_> = self.others.iter().map(String::as_str).collect();
         if let Some(stack) = &mut stack {
             mark_own(&mut stack.frames, &others);

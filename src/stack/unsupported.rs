@@ -1,9 +1,12 @@
 //! Where no stack is taken (see `native`): the same questions, and that answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::mode::Capture;
-use super::raw::Captured;
+use super::raw::{Captured, NoLines, RawStack};
+use crate::stall::{Frame, Stack};
+use crate::sync::AtomicBool;
 
 /// Takes none.
 pub(super) struct Taker;
@@ -15,6 +18,24 @@ impl Taker {
 
     pub(super) fn take(&mut self, _: u32, _: &dyn Fn() -> bool, _: Duration) -> Captured {
         Captured::failed("unsupported on this system")
+    }
+}
+
+/// Nothing has names.
+#[derive(Debug)]
+pub(super) struct Symbols;
+
+impl Symbols {
+    pub(super) fn new(_: Arc<AtomicBool>) -> Self {
+        Self
+    }
+
+    pub(super) fn symbolize(
+        &mut self,
+        _: &RawStack,
+        _: impl FnMut(&[Frame]),
+    ) -> (Stack, Option<NoLines>) {
+        (Stack::default(), None)
     }
 }
 

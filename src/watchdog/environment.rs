@@ -1,7 +1,7 @@
 //! Time in which the whole process could not run, measured on the watchdog's own thread.
 
 use crate::clock::Nanos;
-use crate::procfs::cgroup::Quota;
+use crate::procfs::cgroup::ControlGroups;
 use crate::procfs::thread::own_delay;
 use crate::stall::Cause;
 
@@ -23,7 +23,7 @@ pub(super) struct Environment {
     read_at: Nanos,
     /// `delayed` and `suspended` in this scan alone.
     since_last: (Nanos, Nanos),
-    quota: Quota,
+    quota: ControlGroups,
     found_at: Nanos,
 }
 
@@ -70,10 +70,10 @@ impl Environment {
     }
 
     /// Where throttling is counted. Looked up again now and then: a process can be moved.
-    pub(super) fn quota(&mut self, now: Nanos) -> Quota {
+    pub(super) fn quota(&mut self, now: Nanos) -> ControlGroups {
         if self.found_at == 0 || now.saturating_sub(self.found_at) >= FIND {
             self.found_at = now;
-            self.quota = Quota::find();
+            self.quota = ControlGroups::find();
         }
         self.quota.clone()
     }

@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use crate::cause::{CauseReport, Evidence, telling};
 use crate::clock::Nanos;
-use crate::procfs::cgroup::Quota;
+use crate::procfs::cgroup::ControlGroups;
 use crate::procfs::thread::{ThreadSample, ThreadState};
 
 /// What is known of a poll from the scan on that first saw it. Its thread is sampled from the second
@@ -27,7 +27,7 @@ struct FirstSample {
     suspended: Nanos,
     delayed: Nanos,
     sample: ThreadSample,
-    quota: Quota,
+    quota: ControlGroups,
     throttles: Option<u64>,
 }
 

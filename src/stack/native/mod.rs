@@ -5,13 +5,16 @@ mod arch;
 #[cfg(feature = "__bench")]
 pub(crate) mod bench;
 mod bytes;
-pub(super) mod debug_info;
+mod debug_info;
 mod headers;
 mod images;
+mod pace;
 mod pointer_args;
+mod symbols;
 mod take;
 mod unwind;
 
+pub(super) use symbols::Symbols;
 pub(super) use take::Taker;
 
 #[cfg(test)]

@@ -10,8 +10,7 @@ use object::read::elf::{
     CompressionHeader as _, FileHeader as _, SectionHeader as _, SectionTable, Sym as _,
 };
 
-use super::NoLines;
-use crate::stack::raw::Image;
+use crate::stack::raw::{Image, NoLines};
 use crate::sys::native::file_map::FileMap;
 
 type Header = FileHeader64<LittleEndian>;

@@ -2,7 +2,8 @@
 
 use gimli::LineProgramHeader;
 
-use super::{Bytes, NoLines, UnitRef};
+use super::{Bytes, UnitRef};
+use crate::stack::raw::NoLines;
 
 /// How many rows are read until it is asked whether to go on.
 const STEP: usize = 1024;

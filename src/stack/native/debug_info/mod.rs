@@ -18,7 +18,7 @@ use self::file::ObjectFile;
 use self::functions::Function;
 use self::lines::{Lines, Row};
 use self::units::units;
-use crate::stack::raw::Image;
+use crate::stack::raw::{Image, NoLines};
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 type Dwarf<'a> = gimli::Dwarf<Bytes<'a>>;
@@ -27,37 +27,22 @@ type UnitRef<'a, 'u> = gimli::UnitRef<'u, Bytes<'a>>;
 
 /// Where code is from: a function, or one that was inlined into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::stack) struct Location {
+pub(in crate::stack::native) struct Location {
     /// Without the hash.
-    pub(in crate::stack) function: Option<String>,
-    pub(in crate::stack) file: Option<String>,
-    pub(in crate::stack) line: Option<u32>,
+    pub(in crate::stack::native) function: Option<String>,
+    pub(in crate::stack::native) file: Option<String>,
+    pub(in crate::stack::native) line: Option<u32>,
 }
 
 /// What a lookup is to find, and what it may use.
-pub(in crate::stack) struct Limits<'a> {
+pub(in crate::stack::native) struct Limits<'a> {
     /// Whether files and lines are wanted, and functions that were inlined. Else it finds what the
     /// symbol table has.
-    pub(in crate::stack) lines: bool,
+    pub(in crate::stack::native) lines: bool,
     /// Bytes of memory for debug information that is compressed in its file.
-    pub(in crate::stack) memory: u64,
+    pub(in crate::stack::native) memory: u64,
     /// Called every now and then; the lookup ends where it returns `false`.
-    pub(in crate::stack) goes_on: &'a mut dyn FnMut() -> bool,
-}
-
-/// Why a lookup has no lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) enum NoLines {
-    /// The file of the module cannot be read, or is another one by now.
-    NoFile,
-    /// It has no debug information, and there is no separate file with it.
-    NoDebugInfo,
-    /// It is compressed, and larger than the memory that may be used.
-    TooLarge,
-    /// It is compressed in a way that is not known here, or broken.
-    Unreadable,
-    /// The lookup was ended.
-    Ended,
+    pub(in crate::stack::native) goes_on: &'a mut dyn FnMut() -> bool,
 }
 
 impl From<gimli::Error> for NoLines {
@@ -80,7 +65,7 @@ impl From<object::read::Error> for NoLines {
 /// # Errors
 ///
 /// Why there are functions alone, or nothing.
-pub(in crate::stack) fn locations(
+pub(in crate::stack::native) fn locations(
     image: &Image,
     addresses: &[u64],
     limits: &mut Limits<'_>,

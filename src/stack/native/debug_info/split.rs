@@ -6,7 +6,8 @@ use std::path::Path;
 use gimli::{DwarfPackageSections, DwarfSections, EndianSlice, LittleEndian};
 
 use super::file::ObjectFile;
-use super::{Dwarf, NoLines, Unit, UnitRef};
+use super::{Dwarf, Unit, UnitRef};
+use crate::stack::raw::NoLines;
 
 /// Calls `read` with the functions of a unit: its own, those in the package beside the program
 /// (`.dwp`), or those in the unit's own file (`.dwo`). Without these files it is the unit itself.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::file::demangle;
 use super::*;
+use crate::stack::native::Symbols;
 use crate::stack::raw::{CodeAddress, Image, RawStack, Way};
-use crate::stack::symbols::Symbols;
 use crate::sys::native::modules::{Module, modules};
 
 /// This program, and where it was loaded.
@@ -91,26 +91,38 @@ fn functions_have_their_names_without_hashes() {
         given: None,
         frames: vec![code(start, false), code(start + 1, true)],
     };
-    let mut symbols = Symbols::default();
+    let mut symbols = Symbols::new(Arc::default());
     let mut steps = Vec::new();
-    let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
-    let (stack, why) = symbols.symbolize(&raw, &mut limits, |frames| steps.push(frames.len()));
+    let (stack, why) = symbols.symbolize(&raw, |frames| steps.push(frames.len()));
     assert!(stack.partial && why.is_none());
     assert_eq!(steps.last(), Some(&stack.frames.len()), "all at last");
     let outer: Vec<_> = stack.frames.iter().filter(|frame| !frame.inlined).collect();
     assert_eq!(outer.len(), 2);
-    for frame in outer {
+    for frame in &outer {
         let function = "tower_stall::stack::native::debug_info::file::demangle";
         assert_eq!(frame.function.as_deref(), Some(function));
         assert!(frame.file.as_deref().is_some_and(|file| file.ends_with("debug_info/file.rs")));
         assert!(frame.line.is_some());
     }
+    let (again, _) = symbols.symbolize(&raw, |_| panic!("it is remembered"));
+    assert_eq!(again, stack);
+}
+
+#[test]
+fn without_lines_there_are_the_functions_of_the_symbol_table() {
+    let (image, program) = program();
+    let addresses = addresses(&program, 50);
+    let mut functions = vec![None; addresses.len()];
     let mut limits = Limits { lines: false, memory: 0, goes_on: &mut || false };
-    assert_eq!(symbols.symbolize(&raw, &mut limits, |_| {}).0, stack, "it is remembered");
-    let (names, _) = Symbols::default().symbolize(&raw, &mut limits, |_| {});
-    let names: Vec<_> = names.frames.iter().map(|frame| (&frame.function, frame.line)).collect();
-    let named = stack.frames.iter().filter(|frame| !frame.inlined);
-    assert_eq!(names, named.map(|frame| (&frame.function, None)).collect::<Vec<_>>());
+    let mut found = |index: usize, mut locations: Vec<Location>| {
+        assert!(locations.iter().all(|location| location.file.is_none() && locations.len() == 1));
+        functions[index] = locations.pop().and_then(|location| location.function);
+    };
+    locations(&image, &addresses, &mut limits, &mut found).expect("the program's own file");
+    let with_lines = all(&image, &addresses).expect("debug information");
+    let outermost = |locations: Vec<Location>| locations.last()?.function.clone();
+    assert_eq!(functions, with_lines.into_iter().map(outermost).collect::<Vec<_>>());
+    assert!(functions.iter().flatten().count() > 40);
 }
 
 #[test]

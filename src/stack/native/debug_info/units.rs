@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use gimli::DebugInfoOffset;
 
-use super::{Dwarf, Limits, NoLines};
+use super::{Dwarf, Limits};
+use crate::stack::raw::NoLines;
 
 /// How many entries are read until it is asked whether to go on.
 const STEP: usize = 512;

@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use crate::stack::native::Symbols;
 use crate::stack::raw::{Captured, RawStack, Way};
 use crate::stack::sampler::{DEADLINE, StackRequest};
-use crate::stack::symbols::{Limits, Symbols};
 use crate::stack::{Capture, Sampler};
 use crate::stall::StackOutcome;
 use crate::stall::{Frame, Stack};
@@ -88,8 +88,8 @@ pub(super) fn ask_for(sampler: &Sampler, thread: u32, way: Way) -> (Captured, Ra
 /// a build that is not optimized.
 pub(super) fn symbolize(stack: &RawStack) -> Stack {
     static SYMBOLS: Mutex<Option<Symbols>> = Mutex::new(None);
-    let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
-    lock(&SYMBOLS).get_or_insert_default().symbolize(stack, &mut limits, |_| {}).0
+    let mut symbols = lock(&SYMBOLS);
+    symbols.get_or_insert_with(|| Symbols::new(std::sync::Arc::default())).symbolize(stack, |_| {}).0
 }
 
 /// The names of all functions, innermost first.

@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::native::debug_info::{self, Location, NoLines};
-use super::raw::{CodeAddress, Image, RawStack, Way};
+use super::debug_info::{self, Limits, Location};
+use super::pace::Pace;
+use crate::stack::raw::{CodeAddress, Image, NoLines, RawStack, Way};
 use crate::stall::{Frame, Stack};
-
-pub(super) use debug_info::Limits;
+use crate::sync::AtomicBool;
 
 /// Addresses that are remembered; when there are more, all are forgotten.
 const MOST_REMEMBERED: usize = 1024;
 
 /// Looks up addresses, and remembers what was found.
-#[derive(Debug, Default)]
-pub(crate) struct Symbols {
-    known: HashMap<Key, Arc<[Frame]>>,
+#[derive(Debug)]
+pub(in crate::stack) struct Symbols {
+    pace: Pace,
+    known: Known,
 }
+
+#[derive(Debug, Default)]
+struct Known(HashMap<Key, Arc<[Frame]>>);
 
 /// An address, and the listing of its module: another one may have its place later.
 type Key = (u64, u64);
@@ -28,47 +32,70 @@ struct OfModule<'a> {
 }
 
 impl Symbols {
+    /// `stops` is set when the detector stops: from then on names are found without rests.
+    pub(in crate::stack) fn new(stops: Arc<AtomicBool>) -> Self {
+        Self { pace: Pace::new(stops), known: Known::default() }
+    }
+
     /// The stack with names; functions that were inlined have frames of their own. `named` is
     /// called whenever more frames have their names, with all from the innermost on that do.
     ///
     /// Also returns why lines are missing.
-    pub(super) fn symbolize(
+    pub(in crate::stack) fn symbolize(
+        &mut self,
+        stack: &RawStack,
+        named: impl FnMut(&[Frame]),
+    ) -> (Stack, Option<NoLines>) {
+        let memory = self.pace.begin();
+        let pace = &mut self.pace;
+        let mut goes_on = || {
+            pace.keep();
+            true
+        };
+        let mut limits =
+            Limits { lines: memory.is_some(), memory: memory.unwrap_or(0), goes_on: &mut goes_on };
+        self.known.symbolize(stack, &mut limits, named)
+    }
+}
+
+impl Known {
+    fn symbolize(
         &mut self,
         stack: &RawStack,
         limits: &mut Limits<'_>,
         mut named: impl FnMut(&[Frame]),
     ) -> (Stack, Option<NoLines>) {
-        if self.known.len() + stack.frames.len() > MOST_REMEMBERED {
-            self.known.clear();
+        if self.0.len() + stack.frames.len() > MOST_REMEMBERED {
+            self.0.clear();
         }
-        let mut no_lines = None;
+        let mut no_lines = (!limits.lines).then_some(NoLines::TooLarge);
         // Another time there may be more.
         let mut forget = Vec::new();
         for OfModule { image, code } in self.unknown(stack) {
             let in_file: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
             let mut found = |index: usize, locations: Vec<Location>| {
-                self.known.insert(key(code[index]), frames(code[index], locations));
-                let done = stack.frames.iter().map_while(|code| self.known.get(&key(code)));
+                self.0.insert(key(code[index]), frames(code[index], locations));
+                let done = stack.frames.iter().map_while(|code| self.0.get(&key(code)));
                 let done: Vec<_> = done.flat_map(|frames| frames.iter().cloned()).collect();
                 named(&done);
             };
             let lines = debug_info::locations(image, &in_file, limits, &mut found);
             // Nothing is to be expected of a library of the system.
             if let Err(why) = lines
-                && (image.is_program || why == NoLines::Ended)
+                && image.is_program
             {
                 no_lines = Some(why);
-                if matches!(why, NoLines::TooLarge | NoLines::Ended) {
-                    forget.extend(code.iter().map(|code| key(code)));
-                }
+            }
+            if !limits.lines || matches!(lines, Err(NoLines::TooLarge | NoLines::Ended)) {
+                forget.extend(code.iter().map(|code| key(code)));
             }
         }
-        let named = stack.frames.iter().map(|code| match self.known.get(&key(code)) {
+        let named = stack.frames.iter().map(|code| match self.0.get(&key(code)) {
             Some(frames) => Arc::clone(frames),
             None => frames(code, Vec::new()),
         });
         let frames = named.flat_map(|frames| frames.to_vec()).collect();
-        forget.iter().for_each(|key| drop(self.known.remove(key)));
+        forget.iter().for_each(|key| drop(self.0.remove(key)));
         let by_signal = stack.way == Way::Signal;
         let stack = Stack { frames, partial: stack.partial, thread: stack.thread, by_signal };
         (stack, no_lines)
@@ -77,7 +104,7 @@ impl Symbols {
     /// What is to be looked up, in the order of the frames.
     fn unknown<'a>(&self, stack: &'a RawStack) -> Vec<OfModule<'a>> {
         let mut modules: Vec<OfModule<'_>> = Vec::new();
-        for code in stack.frames.iter().filter(|code| !self.known.contains_key(&key(code))) {
+        for code in stack.frames.iter().filter(|code| !self.0.contains_key(&key(code))) {
             let Some(image) = code.image.as_deref() else { continue };
             match modules.iter_mut().find(|known| known.image == image) {
                 Some(known) => known.code.push(code),
@@ -139,28 +166,24 @@ mod tests {
         RawStack { thread: 1, way: Way::Quiet, partial: false, given: None, frames }
     }
 
-    fn symbolize(symbols: &mut Symbols, stack: &RawStack) -> (Stack, Option<NoLines>) {
-        let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
-        symbols.symbolize(stack, &mut limits, |_| {})
-    }
-
-    #[cfg(feature = "capture")]
     #[test]
     fn an_address_without_symbol_keeps_module_and_offset() {
-        let (stack, why) = symbolize(&mut Symbols::default(), &stack([0x1234].into_iter()));
+        let mut symbols = Symbols::new(Arc::default());
+        let (stack, why) = symbols.symbolize(&stack([0x1234].into_iter()), |_| {});
         assert_eq!(stack.to_string(), "app+0x234 (build id dead01)\n");
         assert_eq!(why, Some(NoLines::NoFile));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut symbols = Symbols::default();
+        let mut known = Known::default();
         let image = stack(std::iter::once(0x1000)).frames.remove(0).image;
         for address in 0..MOST_REMEMBERED as u64 {
             let code = CodeAddress { address, is_return: false, image: image.clone() };
-            symbols.known.insert(key(&code), frames(&code, Vec::new()));
+            known.0.insert(key(&code), frames(&code, Vec::new()));
         }
-        symbolize(&mut symbols, &stack(0x1000..0x1008));
-        assert!(symbols.known.len() <= 8);
+        let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
+        known.symbolize(&stack(0x1000..0x1008), &mut limits, |_| {});
+        assert!(known.0.len() <= 8);
     }
 }

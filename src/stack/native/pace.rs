@@ -1,0 +1,114 @@
+//! What naming may use: CPU time where there is a quota, and memory where there is a limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{self, Nanos};
+use crate::procfs::cgroup::{ControlGroups, CpuQuota};
+use crate::sync::{AtomicBool, Ordering};
+use crate::sys::native::cpu_time;
+use crate::sys::thread_id;
+
+/// The share of a quota that is used at most: one in so many.
+const SHARE: u64 = 5;
+/// Memory that is used at most where debug information is compressed in its file.
+const MOST_MEMORY: u64 = 12 << 20;
+/// Lines are left out where less memory than this is left in the control group. A lookup takes some
+/// hundred kilobytes.
+const LEAST_LEFT: u64 = 2 << 20;
+/// How often the control groups are looked up again: a process can be moved.
+const LOOK_UP: Nanos = 60_000_000_000;
+
+/// Keeps the thread that names stacks within its limits.
+#[derive(Debug)]
+pub(in crate::stack) struct Pace {
+    groups: ControlGroups,
+    /// When they were looked up.
+    looked_up: Option<Nanos>,
+    /// Set when the detector stops: what is left to be done is done at once.
+    stops: Arc<AtomicBool>,
+    quota: Option<CpuQuota>,
+    /// The CPU time of this thread when it rested last.
+    rested: Nanos,
+}
+
+impl Pace {
+    pub(in crate::stack) fn new(stops: Arc<AtomicBool>) -> Self {
+        Self { groups: ControlGroups::default(), looked_up: None, stops, quota: None, rested: 0 }
+    }
+
+    /// Reads the limits as they are now. Returns how much memory may be used; `None` where there is
+    /// too little of it for lines.
+    pub(in crate::stack) fn begin(&mut self) -> Option<u64> {
+        let now = clock::now();
+        if self.looked_up.is_none_or(|at| now.saturating_sub(at) >= LOOK_UP) {
+            self.looked_up = Some(now);
+            self.groups = ControlGroups::find();
+        }
+        self.quota = self.groups.cpu_quota();
+        memory(self.groups.memory_left())
+    }
+
+    /// Rests if the share of the quota is used up.
+    pub(in crate::stack) fn keep(&mut self) {
+        let Some(CpuQuota { time, period }) = self.quota else { return };
+        let used = own_cpu_time();
+        if used.saturating_sub(self.rested) >= time / SHARE && !self.stops.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_nanos(period));
+            self.rested = used;
+        }
+    }
+}
+
+/// How long this thread has been on a CPU.
+fn own_cpu_time() -> Nanos {
+    cpu_time(thread_id()).unwrap_or(0)
+}
+
+fn memory(left: Option<u64>) -> Option<u64> {
+    match left {
+        None => Some(MOST_MEMORY),
+        Some(left) => (left >= LEAST_LEFT).then_some(MOST_MEMORY.min(left / 2)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(stops: bool) -> Pace {
+        let mut pace = Pace::new(Arc::new(AtomicBool::new(stops)));
+        pace.quota = Some(CpuQuota { time: 10_000_000, period: 20_000_000 });
+        pace.rested = own_cpu_time();
+        pace
+    }
+
+    /// How often it rests in so much CPU time.
+    fn rests(pace: &mut Pace, time: Nanos) -> u32 {
+        let begin = own_cpu_time();
+        let mut rests = 0;
+        while own_cpu_time() < begin + time {
+            let before = pace.rested;
+            pace.keep();
+            rests += u32::from(pace.rested != before);
+        }
+        rests
+    }
+
+    #[test]
+    fn a_fifth_of_the_quota_is_used_in_a_period() {
+        assert!((3..=5).contains(&rests(&mut pace(false), 10_000_000)), "each 2 ms of 10");
+        assert_eq!(rests(&mut pace(true), 10_000_000), 0, "when it stops it hurries");
+        let mut unlimited = pace(false);
+        unlimited.quota = None;
+        assert_eq!(rests(&mut unlimited, 10_000_000), 0);
+    }
+
+    #[test]
+    fn half_of_what_is_left_may_be_used() {
+        assert_eq!(memory(None), Some(MOST_MEMORY));
+        assert_eq!(memory(Some(1 << 30)), Some(MOST_MEMORY));
+        assert_eq!(memory(Some(6 << 20)), Some(3 << 20));
+        assert_eq!(memory(Some(1 << 20)), None);
+    }
+}
