@@ -95,16 +95,14 @@ pub(crate) fn telling<'a>(
 fn off_cpu(evidence: &Evidence, cpu_known: bool) -> Cause {
     let Evidence { first, between, last, .. } = evidence;
     match &telling(first, between.as_ref(), last).now {
-        ThreadState::Call { number, arguments, .. } => {
-            match system_call(*number, arguments).waits {
-                Waits::Sleep => Cause::Sleep,
-                Waits::Lock => Cause::Lock,
-                Waits::Descriptor => at(evidence.object.as_ref()),
-                Waits::File => Cause::FileIo,
-                Waits::Child => Cause::ProcessWait,
-                Waits::Descriptors | Waits::Other => Cause::Blocked,
-            }
-        }
+        ThreadState::Call { number, arguments, .. } => match system_call(*number, arguments).1 {
+            Waits::Sleep => Cause::Sleep,
+            Waits::Lock => Cause::Lock,
+            Waits::Descriptor => at(evidence.object.as_ref()),
+            Waits::File => Cause::FileIo,
+            Waits::Child => Cause::ProcessWait,
+            Waits::Descriptors | Waits::Other => Cause::Blocked,
+        },
         ThreadState::Hidden(function) => hidden(function),
         ThreadState::Running | ThreadState::Kernel { .. }
             if rise(first.major_faults, last.major_faults).is_some_and(|faults| faults > 0) =>

@@ -33,7 +33,7 @@ impl CauseReport {
     fn waits_for(&self) -> Option<String> {
         let (name, arguments) = match &self.now {
             ThreadState::Call { number, arguments, .. } => {
-                (system_call(*number, arguments).name, arguments)
+                (system_call(*number, arguments).0, arguments)
             }
             ThreadState::Hidden(function) => return Some(function.clone()),
             _ => return None,

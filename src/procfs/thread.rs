@@ -55,7 +55,7 @@ impl ThreadSample {
     pub(crate) fn object(&self) -> Option<Object> {
         match &self.now {
             ThreadState::Call { number, arguments, .. }
-                if system_call(*number, arguments).waits == Waits::Descriptor =>
+                if system_call(*number, arguments).1 == Waits::Descriptor =>
             {
                 describe(arguments[0])
             }
@@ -162,7 +162,7 @@ mod tests {
         let tid = told.recv().expect("it lives");
         let in_futex = |look: &ThreadSample| match &look.now {
             ThreadState::Call { number, arguments, .. } => {
-                system_call(*number, arguments).waits == Waits::Lock
+                system_call(*number, arguments).1 == Waits::Lock
             }
             _ => false,
         };

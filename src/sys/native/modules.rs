@@ -42,6 +42,12 @@ impl Generation {
 }
 
 impl Module {
+    /// Where its code is.
+    pub(crate) fn code(&self) -> impl Iterator<Item = Range<u64>> {
+        let executable = self.segments.iter().filter(|segment| segment.executable);
+        executable.map(|segment| segment.range.clone())
+    }
+
     /// The bytes at `range`, without a copy: of the program itself, where it cannot write.
     pub(crate) fn borrow(&self, range: &Range<u64>) -> Option<&'static [u8]> {
         let lies_in = |segment: &&Segment| {

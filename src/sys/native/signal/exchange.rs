@@ -26,7 +26,7 @@ pub(super) const PHASES: u64 = 4;
 pub(super) static STATE: AtomicU64 = AtomicU64::new(IDLE);
 /// The answer. Static, since the handler cannot allocate (rule 3).
 pub(super) static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
-    registers: Registers::NONE,
+    registers: Registers::at(0, 0),
     length: 0,
     pieces: [NO_PIECE; PIECES],
     stack: [0; LONGEST_STACK],
