@@ -186,8 +186,9 @@ impl Subject<'_> {
     fn ask_by_timer(&self, signal: &Signal, stack: &mut Vec<u8>) -> Result<Registers, Refusal> {
         let mut moved_on = false;
         let wait = |answers: bool| {
-            moved_on = !answers && !(self.files.runs() && (self.still)());
-            !moved_on && self.pause()
+            let stays = answers || (self.files.runs() && (self.still)());
+            moved_on = !stays;
+            stays && self.pause()
         };
         match signal.ask(self.thread, stack, By::Timer, wait) {
             Err(Refusal::NoAnswer) if moved_on => Err(Refusal::NotAllowed),

@@ -237,13 +237,9 @@ fn send(thread: u32, token: u64) -> Result<(), i32> {
 
 // The installed action.
 
-fn no_action() -> libc::sigaction {
-    // SAFETY: zeros are a valid `sigaction`: the default handler, no flags, an empty mask.
-    unsafe { std::mem::zeroed() }
-}
-
 fn current() -> libc::sigaction {
-    let mut action = no_action();
+    // SAFETY: zeros are a valid `sigaction`: the default handler, no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: only reads the installed action, into a variable of ours.
     unsafe { libc::sigaction(SIGNAL, std::ptr::null(), &raw mut action) };
     action
@@ -260,10 +256,9 @@ fn install() -> Result<(), i32> {
     MARK.store(((place >> 12) as u32 ^ std::process::id()) | 1, Relaxed);
     OLD_HANDLER.store(old.sa_sigaction, Relaxed);
     OLD_FLAGS.store(old.sa_flags, Release);
-    let mut action = no_action();
+    let mut action = old;
     action.sa_sigaction = on_signal as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO | flags_for(&old);
-    action.sa_mask = old.sa_mask;
     // SAFETY: the handler has the signature that SA_SIGINFO asks for, and is async-signal-safe.
     let installed = unsafe { libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut()) };
     if installed == 0 { Ok(()) } else { Err(errno()) }
