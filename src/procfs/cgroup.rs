@@ -1,4 +1,4 @@
-//! How often the control groups of this process were held up because their CPU quota was used up.
+//! How many times the CPU quota of this process was used up: the throttling of its control groups.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -15,7 +15,7 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    /// Finds the files, under version 1 or 2 of control groups; none without quotas.
+    /// Finds the files, of cgroup v1 or v2; none without quotas.
     pub(crate) fn find() -> Self {
         let groups = read::<ProcessCGroups>("/proc/self/cgroup");
         let mounts = read::<MountInfos>("/proc/self/mountinfo");
@@ -25,7 +25,7 @@ impl Quota {
         }
     }
 
-    /// Times that any of the groups was throttled, since it exists; `None` where nothing tells.
+    /// How many times the groups were throttled since they exist; `None` if no file shows it.
     pub(crate) fn throttles(&self) -> Option<u64> {
         let counts =
             self.files.iter().filter_map(|file| throttles(&fs::read_to_string(file).ok()?));
@@ -40,22 +40,22 @@ fn throttles(stat: &str) -> Option<u64> {
 
 fn files(groups: &ProcessCGroups, mounts: &[MountInfo]) -> Vec<PathBuf> {
     let has_cpu = |controllers: &[String]| controllers.iter().any(|name| name == "cpu");
-    let first = groups.0.iter().find(|group| has_cpu(&group.controllers));
-    let second = groups.0.iter().find(|group| group.hierarchy == 0 && group.controllers.is_empty());
-    let first_mount = mounts
+    let v1 = groups.0.iter().find(|group| has_cpu(&group.controllers));
+    let v2 = groups.0.iter().find(|group| group.hierarchy == 0 && group.controllers.is_empty());
+    let v1_mount = mounts
         .iter()
         .find(|mount| mount.fs_type == "cgroup" && mount.super_options.contains_key("cpu"));
-    let second_mount = mounts.iter().find(|mount| mount.fs_type == "cgroup2");
-    // With both, the controller is on the first.
-    match (first.zip(first_mount), second.zip(second_mount)) {
+    let v2_mount = mounts.iter().find(|mount| mount.fs_type == "cgroup2");
+    // On a hybrid of both, the CPU controller is in v1.
+    match (v1.zip(v1_mount), v2.zip(v2_mount)) {
         (Some((group, mount)), _) | (None, Some((group, mount))) => up(mount, &group.pathname),
         (None, None) => Vec::new(),
     }
 }
 
-/// The file of a group and of each above it, as far as this mount shows them.
+/// The files of a group and of its ancestors, as far as this mount shows them.
 fn up(mount: &MountInfo, group: &str) -> Vec<PathBuf> {
-    // In a container the group's name may begin outside what is mounted.
+    // In a container the path of the group may begin outside of the mount.
     let below = Path::new(group).strip_prefix(&mount.root).unwrap_or(Path::new(""));
     let is_plain = below.components().all(|part| matches!(part, Component::Normal(_)));
     let below = if is_plain { below } else { Path::new("") };

@@ -1,11 +1,11 @@
-//! Where no stack is taken (see `native`): the same questions, and that answer.
+//! Takes the place of `native` on platforms where no stack is taken.
 
 use std::time::Duration;
 
 use super::mode::Capture;
 use super::raw::Captured;
 
-/// Takes none.
+/// Fails each time.
 pub(super) struct Taker;
 
 impl Taker {
