@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tower_stall::{BenchCaptures, BenchParts, Capture};
+use tower_stall::{Capture, bench_capture_parts, bench_captures, bench_names};
 use tower_stall_benches::{Rounds, Target};
 
 use super::subject::Subject;
@@ -19,38 +19,37 @@ const FIRST: &str = "names, first of all";
 
 pub(super) fn run() {
     let subject = Subject::that_waits();
-    let mut captures = BenchCaptures::new(Capture::NoSignal);
+    let mut capture = bench_captures(Capture::NoSignal);
+    let (mut parts, mut name_frames) = (bench_capture_parts(), bench_names());
     // It has told its number, and may not wait yet.
     let stack = loop {
-        match captures.take(subject.thread) {
+        match capture(subject.thread) {
             Some(stack) => break stack,
             None => std::thread::yield_now(),
         }
     };
-    assert!(!stack.by_signal() && stack.is_whole());
-    let names = captures.symbolize(&stack);
+    assert!(!stack.by_signal && stack.is_whole);
+    let names = name_frames(&stack);
     println!(
         "a capture of a thread that waits; {} frames, {names} with the inlined ones",
-        stack.frames()
+        stack.frames
     );
     let contenders = [WHOLE, LOOK, COPY, UNWIND, KNOWN, FIRST].map(|name| (name, name));
     let rounds = Rounds::run("µs", &contenders, |name| {
-        let part = |captures: &mut BenchCaptures, part: fn(BenchParts) -> f64| {
-            median(TIMES, || part(captures.parts(subject.thread).expect("it waits")))
+        let mut part = |index: usize| {
+            median(TIMES, || parts(subject.thread).expect("it waits")[index].as_secs_f64() * 1e6)
         };
         match name {
-            WHOLE => {
-                median(TIMES, || microseconds(|| assert!(captures.take(subject.thread).is_some())))
-            }
-            LOOK => part(&mut captures, |parts| parts.look.as_secs_f64() * 1e6),
-            COPY => part(&mut captures, |parts| parts.copy.as_secs_f64() * 1e6),
-            UNWIND => part(&mut captures, |parts| parts.unwind.as_secs_f64() * 1e6),
-            KNOWN => median(TIMES, || microseconds(|| assert!(captures.symbolize(&stack) > 0))),
+            WHOLE => median(TIMES, || microseconds(|| assert!(capture(subject.thread).is_some()))),
+            LOOK => part(0),
+            COPY => part(1),
+            UNWIND => part(2),
+            KNOWN => median(TIMES, || microseconds(|| assert!(name_frames(&stack) > 0))),
             _ => {
                 // So that the debug information is read anew.
                 backtrace::clear_symbol_cache();
-                let mut new = BenchCaptures::new(Capture::Off);
-                microseconds(|| assert!(new.symbolize(&stack) > 0))
+                let mut name_frames = bench_names();
+                microseconds(|| assert!(name_frames(&stack) > 0))
             }
         }
     });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_stall::{BenchCaptures, Capture};
+use tower_stall::{Capture, bench_captures};
 use tower_stall_benches::{Rounds, Target, stay_on_core};
 
 use super::peers::Peers;
@@ -32,14 +32,14 @@ pub(super) fn run() {
 }
 
 fn pauses(subject: &Subject) {
-    let mut captures = BenchCaptures::new(Capture::Auto);
+    let mut capture = bench_captures(Capture::Auto);
     let peers = Peers::install();
-    let stack = captures.take(subject.thread).expect("it computes");
-    assert!(stack.by_signal() && stack.is_whole());
+    let stack = capture(subject.thread).expect("it computes");
+    assert!(stack.by_signal && stack.is_whole);
     println!(
         "the longest pause of a thread that computes around a capture; frames: ours {}, \
          as glommio {}, backtrace {}",
-        stack.frames(),
+        stack.frames,
         peers.frames(subject.thread),
         peers.backtrace(subject.thread),
     );
@@ -52,7 +52,7 @@ fn pauses(subject: &Subject) {
             match name {
                 NONE => std::thread::sleep(AFTER),
                 ALONE => std::thread::sleep(TICK),
-                OURS => assert!(captures.take(subject.thread).is_some()),
+                OURS => assert!(capture(subject.thread).is_some()),
                 GLOMMIO => assert!(peers.frames(subject.thread) > 0),
                 _ => assert!(peers.backtrace(subject.thread) > 0),
             }

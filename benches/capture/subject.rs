@@ -7,7 +7,6 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use tower_stall::BenchCaptures;
 use tower_stall_benches::{cores, stay_on_core};
 
 /// How much of its stack is in use.
@@ -15,7 +14,7 @@ const STACK: usize = 16 * 1024;
 
 /// Ends its thread when it is dropped.
 pub(super) struct Subject {
-    /// The kernel's number of the thread.
+    /// The thread id.
     pub(super) thread: u32,
     shared: Arc<Shared>,
     handle: Option<JoinHandle<()>>,
@@ -61,7 +60,7 @@ impl Subject {
             let begin = 0_u8;
             deep((&raw const begin).addr(), &|| {
                 let tell: &Sender<u32> = &tell;
-                tell.send(BenchCaptures::this_thread()).expect("somebody listens");
+                tell.send(this_thread()).expect("somebody listens");
                 run(&own);
             });
         });
@@ -90,6 +89,12 @@ impl Drop for Subject {
             handle.join().expect("the thread ends");
         }
     }
+}
+
+/// The id of the calling thread.
+fn this_thread() -> u32 {
+    // SAFETY: takes no argument and always succeeds.
+    unsafe { libc::gettid() as u32 }
 }
 
 /// Calls itself until the stack is that deep, then calls `run`.

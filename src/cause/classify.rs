@@ -11,31 +11,30 @@ use crate::sys::{Waits, system_call};
 pub(crate) struct Evidence {
     /// How long it has not returned.
     pub(crate) lasted: Nanos,
-    /// The time between the two looks at it.
+    /// The time between the two samples.
     pub(crate) watched: Nanos,
     pub(crate) first: ThreadSample,
-    /// A look at it within a call, taken where the first had it awake.
+    /// A sample within a system call, taken if the first had it running.
     pub(crate) between: Option<ThreadSample>,
     pub(crate) last: ThreadSample,
-    /// What the descriptor stands for that it waits at, if it does.
+    /// The object behind the descriptor that it waits for, if it waits for one.
     pub(crate) object: Option<Object>,
-    /// Between the looks the process stood still for so long.
+    /// How long the process was suspended between the samples.
     pub(crate) suspended: Nanos,
-    /// The same between the first sight of the poll and the first look at its thread.
+    /// The same between the first sight of the poll and the first sample.
     pub(crate) suspended_before: Nanos,
-    /// In that time the watchdog had no CPU for so long: the thread is taken to have had none
-    /// either.
+    /// How long the watchdog had no CPU in that time. The thread is assumed to have had none either.
     pub(crate) delayed_before: Nanos,
-    /// A CPU quota was used up meanwhile.
+    /// Whether a CPU quota was used up meanwhile.
     pub(crate) throttled: bool,
 }
 
 /// What the evidence says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Classification {
-    /// Why the thread does not return, as far as it is its own doing.
+    /// Why the thread does not return, leaving out the environment's share.
     pub(crate) cause: Cause,
-    /// For how long it could not run, for reasons outside the program.
+    /// How long it could not run for reasons outside the program.
     pub(crate) excused: Nanos,
     /// What the reason was.
     pub(crate) excuse: Cause,
@@ -55,7 +54,7 @@ pub(crate) fn classify(evidence: &Evidence) -> Classification {
     } else {
         Cause::Starved
     };
-    // Of the time between the looks, that which was the thread's own.
+    // The time between the samples in which the thread could run.
     let own = evidence.watched.saturating_sub(delayed_meanwhile + evidence.suspended);
     let cause = match rise(first.cpu, last.cpu) {
         Some(cpu) if own > 0 && cpu >= own / 2 => Cause::Cpu,
@@ -64,12 +63,12 @@ pub(crate) fn classify(evidence: &Evidence) -> Classification {
     Classification { cause, excused, excuse }
 }
 
-/// How long the thread was ready to run without a CPU between the looks.
+/// How long the thread was ready to run without a CPU between the samples.
 fn delayed(evidence: &Evidence) -> Nanos {
     let Evidence { first, last, watched, .. } = evidence;
     let over = rise(first.delay, last.delay).unwrap_or(0).min(*watched);
-    // The kernel adds a wait up when it is over. Who did not wait for anything else, and is ready
-    // now, has been waiting for a CPU in all the time that it did not have one.
+    // The kernel counts a wait when it is over. A thread that did not wait for anything else, and is
+    // ready now, has been waiting for a CPU whenever it had none.
     let ready = first.now == ThreadState::Running && last.now == ThreadState::Running;
     match (rise(first.cpu, last.cpu), rise(first.waits, last.waits)) {
         (Some(cpu), Some(0)) if ready => watched.saturating_sub(cpu).max(over),
@@ -81,8 +80,8 @@ fn rise<T: Copy + Into<u64>>(first: Option<T>, last: Option<T>) -> Option<u64> {
     Some(last?.into().saturating_sub(first?.into()))
 }
 
-/// The look that tells what the thread waits for: who is awake for a moment at the last may be
-/// known from before.
+/// The sample that shows what the thread waits for: an earlier one if the last has it running for a
+/// moment.
 pub(crate) fn telling<'a>(
     first: &'a ThreadSample,
     between: Option<&'a ThreadSample>,
@@ -91,49 +90,44 @@ pub(crate) fn telling<'a>(
     if last.now == ThreadState::Running { between.unwrap_or(first) } else { last }
 }
 
-/// What a thread waits for that did not compute.
+/// The cause for a thread that did not compute.
 fn off_cpu(evidence: &Evidence, cpu_known: bool) -> Cause {
     let Evidence { first, between, last, .. } = evidence;
     match &telling(first, between.as_ref(), last).now {
-        ThreadState::Call { number, arguments, .. } => {
-            match system_call(*number, arguments).waits {
-                Waits::Sleep => Cause::Sleep,
-                Waits::Lock => Cause::Lock,
-                Waits::Descriptor => at(evidence.object.as_ref()),
-                Waits::File => Cause::FileIo,
-                Waits::Child => Cause::ProcessWait,
-                Waits::Descriptors | Waits::Other => Cause::Blocked,
-            }
-        }
-        ThreadState::Hidden(function) => hidden(function),
+        ThreadState::Call { number, arguments, .. } => match system_call(*number, arguments).1 {
+            Waits::Sleep => Cause::Sleep,
+            Waits::Lock => Cause::Lock,
+            Waits::Descriptor => evidence.object.as_ref().map_or(Cause::Blocked, of_object),
+            Waits::File => Cause::FileIo,
+            Waits::Child => Cause::ProcessWait,
+            Waits::Descriptors | Waits::Other => Cause::Blocked,
+        },
+        ThreadState::Hidden(function) => of_kernel_function(function),
         ThreadState::Running | ThreadState::Kernel { .. }
             if rise(first.major_faults, last.major_faults).is_some_and(|faults| faults > 0) =>
         {
             Cause::FileIo
         }
         ThreadState::Kernel { .. } => Cause::Blocked,
-        // It computes now, and did not for most of the time: a mixture.
+        // It computes now, but did not for most of the time: a mixture.
         ThreadState::Running if cpu_known => Cause::Blocked,
         ThreadState::Running | ThreadState::Unknown => Cause::Unknown,
     }
 }
 
-fn at(object: Option<&Object>) -> Cause {
+fn of_object(object: &Object) -> Cause {
     match object {
-        Some(Object::Socket) => Cause::NetworkIo,
-        Some(Object::File(_)) => Cause::FileIo,
-        Some(Object::Anonymous(kind)) => match kind.as_str() {
-            "timerfd" => Cause::Sleep,
-            "pidfd" => Cause::ProcessWait,
-            _ => Cause::Blocked,
-        },
-        None => Cause::Blocked,
+        Object::Socket => Cause::NetworkIo,
+        Object::File(_) => Cause::FileIo,
+        Object::Anonymous(kind) if kind == "timerfd" => Cause::Sleep,
+        Object::Anonymous(kind) if kind == "pidfd" => Cause::ProcessWait,
+        Object::Anonymous(_) => Cause::Blocked,
     }
 }
 
-/// By the function of the kernel that a thread waits in, where the call is not shown.
-fn hidden(function: &str) -> Cause {
-    const BEGINS: [(&str, Cause); 16] = [
+/// The cause by the kernel function that a thread waits in, if the system call is not shown.
+fn of_kernel_function(function: &str) -> Cause {
+    const PREFIXES: [(&str, Cause); 16] = [
         ("hrtimer_nanosleep", Cause::Sleep),
         ("do_nanosleep", Cause::Sleep),
         ("futex", Cause::Lock),
@@ -152,7 +146,7 @@ fn hidden(function: &str) -> Cause {
         ("folio_wait", Cause::FileIo),
     ];
     let function = function.trim_start_matches("__x64_sys_").trim_start_matches("anon_");
-    let known = BEGINS.iter().find(|(begin, _)| function.starts_with(begin));
+    let known = PREFIXES.iter().find(|(prefix, _)| function.starts_with(prefix));
     known.map_or(Cause::Blocked, |(_, cause)| *cause)
 }
 
@@ -207,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_before_the_first_look_counts_but_does_not_blur_the_cause() {
+    fn what_was_before_the_first_sample_counts_but_does_not_blur_the_cause() {
         let before = Evidence {
             lasted: 500 * MS,
             watched: 100 * MS,

@@ -6,7 +6,8 @@ use crate::procfs::fd::Object;
 use crate::procfs::thread::{ThreadSample, ThreadState};
 use crate::sys::{peer, system_call};
 
-/// What was found when a stall was counted, for a closer look that may take its time.
+/// What was found when a stall was counted. The details are asked for later, by a thread that may
+/// block.
 #[derive(Clone, Debug)]
 pub(crate) struct CauseReport {
     thread: u32,
@@ -23,25 +24,23 @@ impl CauseReport {
         Self { thread, now, object: evidence.object, lasted: evidence.lasted, classification }
     }
 
-    /// What the thread waits for, and the environment's share. Asks the kernel, so it may take
-    /// its time: not for the watchdog.
+    /// What the thread waits for, and the environment's share. Asks the kernel and may block, so the
+    /// watchdog must not call it.
     pub(crate) fn detail(&self) -> Option<String> {
         let parts: Vec<_> = self.waits_for().into_iter().chain(self.environment()).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
     fn waits_for(&self) -> Option<String> {
-        let (name, arguments) = match &self.now {
-            ThreadState::Call { number, arguments, .. } => {
-                (system_call(*number, arguments).name, arguments)
-            }
+        let (number, arguments) = match &self.now {
+            ThreadState::Call { number, arguments, .. } => (number, arguments),
             ThreadState::Hidden(function) => return Some(function.clone()),
             _ => return None,
         };
+        let (name, _) = system_call(*number, arguments);
         Some(match &self.object {
             None => name.to_owned(),
-            Some(Object::File(file)) => format!("{name} of {file}"),
-            Some(Object::Anonymous(kind)) => format!("{name} of {kind}"),
+            Some(Object::File(what) | Object::Anonymous(what)) => format!("{name} of {what}"),
             Some(Object::Socket) => match self.peer(arguments[0]) {
                 Some(peer) => format!("{name} {} {peer}", direction(name)),
                 None => name.to_owned(),
@@ -49,14 +48,15 @@ impl CauseReport {
         })
     }
 
-    /// Of a socket, if the thread is still in the same call: else the descriptor may be another.
+    /// The peer of a socket, if the thread is still in the same system call: otherwise the descriptor
+    /// may be another one.
     fn peer(&self, descriptor: u64) -> Option<String> {
         let peer = peer(descriptor)?;
         (ThreadSample::take(self.thread).now == self.now).then_some(peer)
     }
 
     fn environment(&self) -> Option<String> {
-        // Less is noise.
+        // A smaller share is noise.
         if self.classification.excused < self.lasted / 20 {
             return None;
         }

@@ -11,9 +11,11 @@ const HASH: &str = "hash in tokio::task::spawn_blocking(..)";
 const PACK: &str = "pack and unpack in tokio::task::spawn_blocking(..), or use async-compression";
 const REGEX: &str =
     "compile the expression once and bound its input, or match in tokio::task::spawn_blocking(..)";
+const RAYON: &str =
+    "start the work with rayon::spawn and await its result by a tokio::sync::oneshot channel";
 const LOOKUP: &str = "use tokio::net::lookup_host(..).await";
 
-/// Begins of the names of functions; where several fit, the first in the table does.
+/// Prefixes of function names, each with its hint. The first that matches counts.
 const HINTS: &[(&str, &str)] = &[
     ("reqwest::blocking::", "use reqwest::Client and .await"),
     ("ureq::", "use an async client such as reqwest::Client, or tokio::task::spawn_blocking(..)"),
@@ -43,14 +45,8 @@ const HINTS: &[(&str, &str)] = &[
     ("crossbeam_channel::", CHANNEL),
     ("std::sync::mpsc::", CHANNEL),
     ("std::sync::mpmc::", CHANNEL),
-    (
-        "rayon::",
-        "start the work with rayon::spawn and await its result by a tokio::sync::oneshot channel",
-    ),
-    (
-        "rayon_core::",
-        "start the work with rayon::spawn and await its result by a tokio::sync::oneshot channel",
-    ),
+    ("rayon::", RAYON),
+    ("rayon_core::", RAYON),
     ("std::fs::", "use tokio::fs, or move the work to tokio::task::spawn_blocking(..)"),
     ("std::process::", "use tokio::process::Command"),
     ("std::net::socket_addr::", LOOKUP),
@@ -66,12 +62,12 @@ const HINTS: &[(&str, &str)] = &[
     ("std::sys::sync::rwlock::", LOCK),
 ];
 
-/// Begins of the names of functions that poll tasks: what is outside of them is not called.
+/// Prefixes of the functions that poll tasks: outer frames are not called by user code.
 const POLLS: [&str; 2] = ["tokio::runtime::task::", "axum::"];
 
-/// A better fix than the cause's own, if a crate among the frames is known that the user's code
-/// called; the innermost is the first. The one nearest to the user's code counts: the others are
-/// what it is built of.
+/// A better fix than the cause's own, if the user's code has called a known crate. `called` are the
+/// frames inside of the user's code, innermost first. The crate nearest to the user's code counts:
+/// the others are what it is built of.
 pub(crate) fn hint(called: &[Frame]) -> Option<&'static str> {
     let functions = called.iter().map_while(|frame| match frame.function.as_deref() {
         Some(function) if POLLS.iter().any(|polls| fits(function, polls)) => None,
@@ -84,9 +80,9 @@ fn of_function(function: &str) -> Option<&'static str> {
     HINTS.iter().find(|(begin, _)| fits(function, begin)).map(|(_, hint)| *hint)
 }
 
-/// Whether the name of a function, of its type or of its trait begins so.
+/// Whether the name of a function, of its type or of its trait has that prefix.
 fn fits(function: &str, begin: &str) -> bool {
-    // `<Type as Trait>::method` begins with the type, behind whatever leads to it.
+    // `<Type as Trait>::method` begins with the type, after references and the like.
     let path = function.trim_start_matches(['<', '&', '*', '[', '(']);
     let path = ["mut ", "dyn ", "impl "]
         .iter()

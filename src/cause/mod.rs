@@ -1,7 +1,7 @@
 //! Why a thread does not return: evidence, and what follows from it.
 //!
-//! Evidence is read from `/proc` and the CPU controller, only about threads that are suspected.
-//! What follows from it is pure: [`classify`](classify::classify) takes plain data.
+//! Evidence comes from `/proc` and the CPU controller, and is read only about suspected threads. What
+//! follows from it is pure: [`classify`](classify::classify) takes plain data.
 
 mod classify;
 mod describe;

@@ -1,18 +1,18 @@
-//! What a descriptor stands for.
+//! The object behind a file descriptor.
 
 use std::fs;
 
-/// What a thread waits for behind a descriptor.
+/// The object behind a file descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Object {
     Socket,
-    /// A file, a pipe or a device: its name.
+    /// A file, a pipe or a device. Its name.
     File(String),
-    /// One that the kernel made up: `eventfd`, `timerfd`, `pidfd`, ….
+    /// An object of the kernel without a name: `eventfd`, `timerfd`, `pidfd`, …. Its kind.
     Anonymous(String),
 }
 
-/// Asks the kernel; `None` for a descriptor that is not there (any more).
+/// Asks the kernel; `None` if the descriptor is not open (any more).
 pub(crate) fn describe(descriptor: u64) -> Option<Object> {
     let link = fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
     Some(object(&link.to_string_lossy()))

@@ -1,20 +1,20 @@
-//! Parsers of what `/proc/<pid>/task/<tid>` holds, as pure functions of the text.
+//! Parsers of the files in `/proc/<pid>/task/<tid>`, as pure functions of their text.
 //!
-//! By hand, since `procfs-core` cannot read the `syscall` of a thread that waits outside of a system
-//! call, and reads much more of `stat` and `status` than is asked here.
+//! Written by hand: `procfs-core` cannot read the `syscall` of a thread that waits outside of a system
+//! call, and reads much more of `stat` and `status` than is needed here.
 
 use crate::clock::Nanos;
 
-/// Where a thread is, as `syscall` or `wchan` has it.
+/// Where a thread is, by the files `syscall` and `wchan`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ThreadState {
     /// On a CPU, or waiting for one.
     Running,
-    /// In a system call, with that stack pointer and program counter.
+    /// In a system call, with that stack pointer and instruction pointer.
     Call { number: i64, arguments: [u64; 6], stack: u64, code: u64 },
-    /// In the kernel, but not by a call: a page fault.
+    /// In the kernel without a system call: a page fault.
     Kernel { stack: u64, code: u64 },
-    /// The kernel does not show the call, only the name of the function it waits in.
+    /// The kernel shows only the name of the kernel function that the thread waits in.
     Hidden(String),
     /// Nothing can be read.
     #[default]
@@ -22,8 +22,8 @@ pub(crate) enum ThreadState {
 }
 
 impl ThreadState {
-    /// Of the file `syscall`: `running`; or the number of the call and its six arguments, or -1 and
-    /// none, and then stack pointer and program counter.
+    /// Parses `syscall`: `running`; or the number of the call and its six arguments, or -1 and no
+    /// arguments, followed by stack pointer and instruction pointer.
     pub(crate) fn of_syscall(line: &str) -> Self {
         if line.trim_end() == "running" {
             return Self::Running;
@@ -31,7 +31,7 @@ impl ThreadState {
         waiting(line).unwrap_or_default()
     }
 
-    /// Of the file `wchan`: the name of a function of the kernel, or 0.
+    /// Parses `wchan`: the name of a kernel function, or 0.
     pub(crate) fn of_wchan(line: &str) -> Self {
         match line.trim() {
             "" => Self::Unknown,
@@ -58,43 +58,43 @@ fn hexadecimal(field: &str) -> Option<u64> {
     u64::from_str_radix(field.strip_prefix("0x")?, 16).ok()
 }
 
-/// The file `schedstat`: what the scheduler has counted since the thread began.
+/// From `schedstat`: what the scheduler has counted since the thread began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Schedstat {
-    /// Time on a CPU.
+    /// CPU time.
     pub(crate) cpu: Nanos,
-    /// Time ready to run without a CPU. A wait that is not over is not in it.
+    /// Time ready to run without a CPU. It does not include a wait that still lasts.
     pub(crate) delay: Nanos,
 }
 
 impl Schedstat {
-    /// `None` also of a kernel that does not count, which shows zeros for every thread. One that
-    /// counts has at least the turn in which the thread began.
+    /// `None` also if the kernel does not count: then it shows zeros. Otherwise a thread has had at
+    /// least the time slice in which it began.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut numbers = line.split_whitespace().map(str::parse::<u64>);
         let mut number = || numbers.next()?.ok();
-        let (cpu, delay, turns) = (number()?, number()?, number()?);
-        (turns > 0).then_some(Self { cpu, delay })
+        let (cpu, delay, slices) = (number()?, number()?, number()?);
+        (slices > 0).then_some(Self { cpu, delay })
     }
 }
 
-/// Of the file `stat`.
+/// From `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// On a CPU, or waiting for one.
     pub(crate) ready: bool,
-    /// Page faults that waited for a file or for swap, since the thread began.
+    /// Page faults that waited for a file or for swap since the thread began.
     pub(crate) major_faults: u64,
-    /// Time on a CPU, in whole ticks.
+    /// CPU time, in whole ticks.
     pub(crate) cpu: Nanos,
 }
 
-/// Of the times in `stat`, on every Linux there is (`USER_HZ`).
+/// The unit of the times in `stat`, the same on every Linux (`USER_HZ`).
 const TICK: Nanos = 10_000_000;
 
 impl Stat {
     pub(crate) fn parse(line: &str) -> Option<Self> {
-        // The name of the thread comes before, in brackets, and may hold anything.
+        // The name of the thread comes before, in parentheses, and may hold anything.
         let mut fields = line.rsplit_once(')')?.1.split_whitespace();
         let ready = fields.next()? == "R";
         let mut number = |skipped: usize| fields.nth(skipped)?.parse::<u64>().ok();
@@ -103,14 +103,14 @@ impl Stat {
     }
 }
 
-/// Of the file `status`. What is not in it is `None`.
+/// From `status`. What is missing there is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status {
-    /// How often the thread gave its CPU away because it had to wait for something.
+    /// How many times the thread gave up its CPU to wait for something.
     pub(crate) waits: Option<u64>,
-    /// Signals that the thread has not taken yet, a bit for each.
+    /// Signals that were sent to the thread and not taken yet, a bit for each.
     pending: u64,
-    /// Signals that it lets wait.
+    /// Signals that the thread blocks.
     blocked: u64,
 }
 
@@ -134,8 +134,8 @@ impl Status {
         has(self.pending, signal)
     }
 
-    /// Whether the thread lets that signal wait.
-    #[allow(dead_code, reason = "asked only where stacks are taken")]
+    /// Whether the thread blocks that signal.
+    #[allow(dead_code, reason = "called only where stacks are taken")]
     pub(crate) fn is_blocked(&self, signal: i32) -> bool {
         has(self.blocked, signal)
     }

@@ -5,12 +5,12 @@ pub(crate) mod fd;
 mod lines;
 pub(crate) mod thread;
 #[cfg(unix)]
-#[allow(dead_code, reason = "kept open only where stacks are taken")]
+#[allow(dead_code, reason = "used only where stacks are taken")]
 pub(crate) mod thread_files;
 
 use procfs_core::FromRead;
 
-/// Reads one file of `/proc`; `None` where it is not there or not as expected.
+/// Reads a file of `/proc`; `None` if it does not exist or cannot be parsed.
 fn read<T: FromRead>(path: &str) -> Option<T> {
     T::from_read(std::fs::File::open(path).ok()?).ok()
 }

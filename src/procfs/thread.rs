@@ -1,4 +1,4 @@
-//! One look at a thread: its scheduler's numbers and the system call it is in.
+//! A sample of a thread: what the scheduler has counted, and the system call it is in.
 
 use std::fs;
 
@@ -8,29 +8,30 @@ use super::lines::{Schedstat, Stat, Status};
 use crate::clock::Nanos;
 use crate::sys::{Waits, system_call};
 
-/// What is known of a thread at one time. What cannot be read is `None`.
+/// The state of a thread at one time. What cannot be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ThreadSample {
-    /// On the CPU, since the thread began.
+    /// CPU time since the thread began.
     pub(crate) cpu: Option<Nanos>,
-    /// Ready to run without a CPU, since the thread began. A wait that is not over is not in it.
+    /// Time ready to run without a CPU since the thread began. It does not include a wait that still
+    /// lasts.
     pub(crate) delay: Option<Nanos>,
-    /// How often it gave its CPU away because it had to wait for something.
+    /// How many times it gave up its CPU to wait for something.
     pub(crate) waits: Option<u64>,
-    /// Page faults that waited for a file or for swap, since the thread began.
+    /// Page faults that waited for a file or for swap since the thread began.
     pub(crate) major_faults: Option<u64>,
     pub(crate) now: ThreadState,
 }
 
 impl ThreadSample {
-    /// Looks at the thread that the kernel knows by that number.
+    /// Samples the thread with that id.
     pub(crate) fn take(thread: u32) -> Self {
         if thread == 0 {
             return Self::default();
         }
         let schedule = schedule(thread);
         let stat = stat(thread);
-        // Ticks are coarse: only where there is nothing better.
+        // Ticks are coarse: only if there is no schedstat.
         let by_ticks = || stat.map(|stat| stat.cpu);
         Self {
             cpu: schedule.map(|schedule| schedule.cpu).or_else(by_ticks),
@@ -41,35 +42,28 @@ impl ThreadSample {
         }
     }
 
-    /// Whether the thread has waited in one and the same call from this look to that one.
+    /// Whether the thread has waited in one system call from this sample to that one.
     pub(crate) fn is_same_wait(&self, later: &Self) -> bool {
         let waits = matches!(self.now, ThreadState::Call { .. } | ThreadState::Hidden(_));
-        waits
-            && self.now == later.now
-            && self.waits.is_some()
-            && self.waits == later.waits
-            && self.cpu == later.cpu
+        let of = |sample: &Self| (sample.waits, sample.cpu);
+        waits && self.now == later.now && self.waits.is_some() && of(self) == of(later)
     }
 
-    /// What the descriptor stands for that the thread waits at, if it does.
+    /// The object behind the descriptor that the thread waits for, if it waits for one.
     pub(crate) fn object(&self) -> Option<Object> {
-        match &self.now {
-            ThreadState::Call { number, arguments, .. }
-                if system_call(*number, arguments).waits == Waits::Descriptor =>
-            {
-                describe(arguments[0])
-            }
-            _ => None,
-        }
+        let ThreadState::Call { number, arguments, .. } = &self.now else { return None };
+        let (_, waits) = system_call(*number, arguments);
+        if waits == Waits::Descriptor { describe(arguments[0]) } else { None }
     }
 }
 
-/// What the scheduler says of a thread at one time.
+/// What the scheduler says about a thread at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunQueueSample {
-    /// On the CPU, since the thread began.
+    /// CPU time since the thread began.
     pub(crate) cpu: Nanos,
-    /// Ready to run without a CPU, since the thread began. A wait that is not over is not in it.
+    /// Time ready to run without a CPU since the thread began. It does not include a wait that still
+    /// lasts.
     pub(crate) delay: Nanos,
     /// On a CPU, or waiting for one.
     pub(crate) ready: bool,
@@ -82,14 +76,14 @@ impl RunQueueSample {
     }
 }
 
-/// How long the calling thread has been ready to run without a CPU, since it began.
+/// How long the calling thread has been ready to run without a CPU since it began.
 pub(crate) fn own_delay() -> Option<Nanos> {
     let line = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Schedstat::parse(&line).map(|schedule| schedule.delay)
 }
 
-/// Whether that signal was sent to the thread and not taken yet; `false` of a thread that has ended.
-#[allow(dead_code, reason = "signals are sent only where stacks are taken")]
+/// Whether that signal was sent to the thread and not taken yet; `false` if the thread has ended.
+#[allow(dead_code, reason = "called only where stacks are taken")]
 pub(crate) fn is_pending(thread: u32, signal: i32) -> bool {
     status(thread).is_some_and(|status| status.is_pending(signal))
 }
@@ -114,8 +108,8 @@ fn status(thread: u32) -> Option<Status> {
     read(thread, "status").map(|text| Status::parse(&text))
 }
 
-/// Opened each time: a thread that has ended is none, and one that has its number by then is
-/// another, which who asks has to know from elsewhere (see [`ThreadFiles`](super::thread_files)).
+/// Opens the file each time, so the caller has to know that the thread lives: another thread may
+/// have its id by then (see [`ThreadFiles`](super::thread_files)).
 fn read(thread: u32, file: &str) -> Option<String> {
     // A thread may have any bytes for its name, which is in `stat` and `status`.
     let bytes = fs::read(format!("/proc/self/task/{thread}/{file}")).ok()?;
@@ -162,7 +156,7 @@ mod tests {
         let tid = told.recv().expect("it lives");
         let in_futex = |look: &ThreadSample| match &look.now {
             ThreadState::Call { number, arguments, .. } => {
-                system_call(*number, arguments).waits == Waits::Lock
+                system_call(*number, arguments) == ("futex", Waits::Lock)
             }
             _ => false,
         };

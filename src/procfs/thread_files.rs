@@ -1,14 +1,13 @@
-//! Files of one thread that are kept open: when the thread has ended they say so, whoever has its
-//! number by then.
+//! Files of one thread that are kept open. They report when the thread has ended, even if another
+//! thread has its id by then.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::lines::{Schedstat, Status, ThreadState};
 
-/// Longer than any line of `syscall` and `schedstat`.
+/// More than the kernel writes into `syscall` or `schedstat`.
 const LONGEST_LINE: usize = 256;
 /// More than the kernel writes into `status`.
 const LONGEST_STATUS: usize = 8192;
@@ -20,31 +19,25 @@ pub(crate) struct ThreadFiles {
     status: File,
 }
 
-/// What must be the same before and after a copy of a stack, for the thread to have stood still: the
-/// bytes themselves.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The content of `schedstat` and `syscall`. If it is the same before and after a copy of the stack,
+/// the thread stood still.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Moment {
-    schedstat: Text<LONGEST_LINE>,
-    syscall: Text<LONGEST_LINE>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Text<const LONGEST: usize> {
-    bytes: [u8; LONGEST],
-    length: usize,
+    schedstat: String,
+    syscall: String,
 }
 
 impl Moment {
     /// Where the thread was.
     pub(crate) fn state(&self) -> ThreadState {
-        ThreadState::of_syscall(&self.syscall.text())
+        ThreadState::of_syscall(&self.syscall)
     }
 }
 
 impl ThreadFiles {
     /// # Errors
     ///
-    /// What keeps the files from being opened, in words.
+    /// Why the files cannot be opened, in words.
     pub(crate) fn open(thread: u32) -> Result<Self, &'static str> {
         let open = |file: &str| {
             File::open(format!("/proc/self/task/{thread}/{file}")).map_err(|error| why(&error))
@@ -58,47 +51,43 @@ impl ThreadFiles {
 
     /// # Errors
     ///
-    /// The thread has ended, or the kernel does not tell whether it stands still.
+    /// The thread has ended, or the kernel does not show whether it stands still.
     pub(crate) fn moment(&self) -> Result<Moment, &'static str> {
-        let schedstat = read(&self.schedstat)?;
-        if Schedstat::parse(&schedstat.text()).is_none() {
+        let schedstat = read::<LONGEST_LINE>(&self.schedstat)?;
+        if Schedstat::parse(&schedstat).is_none() {
             return Err("the kernel keeps no schedstat");
         }
-        Ok(Moment { schedstat, syscall: read(&self.syscall)? })
+        Ok(Moment { schedstat, syscall: read::<LONGEST_LINE>(&self.syscall)? })
     }
 
-    /// Whether the thread is not in a call.
+    /// Whether the thread is in no system call.
     pub(crate) fn runs(&self) -> bool {
         let line = read::<LONGEST_LINE>(&self.syscall);
-        line.is_ok_and(|line| ThreadState::of_syscall(&line.text()) == ThreadState::Running)
+        line.is_ok_and(|line| ThreadState::of_syscall(&line) == ThreadState::Running)
     }
 
     /// # Errors
     ///
     /// The thread has ended.
     pub(crate) fn status(&self) -> Result<Status, &'static str> {
-        Ok(Status::parse(&read::<LONGEST_STATUS>(&self.status)?.text()))
+        Ok(Status::parse(&read::<LONGEST_STATUS>(&self.status)?))
     }
 }
 
-impl<const LONGEST: usize> Text<LONGEST> {
-    /// A thread may have any bytes for its name, in the first line of `status`.
-    fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.bytes[..self.length])
-    }
-}
-
-fn read<const LONGEST: usize>(file: &File) -> Result<Text<LONGEST>, &'static str> {
+fn read<const LONGEST: usize>(file: &File) -> Result<String, &'static str> {
     let mut bytes = [0; LONGEST];
-    let length = file.read_at(&mut bytes, 0).map_err(|error| why(&error))?;
-    if length == 0 { Err("the thread has ended") } else { Ok(Text { bytes, length }) }
+    match file.read_at(&mut bytes, 0).map_err(|error| why(&error))? {
+        0 => Err("the thread has ended"),
+        // The name of a thread, in the first line of `status`, may hold any bytes.
+        length => Ok(String::from_utf8_lossy(&bytes[..length]).into_owned()),
+    }
 }
 
 fn why(error: &io::Error) -> &'static str {
     match error.kind() {
-        // ESRCH, which has no kind of its own, is what the files of a thread say that has ended.
         io::ErrorKind::NotFound => "no such thread, or /proc does not show it",
         io::ErrorKind::PermissionDenied => "/proc does not show the thread: permission denied",
+        // Among them ESRCH, which the files report once the thread has ended.
         _ => "/proc does not show the thread",
     }
 }

@@ -1,12 +1,12 @@
-//! The stack of a thread that is stuck, taken without a change to what it does.
+//! Takes the stack of a thread that blocks, without a change to what it does.
 //!
-//! A signal would make a blocked `poll`, `nanosleep` or timed read return early, so a thread that
-//! waits in the kernel is looked at from outside: the kernel tells its stack pointer, its stack is
-//! copied, and the copy counts if nothing shows that the thread has moved meanwhile. Only a thread
-//! that computes gets a signal.
+//! A signal would make a blocked `poll`, `nanosleep` or timed read return early, so the stack of a
+//! thread that waits in the kernel is taken from outside: the kernel shows its stack pointer, its
+//! stack is copied, and the copy counts if the thread has not moved meanwhile. Only a thread that
+//! computes gets a signal.
 //!
 //! ```text
-//! Stacks ── limits ─► Sampler (queue, thread) ─► native::take   does the thread stand still?
+//! Stacks ── limits ─► Sampler (queue, thread) ─► native::take   did the thread stand still?
 //!                        │                         ├► sys         copy its stack, or signal it
 //!                        │                         └► unwind      from the copy to its frames
 //!                        │                              ├► images  modules: unwind information
@@ -16,10 +16,10 @@
 //!                                                          poll_frame   in a poll? ─► proof
 //! ```
 //!
-//! It knows no detector: whether the thread is still in the same poll is a question it is given, and
-//! whom to tell a closure. What knows the system lies in `native`. A further architecture is a folder
-//! in `native/arch`, one in `src/sys/native/arch`, and its name in the condition below, which
-//! `src/sys/mod.rs` has too.
+//! It knows no detector: the caller passes closures that tell whether the thread is still in the same
+//! poll, and that take the answer. What depends on the system is in `native`. To add an architecture,
+//! add a folder to `native/arch`, a file to `src/sys/native/arch`, and its name to the condition
+//! below and to the same one in `src/sys/mod.rs`.
 
 mod limits;
 mod mode;
@@ -45,4 +45,4 @@ pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
 pub(crate) use stacks::{Stacks, WantedStack};
 #[cfg(feature = "testing")]
-pub(crate) use user_frame::is_own_frame;
+pub(crate) use user_frame::is_own;

@@ -1,30 +1,31 @@
-//! The setting.
+//! The setting that says how stacks are taken.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Whether, and how, the stack of a thread that is stuck is taken.
+/// Whether and how the stack of a blocked thread is taken.
 ///
 /// A thread that waits in the kernel is never disturbed: its stack is read from outside. A thread
-/// that computes has to be stopped for some ten microseconds, by a signal (SIGURG), which is sent
-/// only if the kernel has just said that the thread runs, and it was seen to use the CPU since it
-/// waited last. Should it begin to wait in the few microseconds before the signal arrives, then a
-/// call that returns early for a signal does so.
+/// that computes is stopped for some ten microseconds by a signal (SIGURG). The kernel sends it when
+/// the thread returns to its own code, so it interrupts no system call. Where the kernel is older
+/// than 5.9 or refuses the timer, this process sends the signal to a thread that was just seen to
+/// use the CPU. If the thread begins to wait in the few microseconds before the signal arrives, a
+/// system call that returns early for signals does so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capture {
-    /// From outside where the thread waits, by a signal where it computes.
+    /// From outside if the thread waits, by a signal if it computes.
     #[default]
     Auto,
-    /// From outside alone: no handler is installed and no signal sent, and there is no stack of a
-    /// thread that computes.
+    /// Only from outside: no handler is installed, no signal is sent, and a thread that computes has
+    /// no stack.
     NoSignal,
     /// No stacks.
     Off,
 }
 
 impl Capture {
-    /// How it is written in `TOWER_STALL_CAPTURE`: `auto`, `no-signal`, `off`.
+    /// The value in `TOWER_STALL_CAPTURE`: `auto`, `no-signal` or `off`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,25 +1,24 @@
-//! Whether a stack is that of a worker in the middle of a poll.
+//! Recognizes the stack of a worker in a poll.
 
 use crate::stall::{Frame, Stack};
 
-/// In the names of what runs a task on a worker: of a multi-thread scheduler, of a
-/// current-thread one.
+/// Functions that run a task on a worker, of the multi-thread and of the current-thread scheduler.
 const RUNS_TASK: [&str; 2] = [
     "runtime::scheduler::multi_thread::worker::Context::run_task",
     "runtime::scheduler::current_thread::Context::run_task",
 ];
-/// In the name of what drives a current-thread runtime and polls its root future.
+/// The function that drives a current-thread runtime and polls its root future.
 const DRIVES: &str = "runtime::scheduler::current_thread::CoreGuard::block_on";
-/// In the names of what such a runtime does when there is nothing to poll.
+/// The function in which a current-thread runtime waits when there is nothing to poll.
 const PARKS: &str = "runtime::scheduler::current_thread::Context::park";
-/// In the names of what gives the worker to another thread for the time of a call.
+/// Functions that hand the worker over to another thread during a call.
 const GIVES_AWAY: [&str; 2] = ["block_in_place", "runtime::context::runtime_mt::exit_runtime"];
 
-/// A poll that a worker is in: where it will return to.
+/// The address that the poll returns to which the thread is in. `single`: of a current-thread runtime.
 ///
 /// # Errors
 ///
-/// The stack is not that of a worker in a poll, or does not tell.
+/// The stack is not that of a worker in a poll, or does not show it.
 pub(crate) fn poll_returns_to(stack: &Stack, single: bool) -> Result<u64, &'static str> {
     let has = |frame: &Frame, name: &str| {
         frame.function.as_deref().is_some_and(|function| function.contains(name))

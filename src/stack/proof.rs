@@ -1,7 +1,7 @@
-//! A closer look at a thread whose worker does not come round: is it in one poll?
+//! The proof that a thread whose worker makes no progress is in one poll.
 //!
-//! The watchdog asks, other threads take the stack and read it, and the watchdog finds the
-//! answer at a later scan.
+//! The watchdog asks, other threads take the stack and read it, and the watchdog finds the answer in
+//! a later scan.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -12,29 +12,29 @@ use crate::stall::StackResult;
 /// A question and its answer.
 #[derive(Debug)]
 pub(crate) struct PollProof {
-    /// The kernel's number of the thread.
+    /// The thread id.
     pub(crate) thread: u32,
-    /// Of a current-thread runtime.
+    /// Whether its runtime is a current-thread runtime.
     pub(crate) single: bool,
     asked_at: Nanos,
     answer: OnceLock<Option<ProvenPoll>>,
 }
 
-/// The thread is in a poll, on the worker.
+/// The thread is in a poll, as a worker.
 #[derive(Debug)]
 pub(crate) struct ProvenPoll {
-    /// Where it was.
+    /// Its stack.
     pub(crate) taken: StackResult,
-    /// Where the poll returns to.
+    /// The address that the poll returns to.
     pub(crate) returns_to: u64,
-    /// Counts how often polls have returned since, where the system allows that.
+    /// Counts the polls that have returned since, if the system allows it.
     pub(crate) returns: Option<ReturnCount>,
-    /// By when `returns` counted, and the stack had been taken.
-    since: Nanos,
+    /// The time at which the stack had been taken and `returns` counted.
+    pub(crate) since: Nanos,
 }
 
-/// How many polls have returned since the counting began; `None` where the kernel could not count
-/// all the time.
+/// How many polls have returned since the counting began; `None` if the kernel could not count all
+/// the time.
 pub(crate) struct ReturnCount(Box<dyn Fn() -> Option<u64> + Send + Sync>);
 
 impl PollProof {
@@ -50,12 +50,11 @@ impl PollProof {
         returns_to: u64,
         returns: Option<ReturnCount>,
     ) {
-        let held = ProvenPoll { taken, returns_to, returns, since: now };
-        // There is one answer.
-        drop(self.answer.set(Some(held)));
+        // The first answer counts.
+        drop(self.answer.set(Some(ProvenPoll { taken, returns_to, returns, since: now })));
     }
 
-    /// It is not, or that cannot be told.
+    /// The thread is in no poll, or the stack does not show it.
     pub(crate) fn not_held(&self) {
         drop(self.answer.set(None));
     }
@@ -72,12 +71,7 @@ impl PollProof {
 }
 
 impl ProvenPoll {
-    /// By when the poll was seen.
-    pub(crate) fn since(&self) -> Nanos {
-        self.since
-    }
-
-    /// Whether no poll has returned since then, as far as is counted.
+    /// Whether no poll has returned since then; `false` if that is not counted.
     pub(crate) fn still(&self) -> bool {
         self.returns.as_ref().is_some_and(|returns| (returns.0)() == Some(0))
     }

@@ -1,15 +1,15 @@
-//! A stack before its frames have names: what the sampler answers.
+//! A stack whose frames have no names yet: the answer of the sampler.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::stall::StackOutcome;
 
-/// What came of a [`StackRequest`](super::StackRequest).
+/// The answer to a [`StackRequest`](super::sampler::StackRequest).
 #[derive(Clone, Debug)]
 pub(crate) struct Captured {
     pub(crate) outcome: StackOutcome,
-    /// What is wrong, in words; empty where nothing is.
+    /// Why the stack or a part of it is missing; empty if it is whole.
     pub(crate) reason: &'static str,
     pub(crate) stack: Option<RawStack>,
 }
@@ -23,19 +23,19 @@ pub(crate) struct RawStack {
     pub(crate) way: Way,
     /// Whether outer frames are missing.
     pub(crate) partial: bool,
-    /// The call it is in, and what that was given in memory, to come after its name.
+    /// The system call it is in, and what follows its name: what its pointer arguments say.
     pub(crate) given: Option<(&'static str, String)>,
     /// Innermost first.
     pub(crate) frames: Vec<CodeAddress>,
 }
 
-/// How the thread was looked at.
+/// How the stack was taken.
 #[allow(dead_code, reason = "made only where stacks are taken")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
-    /// From outside, while it waited.
+    /// From outside, while the thread waited.
     Quiet,
-    /// By its own signal handler.
+    /// By a signal handler on the thread, while it computed.
     Signal,
 }
 
@@ -59,16 +59,22 @@ impl Captured {
     }
 }
 
-/// A module as it was loaded when a stack was taken.
+impl From<&'static str> for Captured {
+    fn from(reason: &'static str) -> Self {
+        Self::failed(reason)
+    }
+}
+
+/// A module, as loaded when the stack was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
     /// The name of its file, without the folder.
     pub(crate) name: String,
     /// Where its file is read.
     pub(crate) path: PathBuf,
-    /// What is added to the addresses in the file.
+    /// The address it was loaded at, relative to the addresses in its file.
     pub(crate) base: u64,
-    /// In hexadecimal digits.
+    /// In hexadecimal.
     pub(crate) build_id: Option<String>,
     /// Whether it is the program itself and no library.
     pub(crate) is_program: bool,
@@ -76,23 +82,23 @@ pub(crate) struct Image {
     pub(crate) listing: u64,
 }
 
-/// The code a frame is at.
+/// The code that a frame is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CodeAddress {
     pub(crate) address: u64,
-    /// Whether the code at `address` is what comes after a call, and not the call itself.
+    /// Whether `address` is a return address: the code after a call, and not the call itself.
     pub(crate) is_return: bool,
     pub(crate) image: Option<Arc<Image>>,
 }
 
 #[allow(dead_code, reason = "made only where stacks are taken")]
 impl CodeAddress {
-    /// The address to look up: within the call, which may be the last thing in its function.
+    /// The address to look up: inside the call, which may be the last instruction of its function.
     pub(crate) fn lookup(&self) -> u64 {
         self.address - u64::from(self.is_return)
     }
 
-    /// The address as the file of the module counts.
+    /// The address in the file of the module.
     pub(crate) fn offset(&self) -> u64 {
         self.address.wrapping_sub(self.image.as_ref().map_or(0, |image| image.base))
     }

@@ -1,6 +1,5 @@
-//! The thread that takes stacks, and what it is asked and answers.
+//! The thread that takes stacks, and its queue.
 
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,16 +12,16 @@ use super::raw::Captured;
 use crate::owned_thread::OwnedThread;
 use crate::sync::{AtomicBool, Ordering};
 
-/// Questions that wait at most.
+/// The most requests that wait.
 const QUEUE: usize = 32;
-/// How long the answer to a signal is waited for.
+/// How long to wait for the answer to a signal.
 pub(crate) const DEADLINE: Duration = Duration::from_millis(100);
 
 /// The queue to the thread `stall-capture`.
 ///
-/// The thread may get stuck: it waits for the loader's lock, which whoever loads a library holds,
-/// and for pages of the stacks it reads. Nobody waits for it: questions do not fit any more then,
-/// and who asked has a deadline of its own.
+/// The thread may block: on the loader's lock, which is held while a library is loaded, and on pages
+/// of the stacks it reads. Nobody waits for it: further requests are refused once the queue is full,
+/// and the callers have deadlines of their own.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     queue: SyncSender<StackRequest>,
@@ -30,13 +29,13 @@ pub(crate) struct Sampler {
     stop: Arc<AtomicBool>,
 }
 
-/// A question.
+/// A request for the stack of a thread.
 pub(crate) struct StackRequest {
-    /// The kernel's number of the thread.
+    /// The thread id.
     pub(crate) thread: u32,
-    /// Whether the thread is still in the poll that the question is about.
+    /// Whether the thread is still in the poll that the request is about.
     pub(crate) still: Box<dyn Fn() -> bool + Send>,
-    /// Called with the answer, on the capture thread.
+    /// Called with the answer, on the thread `stall-capture`.
     pub(crate) done: Box<dyn FnOnce(Captured) + Send>,
 }
 
@@ -54,29 +53,23 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// The question, where too many are asked already.
+    /// The request, if too many wait already.
     pub(crate) fn ask(&self, job: StackRequest) -> Result<(), StackRequest> {
         self.queue.try_send(job).map_err(|refused| match refused {
             TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
         })
     }
 
-    /// Ends the thread and waits for it. Questions that wait get no answer.
+    /// Ends the thread and waits for it. Requests that wait get no answer.
     ///
     /// # Errors
     ///
-    /// The name of the thread, if it has not ended by then.
+    /// The name of the thread, if it has not ended within `limit`.
     pub(crate) fn end(self, limit: Duration) -> Result<(), &'static str> {
         let Self { queue, thread, stop } = self;
         stop.store(true, Ordering::Release);
         drop(queue);
         thread.join(limit)
-    }
-}
-
-impl fmt::Debug for StackRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StackRequest").field("thread", &self.thread).finish_non_exhaustive()
     }
 }
 
@@ -86,8 +79,7 @@ fn run(jobs: &Receiver<StackRequest>, mode: Capture, stop: &AtomicBool) {
         if stop.load(Ordering::Acquire) {
             break;
         }
-        // What is unwound is the memory of others: a parser that gives up on it ends this capture
-        // and no other.
+        // The parsers read memory that may hold anything: a panic ends this capture and no other.
         let taken = catch_unwind(AssertUnwindSafe(|| taker.take(thread, &still, DEADLINE)));
         let captured = taken.unwrap_or_else(|_| {
             taker = Taker::new(mode);

@@ -1,4 +1,4 @@
-//! Where no stack is taken (see `native`): the same questions, and that answer.
+//! Takes the place of `native` on platforms where no stack is taken.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::raw::{Captured, NoLines, RawStack};
 use crate::stall::{Frame, Stack};
 use crate::sync::AtomicBool;
 
-/// Takes none.
+/// Fails each time.
 pub(super) struct Taker;
 
 impl Taker {

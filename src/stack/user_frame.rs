@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::stall::{Frame, Site};
 
-/// Crates whose code is never the user's own. Where a program has debug information most of them
-/// are known by the place of their files; this list is for those that have none.
+/// Crates whose code is never the user's own. With debug information most of them are recognized by
+/// the paths of their files; this list is for programs without.
 const OTHERS: &str = "\
     addr2line alloc argon2 async_trait axum axum_core axum_extra backtrace bcrypt blake2 blake3 \
     brotli bytes chrono compiler_builtins core crossbeam crossbeam_channel crossbeam_epoch \
@@ -23,68 +23,55 @@ const OTHERS: &str = "\
     tracing tracing_core tracing_futures tracing_log tracing_subscriber tungstenite ureq \
     ureq_proto url want webpki zstd zstd_safe zstd_sys";
 
-/// Parts of the paths under which there is no code of the user's own: the standard library as it
-/// was built and as rustup installs it, and crates that cargo has fetched.
+/// Parts of paths that hold no code of the user: the standard library, as it was built and as rustup
+/// installs it, and crates that cargo has fetched.
 const PLACES: &[&str] = &["/rustc/", "/rustlib/src/", "/registry/src/", "/git/checkouts/"];
 
-/// Finds it among frames, innermost first. `others` are crates that are not the user's either.
-///
-/// Returns how many frames are further in, too.
+/// Finds the site among frames, innermost first, and says how many frames are inside of it. `others`
+/// are further crates that are not the user's own.
 pub(crate) fn site(frames: &[Frame], others: &[&str]) -> Option<(usize, Site)> {
-    frames.iter().enumerate().find_map(|(inner, frame)| {
-        let function = frame.function.as_deref()?;
-        is_own(function, frame.file.as_deref(), others).then(|| {
-            let function = label(function, frame.file.as_deref());
-            (inner, Site { function, file: frame.file.clone(), line: frame.line })
-        })
-    })
+    let inner = frames.iter().position(|frame| is_own(frame, others))?;
+    let Frame { function, file, line, .. } = &frames[inner];
+    let function = label(function.as_deref()?, file.as_deref());
+    Some((inner, Site { function, file: file.clone(), line: *line }))
 }
 
 /// Marks the frames that are the user's own code.
 pub(crate) fn mark_own(frames: &mut [Frame], others: &[&str]) {
     for frame in frames {
-        let function = frame.function.as_deref();
-        frame.own =
-            function.is_some_and(|function| is_own(function, frame.file.as_deref(), others));
+        frame.own = is_own(frame, others);
     }
 }
 
-/// Whether a frame is the user's own code, without a list of further crates.
-#[cfg(feature = "testing")]
-pub(crate) fn is_own_frame(frame: &Frame) -> bool {
-    let function = frame.function.as_deref();
-    function.is_some_and(|function| is_own(function, frame.file.as_deref(), &[]))
-}
-
-fn is_own(function: &str, file: Option<&str>, others: &[&str]) -> bool {
-    if let Some(file) = file {
+/// Whether a frame is the user's own code. `others` are further crates that are not.
+pub(crate) fn is_own(frame: &Frame, others: &[&str]) -> bool {
+    let Some(function) = &frame.function else { return false };
+    if let Some(file) = &frame.file {
         let file = file.replace('\\', "/");
-        let is_rust = file.ends_with(".rs");
-        if !is_rust || PLACES.iter().any(|place| file.contains(place)) {
+        if !file.ends_with(".rs") || PLACES.iter().any(|place| file.contains(place)) {
             return false;
         }
     }
     match crate_of(function) {
         Some(name) => !OTHERS.split(' ').chain(others.iter().copied()).any(|other| other == name),
-        // A function of C, or one that is exported to C, which then has a Rust file.
-        None => file.is_some(),
+        // A function of C has no Rust file, one that is exported to C has.
+        None => frame.file.is_some(),
     }
 }
 
-/// The crate of a path as symbols have it; `None` for a name without a path.
+/// The crate in the name of a function; `None` for a name without a path.
 fn crate_of(function: &str) -> Option<&str> {
     let Some(implementation) = function.strip_prefix('<') else {
         return crate_of_path(function);
     };
-    // `<Type as Trait>::method`: the type's crate, or the trait's if the type has none.
-    let (of_type, of_trait) = match split_as(implementation) {
-        Some((of_type, of_trait)) => (of_type, Some(of_trait)),
-        None => (implementation, None),
-    };
-    crate_of_type(of_type).or_else(|| crate_of_path(of_trait?))
+    // `<Type as Trait>::method`: the crate of the type, or of the trait if the type has none.
+    match split_as(implementation) {
+        Some((of_type, of_trait)) => crate_of_type(of_type).or_else(|| crate_of_path(of_trait)),
+        None => crate_of_type(implementation),
+    }
 }
 
-/// Skips what stands before the path of a type: references, pointers, slices, `dyn`, `impl`.
+/// Skips what comes before the path of a type: references, pointers, slices, `dyn`, `impl`.
 fn crate_of_type(mut name: &str) -> Option<&str> {
     loop {
         let before = name;
@@ -130,8 +117,8 @@ fn split_as(implementation: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// The function as a label. Where there are line tables alone, the body of an async function that
-/// was inlined is `{async_fn#0}` in its file: that says at least which file.
+/// The function as a label. With line tables only, the inlined body of an async function is called
+/// `{async_fn#0}`: then the name of its file comes before.
 fn label(function: &str, file: Option<&str>) -> String {
     match file.map(Path::new).and_then(Path::file_stem) {
         Some(file) if function.starts_with('{') => format!("{}::{function}", file.display()),
@@ -141,25 +128,15 @@ fn label(function: &str, file: Option<&str>) -> String {
 
 /// `app::handler::{{closure}}` is the body of `async fn handler`, or a closure in it.
 fn without_closures(function: &str) -> String {
-    let mut name = String::with_capacity(function.len());
-    let mut rest = function;
-    while let Some(at) = rest.find("::{") {
-        let (before, from) = rest.split_at(at);
-        name.push_str(before);
-        let opened = from[2..].chars().take_while(|c| *c == '{').count();
-        let close = "}".repeat(opened);
-        let inner = from[2 + opened..].find(&close);
-        let Some(inner) = inner else {
-            rest = from;
-            break;
-        };
-        let end = 2 + opened + inner + opened;
-        if !is_closure(&from[2 + opened..2 + opened + inner]) {
-            name.push_str(&from[..end]);
+    let mut segments = function.split("::{");
+    let mut name = segments.next().unwrap_or_default().to_owned();
+    for segment in segments {
+        let close = if segment.starts_with('{') { "}}" } else { "}" };
+        match segment.split_once(close) {
+            Some((inner, rest)) if is_closure(inner.trim_start_matches('{')) => name.push_str(rest),
+            _ => name.extend(["::{", segment]),
         }
-        rest = &from[end..];
     }
-    name.push_str(rest);
     name
 }
 

@@ -1,18 +1,18 @@
-//! System calls by what they wait for. The numbers are libc's, so each architecture has its own.
+//! System calls by what they wait for.
 
 /// What a thread inside a system call waits for.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "no other system is asked"))]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux shows system calls"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     /// For a time to come.
     Sleep,
-    /// For another thread or process to let go of something.
+    /// For another thread or process to release something.
     Lock,
-    /// For what the descriptor in its first argument stands for.
+    /// For the object behind the descriptor in its first argument.
     Descriptor,
-    /// For several descriptors, in a list in memory.
+    /// For several descriptors, listed in memory.
     Descriptors,
-    /// For a file that has no descriptor yet, or for all of a file system.
+    /// For a file without a descriptor yet, or for a whole file system.
     File,
     /// For a child process.
     Child,
@@ -20,139 +20,100 @@ pub(crate) enum Waits {
     Other,
 }
 
-/// A system call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SystemCall {
-    pub(crate) name: &'static str,
-    pub(crate) waits: Waits,
-}
-
-const OTHER: SystemCall = SystemCall { name: "a system call", waits: Waits::Other };
-
-/// What the call of that number waits for, with those arguments.
+/// The name of the system call with that number and those arguments, and what it waits for. `poll`
+/// and `select` stand for their newer forms, too.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn system_call(number: i64, arguments: &[u64; 6]) -> SystemCall {
-    let Some((_, name, waits)) = CALLS.iter().find(|(known, ..)| *known == number) else {
-        return OTHER;
-    };
-    let waits = match *name {
-        "fcntl" => locks(arguments[1]),
-        "poll" | "select" if is_empty(name, arguments) => Waits::Sleep,
-        _ => *waits,
-    };
-    SystemCall { name, waits }
+pub(crate) fn system_call(number: i64, arguments: &[u64; 6]) -> (&'static str, Waits) {
+    use Waits::{Child, Descriptor, Descriptors, File, Lock, Sleep};
+
+    const WAITS_FOR_LOCK: [u64; 2] = [libc::F_SETLKW as u64, libc::F_OFD_SETLKW as u64];
+    // Without descriptors they sleep.
+    let of_poll = if arguments[1] == 0 { Sleep } else { Descriptors };
+    let of_select = if arguments[0] == 0 { Sleep } else { Descriptors };
+    match number {
+        libc::SYS_nanosleep => ("nanosleep", Sleep),
+        libc::SYS_clock_nanosleep => ("clock_nanosleep", Sleep),
+        libc::SYS_futex => ("futex", Lock),
+        libc::SYS_flock => ("flock", Lock),
+        libc::SYS_fcntl if WAITS_FOR_LOCK.contains(&arguments[1]) => ("fcntl", Lock),
+        libc::SYS_fcntl => ("fcntl", Descriptor),
+        libc::SYS_semop => ("semop", Lock),
+        libc::SYS_semtimedop => ("semtimedop", Lock),
+        libc::SYS_read => ("read", Descriptor),
+        libc::SYS_pread64 => ("pread64", Descriptor),
+        libc::SYS_readv => ("readv", Descriptor),
+        libc::SYS_preadv => ("preadv", Descriptor),
+        libc::SYS_preadv2 => ("preadv2", Descriptor),
+        libc::SYS_write => ("write", Descriptor),
+        libc::SYS_pwrite64 => ("pwrite64", Descriptor),
+        libc::SYS_writev => ("writev", Descriptor),
+        libc::SYS_pwritev => ("pwritev", Descriptor),
+        libc::SYS_pwritev2 => ("pwritev2", Descriptor),
+        libc::SYS_sendfile => ("sendfile", Descriptor),
+        libc::SYS_splice => ("splice", Descriptor),
+        libc::SYS_copy_file_range => ("copy_file_range", Descriptor),
+        libc::SYS_fsync => ("fsync", Descriptor),
+        libc::SYS_fdatasync => ("fdatasync", Descriptor),
+        libc::SYS_sync_file_range => ("sync_file_range", Descriptor),
+        libc::SYS_fallocate => ("fallocate", Descriptor),
+        libc::SYS_ftruncate => ("ftruncate", Descriptor),
+        libc::SYS_getdents64 => ("getdents64", Descriptor),
+        libc::SYS_ioctl => ("ioctl", Descriptor),
+        libc::SYS_close => ("close", Descriptor),
+        libc::SYS_recvfrom => ("recvfrom", Descriptor),
+        libc::SYS_recvmsg => ("recvmsg", Descriptor),
+        libc::SYS_recvmmsg => ("recvmmsg", Descriptor),
+        libc::SYS_sendto => ("sendto", Descriptor),
+        libc::SYS_sendmsg => ("sendmsg", Descriptor),
+        libc::SYS_sendmmsg => ("sendmmsg", Descriptor),
+        libc::SYS_connect => ("connect", Descriptor),
+        libc::SYS_accept => ("accept", Descriptor),
+        libc::SYS_accept4 => ("accept4", Descriptor),
+        libc::SYS_ppoll => ("poll", of_poll),
+        libc::SYS_pselect6 => ("select", of_select),
+        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => ("epoll_wait", Descriptor),
+        libc::SYS_openat => ("open", File),
+        libc::SYS_statx => ("stat", File),
+        libc::SYS_faccessat => ("access", File),
+        libc::SYS_unlinkat => ("unlink", File),
+        libc::SYS_renameat2 => ("rename", File),
+        libc::SYS_mkdirat => ("mkdir", File),
+        libc::SYS_truncate => ("truncate", File),
+        libc::SYS_readlinkat => ("readlink", File),
+        libc::SYS_sync => ("sync", File),
+        libc::SYS_syncfs => ("syncfs", File),
+        libc::SYS_msync => ("msync", File),
+        libc::SYS_wait4 => ("wait4", Child),
+        libc::SYS_waitid => ("waitid", Child),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => ("poll", of_poll),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_select => ("select", of_select),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait => ("epoll_wait", Descriptor),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open => ("open", File),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_stat | libc::SYS_lstat | libc::SYS_newfstatat => ("stat", File),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_unlink => ("unlink", File),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_rename => ("rename", File),
+        _ => ("a system call", Waits::Other),
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn system_call(_: i64, _: &[u64; 6]) -> SystemCall {
-    OTHER
+pub(crate) fn system_call(_: i64, _: &[u64; 6]) -> (&'static str, Waits) {
+    ("a system call", Waits::Other)
 }
-
-/// An `fcntl` that waits, waits for a lock.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn locks(command: u64) -> Waits {
-    const WAIT: [i32; 2] = [libc::F_SETLKW, libc::F_OFD_SETLKW];
-    let waits = WAIT.iter().any(|wait| u64::try_from(*wait) == Ok(command));
-    if waits { Waits::Lock } else { Waits::Descriptor }
-}
-
-/// Whether no descriptor is waited for: then it is a sleep.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_empty(name: &str, arguments: &[u64; 6]) -> bool {
-    arguments[usize::from(name == "poll")] == 0
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-macro_rules! calls {
-    ($($(#[$cfg:meta])* $number:ident $name:literal $waits:ident,)*) => {
-        &[$($(#[$cfg])* (libc::$number, $name, Waits::$waits),)*]
-    };
-}
-
-/// Those that can wait for long. `poll` and `select` stand for their newer forms too.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-static CALLS: &[(i64, &str, Waits)] = calls! {
-    SYS_nanosleep "nanosleep" Sleep,
-    SYS_clock_nanosleep "clock_nanosleep" Sleep,
-    SYS_futex "futex" Lock,
-    SYS_flock "flock" Lock,
-    SYS_fcntl "fcntl" Descriptor,
-    SYS_semop "semop" Lock,
-    SYS_semtimedop "semtimedop" Lock,
-    SYS_read "read" Descriptor,
-    SYS_pread64 "pread64" Descriptor,
-    SYS_readv "readv" Descriptor,
-    SYS_preadv "preadv" Descriptor,
-    SYS_preadv2 "preadv2" Descriptor,
-    SYS_write "write" Descriptor,
-    SYS_pwrite64 "pwrite64" Descriptor,
-    SYS_writev "writev" Descriptor,
-    SYS_pwritev "pwritev" Descriptor,
-    SYS_pwritev2 "pwritev2" Descriptor,
-    SYS_sendfile "sendfile" Descriptor,
-    SYS_splice "splice" Descriptor,
-    SYS_copy_file_range "copy_file_range" Descriptor,
-    SYS_fsync "fsync" Descriptor,
-    SYS_fdatasync "fdatasync" Descriptor,
-    SYS_sync_file_range "sync_file_range" Descriptor,
-    SYS_fallocate "fallocate" Descriptor,
-    SYS_ftruncate "ftruncate" Descriptor,
-    SYS_getdents64 "getdents64" Descriptor,
-    SYS_ioctl "ioctl" Descriptor,
-    SYS_close "close" Descriptor,
-    SYS_recvfrom "recvfrom" Descriptor,
-    SYS_recvmsg "recvmsg" Descriptor,
-    SYS_recvmmsg "recvmmsg" Descriptor,
-    SYS_sendto "sendto" Descriptor,
-    SYS_sendmsg "sendmsg" Descriptor,
-    SYS_sendmmsg "sendmmsg" Descriptor,
-    SYS_connect "connect" Descriptor,
-    SYS_accept "accept" Descriptor,
-    SYS_accept4 "accept4" Descriptor,
-    #[cfg(target_arch = "x86_64")]
-    SYS_poll "poll" Descriptors,
-    SYS_ppoll "poll" Descriptors,
-    #[cfg(target_arch = "x86_64")]
-    SYS_select "select" Descriptors,
-    SYS_pselect6 "select" Descriptors,
-    #[cfg(target_arch = "x86_64")]
-    SYS_epoll_wait "epoll_wait" Descriptor,
-    SYS_epoll_pwait "epoll_wait" Descriptor,
-    SYS_epoll_pwait2 "epoll_wait" Descriptor,
-    #[cfg(target_arch = "x86_64")]
-    SYS_open "open" File,
-    SYS_openat "open" File,
-    #[cfg(target_arch = "x86_64")]
-    SYS_stat "stat" File,
-    #[cfg(target_arch = "x86_64")]
-    SYS_lstat "stat" File,
-    #[cfg(target_arch = "x86_64")]
-    SYS_newfstatat "stat" File,
-    SYS_statx "stat" File,
-    SYS_faccessat "access" File,
-    SYS_unlinkat "unlink" File,
-    #[cfg(target_arch = "x86_64")]
-    SYS_unlink "unlink" File,
-    #[cfg(target_arch = "x86_64")]
-    SYS_rename "rename" File,
-    SYS_renameat2 "rename" File,
-    SYS_mkdirat "mkdir" File,
-    SYS_truncate "truncate" File,
-    SYS_readlinkat "readlink" File,
-    SYS_sync "sync" File,
-    SYS_syncfs "syncfs" File,
-    SYS_msync "msync" File,
-    SYS_wait4 "wait4" Child,
-    SYS_waitid "waitid" Child,
-};
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     fn check(number: i64, arguments: [u64; 6], expected: (&str, Waits)) {
-        let call = system_call(number, &arguments);
-        assert_eq!((call.name, call.waits), expected);
+        assert_eq!(system_call(number, &arguments), expected);
     }
 
     #[test]

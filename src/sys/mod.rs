@@ -1,8 +1,8 @@
-//! What only the operating system can tell: the home of all `unsafe` and of libc.
+//! Calls of the operating system: the only module with `unsafe` and libc.
 //!
-//! What taking a stack needs lies in `native`, and nowhere else is asked whether it is there. A
-//! further architecture is one file in `native/arch` and its name in the condition below, which
-//! `src/stack/mod.rs` has a second time.
+//! `native` has what taking a stack needs. The condition below is the only one on it, besides the
+//! same one in `src/stack/mod.rs`. To add an architecture, add a file to `native/arch` and its name
+//! to both conditions.
 
 mod calls;
 #[cfg_attr(

@@ -1,16 +1,19 @@
-//! Who is at the other end of a socket.
+//! The peer of a socket.
 
-/// The address of the other end of the socket with that descriptor; `None` if it has none.
+#[cfg(unix)]
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The peer address of the socket with that descriptor; `None` if it has no peer.
 ///
-/// Waits while another thread changes the socket.
+/// Blocks while another thread holds the lock of the socket.
 #[cfg(unix)]
 pub(crate) fn peer(descriptor: u64) -> Option<String> {
     let descriptor = i32::try_from(descriptor).ok()?;
-    // SAFETY: all zeroes is a valid address of the family AF_UNSPEC.
+    // SAFETY: zeros are a valid address of the family AF_UNSPEC.
     let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-    let mut length = libc::socklen_t::try_from(size_of_val(&address)).ok()?;
-    // SAFETY: the kernel writes at most `length` bytes to `address`, which has as many; a
-    // descriptor that is none, or no socket, is an error that it returns.
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `address`, which has as many. It returns an
+    // error if the descriptor is not open or no socket.
     let result =
         unsafe { libc::getpeername(descriptor, (&raw mut address).cast(), &raw mut length) };
     if result != 0 {
@@ -20,17 +23,15 @@ pub(crate) fn peer(descriptor: u64) -> Option<String> {
         libc::AF_INET => {
             // SAFETY: an address of this family has this type, which is smaller than the storage
             // and no more strictly aligned.
-            let v4: libc::sockaddr_in =
-                unsafe { (&raw const address).cast::<libc::sockaddr_in>().read() };
-            let ip = std::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(std::net::SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).to_string())
+            let v4 = unsafe { (&raw const address).cast::<libc::sockaddr_in>().read() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::from((ip, u16::from_be(v4.sin_port))).to_string())
         }
         libc::AF_INET6 => {
             // SAFETY: as above.
-            let v6: libc::sockaddr_in6 =
-                unsafe { (&raw const address).cast::<libc::sockaddr_in6>().read() };
-            let ip = std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            Some(std::net::SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, 0).to_string())
+            let v6 = unsafe { (&raw const address).cast::<libc::sockaddr_in6>().read() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddr::from((ip, u16::from_be(v6.sin6_port))).to_string())
         }
         libc::AF_UNIX => Some("a Unix socket".to_owned()),
         _ => None,
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_end_has_a_name() {
+    fn a_peer_has_its_address() {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(local) else { continue };
             let address = listener.local_addr().expect("bound");

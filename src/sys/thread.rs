@@ -1,7 +1,6 @@
-//! Who a thread is to the kernel.
+//! The thread id.
 
-/// The kernel's number of the calling thread, as under `/proc/self/task`; 0 where the system
-/// has none to tell.
+/// The thread id of the calling thread, as in `/proc/self/task`; 0 on systems other than Linux.
 pub(crate) fn thread_id() -> u32 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {

@@ -1,8 +1,8 @@
-//! Where no stack is taken (see `native`): no breakpoint counts anything.
+//! Takes the place of `native` on platforms where no stack is taken: breakpoints are not supported.
 
 use std::io;
 
-/// Never made: nothing is counted here.
+/// Cannot exist on this platform.
 #[derive(Debug)]
 pub(crate) enum Returns {}
 

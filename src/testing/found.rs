@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crate::clock::human;
-use crate::stack::is_own_frame;
+use crate::stack::is_own;
 use crate::stall::{Stack, Stall};
 
 /// Stalls that are told in full.
@@ -64,11 +64,11 @@ fn tell(f: &mut fmt::Formatter<'_>, stall: &Stall) -> fmt::Result {
 /// The frames as far as the first of the user's own, then those of the user's own alone.
 fn tell_stack(f: &mut fmt::Formatter<'_>, stack: &Stack) -> fmt::Result {
     writeln!(f, "  stack:")?;
-    let first = stack.frames.iter().position(is_own_frame);
+    let first = stack.frames.iter().position(|frame| is_own(frame, &[]));
     let inner = first.map_or(stack.frames.len(), |first| first + 1);
     let mut skipped = 0;
     for (at, frame) in stack.frames.iter().enumerate() {
-        if at >= inner && !is_own_frame(frame) {
+        if at >= inner && !is_own(frame, &[]) {
             skipped += 1;
             continue;
         }

@@ -1,47 +1,26 @@
-//! Bytes of modules, borrowed of the program itself and copied of everything that may go.
+//! Bytes of modules: borrowed from the program itself, copied from what may be unloaded.
 
-use std::ops::{Deref, Range};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::sys::native::memory::copy;
 use crate::sys::native::modules::Module;
 
-/// A section larger than this is not what it seems to be.
+/// A section larger than this is taken for a mistake.
 const LONGEST_SECTION: u64 = 256 << 20;
 
 /// The bytes of a section.
-#[derive(Clone, Debug)]
-pub(super) enum Bytes {
-    Borrowed(&'static [u8]),
-    Copied(Arc<[u8]>),
-}
+pub(super) type Bytes = Cow<'static, [u8]>;
 
-impl Default for Bytes {
-    fn default() -> Self {
-        Self::Borrowed(&[])
-    }
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Copied(bytes) => bytes,
-        }
-    }
-}
-
-/// The bytes of a section of that module, borrowed if they can be.
+/// The section of that module at `range`, borrowed if possible.
 pub(super) fn section(module: &Module, range: &Range<u64>) -> Option<Bytes> {
     match module.borrow(range) {
-        Some(bytes) => Some(Bytes::Borrowed(bytes)),
-        None => Some(Bytes::Copied(read(range, LONGEST_SECTION)?.into())),
+        Some(bytes) => Some(Cow::Borrowed(bytes)),
+        None => read(range, LONGEST_SECTION).map(Cow::Owned),
     }
 }
 
-/// Copies all of a range, or nothing.
+/// Copies a range as a whole; `None` if a part of it cannot be read or it is too long.
 pub(super) fn read(range: &Range<u64>, longest: u64) -> Option<Vec<u8>> {
     let length = range.end.checked_sub(range.start).filter(|length| *length <= longest)?;
     let mut bytes = vec![0; usize::try_from(length).ok()?];

@@ -1,7 +1,6 @@
-//! Parsers of what a loaded module says of itself: the index of its unwind information, and its
-//! build id.
+//! Parsers of two parts of a loaded module: the index of its unwind information, and its build id.
 
-/// `.eh_frame_hdr`: where the unwind information is, and where each function begins.
+/// `.eh_frame_hdr`: the address of the unwind information, and where each function begins.
 #[derive(Debug)]
 pub(super) struct EhFrameHdr<'a> {
     /// The address the bytes were loaded at.
@@ -9,15 +8,15 @@ pub(super) struct EhFrameHdr<'a> {
     bytes: &'a [u8],
 }
 
-/// How linkers write the header, all of them alike: the place of the unwind information as a
-/// signed 32-bit distance from the field, the number of functions in 32 bits, and the table as
-/// signed 32-bit distances from the header.
+/// The encodings that all linkers use: the address of the unwind information as a signed 32-bit
+/// distance from the field, the number of functions in 32 bits, and the table as signed 32-bit
+/// distances from the header.
 const ENCODINGS: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
 const TABLE: usize = 12;
 const ROW: usize = 8;
 
 impl<'a> EhFrameHdr<'a> {
-    /// `None` where it is written otherwise.
+    /// `None` if it uses other encodings.
     pub(super) fn parse(address: u64, bytes: &'a [u8]) -> Option<Self> {
         bytes.starts_with(&ENCODINGS).then_some(Self { address, bytes })
     }
@@ -28,30 +27,19 @@ impl<'a> EhFrameHdr<'a> {
         Some(self.address.wrapping_add(4).wrapping_add_signed(distance.into()))
     }
 
-    /// Where the function begins that has the code at `address`.
+    /// Where the function that contains `address` begins.
     pub(super) fn function_start(&self, address: u64) -> Option<u64> {
+        let (rows, _) = self.bytes.get(TABLE..)?.as_chunks::<ROW>();
         let count = int(self.bytes, 8)? as u32 as usize;
-        let table = self.bytes.get(TABLE..)?;
-        let count = count.min(table.len() / ROW);
-        let start = |row: usize| {
-            int(table, row * ROW).map(|distance| self.address.wrapping_add_signed(distance.into()))
-        };
-        let (mut low, mut high) = (0, count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if start(middle)? <= address {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        start(low.checked_sub(1)?)
+        let rows = &rows[..count.min(rows.len())];
+        let start = |row: &[u8; ROW]| Some(self.address.wrapping_add_signed(int(row, 0)?.into()));
+        let after = rows.partition_point(|row| start(row).is_some_and(|start| start <= address));
+        start(rows.get(after.checked_sub(1)?)?)
     }
 }
 
 fn int(bytes: &[u8], at: usize) -> Option<i32> {
-    let bytes = bytes.get(at..at.checked_add(4)?)?;
-    Some(i32::from_le_bytes(bytes.try_into().ok()?))
+    bytes.get(at..)?.first_chunk().map(|bytes| i32::from_le_bytes(*bytes))
 }
 
 /// The build id among the notes of a module, in hexadecimal digits.

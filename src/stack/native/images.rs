@@ -1,14 +1,15 @@
 //! The modules of this process: their unwind information and their code.
 //!
-//! Unwind information of the program itself is borrowed, since it stays. Everything else may be
-//! gone at any moment (`dlclose`), so it is copied by a read that cannot fault: unwind information
-//! once, when the module is first met on a stack, and code a few bytes at a time.
+//! Unwind information of the program itself is borrowed, since it stays mapped. A library may be
+//! unloaded at any moment (`dlclose`), so what it holds is copied by a read that cannot fault:
+//! unwind information once, when the module is first seen on a stack, and code a few bytes at a
+//! time.
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _};
+use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder};
 
 use super::arch::{Arch, Native, Target};
 use super::bytes::{Bytes, read, section, word};
@@ -17,23 +18,17 @@ use crate::stack::raw::{CodeAddress, Image};
 use crate::sys::native::memory::copy;
 use crate::sys::native::modules::{self, Generation, Module};
 
-/// Notes larger than this are not what they seem to be.
+/// Notes larger than this are taken for a mistake.
 const LONGEST_NOTE: u64 = 64 << 10;
 
 /// All modules.
+#[derive(Default)]
 pub(super) struct Images {
     generation: Option<Generation>,
     loaded: Vec<Loaded>,
-    /// Where there is code, in order, and of which module.
+    /// The ranges of code, sorted, each with the index of its module in `loaded`.
     code: Vec<(Range<u64>, usize)>,
     pub(super) unwinder: <Native as Arch>::Unwinder,
-}
-
-impl Default for Images {
-    fn default() -> Self {
-        let (loaded, code) = (Vec::new(), Vec::new());
-        Self { generation: None, loaded, code, unwinder: Native::unwinder() }
-    }
 }
 
 struct Loaded {
@@ -44,14 +39,18 @@ struct Loaded {
 
 /// The unwind information of a module.
 enum Sections {
-    NotMet,
+    /// Not read yet.
+    Unread,
     Missing,
-    Known { address: u64, eh_frame_hdr: Bytes },
+    Known {
+        address: u64,
+        eh_frame_hdr: Bytes,
+    },
 }
 
 impl Images {
-    /// Lists the modules anew, if libraries have come or gone. Returns whether they have, where the
-    /// loader tells.
+    /// Lists the modules again if libraries were loaded or unloaded. Returns whether they were,
+    /// compared with an earlier list.
     pub(super) fn refresh(&mut self) -> bool {
         if self.generation.is_some() && self.generation == modules::generation() {
             return false;
@@ -61,35 +60,37 @@ impl Images {
         self.generation = generation;
         let listing = generation.map_or(0, Generation::listing);
         let before = std::mem::take(&mut self.loaded);
-        self.unwinder = Native::unwinder();
-        for module in modules {
+        self.unwinder = Default::default();
+        self.code.clear();
+        for (index, module) in modules.into_iter().enumerate() {
             let image = match before.iter().find(|known| known.module == module) {
                 Some(known) => Arc::clone(&known.image),
                 None => Arc::new(image(&module, listing)),
             };
-            self.loaded.push(Loaded { module, image, sections: Sections::NotMet });
+            self.code.extend(module.code().map(|range| (range, index)));
+            self.loaded.push(Loaded { module, image, sections: Sections::Unread });
         }
-        self.code = code(&self.loaded);
+        self.code.sort_unstable_by_key(|(range, _)| range.start);
         tells
     }
 
-    /// What is known of the code at an address.
+    /// The code at `address`, with its module.
     pub(super) fn describe(&self, address: u64, is_return: bool) -> CodeAddress {
         let image = self.find(address - u64::from(is_return));
         let image = image.map(|index| Arc::clone(&self.loaded[index].image));
         CodeAddress { address, is_return, image }
     }
 
-    /// Whether there is code of a known module.
+    /// Whether `address` lies in code of a known module.
     pub(super) fn is_code(&self, address: u64) -> bool {
         self.find(address).is_some()
     }
 
     /// Reads the unwind information for the code at `address`, unless that was done before.
-    pub(super) fn meet(&mut self, address: u64) {
+    pub(super) fn load(&mut self, address: u64) {
         let Some(index) = self.find(address) else { return };
         let loaded = &mut self.loaded[index];
-        if matches!(loaded.sections, Sections::NotMet) {
+        if matches!(loaded.sections, Sections::Unread) {
             loaded.sections = match read_sections(&loaded.module) {
                 None => Sections::Missing,
                 Some((address, eh_frame_hdr, module)) => {
@@ -100,25 +101,25 @@ impl Images {
         }
     }
 
-    /// Where the function begins that has the code at `address`, if its module was met.
+    /// Where the function that contains `address` begins, if its module was [loaded](Self::load).
     pub(super) fn function_start(&self, address: u64) -> Option<u64> {
         match &self.loaded[self.find(address)?].sections {
             Sections::Known { address: at, eh_frame_hdr } => {
                 EhFrameHdr::parse(*at, eh_frame_hdr)?.function_start(address)
             }
-            Sections::NotMet | Sections::Missing => None,
+            Sections::Unread | Sections::Missing => None,
         }
     }
 
-    /// How far apart stack pointer and frame pointer are in the body of the function that begins at `start`,
-    /// as far as its first instructions tell.
+    /// The distance between stack pointer and frame pointer in the body of the function that begins
+    /// at `start`, if its first instructions show it.
     pub(super) fn frame_size(&self, start: u64) -> Option<u64> {
         let mut code = [0; Native::LONGEST_PROLOGUE];
         let length = copy(start, &mut code);
         Native::frame_size(&code[..length])
     }
 
-    /// The call before `address`; `None` if that is no return address.
+    /// The call before `address`; `None` if `address` is no return address.
     pub(super) fn call_before(&self, address: u64) -> Option<Target> {
         let begin = address.checked_sub(Native::LONGEST_CALL as u64)?;
         if !self.is_code(begin) || !self.is_code(address - 1) {
@@ -138,26 +139,14 @@ impl Images {
     }
 }
 
-fn code(loaded: &[Loaded]) -> Vec<(Range<u64>, usize)> {
-    let mut code = Vec::new();
-    for (index, loaded) in loaded.iter().enumerate() {
-        let segments = loaded.module.segments.iter().filter(|segment| segment.executable);
-        code.extend(segments.map(|segment| (segment.range.clone(), index)));
-    }
-    code.sort_unstable_by_key(|(range, _)| range.start);
-    code
-}
-
-/// Follows the words that a call into another module goes by.
+/// Follows a call into another module through its stub and the word that holds its target.
 fn resolve(target: Target) -> Target {
     let at = match target {
-        Target::At(at) => at,
-        Target::In(place) => match word(place) {
-            Some(at) => at,
-            None => return Target::Somewhere,
-        },
-        Target::Somewhere => return Target::Somewhere,
+        Target::At(at) => Some(at),
+        Target::In(place) => word(place),
+        Target::Somewhere => None,
     };
+    let Some(at) = at else { return Target::Somewhere };
     let mut code = [0; Native::LONGEST_STUB];
     let length = copy(at, &mut code);
     match Native::stub(at, &code[..length]) {
@@ -177,21 +166,20 @@ fn image(module: &Module, listing: u64) -> Image {
     Image { name, path, base: module.base, build_id, is_program: module.is_program, listing }
 }
 
-/// The header's address and bytes, and what framehop wants to know.
+/// The address and the bytes of the header, and the module as framehop wants it.
 fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
     let header_range = module.eh_frame_hdr.clone()?;
     let header = section(module, &header_range)?;
     let start = EhFrameHdr::parse(header_range.start, &header)?.eh_frame()?;
-    // Its length is written nowhere: it ends with its segment at the latest.
+    // Its length is not recorded: it ends with its segment at the latest.
     let segment = module.segments.iter().find(|segment| segment.range.contains(&start))?;
     let eh_frame_range = start..segment.range.end;
     let eh_frame = section(module, &eh_frame_range)?;
-    let code = module.segments.iter().filter(|segment| segment.executable);
     let in_file = |range: Range<u64>| {
         range.start.wrapping_sub(module.base)..range.end.wrapping_sub(module.base)
     };
     let sections = ExplicitModuleSectionInfo {
-        text_svma: code.map(|segment| in_file(segment.range.clone())).next(),
+        text_svma: module.code().next().map(in_file),
         eh_frame_svma: Some(in_file(eh_frame_range)),
         eh_frame: Some(eh_frame),
         eh_frame_hdr_svma: Some(in_file(header_range.clone())),
@@ -222,7 +210,7 @@ pub(super) mod tests {
         let program = program.file_name().expect("a name").to_string_lossy().into_owned();
         let of_libc = libc::getppid as *const () as u64;
         for (start, module) in [(image as *const () as u64, program), (of_libc, "libc.".into())] {
-            images.meet(start);
+            images.load(start);
             let code = images.describe(start + 1, true);
             assert_eq!(images.function_start(start + 1), Some(start));
             assert!(code.image.expect("a module").name.starts_with(&module), "{module}");

@@ -1,5 +1,4 @@
-//! How a stack is taken where that is supported. Only this knows the system; what differs between
-//! architectures lies in [`arch`].
+//! Takes stacks on the platforms that support it. What differs between architectures is in [`arch`].
 
 mod arch;
 #[cfg(feature = "__bench")]

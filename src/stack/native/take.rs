@@ -1,10 +1,10 @@
-//! How a stack is sampled: quietly from a thread that waits, by a signal from one that computes.
+//! Takes a stack: from outside if the thread waits, by a signal if it computes.
 
 use std::time::Duration;
 
 use super::images::Images;
 use super::pointer_args;
-use super::unwind::{self, Snapshot, Walk};
+use super::unwind::{self, Walk};
 use crate::clock::{self, Nanos, nanos};
 use crate::procfs::thread::{ThreadState, is_pending};
 use crate::procfs::thread_files::{Moment, ThreadFiles};
@@ -14,13 +14,14 @@ use crate::stall::StackOutcome;
 use crate::sys::native::signal::{self, By, LONGEST_STACK, Refusal, Registers, SIGNAL, Signal};
 use crate::sys::native::{cpu_time, memory};
 
-/// How often a thread may move on while its stack is copied.
+/// How many times a capture is tried while the thread keeps moving.
 const TRIES: u32 = 5;
-/// How often to look whether a signal was answered.
+/// Time between two checks whether the signal was answered.
 const PAUSE: Duration = Duration::from_micros(50);
-/// What a thread needs at most on the CPU to come back from a call that is over.
+/// The most CPU time a thread needs to return from a system call that is over.
 const RETURN: Nanos = 200_000;
-/// What the last look before a signal takes at most, unless this thread lost its CPU in between.
+/// The longest that the last check before a signal may take. If it takes longer, this thread lost its
+/// CPU in between.
 const GLANCE: Nanos = 20_000;
 
 /// What is kept from one capture to the next.
@@ -28,42 +29,40 @@ pub(in crate::stack) struct Taker {
     mode: Capture,
     images: Images,
     stack: Vec<u8>,
-    /// Installed at the first need.
+    /// Installed when it is first needed.
     signal: Option<Signal>,
 }
 
-type Stuck = &'static str;
+/// The thread whose stack is wanted.
+struct Subject<'a> {
+    thread: u32,
+    files: ThreadFiles,
+    /// Whether it is still in the poll that the question is about.
+    still: &'a dyn Fn() -> bool,
+    deadline: Nanos,
+}
 
-struct Sampled {
+struct Sample {
     way: Way,
     walk: Walk,
     given: Option<(&'static str, String)>,
 }
 
-/// Where a thread is that has a stack.
-pub(super) enum Position {
-    /// On the CPU, or ready for it.
-    Runs,
-    /// In the kernel, with these registers.
-    Waits(Registers),
-}
-
-/// The last thing that a thread does is to have no stack.
-pub(super) fn position(moment: &Moment) -> Result<Position, Stuck> {
+/// The registers of a thread that waits in the kernel; `None` if it is on a CPU or ready for one.
+///
+/// # Errors
+///
+/// The thread has no stack, as is the case just before it ends.
+pub(super) fn waits_at(moment: &Moment) -> Result<Option<Registers>, &'static str> {
     match moment.state() {
-        ThreadState::Running => Ok(Position::Runs),
+        ThreadState::Running => Ok(None),
         ThreadState::Call { stack, code, .. } | ThreadState::Kernel { stack, code }
             if stack != 0 && code != 0 =>
         {
-            Ok(Position::Waits(Registers::at(code, stack)))
+            Ok(Some(Registers::at(code, stack)))
         }
         _ => Err("the thread has no stack"),
     }
-}
-
-/// How often the thread has begun to wait for something, since it began.
-fn waits(files: &ThreadFiles) -> Result<u64, Stuck> {
-    files.status()?.waits.ok_or("the kernel does not count waits")
 }
 
 impl Taker {
@@ -71,139 +70,125 @@ impl Taker {
         Self { mode, images: Images::default(), stack: Vec::new(), signal: None }
     }
 
-    /// Takes the stack of a thread while `still` holds. Tries again for `limit` at most: it does not
-    /// count what is read of the program before that, which takes long for the first time.
+    /// Takes the stack of a thread while `still` holds. Tries again for at most `limit`, which does
+    /// not include reading the list of modules before that: the first time it takes long.
     pub(in crate::stack) fn take(
         &mut self,
         thread: u32,
         still: &dyn Fn() -> bool,
         limit: Duration,
     ) -> Captured {
-        match self.attempt(thread, still, limit) {
-            Err(captured) => captured,
-            Ok(Sampled { way, walk, given }) => {
-                let frames = walk.addresses.iter().enumerate();
-                let frames = frames
-                    .map(|(index, address)| self.images.describe(*address, index > 0))
-                    .collect();
-                let partial = !walk.is_complete();
-                Captured::stack(RawStack { thread, way, partial, given, frames })
-            }
-        }
+        let Sample { way, walk, given } = match self.attempts(thread, still, limit) {
+            Ok(sample) => sample,
+            Err(captured) => return captured,
+        };
+        let frames = walk.addresses.iter().enumerate();
+        let frames =
+            frames.map(|(index, address)| self.images.describe(*address, index > 0)).collect();
+        Captured::stack(RawStack { thread, way, partial: !walk.is_complete, given, frames })
     }
 
-    fn attempt(
+    fn attempts(
         &mut self,
         thread: u32,
         still: &dyn Fn() -> bool,
         limit: Duration,
-    ) -> Result<Sampled, Captured> {
+    ) -> Result<Sample, Captured> {
         if self.mode == Capture::Off {
             return Err(Captured::failed("captures are off"));
         }
-        let files = ThreadFiles::open(thread).map_err(Captured::failed)?;
+        let files = ThreadFiles::open(thread)?;
         self.images.refresh();
-        let deadline = clock::now() + nanos(limit);
+        let subject = Subject { thread, files, still, deadline: clock::now() + nanos(limit) };
         for attempt in 0..TRIES {
-            if !still() {
-                return Err(Captured::failed("the poll has ended"));
-            }
-            if attempt > 0 && clock::now() >= deadline {
+            subject.check_poll()?;
+            if attempt > 0 && clock::now() >= subject.deadline {
                 break;
             }
-            let before = files.moment().map_err(Captured::failed)?;
-            let sampled = match position(&before).map_err(Captured::failed)? {
-                // What it waits for is our own.
-                Position::Waits(_) if signal::answers(thread) => None,
-                Position::Waits(registers) => {
-                    self.quietly(&files, &before, registers).map_err(Captured::failed)?
-                }
-                Position::Runs => {
-                    let question = SignalRequest { thread, files: &files, still, deadline };
-                    let walk = self.by_signal(&question)?;
-                    walk.map(|walk| Sampled { way: Way::Signal, walk, given: None })
-                }
-            };
+            let sample = self.sample(&subject)?;
             // A later poll may be on that stack.
-            if !still() {
-                return Err(Captured::failed("the poll has ended"));
-            }
-            // Code that came meanwhile is not known, and may lie where other code was.
+            subject.check_poll()?;
+            // Code that was loaded meanwhile is not known, and may lie where other code was.
             let same_code = !self.images.refresh();
-            if let (Some(sampled), true) = (sampled, same_code) {
-                return Ok(sampled);
+            if let (Some(sample), true) = (sample, same_code) {
+                return Ok(sample);
             }
         }
         Err(Captured::failed("the thread did not stand still"))
     }
 
-    /// `None` where the thread has moved on meanwhile.
-    fn quietly(
-        &mut self,
-        files: &ThreadFiles,
-        before: &Moment,
-        registers: Registers,
-    ) -> Result<Option<Sampled>, Stuck> {
+    /// `None` if the thread has moved on meanwhile.
+    fn sample(&mut self, subject: &Subject<'_>) -> Result<Option<Sample>, Captured> {
+        let before = subject.files.moment()?;
+        let Some(registers) = waits_at(&before)? else {
+            let registers = self.interrupt(subject)?;
+            return Ok(registers.map(|registers| {
+                let walk = unwind::walk(&mut self.images, registers, &self.stack);
+                Sample { way: Way::Signal, walk, given: None }
+            }));
+        };
+        if signal::answers(subject.thread) {
+            // It waits in our own handler.
+            return Ok(None);
+        }
         self.stack.resize(LONGEST_STACK, 0);
         let copied = memory::copy(registers.sp, &mut self.stack);
         let given = pointer_args::of_call(&before.state());
-        if files.moment()? != *before {
+        if subject.files.moment()? != before {
             return Ok(None);
         }
-        let stack = &self.stack[..copied];
-        let walk = unwind::walk(&mut self.images, Snapshot { registers, knows_fp: false, stack });
-        Ok(Some(Sampled { way: Way::Quiet, walk, given }))
+        let walk = unwind::walk(&mut self.images, registers, &self.stack[..copied]);
+        Ok(Some(Sample { way: Way::Quiet, walk, given }))
     }
 
-    /// `None` where the thread waits by now.
-    fn by_signal(&mut self, question: &SignalRequest<'_>) -> Result<Option<Walk>, Captured> {
+    /// Has a thread that computes copy its registers and its stack. `None` if it waits by now.
+    fn interrupt(&mut self, subject: &Subject<'_>) -> Result<Option<Registers>, Captured> {
         if self.mode != Capture::Auto {
             return Err(Captured::failed("on the CPU, and signals are off"));
         }
         // It may be in a handler, which ends soon.
-        while question.files.status().map_err(Captured::failed)?.is_blocked(SIGNAL) {
-            if !question.pause() {
-                return Err(refused(Refusal::NoAnswer));
+        while subject.files.status()?.is_blocked(SIGNAL) {
+            if !subject.pause() {
+                return Err(Refusal::NoAnswer.into());
             }
         }
         let signal = match &mut self.signal {
             Some(signal) => signal,
             none => {
                 let signal = Signal::install(|thread| is_pending(thread, SIGNAL));
-                none.insert(signal.map_err(|_| Captured::failed("no signal handler"))?)
+                none.insert(signal.map_err(|_| "no signal handler")?)
             }
         };
-        let registers = match question.by_timer(signal, &mut self.stack) {
-            Err(Refusal::NotSent(_)) => question.by_hand(signal, &mut self.stack)?,
+        match subject.ask_by_timer(signal, &mut self.stack) {
+            Ok(registers) => Ok(Some(registers)),
+            Err(Refusal::NotAllowed) => Ok(None),
+            Err(Refusal::NotSent(_)) => subject.ask_by_hand(signal, &mut self.stack),
             Err(Refusal::NoAnswer) => {
                 let reason = "the thread did not come back to its own code in time";
-                return Err(Captured::without(StackOutcome::Timeout, reason));
+                Err(Captured::without(StackOutcome::Timeout, reason))
             }
-            Err(why) => moved_on(why)?,
-            Ok(registers) => Some(registers),
-        };
-        let Some(registers) = registers else { return Ok(None) };
-        let snapshot = Snapshot { registers, knows_fp: true, stack: &self.stack };
-        Ok(Some(unwind::walk(&mut self.images, snapshot)))
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 }
 
-/// About a thread that runs.
-struct SignalRequest<'a> {
-    thread: u32,
-    files: &'a ThreadFiles,
-    still: &'a dyn Fn() -> bool,
-    deadline: Nanos,
-}
+impl Subject<'_> {
+    fn check_poll(&self) -> Result<(), &'static str> {
+        if (self.still)() { Ok(()) } else { Err("the poll has ended") }
+    }
 
-impl SignalRequest<'_> {
-    /// By the kernel's signal, which cuts no call short.
-    fn by_timer(&self, signal: &Signal, stack: &mut Vec<u8>) -> Result<Registers, Refusal> {
+    /// How many times the thread has begun to wait for something since it began.
+    fn waits(&self) -> Result<u64, &'static str> {
+        self.files.status()?.waits.ok_or("the kernel does not count waits")
+    }
+
+    /// By the kernel's signal, which never cuts a system call short.
+    fn ask_by_timer(&self, signal: &Signal, stack: &mut Vec<u8>) -> Result<Registers, Refusal> {
         let mut moved_on = false;
         let wait = |answers: bool| {
-            let same = answers || (self.files.runs() && (self.still)());
-            moved_on = !same;
-            same && self.pause()
+            let stays = answers || (self.files.runs() && (self.still)());
+            moved_on = !stays;
+            stays && self.pause()
         };
         match signal.ask(self.thread, stack, By::Timer, wait) {
             Err(Refusal::NoAnswer) if moved_on => Err(Refusal::NotAllowed),
@@ -211,16 +196,22 @@ impl SignalRequest<'_> {
         }
     }
 
-    /// By a signal of ours, if the thread computes as far as that can be known. `None` where it
+    /// By a signal of this process, if the thread computes as far as that can be known. `None` if it
     /// waits by now: a signal would end its wait.
-    fn by_hand(&self, signal: &Signal, stack: &mut Vec<u8>) -> Result<Option<Registers>, Captured> {
-        let Some(waits) = self.computes()? else { return Ok(None) };
-        let may_send = || still_computes(self.files, waits);
-        let registers = signal.ask(self.thread, stack, By::Us(&may_send), |_| self.pause());
-        registers.map(Some).or_else(moved_on)
+    fn ask_by_hand(
+        &self,
+        signal: &Signal,
+        stack: &mut Vec<u8>,
+    ) -> Result<Option<Registers>, Captured> {
+        let Some(waits) = self.waits_while_computing()? else { return Ok(None) };
+        let may_send = || self.still_computes(waits);
+        match signal.ask(self.thread, stack, By::Us(&may_send), |_| self.pause()) {
+            Err(Refusal::NotAllowed) => Ok(None),
+            registers => Ok(Some(registers?)),
+        }
     }
 
-    /// `false` where there is no time left.
+    /// `false` if there is no time left.
     fn pause(&self) -> bool {
         let in_time = clock::now() < self.deadline;
         if in_time {
@@ -229,56 +220,52 @@ impl SignalRequest<'_> {
         in_time
     }
 
-    /// Waits until the thread computes, and returns how often it had waited by then; `None` where
-    /// it waits now, or the poll has ended.
+    /// Waits until the thread computes for certain, and returns its count of waits; `None` if it
+    /// waits now, or the poll has ended.
     ///
-    /// The kernel says "running" of a thread that was woken and has no CPU yet, which lasts as long
-    /// as others have it. A signal would still reach it within its call. So the thread must have
-    /// been on the CPU for some time since it waited last.
-    fn computes(&self) -> Result<Option<u64>, Captured> {
-        let on_cpu =
-            || cpu_time(self.thread).ok_or_else(|| Captured::failed("the thread has ended"));
-        let before = waits(self.files).map_err(Captured::failed)?;
+    /// The kernel also says "running" of a thread that was woken and has no CPU yet, for as long as
+    /// other threads have it. A signal would still reach it within its system call. So the thread
+    /// must have been on the CPU for some time since it last waited.
+    fn waits_while_computing(&self) -> Result<Option<u64>, Captured> {
+        let on_cpu = || cpu_time(self.thread).ok_or("the thread has ended");
+        let waits = self.waits()?;
         let begin = on_cpu()?;
         while on_cpu()? < begin + RETURN {
             if !self.pause() {
                 let reason = "the thread had no CPU in time";
                 return Err(Captured::without(StackOutcome::Timeout, reason));
             }
-            let runs =
-                self.files.moment().map_err(Captured::failed)?.state() == ThreadState::Running;
-            if !runs || waits(self.files).map_err(Captured::failed)? != before || !(self.still)() {
+            if !self.files.runs() || self.waits()? != waits || !(self.still)() {
                 return Ok(None);
             }
         }
-        Ok(Some(before))
+        Ok(Some(waits))
     }
-}
 
-fn moved_on(why: Refusal) -> Result<Option<Registers>, Captured> {
-    if why == Refusal::NotAllowed { Ok(None) } else { Err(refused(why)) }
-}
-
-/// Whether a signal sent now meets the thread on the CPU, as far as that can be known: it must be
-/// sent within microseconds of the last look, so what was seen by a thread that then lost its CPU
-/// does not count.
-fn still_computes(files: &ThreadFiles, before: u64) -> bool {
-    if waits(files) != Ok(before) {
-        return false;
-    }
-    let begin = clock::now();
-    files.runs() && clock::now() - begin < GLANCE
-}
-
-fn refused(why: Refusal) -> Captured {
-    match why {
-        Refusal::NoAnswer => {
-            Captured::without(StackOutcome::Timeout, "the thread did not take the signal in time")
+    /// Whether a signal sent now meets the thread on the CPU, as far as that can be known. The signal
+    /// must leave within microseconds of the last check, so the check fails if this thread lost its
+    /// CPU in between.
+    fn still_computes(&self, waits: u64) -> bool {
+        if self.waits() != Ok(waits) {
+            return false;
         }
-        Refusal::Busy => Captured::failed("an earlier signal is still being answered"),
-        Refusal::Replaced => Captured::failed("another handler was installed for SIGURG"),
-        Refusal::NotAllowed | Refusal::NotSent(_) => {
-            Captured::failed("the system does not send the signal")
+        let begin = clock::now();
+        self.files.runs() && clock::now() - begin < GLANCE
+    }
+}
+
+impl From<Refusal> for Captured {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoAnswer => {
+                let reason = "the thread did not take the signal in time";
+                Self::without(StackOutcome::Timeout, reason)
+            }
+            Refusal::Busy => Self::failed("an earlier signal is still being answered"),
+            Refusal::Replaced => Self::failed("another handler was installed for SIGURG"),
+            Refusal::NotAllowed | Refusal::NotSent(_) => {
+                Self::failed("the system does not send the signal")
+            }
         }
     }
 }

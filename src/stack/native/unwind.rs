@@ -1,74 +1,44 @@
 //! From a copied stack to the addresses of its frames.
 //!
-//! Of a thread that waits in the kernel the frame pointer is not known. Most frames do without it:
-//! their rule goes by the stack pointer. Where one needs it, it is the place where that function has
-//! kept its caller's frame pointer, just below its return address, so the stack is searched for it (see
-//! [`Walker::search`]).
+//! The frame pointer of a thread that waits in the kernel is not known. Most frames do not need it:
+//! their unwind rule uses the stack pointer. Where a rule needs it, its value is the address at
+//! which that function has saved its caller's frame pointer, just below its return address, so the
+//! stack is searched for that address (see [`Walker::search`]).
 //!
-//! Unwinding goes by what compilers write down for exceptions, so it is as right as that is. Known
-//! to be wrong: a thread in the middle of landing after a panic, whose own unwinder has changed the
+//! Unwinding relies on what compilers emit for exceptions, and is only as correct as that. One case
+//! is known to be wrong: while a panic is on its way up, the thread's own unwinder has changed the
 //! stack already.
 
 use framehop::{FrameAddress, Unwinder};
 
-use super::arch::{Arch, Native, Registers, Target};
+use super::arch::{Arch, Native, Registers, Target, UNKNOWN_FP, UnwindRegs};
 use super::images::Images;
 
-type UnwindRegs = <<Native as Arch>::Unwinder as Unwinder>::UnwindRegs;
+type Regs = UnwindRegs<Native>;
 type Cache = <<Native as Arch>::Unwinder as Unwinder>::Cache;
 
-/// More frames than that are left out.
+/// The most frames of a stack. The rest is left out.
 const MOST_FRAMES: usize = 512;
-/// More places than that are not tried for one frame.
+/// The most addresses that are tried as the frame pointer of one frame.
 const MOST_CANDIDATES: usize = 64;
-/// Stands for a frame pointer that is not known: no address of the user's half of memory is near, so
-/// a read near it tells that the rule needed the frame pointer.
-const UNKNOWN: u64 = 1 << 62;
+/// A read closer to [`UNKNOWN_FP`] than this shows that a rule needed the frame pointer.
 const NEAR: u64 = 1 << 32;
-
-/// What was copied of a thread.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Snapshot<'a> {
-    pub(super) registers: Registers,
-    /// Whether the frame pointer among them is right; else it is ignored.
-    pub(super) knows_fp: bool,
-    /// From the stack pointer outward.
-    pub(super) stack: &'a [u8],
-}
 
 /// The frames, innermost first: the address where the thread is, then return addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Walk {
     pub(super) addresses: Vec<u64>,
-    pub(super) end: End,
+    /// Whether it ends where the thread began, in a function that has no caller by its unwind
+    /// information. Otherwise outer frames are missing.
+    pub(super) is_complete: bool,
 }
 
-/// Where a walk has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// Where the thread began: the function there has no caller, says its unwind information.
-    Root,
-    /// Outside of what was copied.
-    Outside,
-    /// At something that cannot be unwound, or after very many frames.
-    Lost,
-}
-
-impl Walk {
-    /// Whether no frame is missing.
-    pub(super) fn is_complete(&self) -> bool {
-        self.end == End::Root
-    }
-}
-
-/// Unwinds the copy.
-pub(super) fn walk(images: &mut Images, snapshot: Snapshot<'_>) -> Walk {
-    let Snapshot { registers, knows_fp, stack } = snapshot;
-    let fp = if knows_fp { registers.fp } else { UNKNOWN };
+/// Unwinds the copy of a stack, which starts at the stack pointer.
+pub(super) fn walk(images: &mut Images, registers: Registers, stack: &[u8]) -> Walk {
     let stack = Stack { begin: registers.sp, bytes: stack };
     let first = FrameAddress::from_instruction_pointer(registers.ip);
-    let mut walker = Walker { images, stack, may_search: !knows_fp };
-    walker.walk(first, Native::regs(Registers { fp, ..registers }))
+    let mut walker = Walker { images, stack, may_search: registers.fp.is_none() };
+    walker.walk(first, Native::regs(registers))
 }
 
 #[derive(Clone, Copy)]
@@ -87,17 +57,19 @@ struct Walker<'a> {
 enum Step {
     Frame(FrameAddress),
     NeedsFp,
-    End(End),
+    /// The thread began here.
+    Root,
+    /// The caller lies outside of the copy, or cannot be found.
+    Lost,
 }
 
 impl Stack<'_> {
     fn word(self, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(self.begin)?).ok()?;
-        let word = self.bytes.get(at..at.checked_add(8)?)?;
-        Some(u64::from_le_bytes(word.try_into().ok()?))
+        self.bytes.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
     }
 
-    /// The aligned addresses from `begin` on that have two words.
+    /// The aligned addresses from `begin` on at which there are two words.
     fn places(self, begin: u64) -> impl Iterator<Item = u64> {
         let end = self.begin.saturating_add(self.bytes.len() as u64);
         let begin = begin.checked_next_multiple_of(8).unwrap_or(end);
@@ -106,104 +78,101 @@ impl Stack<'_> {
 }
 
 impl Walker<'_> {
-    fn walk(&mut self, first: FrameAddress, mut registers: UnwindRegs) -> Walk {
-        let mut walk = Walk { addresses: vec![first.address()], end: End::Lost };
+    fn walk(&mut self, first: FrameAddress, mut registers: Regs) -> Walk {
+        let mut walk = Walk { addresses: vec![first.address()], is_complete: false };
         let mut frame = first;
         // Not kept for later: a rule that could not be applied leaves a poorer one in the cache.
-        let mut cache = Native::cache();
+        let mut cache = Cache::default();
         while walk.addresses.len() < MOST_FRAMES {
             let sp = Native::sp(&registers);
             match self.step(frame, &mut registers, &mut cache) {
                 Step::Frame(next) => {
                     walk.addresses.push(next.address());
                     frame = next;
-                }
-                Step::End(end) => {
-                    walk.end = end;
-                    break;
+                    continue;
                 }
                 Step::NeedsFp => {
                     if let Some(outer) = self.search(frame, sp) {
                         walk.addresses.extend(&outer.addresses[1..]);
-                        walk.end = outer.end;
+                        walk.is_complete = outer.is_complete;
                     }
-                    break;
                 }
+                Step::Root => walk.is_complete = true,
+                Step::Lost => {}
             }
+            break;
         }
         walk
     }
 
-    fn step(&mut self, frame: FrameAddress, registers: &mut UnwindRegs, cache: &mut Cache) -> Step {
-        self.images.meet(frame.address_for_lookup());
-        let (mut reads, mut needs_fp, mut outside) = (0, false, false);
+    fn step(&mut self, frame: FrameAddress, registers: &mut Regs, cache: &mut Cache) -> Step {
+        self.images.load(frame.address_for_lookup());
+        let (mut reads, mut needs_fp) = (0, false);
         let stack = self.stack;
         let mut read = |address: u64| {
             reads += 1;
-            let word = stack.word(address);
-            needs_fp |= address.abs_diff(UNKNOWN) < NEAR;
-            outside |= word.is_none();
-            word.ok_or(())
+            needs_fp |= address.abs_diff(UNKNOWN_FP) < NEAR;
+            stack.word(address).ok_or(())
         };
         let step = self.images.unwinder.unwind_frame(frame, registers, cache, &mut read);
         match step.map(|next| next.map(FrameAddress::from_return_address)) {
             _ if needs_fp => Step::NeedsFp,
             Ok(Some(Some(next))) => Step::Frame(next),
-            // A return address of 0 that was read somewhere is no root, nor is a
-            // frame pointer of 0.
-            Ok(None) if reads == 0 && Native::fp(registers) != UNKNOWN => {
-                let mut other = Native::with_fp(registers, UNKNOWN);
+            // No root if the return address of 0 was read from somewhere, or comes from a frame
+            // pointer of 0.
+            Ok(None) if reads == 0 && Native::fp(registers) != UNKNOWN_FP => {
+                let mut other = Native::with_fp(registers, UNKNOWN_FP);
                 match self.step(frame, &mut other, cache) {
-                    Step::End(End::Root) => Step::End(End::Root),
-                    _ => Step::End(End::Lost),
+                    Step::Root => Step::Root,
+                    _ => Step::Lost,
                 }
             }
-            Ok(None) if reads == 0 => Step::End(End::Root),
-            Err(_) if outside => Step::End(End::Outside),
-            Ok(_) | Err(_) => Step::End(End::Lost),
+            Ok(None) if reads == 0 => Step::Root,
+            Ok(_) | Err(_) => Step::Lost,
         }
     }
 
-    /// Finds the frame of the function at `frame`, whose stack pointer is `sp`: a word X for which
-    /// X + 8 holds a return address.
+    /// Searches the stack for the frame of the function at `frame`, whose stack pointer is `sp`: an
+    /// address X such that the word at X + 8 is a return address.
     ///
-    /// Old words may look alike. Most functions tell by how they begin where X is. Of other words a
-    /// call that goes to this very function is preferred to one whose target is not known, and
-    /// that one to a call of another function, which may have jumped here; of equals the innermost
-    /// is taken whose chain ends where a thread begins. On a stack that is longer than the copy, or
-    /// not the thread's own, no chain does; then the best of what is certain has to do.
+    /// Old words may look the same. The prologue of most functions shows where X is, so that
+    /// candidate comes first. Then come words that return from a call of this very function, then
+    /// those from a call whose target is not known, then those from a call of another function,
+    /// which may have jumped here. Among equals the innermost wins whose chain is complete. No chain
+    /// is complete if the stack is longer than the copy, or not the thread's own; then the first
+    /// chain of the first two kinds is the answer.
     fn search(&mut self, frame: FrameAddress, sp: u64) -> Option<Walk> {
         if !std::mem::take(&mut self.may_search) {
             return None;
         }
         let start = self.images.function_start(frame.address_for_lookup());
         let size = start.and_then(|start| self.images.frame_size(start));
-        let mut best = self.first_chain(frame, sp, size.map(|size| sp.wrapping_add(size)));
-        if best.as_ref().is_some_and(Walk::is_complete) {
-            return best;
+        let by_prologue = self.first_chain(frame, sp, size.map(|size| sp.wrapping_add(size)));
+        if by_prologue.as_ref().is_some_and(|walk| walk.is_complete) {
+            return by_prologue;
         }
         let (mut of_this, mut of_unknown, mut of_others) = (Vec::new(), Vec::new(), Vec::new());
         for place in self.stack.places(sp) {
-            let target = self
-                .stack
-                .word(place + 8)
-                .and_then(|word| self.images.call_before(word & Native::ADDRESS_BITS));
-            match target {
+            let back = self.stack.word(place + 8);
+            match back.and_then(|word| self.images.call_before(word & Native::ADDRESS_BITS)) {
                 None => {}
                 Some(Target::At(target)) if Some(target) == start => of_this.push(place),
                 Some(Target::At(_)) => of_others.push(place),
                 Some(Target::In(_) | Target::Somewhere) => of_unknown.push(place),
             }
         }
-        match self.first_chain(frame, sp, of_this) {
-            Some(walk) if walk.is_complete() => return Some(walk),
-            other => best = best.or(other),
+        let by_call = self.first_chain(frame, sp, of_this);
+        if by_call.as_ref().is_some_and(|walk| walk.is_complete) {
+            return by_call;
         }
         let uncertain = of_unknown.into_iter().chain(of_others);
-        best.or_else(|| self.first_chain(frame, sp, uncertain).filter(Walk::is_complete))
+        by_prologue
+            .or(by_call)
+            .or_else(|| self.first_chain(frame, sp, uncertain).filter(|walk| walk.is_complete))
     }
 
-    /// Tries these places for the frame pointer: the first whose chain is complete, else the first.
+    /// Tries these addresses as the frame pointer: the first whose chain is complete, else the first
+    /// that has a chain.
     fn first_chain(
         &mut self,
         frame: FrameAddress,
@@ -212,18 +181,19 @@ impl Walker<'_> {
     ) -> Option<Walk> {
         let mut first = None;
         for place in places.into_iter().take(MOST_CANDIDATES) {
-            match self.try_place(frame, sp, place) {
-                Some(walk) if walk.is_complete() => return Some(walk),
+            match self.chain(frame, sp, place) {
+                Some(walk) if walk.is_complete => return Some(walk),
                 other => first = first.or(other),
             }
         }
         first
     }
 
-    /// Unwinds from `frame` on with this frame pointer, unless that leads to what no call returns to.
-    fn try_place(&mut self, frame: FrameAddress, sp: u64, fp: u64) -> Option<Walk> {
-        let walk =
-            self.walk(frame, Native::regs(Registers { fp, ..Registers::at(frame.address(), sp) }));
+    /// Unwinds from `frame` with this frame pointer. `None` if a frame is not the return address of
+    /// a call.
+    fn chain(&mut self, frame: FrameAddress, sp: u64, fp: u64) -> Option<Walk> {
+        let registers = Registers { fp: Some(fp), ..Registers::at(frame.address(), sp) };
+        let walk = self.walk(frame, Native::regs(registers));
         let is_called = |back: &u64| self.images.call_before(*back).is_some();
         let is_chain = walk.addresses.len() > 1 && walk.addresses[1..].iter().all(is_called);
         is_chain.then_some(walk)
@@ -257,9 +227,9 @@ mod tests {
             };
             let words: Vec<u64> = (0..512).map(|_| word()).collect();
             let stack: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            let registers = Registers { fp: word(), ..Registers::at(word(), sp) };
-            let snapshot = Snapshot { registers, knows_fp: round % 2 == 0, stack: &stack };
-            let walk = walk(&mut images, snapshot);
+            let fp = (round % 2 == 0).then(&mut word);
+            let registers = Registers { fp, ..Registers::at(word(), sp) };
+            let walk = walk(&mut images, registers, &stack);
             assert!((1..=MOST_FRAMES + 1).contains(&walk.addresses.len()));
         }
     }
@@ -268,9 +238,9 @@ mod tests {
     fn no_stack_is_one_frame() {
         let ip = walk as *const () as u64;
         for (sp, knows_fp) in [(0, true), (u64::MAX, true), (u64::MAX - 8, false)] {
-            let registers = Registers { fp: sp, ..Registers::at(ip, sp) };
-            let walk = walk(&mut images(), Snapshot { registers, knows_fp, stack: &[] });
-            assert_eq!((walk.addresses.as_slice(), walk.is_complete()), (&[ip][..], false));
+            let registers = Registers { ip, sp, fp: knows_fp.then_some(sp) };
+            let walk = walk(&mut images(), registers, &[]);
+            assert_eq!((walk.addresses.as_slice(), walk.is_complete), (&[ip][..], false));
         }
     }
 }

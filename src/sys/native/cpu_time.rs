@@ -1,16 +1,15 @@
-//! How long a thread has been on a CPU.
+//! CPU time of a thread.
 
-/// How long a thread of this process has been on a CPU, in nanoseconds, up to this moment; `None`
-/// where there is no such thread.
+/// The CPU time of a thread of this process, in nanoseconds; `None` if there is no such thread.
 pub(crate) fn cpu_time(thread: u32) -> Option<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec to where it may, if it knows the clock.
+    // SAFETY: the kernel writes one timespec, into a variable of ours, if it knows the clock.
     let result = unsafe { libc::clock_gettime(cpu_clock(thread), &raw mut time) };
     let nanos = (time.tv_sec as u64).checked_mul(1_000_000_000)?.checked_add(time.tv_nsec as u64);
     if result == 0 { nanos } else { None }
 }
 
-/// The clock of a thread's time on the CPU, by the number that the kernel builds for it.
+/// The clock of a thread's CPU time, by the kernel's formula.
 pub(super) fn cpu_clock(thread: u32) -> libc::clockid_t {
     (!(thread as libc::clockid_t) << 3) | 6
 }

@@ -1,16 +1,16 @@
-//! Memory of this process, read so that what is not mapped is an answer and no fault.
+//! Reads memory of this process without a fault where nothing is mapped.
 
 use std::os::unix::fs::FileExt;
 
-/// Copies never cross a page within one piece, so that what comes before a hole is copied.
+/// No piece of a copy crosses a page, so that everything before an unmapped page is copied.
 pub(super) const PAGE: u64 = 4096;
-/// Pieces in one call: 256 KiB and one more for an unaligned begin.
+/// Pieces in one call: 256 KiB, and one more for an unaligned start.
 pub(super) const PIECES: usize = 65;
 
 pub(super) const NO_PIECE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
-/// Copies from `address` on, as far as memory is readable and `into` has room. Returns how many
-/// bytes were copied.
+/// Copies from `address` on, until memory is not readable or `into` is full. Returns how many bytes
+/// were copied.
 pub(crate) fn copy(address: u64, into: &mut [u8]) -> usize {
     let process = std::process::id() as libc::pid_t;
     let mut pieces = [NO_PIECE; PIECES];
@@ -18,27 +18,27 @@ pub(crate) fn copy(address: u64, into: &mut [u8]) -> usize {
     while done < into.len() {
         let Some(from) = address.checked_add(done as u64) else { break };
         let rest = &mut into[done..];
-        // SAFETY: `rest` is valid for writes of its length, and nobody else looks at it.
+        // SAFETY: `rest` is valid for writes of its length, and borrowed exclusively.
         let copied =
             unsafe { copy_pieces(process, from, rest.as_mut_ptr(), rest.len(), &mut pieces) };
         match copied {
             Ok(0) => break,
             Ok(copied) => done += copied,
             Err(libc::EFAULT) => break,
-            // Forbidden, or not built into this kernel.
+            // The call is forbidden, or not built into this kernel.
             Err(_) => return done + copy_by_file(from, rest),
         }
     }
     done
 }
 
-/// The second way.
+/// The fallback, by `/proc/self/mem`.
 fn copy_by_file(address: u64, into: &mut [u8]) -> usize {
     // Opened each time: a file that was opened before a fork shows the parent's memory.
     let Ok(memory) = std::fs::File::open("/proc/self/mem") else { return 0 };
     let mut done = 0;
     while done < into.len() {
-        // The file is read page by page and stops short of a hole.
+        // The kernel reads the file page by page and stops before an unmapped page.
         match memory.read_at(&mut into[done..], address.wrapping_add(done as u64)) {
             Ok(0) | Err(_) => break,
             Ok(read) => done += read,
@@ -47,7 +47,7 @@ fn copy_by_file(address: u64, into: &mut [u8]) -> usize {
     done
 }
 
-/// Copies as much as the pieces can hold, from `address` to `into`. The error is an errno.
+/// Copies from `address` to `into`, as much as the pieces can hold. The error is an errno.
 /// Async-signal-safe: one system call, no allocation, nothing else.
 ///
 /// # Safety
@@ -69,13 +69,12 @@ pub(super) unsafe fn copy_pieces(
         }
         let page_end = (at | (PAGE - 1)).saturating_add(1);
         let piece_end = page_end.min(end);
-        piece.iov_base = at as *mut libc::c_void;
-        piece.iov_len = (piece_end - at) as usize;
+        let (iov_base, iov_len) = (at as *mut libc::c_void, (piece_end - at) as usize);
+        *piece = libc::iovec { iov_base, iov_len };
         at = piece_end;
         count += 1;
     }
-    let local =
-        libc::iovec { iov_base: into.cast::<libc::c_void>(), iov_len: (at - address) as usize };
+    let local = libc::iovec { iov_base: into.cast(), iov_len: (at - address) as usize };
     // SAFETY: the kernel checks the remote pieces and writes only into `local`, which the caller
     // vouches for (`at - address` is at most `length`). Both lists live until the call returns.
     let copied = unsafe {
@@ -92,9 +91,9 @@ pub(super) unsafe fn copy_pieces(
     if copied < 0 { Err(errno()) } else { Ok(copied as usize) }
 }
 
-/// The error of the last call that failed on this thread.
+/// The error of the last call of libc that failed on this thread.
 pub(super) fn errno() -> i32 {
-    // SAFETY: libc gives each thread a place for it that is valid as long as the thread.
+    // SAFETY: libc gives each thread its own errno, valid as long as the thread.
     unsafe { *libc::__errno_location() }
 }
 

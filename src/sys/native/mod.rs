@@ -1,5 +1,5 @@
-//! What it takes to see the stack of another thread: its memory, its modules, a signal, its time on
-//! the CPU, a breakpoint. What differs between architectures lies in [`arch`].
+//! What taking the stack of another thread needs: its memory, the list of modules, a signal, its CPU
+//! time, a breakpoint. What differs between architectures is in [`arch`].
 
 mod arch;
 mod cpu_time;

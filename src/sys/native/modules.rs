@@ -1,25 +1,25 @@
-//! The program, its libraries and the vDSO, as the loader has mapped them.
+//! The modules that the loader has mapped: the program, its libraries and the vDSO.
 
 use std::ffi::CStr;
 use std::ops::Range;
 
-/// One of them.
+/// The program, a library or the vDSO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Module {
-    /// As the loader calls it; empty for the program itself.
+    /// The name the loader gives it; empty for the program itself.
     pub(crate) name: String,
-    /// What is added to the addresses in the file.
+    /// The address it was loaded at, relative to the addresses in its file.
     pub(crate) base: u64,
     pub(crate) segments: Vec<Segment>,
     /// Where the notes are, among them the build id.
     pub(crate) notes: Vec<Range<u64>>,
-    /// Where the index of the unwind information is.
+    /// Where `.eh_frame_hdr` is, the index of the unwind information.
     pub(crate) eh_frame_hdr: Option<Range<u64>>,
     /// Whether this is the program itself, which is never unloaded.
     pub(crate) is_program: bool,
 }
 
-/// A part of a module that is mapped.
+/// A mapped part of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) range: Range<u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Segment {
     pub(crate) writable: bool,
 }
 
-/// Changes when libraries come or go.
+/// Changes when a library is loaded or unloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {
     added: u64,
@@ -35,14 +35,21 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// A number that grows with each library that comes.
+    /// A number that grows with each library that is loaded.
     pub(crate) fn listing(self) -> u64 {
         self.added
     }
 }
 
 impl Module {
-    /// The bytes at `range`, without a copy: of the program itself, where it cannot write.
+    /// Where its code is.
+    pub(crate) fn code(&self) -> impl Iterator<Item = Range<u64>> {
+        let executable = self.segments.iter().filter(|segment| segment.executable);
+        executable.map(|segment| segment.range.clone())
+    }
+
+    /// The bytes at `range`, without a copy; `None` unless they belong to the program itself and are
+    /// not writable.
     pub(crate) fn borrow(&self, range: &Range<u64>) -> Option<&'static [u8]> {
         let lies_in = |segment: &&Segment| {
             segment.range.start <= range.start && range.end <= segment.range.end
@@ -51,14 +58,14 @@ impl Module {
         if !self.is_program || segment.writable || range.is_empty() {
             return None;
         }
-        let length = usize::try_from(range.end - range.start).ok()?;
+        let length = (range.end - range.start) as usize;
         // SAFETY: the range lies in a segment that the loader has mapped for the program itself.
         // Such a segment stays mapped until the process ends, and this one is not writable.
         Some(unsafe { std::slice::from_raw_parts(range.start as *const u8, length) })
     }
 }
 
-/// Whether the list has changed can be told from this number without making the list.
+/// The current generation, found without making the list of modules.
 pub(crate) fn generation() -> Option<Generation> {
     let mut generation = None;
     each(|info| {
@@ -68,7 +75,7 @@ pub(crate) fn generation() -> Option<Generation> {
     generation
 }
 
-/// All modules, and the generation they belong to.
+/// All modules, and their generation.
 pub(crate) fn modules() -> (Option<Generation>, Vec<Module>) {
     let mut generation = None;
     let mut modules = Vec::new();

@@ -1,15 +1,15 @@
 //! System calls whose arguments point to memory that says more about the wait.
 
-/// What a call was given in memory, at that address.
+/// An argument that points to this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Given {
-    /// A `timespec`: for how long to sleep.
+    /// A `timespec`: how long to sleep.
     Time(u64),
     /// A `sockaddr`: where to connect to.
     Peer(u64),
 }
 
-/// What the call of that number was given in memory, as far as it is of interest.
+/// The pointer argument of that system call that says more about its wait, if there is one.
 pub(crate) fn given(number: i64, arguments: &[u64; 6]) -> Option<Given> {
     let until = libc::TIMER_ABSTIME as u64;
     match number {

@@ -1,15 +1,15 @@
-//! How often a thread comes to an address: a hardware breakpoint, counted by the kernel.
+//! Counts how many times a thread reaches an address: a hardware breakpoint, counted by the kernel.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::FromRawFd;
 
-/// Counts, until it is dropped, how often one thread comes to one address. Nothing happens to
-/// the thread but that each time takes it about a microsecond longer.
+/// Counts, until it is dropped, how many times one thread reaches one address. The thread is not
+/// disturbed; each time costs it about a microsecond.
 #[derive(Debug)]
 pub(crate) struct Returns(File);
 
-/// `struct perf_event_attr`, up to and with `bp_len` (`PERF_ATTR_SIZE_VER1`).
+/// `struct perf_event_attr`, up to and including `bp_len` (`PERF_ATTR_SIZE_VER1`).
 #[repr(C)]
 #[derive(Default)]
 struct Attributes {
@@ -34,12 +34,11 @@ const NOT_IN_THE_HYPERVISOR: u64 = 1 << 6;
 const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
 
 impl Returns {
-    /// Begins to count.
+    /// Starts to count.
     ///
     /// # Errors
     ///
-    /// The system does not allow it (`perf_event_paranoid`, seccomp), or has no breakpoint
-    /// left.
+    /// The system does not allow it (`perf_event_paranoid`, seccomp), or no breakpoint is free.
     pub(crate) fn count(thread: u32, address: u64) -> io::Result<Self> {
         let attributes = Attributes {
             kind: BREAKPOINT,
@@ -50,10 +49,9 @@ impl Returns {
             breakpoint_length: size_of::<libc::c_long>() as u64,
             ..Attributes::default()
         };
-        let any_cpu: libc::c_int = -1;
-        let no_group: libc::c_int = -1;
-        // SAFETY: the kernel reads `size` bytes of attributes, which are there until the call
-        // returns, and writes nothing but `size`, in place.
+        let (any_cpu, no_group): (libc::c_int, libc::c_int) = (-1, -1);
+        // SAFETY: the kernel reads `size` bytes of the attributes, which outlive the call, and writes
+        // nothing but their field `size`.
         let file = unsafe {
             libc::syscall(
                 libc::SYS_perf_event_open,
@@ -64,24 +62,23 @@ impl Returns {
                 CLOSE_ON_EXEC,
             )
         };
-        let Ok(file) = i32::try_from(file) else { return Err(io::ErrorKind::Other.into()) };
         if file < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the call has just made it, and nobody else knows of it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(file) }.into()))
+        // SAFETY: the call has just opened this descriptor, and nobody else knows it.
+        Ok(Self(unsafe { File::from_raw_fd(file as libc::c_int) }))
     }
 
-    /// How often so far; `None` where the kernel could not count all the time.
+    /// The count so far; `None` if the kernel could not count all the time.
     pub(crate) fn so_far(&self) -> Option<u64> {
         let mut count = [0; 8];
-        // What cannot be on the CPU all the time reads as nothing.
+        // A pinned event that could not stay on the CPU reads as end of file.
         let read = (&self.0).read(&mut count).ok()?;
         (read == count.len()).then(|| u64::from_ne_bytes(count))
     }
 }
 
-/// Whether counting works here: some virtual machines have breakpoints that never are.
+/// Whether counting works here: on some virtual machines breakpoints never fire.
 pub(crate) fn returns_are_counted() -> bool {
     #[inline(never)]
     fn come_by(number: u64) -> u64 {

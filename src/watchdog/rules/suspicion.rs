@@ -188,7 +188,7 @@ impl Suspicion {
                 Answer::Awaited => (State::Asked { proof }, Step::Nothing),
                 Answer::No => self.rest(now),
                 Answer::InPoll(found) => {
-                    let (counts, counts_since) = (found.returns.is_some(), found.since());
+                    let (counts, counts_since) = (found.returns.is_some(), found.since);
                     let weighed = weigh(lasted);
                     if weighed.same_wait {
                         // From here on the breakpoint is the cheaper proof, if there is one.

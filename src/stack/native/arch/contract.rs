@@ -1,55 +1,55 @@
-//! What the rest of this room asks of an architecture.
+//! What the rest of the module asks of an architecture.
 
 use framehop::{Module, Unwinder};
 
 use crate::stack::native::bytes::Bytes;
 pub(in crate::stack::native) use crate::sys::native::signal::Registers;
 
+/// Stands for a frame pointer that is not known. No address of user space is near it, so a read
+/// near it shows that an unwind rule needed the frame pointer.
+pub(in crate::stack::native) const UNKNOWN_FP: u64 = 1 << 62;
+
+/// The registers that the unwinder of an architecture works on.
+pub(in crate::stack::native) type UnwindRegs<A> = <<A as Arch>::Unwinder as Unwinder>::UnwindRegs;
+
 /// An architecture: how its registers are unwound, and what its code looks like. It reads no memory:
 /// code is passed in as bytes.
-pub(in crate::stack::native) trait Arch {
+pub(in crate::stack::native) trait Arch: Sized {
     /// The unwinder, with its registers and its cache.
-    type Unwinder: Unwinder<Module = Module<Bytes>>;
+    type Unwinder: Unwinder<Module = Module<Bytes>, Cache: Default> + Default;
 
-    /// The bytes of the longest call.
+    /// Bytes of the longest call instruction.
     const LONGEST_CALL: usize;
-    /// The bytes of a stub in a procedure linkage table that [`stub`](Self::stub) looks at.
+    /// Bytes of a stub in a procedure linkage table that [`stub`](Self::stub) needs.
     const LONGEST_STUB: usize;
-    /// So many bytes hold the longest prologue of the usual form.
+    /// Bytes of the longest prologue of the usual form.
     const LONGEST_PROLOGUE: usize;
-    /// The bits of a return address on the stack that are the address. Others sign it.
+    /// The bits of a return address on the stack that are the address. The others may sign it.
     const ADDRESS_BITS: u64;
 
-    fn unwinder() -> Self::Unwinder;
-
-    fn cache() -> <Self::Unwinder as Unwinder>::Cache;
-
-    /// The registers of a thread, to unwind from.
-    fn regs(registers: Registers) -> <Self::Unwinder as Unwinder>::UnwindRegs;
+    /// Where unwinding starts. A frame pointer that is not known becomes [`UNKNOWN_FP`].
+    fn regs(registers: Registers) -> UnwindRegs<Self>;
 
     /// The same registers with another frame pointer.
-    fn with_fp(
-        regs: &<Self::Unwinder as Unwinder>::UnwindRegs,
-        fp: u64,
-    ) -> <Self::Unwinder as Unwinder>::UnwindRegs;
+    fn with_fp(regs: &UnwindRegs<Self>, fp: u64) -> UnwindRegs<Self>;
 
     /// The stack pointer.
-    fn sp(regs: &<Self::Unwinder as Unwinder>::UnwindRegs) -> u64;
+    fn sp(regs: &UnwindRegs<Self>) -> u64;
 
     /// The frame pointer.
-    fn fp(regs: &<Self::Unwinder as Unwinder>::UnwindRegs) -> u64;
+    fn fp(regs: &UnwindRegs<Self>) -> u64;
 
-    /// The call that ends with `code`, whose last byte stands before `address`. A word on the stack
-    /// is a return address only if one stands before the place it points to.
+    /// The call at the end of `code`, which ends just before `address`. A word on the stack is a
+    /// return address only if there is a call before the place it points to.
     fn call_before(address: u64, code: &[u8]) -> Option<Target>;
 
-    /// The word that a stub at `address` jumps by, if this code is a stub.
+    /// The address of the word that a stub at `address` jumps through, if `code` is a stub.
     fn stub(address: u64, code: &[u8]) -> Option<u64>;
 
-    /// How far apart stack pointer and frame pointer are in the body of the function that begins
-    /// with `code`. `None` for one that does not keep a frame pointer in the usual way.
+    /// The distance between stack pointer and frame pointer in the body of the function that begins
+    /// with `code`. `None` for a function that does not keep a frame pointer in the usual way.
     ///
-    /// It may be a guess: what it leads to has to be checked.
+    /// It may be a guess: check what it leads to.
     fn frame_size(code: &[u8]) -> Option<u64>;
 }
 
@@ -58,8 +58,8 @@ pub(in crate::stack::native) trait Arch {
 pub(in crate::stack::native) enum Target {
     /// To this address.
     At(u64),
-    /// To what the word at this address says.
+    /// To the address in the word at this address.
     In(u64),
-    /// Only the registers of that moment could tell.
+    /// Only the registers at the time of the call could tell.
     Somewhere,
 }

@@ -5,5 +5,5 @@ mod contract;
 #[cfg_attr(target_arch = "x86_64", path = "x86_64/mod.rs")]
 mod current;
 
-pub(super) use contract::{Arch, Registers, Target};
+pub(super) use contract::{Arch, Registers, Target, UNKNOWN_FP, UnwindRegs};
 pub(super) use current::Native;

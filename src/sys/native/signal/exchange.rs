@@ -1,4 +1,4 @@
-//! What asker and handler share: the rules about it are those of the module.
+//! What the asking thread and the handler share. The rules are those of the parent module.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 use crate::sys::native::arch::Registers;
 use crate::sys::native::memory::{NO_PIECE, PIECES};
 
-/// What is copied of a stack at most.
+/// The most bytes of a stack that are copied.
 pub(crate) const LONGEST_STACK: usize = 256 * 1024;
 
-/// The signal: ignored unless a program says otherwise.
+/// The signal. It is ignored unless a program installs a handler.
 pub(crate) const SIGNAL: libc::c_int = libc::SIGURG;
 
-/// The phases of [`STATE`]: nothing is asked.
+/// Phase of [`STATE`]: nothing is asked.
 pub(super) const IDLE: u64 = 0;
-/// A thread is asked, and has not come to its handler.
+/// Phase: a thread is asked, and its handler has not begun.
 pub(super) const WANTED: u64 = 1;
-/// Its handler writes to [`SHOT`].
+/// Phase: its handler writes to [`SHOT`].
 pub(super) const WRITING: u64 = 2;
-/// [`SHOT`] may be read.
+/// Phase: [`SHOT`] may be read.
 pub(super) const ANSWERED: u64 = 3;
 pub(super) const PHASES: u64 = 4;
 
@@ -26,14 +26,14 @@ pub(super) const PHASES: u64 = 4;
 pub(super) static STATE: AtomicU64 = AtomicU64::new(IDLE);
 /// The answer. Static, since the handler cannot allocate (rule 3).
 pub(super) static SHOT: Shot = Shot(UnsafeCell::new(ShotData {
-    registers: Registers::NONE,
+    registers: Registers::at(0, 0),
     length: 0,
     pieces: [NO_PIECE; PIECES],
     stack: [0; LONGEST_STACK],
 }));
 /// The thread that is asked.
 pub(super) static ASKED: AtomicU32 = AtomicU32::new(0);
-/// The upper half of every token: tells ours from those of others.
+/// The upper half of every token. It tells our tokens from those of other senders.
 pub(super) static MARK: AtomicU32 = AtomicU32::new(0);
 /// The process whose threads are asked.
 pub(super) static PROCESS: AtomicI32 = AtomicI32::new(0);
@@ -50,12 +50,12 @@ pub(super) struct ShotData {
     pub(super) stack: [u8; LONGEST_STACK],
 }
 
-// SAFETY: rule 2 gives the content to one thread at a time, and the stores to `STATE` that pass it
-// on are releases, the loads acquires.
+// SAFETY: by rule 2 the content belongs to one thread at a time. The store to `STATE` that hands it
+// over is a release, the load an acquire.
 unsafe impl Sync for Shot {}
 
-/// `siginfo_t` as the kernel lays it out for a queued signal; a timer's has other numbers in place
-/// of process and user.
+/// `siginfo_t` as the kernel lays it out for a queued signal. A timer's signal has other numbers in
+/// the fields `process` and `user`.
 #[repr(C)]
 pub(super) struct Queued {
     pub(super) signal: i32,
@@ -70,7 +70,7 @@ pub(super) struct Queued {
 
 const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
 
-/// Whether that is a function, and neither the default nor nothing.
+/// Whether that is a function, and neither `SIG_DFL` nor `SIG_IGN`.
 pub(super) fn is_handler(handler: usize) -> bool {
     handler != libc::SIG_DFL && handler != libc::SIG_IGN
 }

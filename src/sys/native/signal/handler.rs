@@ -1,4 +1,4 @@
-//! The handler of SIGURG, on the thread that was interrupted: the rules are those of the module.
+//! The handler of SIGURG, on the interrupted thread. The rules are those of the parent module.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -15,14 +15,13 @@ pub(super) extern "C" fn on_signal(
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    // First of all: whatever is called from here on may change errno under the code that was
-    // interrupted.
-    // SAFETY: the place of errno is this thread's own.
+    // First of all: what is called from here on may change errno, which the interrupted code uses.
+    // SAFETY: errno is this thread's own.
     let place = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let saved = unsafe { *place };
-    // SAFETY: with SA_SIGINFO the kernel passes a `siginfo_t`, which is as large as `Queued`;
-    // fields that mean nothing for this signal are just numbers.
+    // SAFETY: with SA_SIGINFO the kernel passes a `siginfo_t`, which is as large as `Queued`. Any
+    // bytes are valid for its fields, which are all numbers.
     let queued = unsafe { &*info.cast::<Queued>() };
     // SAFETY: with SA_SIGINFO the kernel passes the interrupted context.
     let interrupted = unsafe { &*context.cast::<libc::ucontext_t>() };
@@ -36,9 +35,9 @@ pub(super) extern "C" fn on_signal(
     unsafe { *place = saved };
 }
 
-/// Whether the signal is one of ours, be it too late.
+/// Whether the signal is one of ours, even if it comes too late.
 fn is_token(queued: &Queued) -> bool {
-    // A process may send itself any number, and so may a timer of another library: the mark tells.
+    // The process itself or a timer of another library may send any number, so the mark decides.
     let ours = match queued.code {
         SI_TIMER => true,
         libc::SI_QUEUE => queued.process == PROCESS.load(Relaxed),
@@ -47,10 +46,10 @@ fn is_token(queued: &Queued) -> bool {
     ours && (queued.token >> 32) as u32 == MARK.load(Relaxed)
 }
 
-/// Copies registers and stack, if the question is still open (rule 1).
+/// Copies the registers and the stack, if the question is still open (rule 1).
 fn answer(question: u64, context: &libc::ucontext_t) {
-    // Acquire: what the asker wrote before. A question that was given up has another phase or
-    // another ticket, and its signal does nothing.
+    // Acquire: sees what the asking thread wrote before. A question that was given up has another
+    // phase or another ticket, and its signal does nothing.
     if STATE.compare_exchange(question + WANTED, question + WRITING, AcqRel, Relaxed).is_err() {
         return;
     }
@@ -58,24 +57,17 @@ fn answer(question: u64, context: &libc::ucontext_t) {
     let shot = unsafe { &mut *SHOT.0.get() };
     shot.registers = Registers::of(context);
     let length = length_of_stack(shot.registers.sp);
+    let (process, sp, into) = (PROCESS.load(Relaxed), shot.registers.sp, shot.stack.as_mut_ptr());
     // SAFETY: `stack` has room for `length` bytes and belongs to this thread now.
-    let copied = unsafe {
-        copy_pieces(
-            PROCESS.load(Relaxed),
-            shot.registers.sp,
-            shot.stack.as_mut_ptr(),
-            length,
-            &mut shot.pieces,
-        )
-    };
-    // No stack is an answer too: the registers are right.
+    let copied = unsafe { copy_pieces(process, sp, into, length, &mut shot.pieces) };
+    // Without a stack the registers are still right.
     shot.length = copied.unwrap_or(0);
-    // Release: passes the answer to the asker (rule 2).
+    // Release: hands the answer over to the asking thread (rule 2).
     STATE.store(question + ANSWERED, Release);
 }
 
-/// How much of the stack to copy. What libc keeps for a thread lies at the outer end of the
-/// stack that libc made for it: further out is memory of others.
+/// How many bytes of the stack to copy. A stack that libc has made ends at libc's data about the
+/// thread: further out is unrelated memory.
 fn length_of_stack(sp: u64) -> usize {
     match thread_area().checked_sub(sp) {
         Some(length) if length < LONGEST_STACK as u64 => length as usize,
@@ -96,11 +88,11 @@ unsafe fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut l
     }
     if flags & libc::SA_SIGINFO != 0 {
         type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
-        // SAFETY: who installed it with SA_SIGINFO promised this signature.
+        // SAFETY: a handler installed with SA_SIGINFO has this signature.
         let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
         handler(signal, info, context);
     } else {
-        // SAFETY: who installed it without SA_SIGINFO promised this signature.
+        // SAFETY: a handler installed without SA_SIGINFO has this signature.
         let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(handler) };
         handler(signal);
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
-use super::timer::leaves_word;
+use super::timer::sends_on_return;
 use super::{
     Acquire, By, NotSent, PAGE, Refusal, Registers, Relaxed, Release, SIGNAL, Signal, asker,
     current, is_ours, pages, populate,
@@ -23,7 +23,7 @@ const BY_HAND: By<'static> = By::Us(&|| true);
 /// Who can send signals here.
 fn ways() -> Vec<By<'static>> {
     let all = vec![BY_HAND, By::Timer];
-    if leaves_word() {
+    if sends_on_return() {
         return all;
     }
     assert!(std::env::var_os("STALL_REQUIRE_REAL").is_none(), "the kernel is older than 5.9");

@@ -1,9 +1,9 @@
-//! A timer of one thread's time on the CPU, which has the kernel send that thread the signal, with a
-//! token.
+//! A timer on the CPU time of one thread. When it expires, the kernel sends that thread the signal,
+//! with a token.
 //!
-//! Since Linux 5.9 the tick that finds such a timer over only leaves word for the thread, which gets
-//! its signal on its way back to its own code: out of the tick at once, out of a system call when
-//! that has its result. A thread that waits spends no time. So no call is ever cut short.
+//! Since Linux 5.9 the tick at which such a timer expires only queues work for the thread, which gets
+//! its signal when it returns to user space: from the tick at once, from a system call when that has
+//! its result. A thread that waits spends no CPU time. So no call is ever cut short.
 
 use std::sync::OnceLock;
 
@@ -11,19 +11,19 @@ use super::exchange::SIGNAL;
 use crate::sys::native::cpu_time::cpu_clock;
 use crate::sys::native::memory::errno;
 
-/// The code of its signals.
+/// The `si_code` of its signals.
 pub(super) const SI_TIMER: i32 = -2;
 
-/// Sends once, at the next tick that finds the thread on a CPU, unless it is dropped before.
+/// Sends the signal once, at the next tick that finds the thread on a CPU, unless dropped before.
 #[derive(Debug)]
 pub(super) struct Timer(libc::timer_t);
 
 impl Timer {
     /// # Errors
     ///
-    /// The errno of the system; ENOSYS where the kernel would send the signal within calls.
+    /// The errno; ENOSYS if the kernel would send the signal within system calls.
     pub(super) fn start(thread: u32, token: u64) -> Result<Self, i32> {
-        if !leaves_word() {
+        if !sends_on_return() {
             return Err(libc::ENOSYS);
         }
         // SAFETY: zeros are a valid `sigevent`.
@@ -33,13 +33,12 @@ impl Timer {
         event.sigev_signo = SIGNAL;
         event.sigev_value.sival_ptr = std::ptr::without_provenance_mut(token as usize);
         let mut timer: libc::timer_t = std::ptr::null_mut();
-        // SAFETY: reads one structure of ours and writes another.
+        // SAFETY: reads one variable of ours and writes another.
         done(unsafe { libc::timer_create(cpu_clock(thread), &raw mut event, &raw mut timer) })?;
         let timer = Self(timer);
-        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 1 };
-        let never_again = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let time = libc::itimerspec { it_interval: never_again, it_value: at_once };
-        // SAFETY: the timer is there, the time is read, and nothing is written.
+        let after = |tv_nsec| libc::timespec { tv_sec: 0, tv_nsec };
+        let time = libc::itimerspec { it_interval: after(0), it_value: after(1) };
+        // SAFETY: the timer exists, the time is read, and nothing is written.
         done(unsafe { libc::timer_settime(timer.0, 0, &raw const time, std::ptr::null_mut()) })?;
         Ok(timer)
     }
@@ -47,24 +46,18 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        // SAFETY: the timer is there, and nobody else knows of it.
+        // SAFETY: the timer exists, and nobody else knows it.
         unsafe { libc::timer_delete(self.0) };
     }
 }
 
-/// Whether this kernel sends the signal as described above.
-pub(super) fn leaves_word() -> bool {
-    static LEAVES_WORD: OnceLock<bool> = OnceLock::new();
-    *LEAVES_WORD.get_or_init(|| release().is_some_and(|release| since_5_9(&release)))
-}
-
-fn release() -> Option<String> {
-    // SAFETY: zeros are a valid `utsname`.
-    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
-    // SAFETY: the system writes one structure of ours.
-    done(unsafe { libc::uname(&raw mut name) }).ok()?;
-    let release = name.release.iter().take_while(|letter| **letter != 0);
-    String::from_utf8(release.map(|letter| *letter as u8).collect()).ok()
+/// Whether this kernel sends the signal when the thread returns to user space.
+pub(super) fn sends_on_return() -> bool {
+    static SENDS_ON_RETURN: OnceLock<bool> = OnceLock::new();
+    *SENDS_ON_RETURN.get_or_init(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+        release.is_ok_and(|release| since_5_9(&release))
+    })
 }
 
 fn since_5_9(release: &str) -> bool {

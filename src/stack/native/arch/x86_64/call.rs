@@ -1,13 +1,13 @@
-//! Which bytes of code are a call.
+//! Call instructions, and the stubs they go through.
 
 use crate::stack::native::arch::contract::Target;
 
-/// The longest call there is.
+/// Bytes of the longest call instruction.
 pub(super) const LONGEST: usize = 7;
-/// The bytes of a stub in a procedure linkage table that [`stub`] looks at.
+/// Bytes of a stub in a procedure linkage table that [`stub`] needs.
 pub(super) const STUB: usize = 11;
 
-/// The call that ends with `before`, whose last byte stands before `address`.
+/// The call at the end of `before`, which ends just before `address`.
 pub(super) fn before(address: u64, before: &[u8]) -> Option<Target> {
     let length = before.len();
     if let Some([0xe8, distance @ ..]) = before.last_chunk::<5>() {
@@ -20,7 +20,7 @@ pub(super) fn before(address: u64, before: &[u8]) -> Option<Target> {
     (2..=LONGEST).any(is_call).then_some(Target::Somewhere)
 }
 
-/// How long the indirect call is that these bytes begin with.
+/// The length of the indirect call that `code` begins with.
 fn indirect(code: &[u8]) -> Option<usize> {
     let [0xff, modes, ..] = *code else { return None };
     if (modes >> 3) & 7 != 2 {
@@ -29,7 +29,7 @@ fn indirect(code: &[u8]) -> Option<usize> {
     let (mode, place) = (modes >> 6, modes & 7);
     let sib = usize::from(mode != 3 && place == 4);
     let displacement = match mode {
-        // A base of 5 without displacement is none, and a displacement of 32 bits instead.
+        // Base 5 in mode 0 means a 32-bit displacement and no base register.
         0 if place == 5 || (sib == 1 && code.get(2)? & 7 == 5) => 4,
         0 | 3 => 0,
         1 => 1,
@@ -38,7 +38,7 @@ fn indirect(code: &[u8]) -> Option<usize> {
     Some(2 + sib + displacement)
 }
 
-/// The word that a stub at `address` jumps by, if these bytes are a stub.
+/// The address of the word that a stub at `address` jumps through, if `code` is a stub.
 pub(super) fn stub(address: u64, code: &[u8]) -> Option<u64> {
     let mut at = 0;
     for prefix in [&[0xf3, 0x0f, 0x1e, 0xfa][..], &[0xf2]] {

@@ -2,48 +2,36 @@
 
 mod call;
 mod prologue;
-mod unwinder;
 
-use framehop::Unwinder;
+use framehop::x86_64::{UnwindRegsX86_64, UnwinderX86_64};
 
-use crate::stack::native::arch::contract::{Arch, Registers, Target};
+use crate::stack::native::arch::contract::{Arch, Registers, Target, UNKNOWN_FP};
 use crate::stack::native::bytes::Bytes;
 
 /// x86_64.
 pub(in crate::stack::native) enum Native {}
 
-type Unwinds = unwinder::Unwinds<Bytes>;
-type Regs = <Unwinds as Unwinder>::UnwindRegs;
-
 impl Arch for Native {
-    type Unwinder = Unwinds;
+    type Unwinder = UnwinderX86_64<Bytes>;
 
     const LONGEST_CALL: usize = call::LONGEST;
     const LONGEST_STUB: usize = call::STUB;
     const LONGEST_PROLOGUE: usize = prologue::LONGEST;
     const ADDRESS_BITS: u64 = u64::MAX;
 
-    fn unwinder() -> Unwinds {
-        Unwinds::new()
+    fn regs(Registers { ip, sp, fp }: Registers) -> UnwindRegsX86_64 {
+        UnwindRegsX86_64::new(ip, sp, fp.unwrap_or(UNKNOWN_FP))
     }
 
-    fn cache() -> <Unwinds as Unwinder>::Cache {
-        unwinder::Cache::new()
+    fn with_fp(regs: &UnwindRegsX86_64, fp: u64) -> UnwindRegsX86_64 {
+        UnwindRegsX86_64::new(regs.ip(), regs.sp(), fp)
     }
 
-    fn regs(registers: Registers) -> Regs {
-        Regs::new(registers.ip, registers.sp, registers.fp)
-    }
-
-    fn with_fp(regs: &Regs, fp: u64) -> Regs {
-        Regs::new(regs.ip(), regs.sp(), fp)
-    }
-
-    fn sp(regs: &Regs) -> u64 {
+    fn sp(regs: &UnwindRegsX86_64) -> u64 {
         regs.sp()
     }
 
-    fn fp(regs: &Regs) -> u64 {
+    fn fp(regs: &UnwindRegsX86_64) -> u64 {
         regs.bp()
     }
 

@@ -1,15 +1,14 @@
-//! How far the stack pointer is from the frame pointer in the body of a function, by the
+//! The distance between stack pointer and frame pointer in the body of a function, read from the
 //! instructions that the function begins with.
 
-/// So many bytes hold the longest prologue of the usual form.
+/// Bytes of the longest prologue of the usual form.
 pub(super) const LONGEST: usize = 40;
 
-/// What `code`, from the begin of a function on, subtracts from the stack pointer after it has
-/// set rbp. `None` for a function that does not keep a frame pointer in the usual way, or aligns
-/// its frame.
+/// What the function that begins with `code` subtracts from the stack pointer after it has set rbp.
+/// `None` if it does not keep a frame pointer in the usual way, or aligns its frame.
 ///
-/// A guess where it makes more room in another way, for a very large frame, say, or pushes
-/// arguments: what it leads to has to be checked.
+/// A guess: a function may make more room in another way, for a very large frame for example, or
+/// push arguments. Check what it leads to.
 pub(super) fn frame_size(code: &[u8]) -> Option<u64> {
     let code = code.strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa]).unwrap_or(code); // endbr64
     let code = code.strip_prefix(&[0x55])?; // push rbp
@@ -19,9 +18,9 @@ pub(super) fn frame_size(code: &[u8]) -> Option<u64> {
     let mut size = 0;
     loop {
         code = match code {
-            // push, of the old registers and of the new
+            // push, of rax to rdi and of r8 to r15
             [0x50..=0x57, rest @ ..] | [0x41, 0x50..=0x57, rest @ ..] => rest,
-            // sub rsp, with 8 bits and with 32
+            // sub rsp, with an 8-bit and with a 32-bit operand
             [0x48, 0x83, 0xec, room, ..] => return Some(size + u64::from(*room)),
             [0x48, 0x81, 0xec, a, b, c, d, ..] => {
                 return Some(size + u64::from(u32::from_le_bytes([*a, *b, *c, *d])));
