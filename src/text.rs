@@ -1,34 +1,12 @@
-//! How stalls and runtimes are told to people: in the log, by the health routes and on the page.
-
-#![cfg_attr(not(feature = "admin"), allow(dead_code, reason = "only the page reads all of it"))]
+//! All sentences about stalls and runtimes: in the log, by the health routes and on the page.
 
 use std::time::Duration;
 
 use crate::clock::human;
-use crate::label::printable;
 use crate::labels::UNATTRIBUTED;
-use crate::stall::{Cause, Stall};
+use crate::stall::{Cause, Site, Stall};
 
-/// Who blocks whom, for how long, why and where.
-pub(crate) fn blocks(stall: &Stall) -> String {
-    format!(
-        "{} has blocked {} of runtime {:?} for {}: {}{}",
-        handler(stall),
-        whom(stall),
-        stall.runtime,
-        human(stall.duration),
-        why(stall),
-        place(stall)
-    )
-}
-
-/// How many of the workers are stalled.
-pub(crate) fn share(stalled: usize, workers: usize) -> String {
-    match workers {
-        1 => "the only worker is stalled".to_owned(),
-        _ => format!("{stalled} of {workers} workers stalled"),
-    }
-}
+// Parts of sentences.
 
 pub(crate) fn handler(stall: &Stall) -> &'static str {
     match stall.handler {
@@ -41,8 +19,8 @@ pub(crate) fn whom(stall: &Stall) -> String {
     stall.worker.map_or_else(|| "its thread".to_owned(), |worker| format!("worker {worker}"))
 }
 
-pub(crate) fn place(stall: &Stall) -> String {
-    stall.site.as_ref().map_or_else(String::new, |site| format!(" at {site}"))
+pub(crate) fn place(site: Option<&Site>) -> String {
+    site.map_or_else(String::new, |site| format!(" at {site}"))
 }
 
 pub(crate) fn why(stall: &Stall) -> String {
@@ -53,64 +31,162 @@ pub(crate) fn why(stall: &Stall) -> String {
     }
 }
 
+/// How many of the workers are stalled.
+pub(crate) fn share(stalled: usize, workers: usize) -> String {
+    match workers {
+        1 => "the only worker is stalled".to_owned(),
+        _ => format!("{stalled} of {workers} workers stalled"),
+    }
+}
+
+// In the log, and by the health routes.
+
+/// Who blocks whom, for how long, why and where.
+pub(crate) fn blocks(stall: &Stall) -> String {
+    format!(
+        "{} has blocked {} of runtime {:?} for {}: {}{}",
+        handler(stall),
+        whom(stall),
+        stall.runtime,
+        human(stall.duration),
+        why(stall),
+        place(stall.site.as_ref())
+    )
+}
+
 /// For how long a runtime has been frozen.
 pub(crate) fn frozen(runtime: &str, time: Duration) -> String {
     format!("runtime {runtime:?} has been frozen for {}", human(time))
 }
 
-/// The handler, at the start of a sentence.
-pub(crate) fn handler_title(label: &str) -> String {
-    match label {
-        UNATTRIBUTED => "A task without a name".to_owned(),
-        label => printable(label).into_owned(),
+pub(crate) fn started(stall: &Stall) -> String {
+    if stall.cause.is_environment() {
+        let (whom, time, why) = (whom(stall), human(stall.duration), why(stall));
+        return format!("{whom} of runtime {:?} could not run for {time}: {why}", stall.runtime);
     }
-}
-
-/// How many of the workers a handler blocks.
-pub(crate) fn blocked_workers(blocked: usize, workers: usize) -> String {
-    match (blocked, workers) {
-        (0, _) => "its thread".to_owned(),
-        (_, 1) => "the only worker".to_owned(),
-        (blocked, workers) if blocked >= workers => format!("all {workers} workers"),
-        (blocked, workers) => format!("{blocked} of {workers} workers"),
-    }
-}
-
-/// What follows a sentence about one handler.
-pub(crate) fn more_stalls(more: usize) -> String {
-    match more {
-        0 => String::new(),
-        1 => "; 1 more stall in progress".to_owned(),
-        more => format!("; {more} more stalls in progress"),
-    }
-}
-
-/// Threads that the environment holds up.
-pub(crate) fn outside(threads: usize, time: Duration) -> String {
-    let threads = match threads {
-        1 => "1 thread".to_owned(),
-        count => format!("{count} threads"),
+    let (blocks, share) = (blocks(stall), share(stall.workers_stalled, stall.workers));
+    let requests = match stall.requests_in_flight {
+        1 => "1 request".to_owned(),
+        count => format!("{count} requests"),
     };
-    format!("No handler's fault: {threads} cannot run, for {} by now", rough(time))
+    format!("{blocks} · {share} · {requests} in flight")
 }
 
-/// With two or three digits: `104 ms`, `5.0 s`, `12 s`, `3 min`.
-pub(crate) fn rough(time: Duration) -> String {
-    let (seconds, millis) = (time.as_secs(), time.subsec_millis());
-    match seconds {
-        0 => format!("{millis} ms"),
-        1..10 => format!("{seconds}.{} s", millis / 100),
-        10..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
+pub(crate) fn continues(stall: &Stall) -> String {
+    let (id, whom, time) = (stall.id, whom(stall), human(stall.duration));
+    match stall.cause.is_environment() {
+        true => format!("stall {id}: {whom} could still not run after {time}"),
+        false => format!("stall {id} still blocks {whom} after {time}: {}", culprit(stall)),
+    }
+}
+
+pub(crate) fn ended(stall: &Stall) -> String {
+    let what = match stall.cause.is_environment() {
+        true => format!("{} could not run", whom(stall)),
+        false => culprit(stall),
+    };
+    format!("stall {} ended after {}: {what}", stall.id, human(stall.duration))
+}
+
+fn culprit(stall: &Stall) -> String {
+    format!("{}{}", handler(stall), place(stall.site.as_ref()))
+}
+
+#[cfg(feature = "admin")]
+pub(crate) use page::*;
+
+/// On the page.
+#[cfg(feature = "admin")]
+mod page {
+    use super::*;
+    use crate::label::printable;
+
+    /// The handler, at the start of a sentence.
+    pub(crate) fn handler_title(label: &str) -> String {
+        match label {
+            UNATTRIBUTED => "A task without a name".to_owned(),
+            label => printable(label).into_owned(),
+        }
+    }
+
+    /// Who blocks how many workers, and for how long.
+    pub(crate) fn blocks_now(
+        stall: &Stall,
+        blocked: usize,
+        workers: usize,
+        many_runtimes: bool,
+    ) -> String {
+        let whom = match (blocked, workers) {
+            (0, _) => "its thread".to_owned(),
+            (_, 1) => "the only worker".to_owned(),
+            _ if blocked >= workers => format!("all {workers} workers"),
+            _ => format!("{blocked} of {workers} workers"),
+        };
+        let runtime = match many_runtimes {
+            true => format!(" of runtime {:?}", stall.runtime),
+            false => String::new(),
+        };
+        let (who, time) = (handler_title(stall.handler), rough(stall.duration));
+        format!("{who} blocks {whom}{runtime} now, for {time}")
+    }
+
+    /// What follows a sentence about one handler.
+    pub(crate) fn more_stalls(more: usize) -> String {
+        match more {
+            0 => String::new(),
+            1 => "; 1 more stall in progress".to_owned(),
+            more => format!("; {more} more stalls in progress"),
+        }
+    }
+
+    /// Threads that the environment holds up.
+    pub(crate) fn outside(threads: usize, time: Duration) -> String {
+        let threads = match threads {
+            1 => "1 thread".to_owned(),
+            count => format!("{count} threads"),
+        };
+        format!("No handler's fault: {threads} cannot run, for {} by now", rough(time))
+    }
+
+    pub(crate) fn dead_for(runtime: &str, frozen: Duration) -> String {
+        format!("Dead: runtime {runtime:?} is frozen for {}", rough(frozen))
+    }
+
+    /// A runtime that is frozen or has stalled workers, while no stall explains it.
+    pub(crate) fn unexplained(
+        runtime: &str,
+        frozen: Option<Duration>,
+        stalled: usize,
+        workers: usize,
+    ) -> String {
+        match frozen.map(rough) {
+            Some(time) => {
+                format!("Runtime {runtime:?} is frozen for {time}, by no handler that is known")
+            }
+            None => format!("Runtime {runtime:?}: {}", share(stalled, workers)),
+        }
+    }
+
+    /// With two or three digits: `104 ms`, `5.0 s`, `12 s`, `3 min`.
+    pub(crate) fn rough(time: Duration) -> String {
+        let (seconds, millis) = (time.as_secs(), time.subsec_millis());
+        match seconds {
+            0 => format!("{millis} ms"),
+            1..10 => format!("{seconds}.{} s", millis / 100),
+            10..120 => format!("{seconds} s"),
+            120..7200 => format!("{} min", seconds / 60),
+            7200..172_800 => format!("{} h", seconds / 3600),
+            _ => format!("{} days", seconds / 86_400),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stall::tests::stall;
 
+    #[cfg(feature = "admin")]
     #[test]
     fn times_have_a_unit_that_fits() {
         for (ms, shown) in [
@@ -126,5 +202,56 @@ mod tests {
         ] {
             assert_eq!(rough(Duration::from_millis(ms)), shown);
         }
+    }
+
+    #[test]
+    fn the_lines_say_who_blocks_what_and_for_how_long() {
+        let stall = Stall { id: 17, requests_in_flight: 27, worker: Some(2), ..stall(17) };
+        assert_eq!(
+            started(&stall),
+            "GET /hello has blocked worker 2 of runtime \"main\" for 100 ms: unknown cause · 1 of 4 workers stalled · 27 requests in flight"
+        );
+        let read = Stall {
+            cause: Cause::FileIo,
+            detail: Some("read of /data/big.csv".into()),
+            ..stall.clone()
+        };
+        assert!(started(&read).contains("for 100 ms: file_io (read of /data/big.csv) · 1 of"));
+        let later = Stall { duration: Duration::from_millis(209), ..stall.clone() };
+        assert_eq!(continues(&later), "stall 17 still blocks worker 2 after 209 ms: GET /hello");
+        let over = Stall { duration: Duration::from_millis(5003), ..stall };
+        assert_eq!(ended(&over), "stall 17 ended after 5.003 s: GET /hello");
+        let site = Site { function: "app::load".into(), file: None, line: None };
+        let named = Stall { site: Some(site), ..over };
+        assert!(ended(&named).ends_with(": GET /hello at app::load"));
+    }
+
+    #[test]
+    fn what_has_no_name_is_told_as_such() {
+        let stall = Stall { handler: UNATTRIBUTED, ..stall(3) };
+        assert!(started(&stall).starts_with("a task without a name has blocked"));
+        assert!(ended(&stall).ends_with(": a task without a name"));
+    }
+
+    #[test]
+    fn the_environment_is_told_in_other_words() {
+        let stopped = Stall {
+            cause: Cause::Suspended,
+            detail: Some("suspended for 500 ms of 531 ms".into()),
+            handler: "environment",
+            worker: Some(2),
+            ..stall(3)
+        };
+        assert_eq!(
+            started(&stopped),
+            "worker 2 of runtime \"main\" could not run for 100 ms: suspended (suspended for 500 ms of 531 ms)"
+        );
+        assert!(ended(&stopped).ends_with("worker 2 could not run"));
+    }
+
+    #[test]
+    fn a_root_future_has_a_thread_and_no_worker() {
+        let root = Stall { worker: None, ..stall(1) };
+        assert!(continues(&root).contains("still blocks its thread after"));
     }
 }

@@ -187,6 +187,7 @@ mod tests {
         let (_tokio, page) = page((1..=40).map(ended).collect());
         let kept = page.report().recent.len();
         assert!(kept < 40, "the history of this test is short");
-        assert_eq!(page.report().own(), (40, Duration::from_millis(40 * 300)));
+        let time = Duration::from_millis(40 * 300);
+        assert_eq!(page.report().own(), report::Total { stalls: 40, time });
     }
 }

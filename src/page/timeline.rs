@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use maud::{Markup, html};
 
 use super::report::Report;
-use super::time::{ago, rough};
-use crate::clock::{Nanos, seconds};
+use super::tables;
+use super::time::ago;
+use crate::clock::{nanos, seconds};
 use crate::runtime::lag_history::{POINTS, STEP};
 use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::Stall;
-use crate::text::handler_title as handler;
+use crate::text::{handler_title as handler, rough};
 
 const WIDTH: f64 = 960.0;
 /// Where time begins: left of it are names.
@@ -54,37 +55,35 @@ impl Scale {
 
 pub(super) fn section(report: &Report) -> Markup {
     let scale = Scale::new(report);
-    let mut top = 0.0;
+    let mut height = 0.0;
     let mut parts = Vec::new();
     for runtime in &report.runtimes {
-        let (part, height) = runtime_part(report, runtime, scale, top);
+        let (part, its_height) = runtime_part(report, runtime, scale, height);
         parts.push(part);
-        top += height;
+        height += its_height;
     }
-    let height = top + AXIS;
-    html! {
-        section aria-labelledby="timeline" {
-            h2 id="timeline" { "The last " (rough(scale.span)) }
-            @if report.runtimes.is_empty() {
-                p class="none" { "No runtime is watched." }
-            } @else {
-                figure {
-                    div class="wide" id="timeline-picture" role="group" aria-label="Picture of the last minutes" tabindex="0" {
-                        svg class="timeline" viewBox={ "0 0 " (WIDTH) " " (n(height)) } role="img"
-                            aria-label="Stalls by worker, and the largest lag of ticks, over time" {
-                            @for part in &parts { (part) }
-                            (axis(scale, top))
-                        }
-                    }
-                    figcaption {
-                        span class="key own" {} " a handler blocks the worker "
-                        span class="key outside" {} " the environment holds it up "
-                        span class="key lag" {} " how late ticks were, largest in " (STEP / 1_000_000_000) " s"
-                    }
+    let picture = html! {
+        svg class="timeline" viewBox={ "0 0 " (WIDTH) " " (n(height + AXIS)) } role="img"
+            aria-label="Stalls by worker, and the largest lag of ticks, over time" {
+            @for part in &parts { (part) }
+            (axis(scale, height))
+        }
+    };
+    let body = html! {
+        @if report.runtimes.is_empty() {
+            p class="none" { "No runtime is watched." }
+        } @else {
+            figure {
+                (tables::wide("timeline-picture", "Picture of the last minutes", &picture))
+                figcaption {
+                    span class="key own" {} " a handler blocks the worker "
+                    span class="key outside" {} " the environment holds it up "
+                    span class="key lag" {} " how late ticks were, largest in " (STEP / 1_000_000_000) " s"
                 }
             }
         }
-    }
+    };
+    tables::section("timeline", &format!("The last {}", rough(scale.span)), &body)
 }
 
 /// The lanes of a runtime's workers, and its lags below.
@@ -152,13 +151,12 @@ fn mark(report: &Report, stall: &Stall, scale: Scale, y: f64) -> Markup {
 fn lags(runtime: &RuntimeSnapshot, threshold: Duration, scale: Scale, top: f64) -> Markup {
     let bottom = top + LAGS;
     let height = |lag: f64| ((lag.max(1e-3).log10() + 3.0) / 5.0).min(1.0) * LAGS;
-    let step = STEP as f64 / 1e9 / scale.span.as_secs_f64() * (WIDTH - LEFT);
+    let step = seconds(STEP) / scale.span.as_secs_f64() * (WIDTH - LEFT);
     let points = runtime.lag.iter().rev().enumerate();
     let bars = points.filter_map(|(back, lag)| {
         let from = WIDTH - (back + 1) as f64 * step;
-        (from >= LEFT - 0.01).then_some((from, seconds((*lag)?), (*lag)?))
+        (from >= LEFT - 0.01).then_some((from, (*lag)?))
     });
-    let limit = Nanos::try_from(threshold.as_nanos()).unwrap_or(Nanos::MAX);
     html! {
         text class="name" x="0" y=(n(top + 14.0)) { "lag of ticks" }
         @for (at, name) in [(0.01, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s")] {
@@ -166,11 +164,11 @@ fn lags(runtime: &RuntimeSnapshot, threshold: Duration, scale: Scale, top: f64) 
             text class="tick" x=(LEFT - 6.0) y=(n(y + 4.0)) { (name) }
             line class="grid" x1=(LEFT) x2=(WIDTH) y1=(n(y)) y2=(n(y)) {}
         }
-        @for (from, lag, nanos) in bars {
-            @let tall = height(lag).max(1.0);
-            rect class=(if nanos > limit { "lag late" } else { "lag" }) x=(n(from)) y=(n(bottom - tall))
+        @for (from, late) in bars {
+            @let tall = height(seconds(late)).max(1.0);
+            rect class=(if late > nanos(threshold) { "lag late" } else { "lag" }) x=(n(from)) y=(n(bottom - tall))
                 width=(n((step - 0.5).max(0.5))) height=(n(tall)) {
-                title { (rough(Duration::from_nanos(nanos))) " late" }
+                title { (rough(Duration::from_nanos(late))) " late" }
             }
         }
         line class="base" x1=(LEFT) x2=(WIDTH) y1=(n(bottom)) y2=(n(bottom)) {}

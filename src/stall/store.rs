@@ -1,5 +1,6 @@
 //! The one store of stalls: those that still last, the last ones that ended, and sums of all.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -46,7 +47,11 @@ impl StallStore {
 
     /// Those that still last and the last ones that ended, newest first.
     pub(crate) fn stalls(&self) -> Vec<Stall> {
-        lock(&self.kept).stalls()
+        let kept = lock(&self.kept);
+        let mut stalls: Vec<_> = kept.entries().map(|entry| entry.stall()).collect();
+        drop(kept);
+        stalls.sort_by_key(|stall| Reverse(stall.id));
+        stalls
     }
 
     /// All of it as of one moment.
@@ -57,7 +62,7 @@ impl StallStore {
         let lasts = |entry: &Arc<LiveStall>| in_progress.iter().any(|stall| stall.id == entry.id());
         let mut ended: Vec<_> = kept.entries().filter(|entry| !lasts(entry)).cloned().collect();
         drop(kept);
-        ended.sort_by_key(|entry| std::cmp::Reverse(entry.id()));
+        ended.sort_by_key(|entry| Reverse(entry.id()));
         let recent = ended.iter().map(|entry| entry.stall()).collect();
         StoreSnapshot { sums, in_progress, recent }
     }
@@ -76,12 +81,6 @@ impl StallStore {
 impl Kept {
     fn entries(&self) -> impl Iterator<Item = &Arc<LiveStall>> {
         self.totals.open().chain(&self.recent)
-    }
-
-    fn stalls(&self) -> Vec<Stall> {
-        let mut stalls: Vec<_> = self.entries().map(|entry| entry.stall()).collect();
-        stalls.sort_by_key(|stall| std::cmp::Reverse(stall.id));
-        stalls
     }
 }
 

@@ -4,6 +4,7 @@
 //! happens. The other is by handler, site and cause; a site is known only some time after its stall
 //! was counted. A stall has its rows for good once it has them, so that no sum ever shrinks.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -74,7 +75,7 @@ pub(crate) struct SiteTotals {
 }
 
 impl SiteTotals {
-    /// Of no stall yet: a place in the table.
+    /// A row that reserves its place in the table.
     fn empty(stall: &Stall) -> Self {
         Self {
             stalls: 0,
@@ -131,6 +132,11 @@ impl Unsettled {
         HandlerTotals { stalls: 1, time: self.time(), delayed: self.entry.delayed() }
     }
 
+    /// Whether it still lasts, as far as the last update knows.
+    fn is_open(&self) -> bool {
+        self.ended.is_none()
+    }
+
     fn time(&self) -> Nanos {
         self.entry.lasted().saturating_sub(self.counted)
     }
@@ -143,15 +149,15 @@ impl StallTotals {
         let handler = self.admit_pair(entry);
         let entry = Arc::clone(entry);
         let mut new = Unsettled { entry, counted: 0, ended: None, handler, site: None };
-        let known = self.open_entries().position(|(_, open)| open.entry.id() == new.entry.id());
-        let known = known.and_then(|nth| self.open_entries().nth(nth)).map(|(at, _)| at);
+        let is_same = |open: &Unsettled| open.is_open() && open.entry.id() == new.entry.id();
+        let known = self.unsettled.iter().position(is_same);
         if let Some(at) = known {
             // The environment keeps the time it had.
             let excused = self.unsettled.remove(at);
             new.counted = excused.entry.lasted();
             self.settle(excused);
         }
-        let fits = self.open_entries().count() < MOST_OPEN;
+        let fits = self.open().count() < MOST_OPEN;
         if fits {
             self.unsettled.push(new)
         } else {
@@ -166,44 +172,36 @@ impl StallTotals {
         if self.unsettled.is_empty() {
             return;
         }
-        let mut over = 0;
         for stall in &mut self.unsettled {
-            if stall.entry.is_ended() && stall.ended.is_none() {
+            if stall.is_open() && stall.entry.is_ended() {
                 stall.ended = Some(now);
                 ended(Arc::clone(&stall.entry));
             }
             let late = stall.ended.is_some_and(|ended| now.saturating_sub(ended) >= WAIT);
             if late && !stall.entry.has_stack_result() {
-                stall
-                    .entry
-                    .set_stack_result(StackResult::missing("the stack did not come in time"));
+                let missing = StackResult::missing("the stack did not come in time");
+                stall.entry.set_stack_result(missing);
             }
-            if stall.site.is_none() && is_site_known(&stall.entry) {
+            // The environment has no site.
+            let is_known = stall.entry.has_stack_result() || stall.entry.cause().is_environment();
+            if stall.site.is_none() && is_known {
                 stall.site = Some(admit_site(&mut self.sites, &stall.entry.stall()));
             }
-            over += usize::from(stall.ended.is_some());
         }
+        let over = self.unsettled.len() - self.open().count();
         let mut excess = over.saturating_sub(MOST_WAITING);
-        let (settled, unsettled) =
-            std::mem::take(&mut self.unsettled).into_iter().partition(|stall: &Unsettled| {
-                if stall.ended.is_none() || stall.site.is_none() && excess == 0 {
-                    return false;
-                }
-                excess = excess.saturating_sub(1);
-                true
-            });
-        self.unsettled = unsettled;
-        let settled: Vec<_> = settled;
+        let is_settled = |stall: &mut Unsettled| {
+            let is_settled = !stall.is_open() && (stall.site.is_some() || excess > 0);
+            excess = excess.saturating_sub(usize::from(is_settled));
+            is_settled
+        };
+        let settled: Vec<_> = self.unsettled.extract_if(.., is_settled).collect();
         settled.into_iter().for_each(|stall| self.settle(stall));
     }
 
     /// Those that still last as far as the last update knows, oldest first.
     pub(super) fn open(&self) -> impl Iterator<Item = &Arc<LiveStall>> {
-        self.open_entries().map(|(_, stall)| &stall.entry)
-    }
-
-    fn open_entries(&self) -> impl Iterator<Item = (usize, &Unsettled)> {
-        self.unsettled.iter().enumerate().filter(|(_, stall)| stall.ended.is_none())
+        self.unsettled.iter().filter(|stall| stall.is_open()).map(|stall| &stall.entry)
     }
 
     /// Whether sums may have changed since that version, which is brought up to date.
@@ -243,7 +241,7 @@ impl StallTotals {
             let key = unsettled.site.clone().unwrap_or_else(|| admit_site(&mut rows, &stall));
             sum(&mut rows, key, &stall, unsettled.counted);
         }
-        lasting.sort_by_key(|stall| std::cmp::Reverse(stall.id));
+        lasting.sort_by_key(|stall| Reverse(stall.id));
         (most_time(rows.into_iter().collect()), lasting)
     }
 
@@ -273,11 +271,6 @@ impl HandlerTotals {
         self.time = self.time.saturating_add(other.time);
         self.delayed = self.delayed.saturating_add(other.delayed);
     }
-}
-
-/// Whether it is known where it was, or that this is never known.
-fn is_site_known(entry: &LiveStall) -> bool {
-    entry.has_stack_result() || entry.cause().is_environment()
 }
 
 /// The row of a stall, which is there from now on.
@@ -310,7 +303,8 @@ fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, key: SiteKey, stall: &Stall, cou
 #[cfg(any(feature = "admin", test))]
 fn most_time(mut rows: Vec<(SiteKey, SiteTotals)>) -> Vec<(SiteKey, SiteTotals)> {
     if rows.len() > MOST_SHOWN {
-        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.time));
+        // The environment has one row for each cause.
+        rows.sort_by_key(|(key, row)| (!key.cause.is_environment(), Reverse(row.time)));
         for (key, row) in rows.split_off(MOST_SHOWN) {
             let other = SiteKey { handler: OTHER, site: None, cause: key.cause };
             match rows.iter_mut().find(|(key, _)| *key == other) {
