@@ -42,7 +42,7 @@ pub(super) fn stall(report: &Report, stall: &Stall, sources: &mut Sources) -> St
         (tables::whole_stack(stall))
         p { a href="/stalls" { "All stalls" } }
     };
-    document(report, &title, &tables::section("stall", &title, &body))
+    document(report, &title, &tables::section("stall", &title, None, &body))
 }
 
 fn document(report: &Report, title: &str, body: &Markup) -> String {

@@ -2,112 +2,81 @@
 
 use std::time::SystemTime;
 
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 
-use super::report::Report;
+use super::report::{Report, Total};
 use super::source::Sources;
 use super::stack::inside;
 use super::time::{ago, share, stamp};
 use crate::clock::human;
 use crate::label::printable;
 use crate::stall::{Frame, Site, Stack, Stall};
-use crate::text::{self, handler_title as handler, rough};
+use crate::text::{handler_title as handler, rough, share as workers_stalled, whom};
 
 /// Rows of sites that are shown at once.
 const MOST_SITES: usize = 20;
 
-/// The head of a column.
-enum Column {
-    Text(&'static str),
-    Number(&'static str),
-    /// A number, and what it means.
-    Explained(&'static str, &'static str),
-}
-
-use Column::{Explained, Number, Text};
-
-pub(super) fn section(id: &str, title: &str, body: &Markup) -> Markup {
+/// A part of the page: with `none` as its text, if there is nothing to show.
+pub(super) fn section(id: &str, title: &str, none: Option<&str>, body: &Markup) -> Markup {
     html! {
-        section aria-labelledby=(id) { h2 id=(id) { (title) } (body) }
-    }
-}
-
-fn table(caption: &Markup, columns: &[Column], rows: &Markup) -> Markup {
-    html! {
-        table {
-            caption { (caption) }
-            thead {
-                tr {
-                    @for column in columns {
-                        @match column {
-                            Text(name) => th scope="col" { (name) },
-                            Number(name) => th scope="col" class="number" { (name) },
-                            Explained(name, what) => th scope="col" class="number" { abbr title=(what) { (name) } },
-                        }
-                    }
-                }
-            }
-            tbody { (rows) }
+        section aria-labelledby=(id) {
+            h2 id=(id) { (title) }
+            @if let Some(none) = none { p class="none" { (none) } } @else { (body) }
         }
     }
 }
 
 /// What scrolls sideways where the window is too narrow for it.
 pub(super) fn wide(id: &str, label: &str, content: &Markup) -> Markup {
+    html! { div class="wide" id=(id) role="group" aria-label=(label) tabindex="0" { (content) } }
+}
+
+fn table(caption: &str, head: &Markup, rows: &Markup) -> Markup {
     html! {
-        div class="wide" id=(id) role="group" aria-label=(label) tabindex="0" { (content) }
+        table { caption { (caption) } thead { tr { (head) } } tbody { (rows) } }
     }
 }
 
-fn none(text: &str) -> Markup {
-    html! { p class="none" { (text) } }
+/// The head of a column of text.
+fn text(name: &str) -> Markup {
+    html! { th scope="col" { (name) } }
+}
+
+/// The head of a column of numbers.
+fn number(name: impl Render) -> Markup {
+    html! { th scope="col" class="number" { (name) } }
 }
 
 pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
-    let columns = [
-        Text("Handler"),
-        Number("For"),
-        Text("Cause"),
-        Text("Where"),
-        Text("Runtime"),
-        Number("Held up"),
-    ];
+    let none = report.in_progress.is_empty().then_some("Nothing blocks a worker now.");
+    let head = html! {
+        (text("Handler")) (number("For")) (text("Cause")) (text("Where")) (text("Runtime")) (number("Held up"))
+    };
     let rows = html! {
         @for stall in &report.in_progress {
             tr {
                 th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(stall.handler)) } }
                 td class="number" { strong { (rough(stall.duration)) } }
-                td { (printable(&text::why(stall))) }
+                td { (why(stall)) }
                 td class="place" { (place(stall.site.as_ref(), sources)) }
-                td class="word" { (stall.runtime) ", " (text::whom(stall)) }
+                td class="word" { (stall.runtime) ", " (whom(stall)) }
                 td class="number" { (stall.delayed_requests) }
             }
         }
     };
-    let caption = html! { "Stalls that still last, newest first" };
-    let body = match report.in_progress.is_empty() {
-        true => none("Nothing blocks a worker now."),
-        false => {
-            let table = table(&caption, &columns, &rows);
-            wide("now-table", "Table of stalls in progress", &table)
-        }
-    };
-    section("now", "In progress", &body)
+    let table = table("Stalls that still last, newest first", &head, &rows);
+    section("now", "In progress", none, &wide("now-table", "Table of stalls in progress", &table))
 }
 
 pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
-    let whole = report.own();
-    let columns = [
-        Text("Where"),
-        Text("Handler"),
-        Text("Cause"),
-        Number("Time"),
-        Number("Share"),
-        Number("Stalls"),
-        Number("Longest"),
-        Text("Last seen"),
-        Explained("Held up", "Other requests on the same runtime meanwhile: an upper bound"),
-    ];
+    let none = report.sites.is_empty().then_some("No stall since the start.");
+    let Total { stalls, time } = report.own();
+    let upper_bound = "Other requests on the same runtime meanwhile: an upper bound";
+    let head = html! {
+        (text("Where")) (text("Handler")) (text("Cause")) (number("Time")) (number("Share"))
+        (number("Stalls")) (number("Longest")) (text("Last seen"))
+        (number(html! { abbr title=(upper_bound) { "Held up" } }))
+    };
     let rows = html! {
         @for (key, totals) in report.sites.iter().take(MOST_SITES) {
             tr {
@@ -115,7 +84,7 @@ pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
                 td class="who" { (handler(key.handler)) }
                 td class="word" { (key.cause) }
                 td class="number" { strong { (rough(totals.time)) } }
-                td class="number" { (bar(share(totals.time, whole.time))) }
+                td class="number" { (bar(share(totals.time, time))) }
                 td class="number" { (totals.stalls) }
                 td class="number" { (rough(totals.longest)) }
                 td class="word" { @if totals.in_progress > 0 { strong { "lasts" } } @else { (moment(totals.last_seen, report.now)) } }
@@ -123,26 +92,23 @@ pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
             }
         }
     };
-    let caption = html! {
-        (whole.stalls) @if whole.stalls == 1 { " stall" } @else { " stalls" }
-        " held workers for " (rough(whole.time)) " in all; the most time first"
-    };
+    let noun = if stalls == 1 { "stall" } else { "stalls" };
+    let caption =
+        format!("{stalls} {noun} held workers for {} in all; the most time first", rough(time));
     let body = html! {
-        @if report.sites.is_empty() {
-            (none("No stall since the start."))
-        } @else {
-            (wide("sites-table", "Table of sites", &table(&caption, &columns, &rows)))
-        }
+        (wide("sites-table", "Table of sites", &table(&caption, &head, &rows)))
         @if report.sites.len() > MOST_SITES {
             p { (report.sites.len() - MOST_SITES) " more are in " a href="/stalls.json" { "stalls.json" } "." }
         }
     };
-    section("sites", "Where the time goes", &body)
+    section("sites", "Where the time goes", none, &body)
 }
 
 /// Beside the sites, so that a reader sees which of the two it is.
 pub(super) fn environment(report: &Report) -> Markup {
-    let columns = [Text("Cause"), Number("Time"), Number("Times"), Text("Last seen")];
+    let none = "No thread was kept from running for longer than the threshold.";
+    let none = report.environment.is_empty().then_some(none);
+    let head = html! { (text("Cause")) (number("Time")) (number("Times")) (text("Last seen")) };
     let rows = html! {
         @for (key, totals) in &report.environment {
             tr {
@@ -154,31 +120,23 @@ pub(super) fn environment(report: &Report) -> Markup {
         }
     };
     let body = html! {
-        @if report.environment.is_empty() {
-            (none("No thread was kept from running for longer than the threshold."))
-        } @else {
-            p {
-                "For " strong { (rough(report.outside().time)) }
-                " threads could not run, for reasons outside the program; handlers blocked for "
-                strong { (rough(report.own().time)) } "."
-            }
-            div class="environment" {
-                (table(&html! { "Time lost to the environment" }, &columns, &rows))
-            }
+        p {
+            "For " strong { (rough(report.outside().time)) }
+            " threads could not run, for reasons outside the program; handlers blocked for "
+            strong { (rough(report.own().time)) } "."
         }
+        div class="environment" { (table("Time lost to the environment", &head, &rows)) }
     };
-    section("environment", "The pod, not a handler", &body)
+    section("environment", "The pod, not a handler", none, &body)
 }
 
 pub(super) fn runtimes(report: &Report) -> Markup {
-    let columns = [
-        Text("Runtime"),
-        Number("Workers"),
-        Number("Stalled"),
-        Explained("Saturated", "Not seen to come round, with no stall proven: busy or blocked"),
-        Text("Last tick"),
-        Text("Frozen"),
-    ];
+    let none = report.runtimes.is_empty().then_some("None is watched.");
+    let saturated = "Not seen to come round, with no stall proven: busy or blocked";
+    let head = html! {
+        (text("Runtime")) (number("Workers")) (number("Stalled"))
+        (number(html! { abbr title=(saturated) { "Saturated" } })) (text("Last tick")) (text("Frozen"))
+    };
     let rows = html! {
         @for runtime in &report.runtimes {
             tr {
@@ -199,24 +157,14 @@ pub(super) fn runtimes(report: &Report) -> Markup {
             }
         }
     };
-    let caption = html! { "Watched runtimes as they are now" };
-    let body = match report.runtimes.is_empty() {
-        true => none("None is watched."),
-        false => {
-            let table = table(&caption, &columns, &rows);
-            wide("runtimes-table", "Table of runtimes", &table)
-        }
-    };
-    section("runtimes", "Runtimes", &body)
+    let table = table("Watched runtimes as they are now", &head, &rows);
+    section("runtimes", "Runtimes", none, &wide("runtimes-table", "Table of runtimes", &table))
 }
 
 pub(super) fn recent(report: &Report, sources: &mut Sources) -> Markup {
+    let none = report.recent.is_empty().then_some("None has ended yet.");
     let body = html! {
-        @if report.recent.is_empty() {
-            (none("None has ended yet."))
-        } @else {
-            p class="none" { (report.recent.len()) " that are over, newest first." }
-        }
+        p class="none" { (report.recent.len()) " that are over, newest first." }
         @for stall in &report.recent {
             details id={ "stall-" (stall.id) } {
                 summary {
@@ -235,7 +183,7 @@ pub(super) fn recent(report: &Report, sources: &mut Sources) -> Markup {
             }
         }
     };
-    section("recent", "Recent stalls", &body)
+    section("recent", "Recent stalls", none, &body)
 }
 
 /// What is known of one stall, except its stack.
@@ -244,16 +192,16 @@ pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Ma
         dl {
             dt { "Held" }
             dd {
-                (text::whom(stall)) " of runtime " (stall.runtime) " for " (human(stall.duration))
+                (whom(stall)) " of runtime " (stall.runtime) " for " (human(stall.duration))
                 @if stall.in_progress { " so far" }
             }
-            dt { "Cause" } dd { (printable(&text::why(stall))) }
+            dt { "Cause" } dd { (why(stall)) }
             dt { "Where" } dd { (place(stall.site.as_ref(), sources)) }
             dt { "Fix" } dd { strong { (stall.fix) } }
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
             dd {
-                (text::share(stall.workers_stalled, stall.workers)) "; requests: "
+                (workers_stalled(stall.workers_stalled, stall.workers)) "; requests: "
                 (stall.requests_in_flight) " in flight, " (stall.delayed_requests) " held up at most"
             }
             @if let Some(trace) = stall.trace_id {
@@ -315,6 +263,10 @@ fn place(site: Option<&Site>, sources: &mut Sources) -> Markup {
         }
         @if let Some(line) = sources.line(site) { code class="source" { (line) } }
     }
+}
+
+fn why(stall: &Stall) -> String {
+    printable(&crate::text::why(stall)).into_owned()
 }
 
 fn moment(then: SystemTime, now: SystemTime) -> Markup {

@@ -70,20 +70,17 @@ pub(super) fn section(report: &Report) -> Markup {
         }
     };
     let body = html! {
-        @if report.runtimes.is_empty() {
-            p class="none" { "No runtime is watched." }
-        } @else {
-            figure {
-                (tables::wide("timeline-picture", "Picture of the last minutes", &picture))
-                figcaption {
-                    span class="key own" {} " a handler blocks the worker "
-                    span class="key outside" {} " the environment holds it up "
-                    span class="key lag" {} " how late ticks were, largest in " (STEP / 1_000_000_000) " s"
-                }
+        figure {
+            (tables::wide("timeline-picture", "Picture of the last minutes", &picture))
+            figcaption {
+                span class="key own" {} " a handler blocks the worker "
+                span class="key outside" {} " the environment holds it up "
+                span class="key lag" {} " how late ticks were, largest in " (STEP / 1_000_000_000) " s"
             }
         }
     };
-    tables::section("timeline", &format!("The last {}", rough(scale.span)), &body)
+    let none = report.runtimes.is_empty().then_some("No runtime is watched.");
+    tables::section("timeline", &format!("The last {}", rough(scale.span)), none, &body)
 }
 
 /// The lanes of a runtime's workers, and its lags below.
