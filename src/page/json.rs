@@ -17,7 +17,7 @@ use crate::stall::{SiteKey, SiteTotals};
 const VERSION: u32 = 1;
 
 pub(super) fn document(report: &Report, sources: &mut Sources) -> Value {
-    let (own, outside) = (report.own(), report.outside());
+    let (own, outside) = (report.own, report.outside);
     let advice = report.verdict.advice.as_ref();
     json!({
         "version": VERSION,

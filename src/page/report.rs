@@ -32,8 +32,10 @@ pub(super) struct Report {
     pub(super) runtimes: Vec<RuntimeSnapshot>,
     /// Stalls that the program caused, by site, the most time first.
     pub(super) sites: Vec<(SiteKey, SiteTotals)>,
+    pub(super) own: Total,
     /// Stalls that the environment caused, by cause, the most time first.
     pub(super) environment: Vec<(SiteKey, SiteTotals)>,
+    pub(super) outside: Total,
     /// Newest first.
     pub(super) in_progress: Vec<Stall>,
     /// The last stalls that have ended, newest first.
@@ -68,23 +70,15 @@ impl Report {
             capture: registry.capture,
             verdict,
             runtimes,
+            own: total(&sites),
             sites,
+            outside: total(&environment),
             environment,
             in_progress,
             recent,
             most_kept: registry.store.most,
             suppressed: registry.suppressed.load(Relaxed),
         }
-    }
-
-    /// All stalls that the program caused.
-    pub(super) fn own(&self) -> Total {
-        total(&self.sites)
-    }
-
-    /// All stalls that the environment caused.
-    pub(super) fn outside(&self) -> Total {
-        total(&self.environment)
     }
 }
 

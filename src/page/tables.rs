@@ -70,7 +70,7 @@ pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
 
 pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
     let none = report.sites.is_empty().then_some("No stall since the start.");
-    let Total { stalls, time } = report.own();
+    let Total { stalls, time } = report.own;
     let upper_bound = "Other requests on the same runtime meanwhile: an upper bound";
     let head = html! {
         (text("Where")) (text("Handler")) (text("Cause")) (number("Time")) (number("Share"))
@@ -121,9 +121,9 @@ pub(super) fn environment(report: &Report) -> Markup {
     };
     let body = html! {
         p {
-            "For " strong { (rough(report.outside().time)) }
+            "For " strong { (rough(report.outside.time)) }
             " threads could not run, for reasons outside the program; handlers blocked for "
-            strong { (rough(report.own().time)) } "."
+            strong { (rough(report.own.time)) } "."
         }
         div class="environment" { (table("Time lost to the environment", &head, &rows)) }
     };

@@ -23,39 +23,8 @@ impl Logger {
         Self { at_start: (!current.is::<NoSubscriber>()).then_some(current) }
     }
 
-    pub(super) fn log(&self, event: Event, stall: &Stall, suppressed: u64) {
-        self.with_subscriber(|| write(event, stall, suppressed));
-    }
-
-    pub(super) fn rescued(&self, runtime: &str, suppressed: u64) {
-        self.with_subscriber(|| {
-            tracing::info!(
-                target: "tower_stall",
-                event = "rescue",
-                runtime,
-                suppressed,
-                "timers and sockets of runtime {runtime:?} stood still behind a blocked worker: \
-                 woke another one to take them over"
-            );
-        });
-    }
-
-    pub(super) fn dead(&self, runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
-        self.with_subscriber(|| write_dead(runtime, frozen, stall));
-    }
-
-    pub(super) fn all_unmatched(&self) {
-        self.with_subscriber(|| {
-            tracing::warn!(
-                target: "tower_stall",
-                event = "all_unmatched",
-                "no request so far had a matched route, so every stall is blamed on `unmatched`: \
-                 put the layer on the Router itself (`Router::layer`), not around it"
-            );
-        });
-    }
-
-    fn with_subscriber(&self, write: impl FnOnce()) {
+    /// Calls what writes to the log.
+    pub(super) fn write(&self, write: impl FnOnce()) {
         match &self.at_start {
             Some(dispatch) => with_default(dispatch, write),
             None => write(),
@@ -63,7 +32,27 @@ impl Logger {
     }
 }
 
-fn write(event: Event, stall: &Stall, suppressed: u64) {
+pub(super) fn rescued(runtime: &str, suppressed: u64) {
+    tracing::info!(
+        target: "tower_stall",
+        event = "rescue",
+        runtime,
+        suppressed,
+        "timers and sockets of runtime {runtime:?} stood still behind a blocked worker: \
+         woke another one to take them over"
+    );
+}
+
+pub(super) fn all_unmatched() {
+    tracing::warn!(
+        target: "tower_stall",
+        event = "all_unmatched",
+        "no request so far had a matched route, so every stall is blamed on `unmatched`: \
+         put the layer on the Router itself (`Router::layer`), not around it"
+    );
+}
+
+pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
     let message = match event {
         Event::Started => text::started(stall),
         Event::Continues => text::continues(stall),
@@ -117,15 +106,14 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
 /// What is left of the log of a container that ends is 2048 bytes: the whole line fits.
 const LONGEST_STACK: usize = 800;
 
-fn write_dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
+pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
     let site = stall.and_then(|stall| stall.site.as_ref());
     let stack = stall.and_then(|stall| stall.stack.as_ref()).map(|stack| {
-        let mut stack = on_one_line(stack);
-        if let Some((end, _)) = stack.char_indices().nth(LONGEST_STACK) {
-            stack.truncate(end);
-            stack.push('…');
+        let stack = on_one_line(stack);
+        match stack.char_indices().nth(LONGEST_STACK) {
+            Some((end, _)) => format!("{}…", &stack[..end]),
+            None => stack,
         }
-        stack
     });
     let why = stall.map_or_else(|| "it runs no task".to_owned(), text::blocks);
     tracing::error!(

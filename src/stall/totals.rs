@@ -4,7 +4,6 @@
 //! happens. The other is by handler, site and cause; a site is known only some time after its stall
 //! was counted. A stall has its rows for good once it has them, so that no sum ever shrinks.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -238,10 +237,9 @@ impl StallTotals {
             if stall.in_progress {
                 lasting.push(stall.clone());
             }
-            let key = unsettled.site.clone().unwrap_or_else(|| admit_site(&mut rows, &stall));
-            sum(&mut rows, key, &stall, unsettled.counted);
+            sum(&mut rows, unsettled.site.clone(), &stall, unsettled.counted);
         }
-        lasting.sort_by_key(|stall| Reverse(stall.id));
+        lasting.sort_by_key(|stall| std::cmp::Reverse(stall.id));
         (most_time(rows.into_iter().collect()), lasting)
     }
 
@@ -250,8 +248,7 @@ impl StallTotals {
         self.version += 1;
         self.handlers.entry(stall.handler).or_default().add(stall.totals());
         let record = Stall { in_progress: false, ..stall.entry.stall() };
-        let key = stall.site.unwrap_or_else(|| admit_site(&mut self.sites, &record));
-        sum(&mut self.sites, key, &record, stall.counted);
+        sum(&mut self.sites, stall.site, &record, stall.counted);
     }
 
     fn admit_pair(&mut self, entry: &LiveStall) -> HandlerKey {
@@ -283,10 +280,16 @@ fn admit_site(rows: &mut HashMap<SiteKey, SiteTotals>, stall: &Stall) -> SiteKey
     key
 }
 
-/// Adds a stall, less the time that is there already.
-fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, key: SiteKey, stall: &Stall, counted: Nanos) {
+/// Adds a stall to its row, except the time of it that is counted already.
+fn sum(
+    rows: &mut HashMap<SiteKey, SiteTotals>,
+    row: Option<SiteKey>,
+    stall: &Stall,
+    counted: Nanos,
+) {
+    let row = row.unwrap_or_else(|| admit_site(rows, stall));
     let time = stall.duration.saturating_sub(Duration::from_nanos(counted));
-    let own = SiteTotals {
+    let totals = SiteTotals {
         stalls: 1,
         in_progress: u64::from(stall.in_progress),
         time,
@@ -296,7 +299,7 @@ fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, key: SiteKey, stall: &Stall, cou
         fix: stall.fix,
         last: stall.id,
     };
-    rows.entry(key).or_insert_with(|| SiteTotals::empty(stall)).merge(&own);
+    rows.entry(row).and_modify(|row| row.merge(&totals)).or_insert(totals);
 }
 
 /// The rows with the most time; the others become one for each cause.
@@ -304,7 +307,7 @@ fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, key: SiteKey, stall: &Stall, cou
 fn most_time(mut rows: Vec<(SiteKey, SiteTotals)>) -> Vec<(SiteKey, SiteTotals)> {
     if rows.len() > MOST_SHOWN {
         // The environment has one row for each cause.
-        rows.sort_by_key(|(key, row)| (!key.cause.is_environment(), Reverse(row.time)));
+        rows.sort_by_key(|(key, row)| (!key.cause.is_environment(), std::cmp::Reverse(row.time)));
         for (key, row) in rows.split_off(MOST_SHOWN) {
             let other = SiteKey { handler: OTHER, site: None, cause: key.cause };
             match rows.iter_mut().find(|(key, _)| *key == other) {
