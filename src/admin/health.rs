@@ -17,7 +17,7 @@ use crate::health::{HealthReport, HealthState};
 /// Time limit of all checks of the user together.
 const LONGEST_CHECK: Duration = Duration::from_secs(1);
 
-/// For people, or for programs that ask for it.
+/// As text, or as JSON if the query has `format=json`.
 fn answer(code: StatusCode, report: &HealthReport, query: Option<&str>) -> Response {
     let json = query.is_some_and(|query| query.split('&').any(|pair| pair == "format=json"));
     let (kind, text) = match json {
@@ -34,7 +34,7 @@ pub(super) fn routes(health: Arc<HealthState>) -> Router {
         let report = state.liveness();
         answer(code(report.is_live()), &report, query.as_deref())
     };
-    // Checks that hang have one thread, not one for each probe.
+    // Checks that hang block one thread, not one for each probe.
     let turn = Arc::new(Semaphore::new(1));
     let readyz = async move |RawQuery(query): RawQuery| {
         let unready = unready(Arc::clone(&health), Arc::clone(&turn)).await;
@@ -48,7 +48,7 @@ fn code(is_good: bool) -> StatusCode {
     if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Runs checks of the user aside, and waits for them only so long.
+/// Why the process is not ready. Runs checks of the user on a blocking thread, with a time limit.
 async fn unready(state: Arc<HealthState>, turn: Arc<Semaphore>) -> Option<String> {
     if !state.has_checks() {
         return state.report().unready;

@@ -6,10 +6,10 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
-    /// Its freezes make the process not ready, and in the end dead.
+    /// Its freezes make the process not ready, and later dead.
     #[default]
     Count,
-    /// It may freeze for as long as it likes: a runtime for computations, for example.
+    /// Its freezes have no effect: for a runtime that runs computations, for example.
     Ignore,
 }
 
@@ -31,7 +31,7 @@ impl Readiness {
         [("freezes", Self::Freezes), ("start-and-drain", Self::StartAndDrain)];
 }
 
-/// How the process does: what `/livez` and `/readyz` say.
+/// The health of the process: what `/livez` and `/readyz` say.
 ///
 /// Made by [`StallDetector::health`](crate::StallDetector::health).
 ///
@@ -43,26 +43,26 @@ impl Readiness {
 pub struct HealthReport {
     /// Why only a restart helps; `None` while the process is alive.
     pub dead: Option<String>,
-    /// What does not go well, though the process is alive: stalls in progress, freezes.
+    /// Stalls in progress and freezes that do not need a restart; `None` while there are none.
     pub degraded: Option<String>,
     /// Why the process should not get requests now; `None` when it should.
     pub unready: Option<String>,
 }
 
 impl HealthReport {
-    /// What a liveness probe wants to know.
+    /// Whether a liveness probe succeeds.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.dead.is_none()
     }
 
-    /// What a readiness probe wants to know.
+    /// Whether a readiness probe succeeds.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.unready.is_none()
     }
 
-    /// The worst there is, and the reason.
+    /// The worst status that applies, and its reason.
     fn status(&self) -> (&'static str, Option<&str>) {
         let found =
             [("dead", &self.dead), ("not ready", &self.unready), ("degraded", &self.degraded)];

@@ -1,4 +1,4 @@
-//! From what the watchdog sees to counters and samples.
+//! Counters and histograms, from the watchdog's events and from totals that are kept elsewhere.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,12 +16,12 @@ const SECOND: Nanos = 1_000_000_000;
 /// Handler, function and cause.
 type SiteLabels = [&'static str; 3];
 
-/// Counts in whole numbers, and keeps what they do not show yet.
+/// Remembers what is written, since counters take whole numbers to add.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Parts of a second by series: the facade's counters are integers.
+    /// Parts of a second that are not written yet: counters of the `metrics` facade are integers.
     rests: HashMap<SeriesKey, Nanos>,
-    /// What is written of totals that are kept elsewhere.
+    /// The last written value of totals that are kept elsewhere.
     written: HashMap<SeriesKey, u64>,
     /// The versions of the store's sums that were read last.
     handlers_version: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// With at most so many series of sites.
+    /// `most_sites` limits the series of sites.
     pub(crate) fn new(most_sites: usize) -> Self {
         Self { most_sites, ..Self::default() }
     }
@@ -85,7 +85,7 @@ impl Counters {
         self.add_time(sink, SeriesKey::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), time);
     }
 
-    /// The sample of a stall that has ended.
+    /// Records the duration of a stall that has ended.
     pub(crate) fn ended(sink: &mut dyn Sink, stall: &LiveStall) {
         let key = SeriesKey::new(Metric::StallDuration, [stall.runtime()]);
         sink.record(key, seconds(stall.lasted()));
@@ -95,13 +95,13 @@ impl Counters {
         self.add_time(sink, SeriesKey::new(Metric::HandlerBusySeconds, [handler]), time);
     }
 
-    /// So many scans, which began that much later than they should in all.
+    /// Counts scans, and how late they began in all.
     pub(crate) fn scanned(&mut self, sink: &mut dyn Sink, scans: u64, late: Nanos) {
         sink.add(SeriesKey::new(Metric::Scans, []), scans);
         self.add_time(sink, SeriesKey::new(Metric::LateSeconds, []), late);
     }
 
-    /// Follows what reporter, layers and sampler count.
+    /// Follows the totals of the reporter, the layers and the sampler.
     pub(crate) fn follow_registry(&mut self, sink: &mut dyn Sink, registry: &Registry) {
         let suppressed = registry.suppressed.load(Relaxed);
         self.follow(sink, SeriesKey::new(Metric::Suppressed, []), suppressed);
@@ -118,8 +118,7 @@ impl Counters {
         });
     }
 
-    /// Follows the store's sums by handler. Never waits: returns `false` where somebody else holds
-    /// the store just now.
+    /// Follows the store's sums by handler. Never waits: returns `false` if the store is locked.
     pub(crate) fn follow_stalls(&mut self, sink: &mut dyn Sink, store: &StallStore) -> bool {
         let mut handlers = HashMap::new();
         let read = store.read_totals(&mut self.handlers_version, |totals| {
@@ -142,7 +141,7 @@ impl Counters {
         read
     }
 
-    /// Follows the sums by site. There may be a thousand of them: this is for now and then.
+    /// Follows the sums by site in the same way. There may be a thousand, so do not call it each scan.
     pub(crate) fn follow_sites(&mut self, sink: &mut dyn Sink, store: &StallStore) -> bool {
         let mut sites: HashMap<_, Nanos> = HashMap::new();
         let mut version = self.sites_version;
@@ -177,7 +176,7 @@ impl Counters {
         labels
     }
 
-    /// Brings a counter up to `total`, which never shrinks; the series is there from the first call.
+    /// Raises a counter to `total`. The first call creates the series.
     fn follow(&mut self, sink: &mut dyn Sink, key: SeriesKey, total: u64) {
         let written = self.written.insert(key, total);
         if written != Some(total) {
@@ -185,7 +184,7 @@ impl Counters {
         }
     }
 
-    /// Adds the whole seconds and keeps the rest; the series is there from the first call.
+    /// Adds the whole seconds and keeps the rest. The first call creates the series.
     fn add_time(&mut self, sink: &mut dyn Sink, key: SeriesKey, time: Nanos) {
         let rest = self.rests.entry(key).or_default();
         *rest = rest.saturating_add(time);

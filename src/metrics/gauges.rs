@@ -1,5 +1,4 @@
-//! The gauges, read off the detector at the moment they are wanted: they move even while the
-//! watchdog does not.
+//! The gauges, read when they are asked for, so that they move even while the watchdog does not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use crate::clock::{self, seconds};
 use crate::labels::OTHER;
 use crate::runtime::registry::Registry;
 
-/// Remembers which gauges there were, to set those of a runtime to 0 when it has ended.
+/// Remembers the gauges of runtimes, to set them to 0 when a runtime has ended.
 #[derive(Debug)]
 pub(crate) struct Gauges {
     registry: Arc<Registry>,
@@ -28,7 +27,7 @@ impl Gauges {
         sink.set(SeriesKey::new(Metric::BuildInfo, [env!("CARGO_PKG_VERSION"), capture]), 1.0);
         self.of_runtimes.values_mut().for_each(|value| *value = 0.0);
         let now = clock::now();
-        // Runtimes past the cap share a name, and no gauge could tell which it speaks of.
+        // Runtimes past the cap share a name, so that one gauge would mix them up.
         for runtime in self.registry.runtimes().iter().filter(|runtime| runtime.name != OTHER) {
             let status = runtime.snapshot(now);
             for (metric, value) in [

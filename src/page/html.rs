@@ -1,4 +1,4 @@
-//! The page as HTML: no assets from elsewhere, and all of it there without JavaScript.
+//! The page as HTML. It loads nothing from elsewhere and works without JavaScript.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

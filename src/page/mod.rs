@@ -1,7 +1,7 @@
 //! The page of stalls, for people (`/stalls`), for programs (`/stalls.json`) and as a flame graph.
 //!
-//! [`report`] gathers what is known at one moment as plain data; the other files show it and ask
-//! nobody. Who may see it is the admin server's business.
+//! [`report`] gathers plain data at one moment. The other files show it. The admin server decides who
+//! may see it.
 
 #[cfg(feature = "flamegraph")]
 mod flame;
@@ -28,7 +28,7 @@ use source::Sources;
 pub(crate) struct Page {
     registry: Arc<Registry>,
     since: SystemTime,
-    /// Of switched off detectors there is nothing to show.
+    /// `false` for a detector that is switched off.
     on: bool,
 }
 
@@ -58,10 +58,13 @@ impl Page {
         Some(html::stall(&report, stall, &mut Sources::default()))
     }
 
-    /// The stalled time of the last stalls, by stack.
-    #[cfg(feature = "flamegraph")]
+    /// The stalled time of the last stalls, by stack; `None` where it cannot be drawn, as without
+    /// the feature.
     pub(crate) fn flame_graph(&self) -> Option<Vec<u8>> {
-        flame::graph(&self.report())
+        #[cfg(feature = "flamegraph")]
+        return flame::graph(&self.report());
+        #[cfg(not(feature = "flamegraph"))]
+        None
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is known at one moment, as plain data.
+//! The data of one page, gathered at one moment.
 
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,7 +17,7 @@ pub(super) struct Total {
     pub(super) time: Duration,
 }
 
-/// What one page shows.
+/// See the module.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) now: SystemTime,

@@ -1,10 +1,10 @@
-//! Which frames of a stack a reader wants.
+//! The frames of a stack that belong to the handler.
 
 use crate::stall::{Frame, Stack};
 
 /// The frames of the poll itself: not those of the runtime and the services around it.
 ///
-/// Our own frame is where the marked poll begins; further out nothing is the handler's.
+/// The poll begins at the first frame of this crate. Frames further out are not the handler's.
 pub(super) fn inside(stack: &Stack) -> &[Frame] {
     let is_ours = |frame: &Frame| {
         let function = frame.function.as_deref().unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::text::{handler_title as handler, rough, share as workers_stalled, who
 /// Rows of sites that are shown at once.
 const MOST_SITES: usize = 20;
 
-/// A part of the page: with `none` as its text, if there is nothing to show.
+/// A part of the page. Shows `none` in place of `body` if there is one.
 pub(super) fn section(id: &str, title: &str, none: Option<&str>, body: &Markup) -> Markup {
     html! {
         section aria-labelledby=(id) {
@@ -104,7 +104,7 @@ pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
     section("sites", "Where the time goes", none, &body)
 }
 
-/// Beside the sites, so that a reader sees which of the two it is.
+/// Stands beside the sites, so that a reader can compare both.
 pub(super) fn environment(report: &Report) -> Markup {
     let none = "No thread was kept from running for longer than the threshold.";
     let none = report.environment.is_empty().then_some(none);

@@ -19,9 +19,9 @@ const LEFT: f64 = 150.0;
 const LANE: f64 = 20.0;
 const LAGS: f64 = 72.0;
 const AXIS: f64 = 24.0;
-/// Workers of a runtime that have a lane of their own; further ones share the last.
+/// Lanes of a runtime; further workers share the last.
 const MOST_LANES: usize = 32;
-/// The picture's time is the shortest of these that has all there is.
+/// Seconds that the picture may show: the shortest that reaches back to the start.
 const SPANS: [u64; 4] = [60, 120, 300, POINTS as u64 * STEP / 1_000_000_000];
 
 struct Picture<'a> {
@@ -64,7 +64,7 @@ pub(super) fn section(report: &Report) -> Markup {
 }
 
 impl Picture<'_> {
-    /// Where that time is, from left to right.
+    /// The horizontal position of a moment.
     fn x(&self, time: SystemTime) -> f64 {
         self.x_ago(self.report.now.duration_since(time).unwrap_or_default())
     }
@@ -74,7 +74,7 @@ impl Picture<'_> {
         LEFT + (WIDTH - LEFT) * (1.0 - part)
     }
 
-    /// The lanes of a runtime's workers, and its lags below; and the height of that.
+    /// The lanes of a runtime's workers with its lags below, and the height of both.
     fn runtime(&self, runtime: &RuntimeSnapshot) -> (Markup, f64) {
         let Report { recent, in_progress, .. } = self.report;
         let is_shown = |stall: &&Stall| {
@@ -166,7 +166,7 @@ fn lane_name(runtime: &RuntimeSnapshot, row: usize, lanes: usize) -> String {
     }
 }
 
-/// A place, to a tenth.
+/// A coordinate, to a tenth.
 fn n(place: f64) -> String {
     format!("{place:.1}")
 }

@@ -1,4 +1,4 @@
-//! How it stands, in one sentence: a pure function of what is known.
+//! The state of the process in one sentence: a pure function of the page's data.
 
 use crate::health::assess::{Blame, assess};
 use crate::label::printable;
@@ -54,12 +54,12 @@ pub(super) fn judge(
     } else if let Some(longest) = outside.iter().max_by_key(|stall| stall.duration) {
         ("environment", text::outside(outside.len(), longest.duration), mend(longest))
     } else if let Some(runtime) = found.unexplained {
-        let frozen = runtime.is_frozen().then_some(runtime.frozen);
-        (
-            "degraded",
-            text::unexplained(runtime.name, frozen, runtime.stalled, runtime.workers),
-            None,
-        )
+        let RuntimeSnapshot { name, frozen, stalled, workers, .. } = *runtime;
+        let sentence = match runtime.is_frozen() {
+            true => text::frozen_by_nobody(name, frozen),
+            false => text::stalled_workers(name, stalled, workers),
+        };
+        ("degraded", sentence, None)
     } else {
         let advice = sites.first().map(|(key, totals)| so_far(key, totals.fix));
         ("healthy", "Healthy: no worker is blocked".to_owned(), advice)

@@ -10,8 +10,8 @@ use crate::label::printable;
 use crate::stall::{Stack, Stall};
 use crate::text;
 
-/// Writes to the subscriber that was in force when the detector was started, or, if there was
-/// none, to the one the process has when there is something to write.
+/// Writes to the subscriber that was the default when the detector was started, or, if there was none,
+/// to the default at the time of writing.
 #[derive(Debug)]
 pub(super) struct Logger {
     at_start: Option<Dispatch>,
@@ -58,7 +58,7 @@ pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
         Event::Continues => text::continues(stall),
         Event::Ended => text::ended(stall),
     };
-    // tracing wants name, level and fields at compile time, so the fields stand in one place.
+    // tracing wants level and fields at compile time; the macro has the fields once.
     macro_rules! write {
         ($level:ident, $event:literal) => {
             tracing::event!(
@@ -103,7 +103,7 @@ pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
     }
 }
 
-/// What is left of the log of a container that ends is 2048 bytes: the whole line fits.
+/// Kubernetes keeps the last 2048 bytes of the log of a container that ends: the whole line fits.
 const LONGEST_STACK: usize = 800;
 
 pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
@@ -137,7 +137,7 @@ pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
     );
 }
 
-/// A line of the log is one line.
+/// The frames on one line.
 fn on_one_line(stack: &Stack) -> String {
     printable(stack.to_string().trim_end().replace('\n', " <- ").as_str()).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Stalls as data: the record that users see, the live one that still moves, and the store of all.
+//! Stalls as data: the record that users see, the live stall that still changes, and the store of all.
 
 mod cause;
 mod live;

@@ -9,9 +9,7 @@ use crate::clock::human;
 use crate::labels::UNATTRIBUTED;
 use crate::stall::{Cause, Site, Stall};
 #[cfg(feature = "admin")]
-pub(crate) use page::{
-    blocks_now, dead_for, handler_title, more_stalls, outside, rough, unexplained,
-};
+pub(crate) use page::*;
 
 pub(crate) fn handler(stall: &Stall) -> &'static str {
     match stall.handler {

@@ -36,7 +36,7 @@ pub(crate) fn blocks_now(
     format!("{who} blocks {whom}{runtime} now, for {time}")
 }
 
-/// What follows a sentence about one handler.
+/// The end of a sentence about one handler.
 pub(crate) fn more_stalls(more: usize) -> String {
     match more {
         0 => String::new(),
@@ -45,7 +45,7 @@ pub(crate) fn more_stalls(more: usize) -> String {
     }
 }
 
-/// Threads that the environment holds up.
+/// How many threads the environment holds up, and for how long.
 pub(crate) fn outside(threads: usize, time: Duration) -> String {
     let threads = match threads {
         1 => "1 thread".to_owned(),
@@ -58,19 +58,13 @@ pub(crate) fn dead_for(runtime: &str, frozen: Duration) -> String {
     format!("Dead: runtime {runtime:?} is frozen for {}", rough(frozen))
 }
 
-/// A runtime that is frozen or has stalled workers, while no stall explains it.
-pub(crate) fn unexplained(
-    runtime: &str,
-    frozen: Option<Duration>,
-    stalled: usize,
-    workers: usize,
-) -> String {
-    match frozen.map(rough) {
-        Some(time) => {
-            format!("Runtime {runtime:?} is frozen for {time}, by no handler that is known")
-        }
-        None => format!("Runtime {runtime:?}: {}", share(stalled, workers)),
-    }
+pub(crate) fn frozen_by_nobody(runtime: &str, time: Duration) -> String {
+    let time = rough(time);
+    format!("Runtime {runtime:?} is frozen for {time}, by no handler that is known")
+}
+
+pub(crate) fn stalled_workers(runtime: &str, stalled: usize, workers: usize) -> String {
+    format!("Runtime {runtime:?}: {}", share(stalled, workers))
 }
 
 /// With two or three digits: `104 ms`, `5.0 s`, `12 s`, `3 min`.
