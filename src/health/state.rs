@@ -69,15 +69,6 @@ impl HealthState {
     }
 }
 
-impl std::fmt::Debug for HealthState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HealthState")
-            .field("readiness", &self.readiness)
-            .field("draining", &self.draining)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

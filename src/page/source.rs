@@ -38,10 +38,7 @@ impl Sources {
     /// The line of that site.
     pub(super) fn line(&mut self, site: &Site) -> Option<String> {
         let (file, line) = (site.file.as_deref()?, site.line?);
-        if !self.files.contains_key(file) {
-            if self.files.len() >= MOST_FILES {
-                return None;
-            }
+        if self.files.len() < MOST_FILES && !self.files.contains_key(file) {
             let lines = read(Path::new(file), self.built).unwrap_or_default();
             self.files.insert(file.to_owned(), lines);
         }

@@ -91,7 +91,11 @@ impl Reports {
     /// with a deadline, so that they may be lost.
     fn answer(&self) -> impl FnOnce(Message) + Send + use<> {
         let queue = Arc::downgrade(&self.queue);
-        move |message| drop(queue.upgrade().map(|queue| queue.try_send(message)))
+        move |message| {
+            if let Some(queue) = queue.upgrade() {
+                drop(queue.try_send(message));
+            }
+        }
     }
 
     /// A stall goes on, or has ended.
@@ -186,14 +190,9 @@ impl Reporter {
         loop {
             // Only gauges and pending stalls need a reporter that wakes by itself.
             let flush = self.gauges.as_ref().map(|_| self.flush_due);
-            let message = match flush.into_iter().chain(self.pending.due()).min() {
-                None => self.queue.recv().map_err(RecvTimeoutError::from),
-                Some(due) => {
-                    let wait = due.saturating_sub(clock::now());
-                    self.queue.recv_timeout(Duration::from_nanos(wait))
-                }
-            };
-            match message {
+            let due = flush.into_iter().chain(self.pending.due()).min().unwrap_or(clock::LONGEST);
+            let wait = Duration::from_nanos(due.saturating_sub(clock::now()));
+            match self.queue.recv_timeout(wait) {
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

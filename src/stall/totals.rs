@@ -419,6 +419,11 @@ mod tests {
         let rows = totals.snapshot().0;
         assert_eq!(rows.len(), MOST_SHOWN + 1);
         assert_eq!(rows.iter().map(|(_, row)| row.stalls).sum::<u64>(), all as u64);
+        let starved = Stall { cause: Cause::Starved, handler: "environment", ..stall(1000) };
+        let mut with_environment = totals.sites.clone();
+        sum(&mut with_environment, None, &starved, 0);
+        let rows = most_time(with_environment.into_iter().collect());
+        assert!(rows.iter().any(|(key, _)| key.handler == "environment"), "with less time");
         for id in 0..MOST_WAITING + 5 {
             totals.add(&ended((all + id) as u64 + 1, 200, None));
         }
