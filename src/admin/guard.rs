@@ -1,8 +1,8 @@
 //! Who may see the pages of stalls: they name code, files and addresses.
 //!
-//! Unless they are public, only whoever is on this machine: the connection came in by a loopback
-//! address, and the request was made to one. `kubectl port-forward` and SSH tunnels do both. A name
-//! that somebody else has pointed at a loopback address (DNS rebinding) is not a loopback address.
+//! Unless they are public, only clients on this machine see them: the connection comes in by a loopback
+//! address, and the Host of the request is one. `kubectl port-forward` and SSH tunnels pass both checks.
+//! A foreign name that resolves to a loopback address (DNS rebinding) does not pass.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,13 +40,13 @@ fn objection(local: Option<SocketAddr>, uri: &Uri, headers: &HeaderMap) -> Optio
     }
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()).filter(|_| hosts.next().is_none());
-    // A target that names a host goes before the header; both have to be right.
+    // An absolute target overrides the header. Both have to be local.
     let in_target = uri.authority().map(Authority::as_str);
     let all = host.into_iter().chain(in_target).all(is_local);
     (host.is_none() || !all).then_some(FOREIGN_HOST)
 }
 
-/// With or without port.
+/// Whether a host, with or without port, is this machine.
 fn is_local(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();
@@ -56,7 +56,7 @@ fn is_local(host: &str) -> bool {
 }
 
 fn is_loopback(address: IpAddr) -> bool {
-    // On a socket for both kinds, IPv4 comes as IPv6.
+    // A dual-stack socket maps IPv4 addresses to IPv6.
     address.to_canonical().is_loopback()
 }
 

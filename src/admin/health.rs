@@ -12,87 +12,58 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::health::HealthState;
+use crate::health::{HealthReport, HealthState};
 
-/// For the checks of the user, in all.
+/// Time limit of all checks of the user together.
 const LONGEST_CHECK: Duration = Duration::from_secs(1);
 
-/// What a probe is told.
-struct Answer {
-    code: StatusCode,
-    status: &'static str,
-    reason: Option<String>,
-}
-
-impl Answer {
-    fn new(code: StatusCode, status: &'static str, reason: Option<String>) -> Self {
-        Self { code, status, reason }
-    }
-
-    fn not_ready(reason: String) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(reason))
-    }
-
-    /// For people, or for programs that ask for it.
-    fn show(self, query: Option<&str>) -> Response {
-        let Self { code, status, reason } = self;
-        let json = query.is_some_and(|query| query.split('&').any(|pair| pair == "format=json"));
-        let (kind, text) = if json {
-            let body = serde_json::json!({ "status": status, "reason": reason });
-            ("application/json", format!("{body}\n"))
-        } else {
-            let text = match reason {
-                Some(reason) => format!("{status}: {reason}\n"),
-                None => format!("{status}\n"),
-            };
-            ("text/plain; charset=utf-8", text)
-        };
-        let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
-        (code, headers, text).into_response()
-    }
+/// As text, or as JSON if the query has `format=json`.
+fn answer(code: StatusCode, report: &HealthReport, query: Option<&str>) -> Response {
+    let json = query.is_some_and(|query| query.split('&').any(|pair| pair == "format=json"));
+    let (kind, text) = match json {
+        true => ("application/json", serde_json::json!(report).to_string()),
+        false => ("text/plain; charset=utf-8", report.to_string()),
+    };
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
+    (code, headers, text + "\n").into_response()
 }
 
 pub(super) fn routes(health: Arc<HealthState>) -> Router {
     let state = Arc::clone(&health);
-    let livez =
-        move |RawQuery(query): RawQuery| async move { livez(&state).show(query.as_deref()) };
-    // Checks that hang have one thread, not one for each probe.
+    let livez = async move |RawQuery(query): RawQuery| {
+        let report = state.liveness();
+        answer(code(report.is_live()), &report, query.as_deref())
+    };
+    // Checks that hang block one thread, not one for each probe.
     let turn = Arc::new(Semaphore::new(1));
-    let readyz = move |RawQuery(query): RawQuery| async move {
-        readyz(health, turn).await.show(query.as_deref())
+    let readyz = async move |RawQuery(query): RawQuery| {
+        let unready = unready(Arc::clone(&health), Arc::clone(&turn)).await;
+        let report = HealthReport { unready, ..HealthReport::default() };
+        answer(code(report.is_ready()), &report, query.as_deref())
     };
     Router::new().route("/livez", get(livez)).route("/readyz", get(readyz))
 }
 
-fn livez(state: &HealthState) -> Answer {
-    let report = state.life();
-    match (report.dead, report.degraded) {
-        (Some(dead), _) => Answer::new(StatusCode::SERVICE_UNAVAILABLE, "dead", Some(dead)),
-        (None, Some(degraded)) => Answer::new(StatusCode::OK, "degraded", Some(degraded)),
-        (None, None) => Answer::new(StatusCode::OK, "ok", None),
-    }
+fn code(is_good: bool) -> StatusCode {
+    if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-async fn readyz(state: Arc<HealthState>, turn: Arc<Semaphore>) -> Answer {
-    let report = if state.has_checks() {
-        let checked = async {
-            let turn = turn.acquire_owned().await.ok()?;
-            let run = move || {
-                let report = state.report();
-                drop(turn);
-                report
-            };
-            spawn_blocking(run).await.ok()
+/// Why the process is not ready. Runs checks of the user on a blocking thread, with a time limit.
+async fn unready(state: Arc<HealthState>, turn: Arc<Semaphore>) -> Option<String> {
+    if !state.has_checks() {
+        return state.report().unready;
+    }
+    let checked = async {
+        let turn = turn.acquire_owned().await.ok()?;
+        let run = move || {
+            let report = state.report();
+            drop(turn);
+            report
         };
-        match timeout(LONGEST_CHECK, checked).await {
-            Ok(Some(report)) => report,
-            _ => return Answer::not_ready("ready_when has not answered within 1 s".to_owned()),
-        }
-    } else {
-        state.report()
+        spawn_blocking(run).await.ok()
     };
-    match report.unready {
-        Some(reason) => Answer::not_ready(reason),
-        None => Answer::new(StatusCode::OK, "ok", None),
+    match timeout(LONGEST_CHECK, checked).await {
+        Ok(Some(report)) => report.unready,
+        _ => Some("ready_when has not answered within 1 s".to_owned()),
     }
 }

@@ -1,9 +1,8 @@
 //! The admin server: a thread and a current-thread runtime of its own, so that it answers while
 //! every worker of the service is blocked.
 //!
-//! What a client can make it hold is bounded: connections, the size of a request's head and
-//! body, the time for each. It has no TLS and no authentication: bind it to loopback, or to an
-//! address that only the scraper reaches.
+//! Connections, the size of a request's head and body, and the time for each are bounded. It has no TLS
+//! and no authentication: bind it to loopback, or to an address that only the scraper reaches.
 
 mod guard;
 mod health;
@@ -21,7 +20,7 @@ use crate::config::BuildError;
 use crate::owned_thread::OwnedThread;
 pub(crate) use page::Pages;
 
-/// How often a recorder tidies up: without it, a day of ticks takes tens of megabytes.
+/// How often the recorder drains its samples. Without it, a day of ticks takes tens of megabytes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A running admin server.

@@ -16,17 +16,17 @@ use crate::config::Render;
 use crate::health::HealthState;
 use crate::page::Page;
 
-/// What there is to be shown.
+/// What the routes show.
 pub(crate) struct Pages {
-    /// Without it there is no page of metrics.
+    /// Renders `/metrics`; without it there is no such route.
     pub(crate) render: Option<Render>,
     pub(crate) health: Arc<HealthState>,
     pub(crate) page: Page,
-    /// Whether whoever reaches the port sees the stalls.
+    /// Whether clients on other machines see the stalls.
     pub(crate) public: bool,
 }
 
-/// What the Prometheus text format is served as.
+/// Content type of the Prometheus text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const LONGEST_ANSWER: Duration = Duration::from_secs(10);

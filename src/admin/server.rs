@@ -18,15 +18,15 @@ use super::guard::Local;
 
 /// Connections at a time; further ones wait in the listener's backlog.
 const MOST_CONNECTIONS: usize = 256;
-/// For the head of a request to arrive, idle keep-alive connections included.
+/// Time limit for the head of a request, which also ends idle keep-alive connections.
 const LONGEST_HEAD: Duration = Duration::from_secs(5);
 /// Largest head of a request, in bytes.
 const LARGEST_HEAD: usize = 16 * 1024;
-/// For a connection in all; a scraper opens another.
+/// Time limit of a connection; a scraper opens another.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(120);
-/// For the answer under way when that is over.
+/// Time for the answer in progress after that.
 const GRACE: Duration = Duration::from_secs(5);
-/// After an error of `accept`, such as no file left.
+/// Pause after an error of `accept`, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is dropped.

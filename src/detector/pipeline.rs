@@ -64,10 +64,7 @@ impl Pipeline {
         (tick, sites): (Duration, usize),
         stacks: Option<Stacks>,
     ) -> Self {
-        Counters::open(&mut *out);
-        if stacks.is_some() {
-            Counters::open_captures(&mut *out, StackOutcome::ALL.map(StackOutcome::as_str));
-        }
+        Counters::open(&mut *out, stacks.is_some());
         let counters = Counters::new(sites);
         let unwritten = Unwritten::default();
         Self { registry, reports, counters, out, tick, unwritten, flushed: 0, stacks }
@@ -212,15 +209,7 @@ impl Pipeline {
             std::mem::take(&mut unwritten.late),
         );
         unwritten.write_lags(sink);
-        self.counters.suppressed(sink, self.registry.suppressed.load(Relaxed));
-        self.counters.shed(sink, self.registry.shed.load(Relaxed));
-        if self.stacks.is_some() {
-            let total =
-                |outcome: StackOutcome| self.registry.captures[outcome as usize].load(Relaxed);
-            let totals = StackOutcome::ALL.map(|outcome| (outcome.as_str(), total(outcome)));
-            self.counters.captures(sink, totals);
-        }
-        self.registry.allowed_blocks.each(|name, total| self.counters.allowed(sink, name, total));
+        self.counters.follow_registry(sink, &self.registry);
         self.follow_stalls();
         self.follow_sites();
         if self.registry.labels.all_unmatched() {

@@ -1,4 +1,4 @@
-//! From the assessment to what probes are told: pure functions.
+//! What probes are told, from the assessment: pure functions.
 
 use super::assess::{Blame, assess};
 use super::report::{HealthReport, Readiness};
@@ -11,47 +11,49 @@ use crate::text;
 pub(super) struct Service {
     pub(super) readiness: Readiness,
     pub(super) draining: bool,
-    /// What a check of the user has against it.
+    /// Why a check of the user fails.
     pub(super) objection: Option<&'static str>,
 }
 
-/// `stalls` newest first, ended ones included.
+/// `stalls` may include ended ones.
 pub(super) fn judge(
     runtimes: &[RuntimeSnapshot],
     stalls: &[Stall],
     service: Service,
 ) -> HealthReport {
-    let unready = unready(runtimes, service);
-    HealthReport { unready, ..judge_life(runtimes, stalls) }
+    HealthReport { unready: unready(runtimes, service), ..judge_liveness(runtimes, stalls) }
 }
 
-/// Whether it lives, without readiness.
-pub(super) fn judge_life(runtimes: &[RuntimeSnapshot], stalls: &[Stall]) -> HealthReport {
+/// The report without readiness.
+pub(super) fn judge_liveness(runtimes: &[RuntimeSnapshot], stalls: &[Stall]) -> HealthReport {
     let found = assess(runtimes, stalls);
     let dead = found.dead.map(|(runtime, blame)| {
         let what = text::frozen(runtime.name, runtime.frozen);
-        match blame {
-            Some(blame) => format!("{what}: {}", text::blocks(blame.stall)),
-            None => what,
-        }
+        blame.map_or(what.clone(), |blame| format!("{what}: {}", text::blocks(blame.stall)))
     });
-    let degraded = found.blame.map(blocked).or_else(|| found.unexplained.map(not_well));
+    let degraded = found.blame.map(blocked).or_else(|| found.unexplained.map(unexplained));
     HealthReport { dead, degraded, unready: None }
 }
 
-/// What is wrong with a runtime of which no stall is known.
-fn not_well(runtime: &RuntimeSnapshot) -> String {
-    if runtime.is_frozen() {
-        return text::frozen(runtime.name, runtime.frozen);
+fn unexplained(runtime: &RuntimeSnapshot) -> String {
+    match runtime.is_frozen() {
+        true => text::frozen(runtime.name, runtime.frozen),
+        false => {
+            let share = text::share(runtime.stalled, runtime.workers);
+            format!("runtime {:?}: {share}", runtime.name)
+        }
     }
-    format!("runtime {:?}: {}", runtime.name, text::share(runtime.stalled, runtime.workers))
 }
 
 fn blocked(blame: Blame<'_>) -> String {
-    let share = blame.runtime.map(|runtime| text::share(runtime.stalled, runtime.workers));
-    let further = (blame.further > 0).then(|| format!("{} more in progress", blame.further));
-    let parts = [Some(text::blocks(blame.stall)), share, further];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    let mut text = text::blocks(blame.stall);
+    if let Some(runtime) = blame.runtime {
+        text = format!("{text} · {}", text::share(runtime.stalled, runtime.workers));
+    }
+    match blame.same.len() - 1 + blame.others {
+        0 => text,
+        more => format!("{text} · {more} more in progress"),
+    }
 }
 
 fn unready(runtimes: &[RuntimeSnapshot], service: Service) -> Option<String> {
@@ -61,10 +63,10 @@ fn unready(runtimes: &[RuntimeSnapshot], service: Service) -> Option<String> {
     if let Some(first) = runtimes.iter().find(|runtime| runtime.is_first && !runtime.has_started) {
         return Some(format!("runtime {:?} has not had its first heartbeat", first.name));
     }
-    let frozen = runtimes
-        .iter()
-        .find(|runtime| runtime.unready)
-        .filter(|_| service.readiness == Readiness::Freezes);
+    let frozen = match service.readiness {
+        Readiness::Freezes => runtimes.iter().find(|runtime| runtime.unready),
+        Readiness::StartAndDrain => None,
+    };
     let freeze = frozen.map(|runtime| match runtime.is_frozen() {
         true => text::frozen(runtime.name, runtime.frozen),
         false => format!("runtime {:?} was frozen a moment ago", runtime.name),

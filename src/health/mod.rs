@@ -1,7 +1,7 @@
 //! Whether the process is alive and can take requests, as probes ask.
 //!
 //! [`assess`](assess::assess) judges the status of all runtimes and the stalls in progress, for
-//! probes and the page alike; [`judge`] puts that into the words of probes. Both are pure functions.
+//! probes and the page; [`judge`] says the result in the words of probes. Both are pure functions.
 
 pub(crate) mod assess;
 mod judge;

@@ -1,13 +1,15 @@
-//! What the health of the process is made of, and what it comes to.
+//! The public types of health.
+
+use std::fmt;
 
 /// Whether a runtime counts for the health of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
-    /// Its freezes make the process not ready, and in the end dead.
+    /// Its freezes make the process not ready, and later dead.
     #[default]
     Count,
-    /// It may freeze for as long as it likes: a runtime for computations, for example.
+    /// Its freezes have no effect: for a runtime that runs computations, for example.
     Ignore,
 }
 
@@ -29,30 +31,93 @@ impl Readiness {
         [("freezes", Self::Freezes), ("start-and-drain", Self::StartAndDrain)];
 }
 
-/// How the process does: what `/livez` and `/readyz` say.
+/// The health of the process: what `/livez` and `/readyz` say.
 ///
 /// Made by [`StallDetector::health`](crate::StallDetector::health).
+///
+/// Shown as these routes show it, with the worst first: `dead: …`, `not ready: …`, `degraded: …` or
+/// `ok`. With the feature `serde` it is serialized as they answer `?format=json`:
+/// `{"status": "degraded", "reason": "…"}`, where the reason of `ok` is null.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthReport {
     /// Why only a restart helps; `None` while the process is alive.
     pub dead: Option<String>,
-    /// What does not go well, though the process is alive: stalls in progress, freezes.
+    /// Stalls in progress and freezes that do not need a restart; `None` while there are none.
     pub degraded: Option<String>,
     /// Why the process should not get requests now; `None` when it should.
     pub unready: Option<String>,
 }
 
 impl HealthReport {
-    /// What a liveness probe wants to know.
+    /// Whether a liveness probe succeeds.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.dead.is_none()
     }
 
-    /// What a readiness probe wants to know.
+    /// Whether a readiness probe succeeds.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.unready.is_none()
+    }
+
+    /// The worst status that applies, and its reason.
+    fn status(&self) -> (&'static str, Option<&str>) {
+        let found =
+            [("dead", &self.dead), ("not ready", &self.unready), ("degraded", &self.degraded)];
+        let found = found.into_iter().find_map(|(status, why)| Some((status, why.as_deref()?)));
+        found.map_or(("ok", None), |(status, why)| (status, Some(why)))
+    }
+}
+
+impl fmt::Display for HealthReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status() {
+            (status, Some(reason)) => write!(f, "{status}: {reason}"),
+            (status, None) => f.write_str(status),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde_core::Serialize for HealthReport {
+    fn serialize<S: serde_core::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        use serde_core::ser::SerializeStruct;
+
+        let (status, reason) = self.status();
+        let mut fields = to.serialize_struct("HealthReport", 2)?;
+        fields.serialize_field("status", status)?;
+        fields.serialize_field("reason", &reason)?;
+        fields.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_is_shown() {
+        let why = |reason: &str| Some(reason.to_owned());
+        let mut report = HealthReport::default();
+        assert_eq!(report.to_string(), "ok");
+        report.degraded = why("a stall");
+        assert_eq!(report.to_string(), "degraded: a stall");
+        report.unready = why("draining");
+        assert_eq!(report.to_string(), "not ready: draining");
+        report.dead = why("frozen");
+        assert_eq!(report.to_string(), "dead: frozen");
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn programs_get_status_and_reason() {
+        let json = |report: &HealthReport| serde_json::to_value(report).expect("plain data");
+        let mut report = HealthReport::default();
+        assert_eq!(json(&report), serde_json::json!({ "status": "ok", "reason": null }));
+        report.unready = Some("draining".to_owned());
+        let unready = serde_json::json!({ "status": "not ready", "reason": "draining" });
+        assert_eq!(json(&report), unready);
     }
 }

@@ -1,11 +1,11 @@
-//! What the detector's handle and the admin server ask for the health of the process.
+//! The health of the process, as the detector's handle and the admin server read it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 #[cfg(feature = "admin")]
-use super::judge::judge_life;
+use super::judge::judge_liveness;
 use super::judge::{Service, judge};
 use super::report::{HealthReport, Readiness};
 use crate::clock;
@@ -15,7 +15,7 @@ use crate::sync::{AtomicBool, lock};
 
 type Check = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// What the answers are made from, shared by the handle and the admin server.
+/// What health is judged from, shared by the handle and the admin server.
 pub(crate) struct HealthState {
     registry: Arc<Registry>,
     readiness: Readiness,
@@ -37,19 +37,19 @@ impl HealthState {
         lock(&self.checks).push(Arc::new(check));
     }
 
-    /// Whether the answer of [`report`](Self::report) wants code of others to be run.
+    /// Whether [`report`](Self::report) runs checks of the user.
     #[cfg(any(feature = "admin", test))]
     pub(crate) fn has_checks(&self) -> bool {
         !lock(&self.checks).is_empty()
     }
 
-    /// Without readiness, and without running code of others.
+    /// The report without readiness; runs no checks.
     #[cfg(feature = "admin")]
-    pub(crate) fn life(&self) -> HealthReport {
-        judge_life(&self.runtimes(), &self.registry.store.stalls())
+    pub(crate) fn liveness(&self) -> HealthReport {
+        judge_liveness(&self.runtimes(), &self.registry.store.stalls())
     }
 
-    /// Runs the checks: may take as long as they do.
+    /// The whole report. Runs the checks, and takes as long as they do.
     pub(crate) fn report(&self) -> HealthReport {
         let checks = lock(&self.checks).clone();
         let objection =
@@ -66,15 +66,6 @@ impl HealthState {
     fn runtimes(&self) -> Vec<RuntimeSnapshot> {
         let now = clock::now();
         self.registry.runtimes().iter().map(|runtime| runtime.snapshot(now)).collect()
-    }
-}
-
-impl std::fmt::Debug for HealthState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HealthState")
-            .field("readiness", &self.readiness)
-            .field("draining", &self.draining)
-            .finish_non_exhaustive()
     }
 }
 

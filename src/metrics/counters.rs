@@ -1,59 +1,44 @@
-//! From what the watchdog sees to counters and samples.
+//! Counters and histograms, from the watchdog's events and from totals that are kept elsewhere.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::sink::{SeriesKey, Sink};
 use super::table::Metric;
 use crate::clock::{Nanos, seconds};
 use crate::label::{intern, printable};
 use crate::labels::OTHER;
-use crate::stall::{Cause, HandlerKey, HandlerTotals, LiveStall, StackOutcome, StallStore};
+use crate::runtime::registry::Registry;
+use crate::stall::{Cause, LiveStall, StackOutcome, StallStore};
 
 const SECOND: Nanos = 1_000_000_000;
-
-/// How much of the store's sums is written.
-#[derive(Debug, Default)]
-struct FollowedStalls {
-    /// What the store was like when each of the two was read last.
-    handlers_version: u64,
-    sites_version: u64,
-    handlers: HashMap<HandlerKey, HandlerTotals>,
-    sites: HashMap<SiteLabels, Nanos>,
-    /// Sites with series of their own.
-    known: HashMap<SiteLabels, SiteLabels>,
-    most: usize,
-}
 
 /// Handler, function and cause.
 type SiteLabels = [&'static str; 3];
 
-/// Keeps what a series of whole numbers cannot show yet.
-#[derive(Debug)]
+/// Remembers what is written, since counters take whole numbers to add.
+#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Parts of a second by series: the facade's counters are integers.
+    /// Parts of a second that are not written yet: counters of the `metrics` facade are integers.
     rests: HashMap<SeriesKey, Nanos>,
-    allowed: HashMap<&'static str, u64>,
-    suppressed: u64,
-    shed: u64,
-    captures: [u64; StackOutcome::COUNT],
-    stalls: FollowedStalls,
+    /// The last written value of totals that are kept elsewhere.
+    written: HashMap<SeriesKey, u64>,
+    /// The versions of the store's sums that were read last.
+    handlers_version: u64,
+    sites_version: u64,
+    /// Sites with series of their own.
+    sites: HashMap<SiteLabels, SiteLabels>,
+    most_sites: usize,
 }
 
 impl Counters {
-    /// With at most so many series of sites.
+    /// `most_sites` limits the series of sites.
     pub(crate) fn new(most_sites: usize) -> Self {
-        Self {
-            rests: HashMap::new(),
-            allowed: HashMap::new(),
-            suppressed: 0,
-            shed: 0,
-            captures: [0; StackOutcome::COUNT],
-            stalls: FollowedStalls { most: most_sites, ..FollowedStalls::default() },
-        }
+        Self { most_sites, ..Self::default() }
     }
 
-    /// Makes the series that are there from the start.
-    pub(crate) fn open(sink: &mut dyn Sink) {
+    /// Creates the series that are there from the start; those of stacks where stacks are taken.
+    pub(crate) fn open(sink: &mut dyn Sink, stacks: bool) {
         for metric in [
             Metric::Scans,
             Metric::LateSeconds,
@@ -63,9 +48,12 @@ impl Counters {
         ] {
             sink.add(SeriesKey::new(metric, []), 0);
         }
+        for outcome in StackOutcome::ALL.into_iter().filter(|_| stacks) {
+            sink.add(SeriesKey::new(Metric::Captures, [outcome.as_str()]), 0);
+        }
     }
 
-    /// Makes the series of a runtime that are there from its start.
+    /// Creates the series of a runtime that are there from its start.
     pub(crate) fn open_runtime(sink: &mut dyn Sink, runtime: &'static str) {
         for cause in Cause::ALL {
             sink.add(SeriesKey::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), 0);
@@ -97,60 +85,7 @@ impl Counters {
         self.add_time(sink, SeriesKey::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), time);
     }
 
-    /// Brings the counters of stalls by handler up to what the store sums up. Never waits: returns
-    /// `false` where somebody else holds the store just now.
-    pub(crate) fn follow_stalls(&mut self, sink: &mut dyn Sink, store: &StallStore) -> bool {
-        let mut handlers = HashMap::new();
-        let read = store.read_totals(&mut self.stalls.handlers_version, |totals| {
-            handlers = totals.by_handler();
-        });
-        for (key, totals) in handlers {
-            self.follow_handler(sink, key, totals);
-        }
-        read
-    }
-
-    /// The same for those by site. There may be a thousand of them: this is for now and then.
-    pub(crate) fn follow_sites(&mut self, sink: &mut dyn Sink, store: &StallStore) -> bool {
-        let mut sites = HashMap::new();
-        let mut version = self.stalls.sites_version;
-        let read = store.read_totals(&mut version, |totals| {
-            for (key, time) in totals.site_times() {
-                if !key.cause.is_environment() {
-                    let function = key.site.as_ref().map_or("unknown", |site| &*site.function);
-                    let labels = self.stalls.admit(key.handler, function, key.cause);
-                    *sites.entry(labels).or_insert(0) += time;
-                }
-            }
-        });
-        self.stalls.sites_version = version;
-        for (labels, time) in sites {
-            let known = self.stalls.sites.insert(labels, time).unwrap_or(0);
-            let key = SeriesKey::new(Metric::SiteSeconds, labels);
-            self.add_time(sink, key, time.saturating_sub(known));
-        }
-        read
-    }
-
-    fn follow_handler(&mut self, sink: &mut dyn Sink, key: HandlerKey, totals: HandlerTotals) {
-        let known = self.stalls.handlers.insert(key, totals).unwrap_or_default();
-        if known == totals {
-            return;
-        }
-        let labels = [key.runtime, key.handler, key.cause.as_str()];
-        sink.add(
-            SeriesKey::new(Metric::Stalls, labels),
-            totals.stalls.saturating_sub(known.stalls),
-        );
-        let time = totals.time.saturating_sub(known.time);
-        self.add_time(sink, SeriesKey::new(Metric::StalledSeconds, labels), time);
-        if !key.cause.is_environment() {
-            let delayed = totals.delayed.saturating_sub(known.delayed);
-            sink.add(SeriesKey::new(Metric::DelayedRequests, [key.handler]), delayed);
-        }
-    }
-
-    /// The sample of a stall that has ended.
+    /// Records the duration of a stall that has ended.
     pub(crate) fn ended(sink: &mut dyn Sink, stall: &LiveStall) {
         let key = SeriesKey::new(Metric::StallDuration, [stall.runtime()]);
         sink.record(key, seconds(stall.lasted()));
@@ -160,86 +95,101 @@ impl Counters {
         self.add_time(sink, SeriesKey::new(Metric::HandlerBusySeconds, [handler]), time);
     }
 
-    /// So many scans, which began that much later than they should in all.
+    /// Counts scans, and how late they began in all.
     pub(crate) fn scanned(&mut self, sink: &mut dyn Sink, scans: u64, late: Nanos) {
         sink.add(SeriesKey::new(Metric::Scans, []), scans);
         self.add_time(sink, SeriesKey::new(Metric::LateSeconds, []), late);
     }
 
-    /// Brings the count of allowed blocks of that name up to `total`.
-    pub(crate) fn allowed(&mut self, sink: &mut dyn Sink, name: &'static str, total: u64) {
-        let known = self.allowed.entry(name).or_default();
-        if total > *known {
-            sink.add(SeriesKey::new(Metric::Allowed, [name]), total - *known);
-            *known = total;
-        }
-    }
-
-    /// Brings the counts of captures by outcome up to `totals`.
-    pub(crate) fn captures(
-        &mut self,
-        sink: &mut dyn Sink,
-        totals: [(&'static str, u64); StackOutcome::COUNT],
-    ) {
-        for (known, (outcome, total)) in self.captures.iter_mut().zip(totals) {
-            if total > *known {
-                sink.add(SeriesKey::new(Metric::Captures, [outcome]), total - *known);
-                *known = total;
+    /// Follows the totals of the reporter, the layers and the sampler.
+    pub(crate) fn follow_registry(&mut self, sink: &mut dyn Sink, registry: &Registry) {
+        let suppressed = registry.suppressed.load(Relaxed);
+        self.follow(sink, SeriesKey::new(Metric::Suppressed, []), suppressed);
+        self.follow(sink, SeriesKey::new(Metric::Shed, []), registry.shed.load(Relaxed));
+        for outcome in StackOutcome::ALL {
+            let total = registry.captures[outcome as usize].load(Relaxed);
+            // Where no stacks are taken there is no series.
+            if total > 0 {
+                self.follow(sink, SeriesKey::new(Metric::Captures, [outcome.as_str()]), total);
             }
         }
+        registry.allowed_blocks.each(|name, total| {
+            self.follow(sink, SeriesKey::new(Metric::Allowed, [name]), total);
+        });
     }
 
-    /// Makes the series of captures.
-    pub(crate) fn open_captures(
-        sink: &mut dyn Sink,
-        outcomes: [&'static str; StackOutcome::COUNT],
-    ) {
-        for outcome in outcomes {
-            sink.add(SeriesKey::new(Metric::Captures, [outcome]), 0);
+    /// Follows the store's sums by handler. Never waits: returns `false` if the store is locked.
+    pub(crate) fn follow_stalls(&mut self, sink: &mut dyn Sink, store: &StallStore) -> bool {
+        let mut handlers = HashMap::new();
+        let read = store.read_totals(&mut self.handlers_version, |totals| {
+            handlers = totals.by_handler();
+        });
+        let mut delayed: HashMap<_, u64> = HashMap::new();
+        for (key, totals) in handlers {
+            let labels = [key.runtime, key.handler, key.cause.as_str()];
+            self.follow(sink, SeriesKey::new(Metric::Stalls, labels), totals.stalls);
+            let seconds = totals.time / SECOND;
+            self.follow(sink, SeriesKey::new(Metric::StalledSeconds, labels), seconds);
+            if !key.cause.is_environment() {
+                let sum = delayed.entry(key.handler).or_default();
+                *sum = sum.saturating_add(totals.delayed);
+            }
+        }
+        for (handler, requests) in delayed {
+            self.follow(sink, SeriesKey::new(Metric::DelayedRequests, [handler]), requests);
+        }
+        read
+    }
+
+    /// Follows the sums by site in the same way. There may be a thousand, so do not call it each scan.
+    pub(crate) fn follow_sites(&mut self, sink: &mut dyn Sink, store: &StallStore) -> bool {
+        let mut sites: HashMap<_, Nanos> = HashMap::new();
+        let mut version = self.sites_version;
+        let read = store.read_totals(&mut version, |totals| {
+            for (key, time) in totals.site_times() {
+                if !key.cause.is_environment() {
+                    let function = key.site.as_ref().map_or("unknown", |site| &*site.function);
+                    let labels = self.admit_site(key.handler, function, key.cause);
+                    *sites.entry(labels).or_default() += time;
+                }
+            }
+        });
+        self.sites_version = version;
+        for (labels, time) in sites {
+            self.follow(sink, SeriesKey::new(Metric::SiteSeconds, labels), time / SECOND);
+        }
+        read
+    }
+
+    /// The labels of a site: its own, or `other` past the cap.
+    fn admit_site(&mut self, handler: &'static str, function: &str, cause: Cause) -> SiteLabels {
+        let (function, cause) = (printable(function), cause.as_str());
+        let known: &HashMap<[&str; 3], SiteLabels> = &self.sites;
+        if let Some(labels) = known.get(&[handler, &*function, cause]) {
+            return *labels;
+        }
+        if self.sites.len() >= self.most_sites {
+            return [OTHER, OTHER, cause];
+        }
+        let labels = [handler, intern(&function), cause];
+        self.sites.insert(labels, labels);
+        labels
+    }
+
+    /// Raises a counter to `total`. The first call creates the series.
+    fn follow(&mut self, sink: &mut dyn Sink, key: SeriesKey, total: u64) {
+        let written = self.written.insert(key, total);
+        if written != Some(total) {
+            sink.add(key, total.saturating_sub(written.unwrap_or(0)));
         }
     }
 
-    /// Brings the count of suppressed reports up to `total`.
-    pub(crate) fn suppressed(&mut self, sink: &mut dyn Sink, total: u64) {
-        follow(sink, Metric::Suppressed, &mut self.suppressed, total);
-    }
-
-    /// Brings the count of requests turned away up to `total`.
-    pub(crate) fn shed(&mut self, sink: &mut dyn Sink, total: u64) {
-        follow(sink, Metric::Shed, &mut self.shed, total);
-    }
-
-    /// Adds the whole seconds and keeps the rest; the series is there from the first call.
+    /// Adds the whole seconds and keeps the rest. The first call creates the series.
     fn add_time(&mut self, sink: &mut dyn Sink, key: SeriesKey, time: Nanos) {
         let rest = self.rests.entry(key).or_default();
         *rest = rest.saturating_add(time);
         sink.add(key, *rest / SECOND);
         *rest %= SECOND;
-    }
-}
-
-impl FollowedStalls {
-    /// The labels of a site: its own, or `other` past the cap.
-    fn admit(&mut self, handler: &'static str, function: &str, cause: Cause) -> SiteLabels {
-        let function = printable(function);
-        let cause = cause.as_str();
-        let known: &HashMap<[&str; 3], SiteLabels> = &self.known;
-        if let Some(labels) = known.get(&[handler, &*function, cause]) {
-            return *labels;
-        }
-        if self.known.len() >= self.most {
-            return [OTHER, OTHER, cause];
-        }
-        let labels = [handler, intern(&function), cause];
-        self.known.insert(labels, labels);
-        labels
-    }
-}
-
-fn follow(sink: &mut dyn Sink, metric: Metric, known: &mut u64, total: u64) {
-    if total > *known {
-        sink.add(SeriesKey::new(metric, []), total - *known);
-        *known = total;
     }
 }
 
@@ -352,13 +302,18 @@ mod tests {
     #[test]
     fn totals_of_others_are_followed() {
         let (mut counters, mut seen) = (Counters::new(64), Seen::default());
+        let registry = Registry::new(crate::runtime::registry::tests::LIMITS);
         for total in [2, 2, 5] {
-            counters.allowed(&mut seen, "migration", total);
-            counters.suppressed(&mut seen, total);
-            counters.shed(&mut seen, total);
+            registry.suppressed.store(total, Relaxed);
+            registry.shed.store(total, Relaxed);
+            registry.captures[StackOutcome::Partial as usize].store(total, Relaxed);
+            registry.allowed_blocks.count("migration");
+            counters.follow_registry(&mut seen, &registry);
         }
-        assert_eq!(seen.counters[&("tower_stall_allowed_total", vec!["migration"])], 5);
+        assert_eq!(seen.counters[&("tower_stall_allowed_total", vec!["migration"])], 3);
         assert_eq!(seen.counters[&("tower_stall_reports_suppressed_total", vec![])], 5);
         assert_eq!(seen.counters[&("tower_stall_shed_total", vec![])], 5);
+        assert_eq!(seen.counters[&("tower_stall_captures_total", vec!["partial"])], 5);
+        assert!(!seen.counters.contains_key(&("tower_stall_captures_total", vec!["ok"])));
     }
 }

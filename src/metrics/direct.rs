@@ -1,4 +1,4 @@
-//! The way to `/metrics`.
+//! Metrics for `/metrics`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

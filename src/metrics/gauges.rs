@@ -1,7 +1,6 @@
-//! The gauges, read off the detector at the moment they are wanted: they move even while the
-//! watchdog does not.
+//! The gauges, read when they are asked for, so that they move even while the watchdog does not.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::sink::{SeriesKey, Sink};
@@ -10,70 +9,41 @@ use crate::clock::{self, seconds};
 use crate::labels::OTHER;
 use crate::runtime::registry::Registry;
 
-/// Remembers which runtimes had gauges, to set them to 0 when the runtime has ended.
+/// Remembers the gauges of runtimes, to set them to 0 when a runtime has ended.
 #[derive(Debug)]
 pub(crate) struct Gauges {
     registry: Arc<Registry>,
-    shown: BTreeSet<&'static str>,
-    beating: BTreeSet<&'static str>,
+    of_runtimes: HashMap<SeriesKey, f64>,
 }
 
 impl Gauges {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, shown: BTreeSet::new(), beating: BTreeSet::new() }
+        Self { registry, of_runtimes: HashMap::new() }
     }
 
     pub(crate) fn show(&mut self, sink: &mut dyn Sink) {
-        sink.set(SeriesKey::new(Metric::Threshold, []), seconds(self.registry.threshold));
-        sink.set(
-            SeriesKey::new(Metric::BuildInfo, [env!("CARGO_PKG_VERSION"), self.registry.capture]),
-            1.0,
-        );
-        let (mut gone, mut silent) = (self.shown.clone(), self.beating.clone());
+        let Registry { threshold, capture, .. } = *self.registry;
+        sink.set(SeriesKey::new(Metric::Threshold, []), seconds(threshold));
+        sink.set(SeriesKey::new(Metric::BuildInfo, [env!("CARGO_PKG_VERSION"), capture]), 1.0);
+        self.of_runtimes.values_mut().for_each(|value| *value = 0.0);
         let now = clock::now();
-        // Runtimes past the cap share a name, and no gauge could tell which it speaks of.
+        // Runtimes past the cap share a name, so that one gauge would mix them up.
         for runtime in self.registry.runtimes().iter().filter(|runtime| runtime.name != OTHER) {
-            let name = runtime.name;
-            gone.remove(name);
-            self.shown.insert(name);
             let status = runtime.snapshot(now);
-            set(
-                sink,
-                name,
-                [
-                    (Metric::Workers, status.workers as f64),
-                    (Metric::WorkersStalled, status.stalled as f64),
-                    (Metric::WorkersSaturated, status.saturated as f64),
-                    (Metric::StallInProgress, status.oldest.as_secs_f64()),
-                ],
-            );
-            if let Some(age) = status.heartbeat_age {
-                silent.remove(name);
-                self.beating.insert(name);
-                set(sink, name, [(Metric::HeartbeatAge, age.as_secs_f64())]);
+            for (metric, value) in [
+                (Metric::Workers, Some(status.workers as f64)),
+                (Metric::WorkersStalled, Some(status.stalled as f64)),
+                (Metric::WorkersSaturated, Some(status.saturated as f64)),
+                (Metric::StallInProgress, Some(status.oldest.as_secs_f64())),
+                (Metric::HeartbeatAge, status.heartbeat_age.map(|age| age.as_secs_f64())),
+            ] {
+                let key = SeriesKey::new(metric, [runtime.name]);
+                self.of_runtimes.extend(value.map(|value| (key, value)));
             }
         }
-        for name in gone {
-            set(
-                sink,
-                name,
-                [
-                    (Metric::Workers, 0.0),
-                    (Metric::WorkersStalled, 0.0),
-                    (Metric::WorkersSaturated, 0.0),
-                    (Metric::StallInProgress, 0.0),
-                ],
-            );
+        for (key, value) in &self.of_runtimes {
+            sink.set(*key, *value);
         }
-        for name in silent {
-            set(sink, name, [(Metric::HeartbeatAge, 0.0)]);
-        }
-    }
-}
-
-fn set<const N: usize>(sink: &mut dyn Sink, runtime: &'static str, values: [(Metric, f64); N]) {
-    for (metric, value) in values {
-        sink.set(SeriesKey::new(metric, [runtime]), value);
     }
 }
 

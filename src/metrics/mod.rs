@@ -1,8 +1,9 @@
-//! Metrics: one table of what there is, one way out at a time.
+//! Metrics: one table of all, one way out at a time.
 //!
-//! [`Counters`] turns what the watchdog sees and the store of stalls sums up into counters and samples, [`Gauges`] reads the
-//! gauges off the runtimes. Both write to a [`Sink`]: [`Direct`] to a recorder that is ours alone,
-//! or [`Batch`] for the reporter to hand to the user's recorder, which may block.
+//! [`Counters`] turns the watchdog's events and the sums of the stall store into counters and samples.
+//! [`Gauges`] reads the gauges from the status of the runtimes. Both write to a [`Sink`]: [`Direct`]
+//! writes to a recorder of our own, [`Batch`] collects for the reporter, which writes to the user's
+//! recorder, since that may block.
 
 mod counters;
 #[cfg(feature = "admin")]

@@ -6,14 +6,14 @@ use metrics::{Label, Level, Metadata};
 
 use super::table::{Metric, describe};
 
-/// Samples kept for a reporter that is stuck: two minutes of eight runtimes' ticks.
+/// Samples kept while the reporter is stuck: two minutes of eight runtimes' ticks.
 const MOST_SAMPLES: usize = 40_000;
 
 /// A series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SeriesKey {
     metric: Metric,
-    /// Values for the labels of the table, then empty.
+    /// The values of the metric's labels, in the order of the table; the rest is empty.
     values: [&'static str; 3],
 }
 
@@ -38,19 +38,19 @@ pub(super) const METADATA: Metadata<'static> =
 
 /// Takes counters, gauges and samples.
 pub(crate) trait Sink {
-    /// Adds to a counter; adding 0 makes the series.
+    /// Adds to a counter; adding 0 creates the series.
     fn add(&mut self, key: SeriesKey, count: u64);
     fn set(&mut self, key: SeriesKey, value: f64);
-    /// Makes the series of a histogram without a sample.
+    /// Creates the series of a histogram without a sample.
     fn open(&mut self, key: SeriesKey);
     fn record(&mut self, key: SeriesKey, value: f64);
-    /// What waits to be handed on, where something does.
+    /// What waits for the reporter, if this sink collects.
     fn batch(&mut self) -> Option<&mut Batch> {
         None
     }
 }
 
-/// To nowhere.
+/// Drops everything.
 impl Sink for () {
     fn add(&mut self, _: SeriesKey, _: u64) {}
     fn set(&mut self, _: SeriesKey, _: f64) {}
@@ -58,7 +58,7 @@ impl Sink for () {
     fn record(&mut self, _: SeriesKey, _: f64) {}
 }
 
-/// Collects until the reporter takes it. Counters lose nothing by waiting; samples have a limit.
+/// Collects until the reporter takes it. Counters are summed up; the number of samples is limited.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     counters: HashMap<SeriesKey, u64>,
@@ -73,7 +73,7 @@ impl Sink for Batch {
         *self.counters.entry(key).or_default() += count;
     }
 
-    /// Gauges are read when the reporter is about to set them, see [`Gauges`](super::Gauges).
+    /// The reporter reads and sets gauges itself, see [`Gauges`](super::Gauges).
     fn set(&mut self, _: SeriesKey, _: f64) {}
 
     fn open(&mut self, key: SeriesKey) {
@@ -112,8 +112,8 @@ impl Batch {
     }
 }
 
-/// Writes to whatever recorder is installed for the process now. Keeps no handles, but the names
-/// of the series: a recorder may be installed after the detector was started.
+/// Writes to the recorder that is installed for the process. Keeps names of series instead of handles,
+/// since a recorder may be installed after the start of the detector.
 #[derive(Debug, Default)]
 pub(crate) struct Facade {
     counters: HashSet<SeriesKey>,

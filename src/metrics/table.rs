@@ -2,15 +2,15 @@
 
 use metrics::{KeyName, Recorder, Unit};
 
-/// What sort of series a metric makes.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricKind {
-    /// Only grows.
+    /// A total that only grows.
     Counter,
-    /// Goes up and down.
+    /// A value that goes up and down.
     Gauge,
-    /// Counts samples by size.
+    /// Samples, counted in buckets by size.
     Histogram,
 }
 
@@ -20,7 +20,7 @@ pub enum MetricKind {
 pub struct MetricInfo {
     /// The name, with the unit in it.
     pub name: &'static str,
-    /// What sort of series.
+    /// The type.
     pub kind: MetricKind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
@@ -30,7 +30,7 @@ pub struct MetricInfo {
 
 macro_rules! metrics {
     ($($metric:ident $kind:ident $name:literal [$($label:literal),*] $help:literal)*) => {
-        /// The metrics by name in the code; the table has the rest.
+        /// A row of the table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub(crate) enum Metric { $($metric),* }
 

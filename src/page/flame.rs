@@ -8,7 +8,7 @@ use inferno::flamegraph::{Options, from_lines};
 use super::report::Report;
 use super::stack::inside;
 use crate::label::printable;
-use crate::stall::{Frame, Stall};
+use crate::stall::Stall;
 use crate::text::handler_title as handler;
 
 /// `None` where it cannot be drawn.
@@ -35,7 +35,8 @@ fn lines<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Vec<String> {
             Some(taken) => {
                 for frame in inside(taken).iter().rev() {
                     stack.push(';');
-                    stack.push_str(&plain(&name(frame)));
+                    let name = frame.function.clone().unwrap_or_else(|| frame.to_string());
+                    stack.push_str(&plain(&name));
                 }
             }
             None => stack.push_str(";(no stack)"),
@@ -48,14 +49,7 @@ fn lines<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Vec<String> {
     stacks.into_iter().map(|(stack, time)| format!("{stack} {}", time.as_millis().max(1))).collect()
 }
 
-fn name(frame: &Frame) -> String {
-    match &frame.function {
-        Some(function) => function.clone(),
-        None => frame.to_string(),
-    }
-}
-
-/// Without what has a meaning in the format of lines.
+/// Without the separator of frames.
 fn plain(name: &str) -> String {
     printable(name).replace(';', ":")
 }

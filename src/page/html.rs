@@ -1,19 +1,19 @@
-//! The page as HTML: no assets from elsewhere, and all of it there without JavaScript.
+//! The page as HTML. It loads nothing from elsewhere and works without JavaScript.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::report::Report;
 use super::source::Sources;
-use super::time::{rough, stamp};
+use super::time::stamp;
 use super::{tables, timeline};
 use crate::stall::Stall;
-use crate::text::handler_title as handler;
+use crate::text::{handler_title as handler, rough};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// What a browser may do with the page: nothing but this style and this script, each known by its
-/// hash (a test says which it has to be), which fetches the page anew.
+/// The Content-Security-Policy of the page: it allows this style and this script, by their hashes, and
+/// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-BTcx8+775W4lCAaXH6O4YMaGiI6qex3NmwvHyVvB9WI='; \
     script-src 'sha256-LnBUPNupSuEYnwln/bTEjl7wANB0l/MCqF9UgTmvMMo='; \
@@ -38,20 +38,11 @@ pub(super) fn page(report: &Report, sources: &mut Sources) -> String {
 pub(super) fn stall(report: &Report, stall: &Stall, sources: &mut Sources) -> String {
     let title = format!("Stall {}: {}", stall.id, handler(stall.handler));
     let body = html! {
-        section aria-labelledby="stall" {
-            h2 id="stall" { (title) }
-            (tables::facts(report, stall, sources))
-            @match &stall.stack {
-                Some(stack) => (tables::whole(stack)),
-                None => p { "No stack: " (stall.stack_missing.unwrap_or("it could not be taken")) "." },
-            }
-            @if let (Some(_), Some(why)) = (&stall.stack, stall.stack_missing) {
-                p { "Not whole: " (why) "." }
-            }
-            p { a href="/stalls" { "All stalls" } }
-        }
+        (tables::facts(report, stall, sources))
+        (tables::whole_stack(stall))
+        p { a href="/stalls" { "All stalls" } }
     };
-    document(report, &title, &body)
+    document(report, &title, &tables::section("stall", &title, None, &body))
 }
 
 fn document(report: &Report, title: &str, body: &Markup) -> String {
@@ -78,8 +69,8 @@ fn document(report: &Report, title: &str, body: &Markup) -> String {
                         }
                     }
                     p id="said" class="unseen" role="status" {}
-                    div id="verdict" class={ "verdict " (verdict.state.as_str()) }
-                        data-state=(verdict.state.as_str()) {
+                    div id="verdict" class={ "verdict " (verdict.state) }
+                        data-state=(verdict.state) {
                         p class="sentence" { (verdict.sentence) }
                         @if let Some(advice) = &verdict.advice {
                             p class="advice" { (advice.about) br; strong { "Fix: " } (advice.fix) }

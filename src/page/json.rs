@@ -1,5 +1,6 @@
 //! `/stalls.json`: `docs/stalls.schema.json` describes it, `docs/page.md` says what may change.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,23 +8,17 @@ use serde_json::{Value, json};
 use super::report::Report;
 use super::source::Sources;
 use super::time::{share, stamp};
-use crate::clock::{Nanos, seconds};
+use crate::clock::seconds;
 use crate::runtime::lag_history::STEP;
 use crate::runtime::status::RuntimeSnapshot;
-use crate::stall::{Cause, Frame, Site, Stack, Stall};
 use crate::stall::{SiteKey, SiteTotals};
 
-/// Moves when something is taken away or means something else; not when something is added.
+/// Changes when a field is removed or changes its meaning, not when one is added.
 const VERSION: u32 = 1;
 
 pub(super) fn document(report: &Report, sources: &mut Sources) -> Value {
-    let (own, outside) = (report.own(), report.outside());
+    let (own, outside) = (report.own, report.outside);
     let advice = report.verdict.advice.as_ref();
-    let sites: Vec<_> =
-        report.sites.iter().map(|(key, totals)| row(key, totals, own.1, sources)).collect();
-    let environment: Vec<_> = report.environment.iter().map(environment).collect();
-    let in_progress: Vec<_> = report.in_progress.iter().map(|each| stall(each, sources)).collect();
-    let recent: Vec<_> = report.recent.iter().map(|each| stall(each, sources)).collect();
     json!({
         "version": VERSION,
         "tower_stall": env!("CARGO_PKG_VERSION"),
@@ -31,134 +26,82 @@ pub(super) fn document(report: &Report, sources: &mut Sources) -> Value {
         "since": stamp(report.since),
         "program": report.program,
         "process": report.process,
-        "threshold_seconds": secs(report.threshold),
+        "threshold_seconds": report.threshold.as_secs_f64(),
         "capture": report.capture,
         "verdict": {
-            "state": report.verdict.state.as_str(),
+            "state": report.verdict.state,
             "sentence": report.verdict.sentence,
             "about": advice.map(|advice| &advice.about),
             "fix": advice.map(|advice| advice.fix),
         },
         "runtimes": report.runtimes.iter().map(runtime).collect::<Vec<_>>(),
         "totals": {
-            "stalls": own.0,
-            "stalled_seconds": secs(own.1),
-            "environment_stalls": outside.0,
-            "environment_seconds": secs(outside.1),
+            "stalls": own.stalls,
+            "stalled_seconds": own.time.as_secs_f64(),
+            "environment_stalls": outside.stalls,
+            "environment_seconds": outside.time.as_secs_f64(),
             "most_recent_kept": report.most_kept,
             "reports_suppressed": report.suppressed,
         },
-        "sites": sites,
-        "environment": environment,
-        "in_progress": in_progress,
-        "recent": recent,
+        "sites": rows(&report.sites, own.time),
+        "environment": rows(&report.environment, outside.time),
+        "in_progress": report.in_progress,
+        "recent": report.recent,
+        "sources": source_lines(report, sources),
     })
 }
 
 fn runtime(runtime: &RuntimeSnapshot) -> Value {
-    let lag = |lag: &Option<Nanos>| lag.map(seconds);
     json!({
         "name": runtime.name,
         "workers": runtime.workers,
         "workers_stalled": runtime.stalled,
         "workers_saturated": runtime.saturated,
-        "heartbeat_age_seconds": runtime.heartbeat_age.map(secs),
-        "frozen_seconds": secs(runtime.frozen),
+        "heartbeat_age_seconds": runtime.heartbeat_age.map(|age| age.as_secs_f64()),
+        "frozen_seconds": runtime.frozen.as_secs_f64(),
         "dead": runtime.dead,
         "counts_for_health": runtime.counts,
         "lag": {
             "step_seconds": seconds(STEP),
-            "largest_seconds": runtime.lag.iter().map(lag).collect::<Vec<_>>(),
+            "largest_seconds": runtime.lag.iter().map(|lag| lag.map(seconds)).collect::<Vec<_>>(),
         },
     })
 }
 
-fn row(key: &SiteKey, totals: &SiteTotals, whole: Duration, sources: &mut Sources) -> Value {
-    json!({
-        "handler": key.handler,
-        "cause": key.cause.as_str(),
-        "site": key.site.as_ref().map(|at| site(at, sources)),
-        "stalls": totals.stalls,
-        "in_progress": totals.in_progress,
-        "seconds": secs(totals.time),
-        "share_percent": share(totals.time, whole),
-        "longest_seconds": secs(totals.longest),
-        "last_seen": stamp(totals.last_seen),
-        "last_stall": totals.last,
-        "delayed_requests": totals.delayed_requests,
-        "fix": totals.fix,
-    })
+fn rows(rows: &[(SiteKey, SiteTotals)], whole: Duration) -> Vec<Value> {
+    let row = |(key, totals): &(SiteKey, SiteTotals)| {
+        json!({
+            "handler": key.handler,
+            "cause": key.cause,
+            "site": key.site,
+            "stalls": totals.stalls,
+            "in_progress": totals.in_progress,
+            "seconds": totals.time.as_secs_f64(),
+            "share_percent": share(totals.time, whole),
+            "longest_seconds": totals.longest.as_secs_f64(),
+            "last_seen": stamp(totals.last_seen),
+            "last_stall": totals.last,
+            "delayed_requests": totals.delayed_requests,
+            "fix": totals.fix,
+        })
+    };
+    rows.iter().map(row).collect()
 }
 
-fn environment((cause, totals): &(Cause, SiteTotals)) -> Value {
-    json!({
-        "cause": cause.as_str(),
-        "stalls": totals.stalls,
-        "in_progress": totals.in_progress,
-        "seconds": secs(totals.time),
-        "longest_seconds": secs(totals.longest),
-        "last_seen": stamp(totals.last_seen),
-        "last_stall": totals.last,
-    })
-}
-
-fn stall(stall: &Stall, sources: &mut Sources) -> Value {
-    json!({
-        "id": stall.id,
-        "runtime": stall.runtime,
-        "worker": stall.worker,
-        "handler": stall.handler,
-        "cause": stall.cause.as_str(),
-        "detail": stall.detail,
-        "fix": stall.fix,
-        "site": stall.site.as_ref().map(|at| site(at, sources)),
-        "started_at": stamp(stall.started_at),
-        "seconds": secs(stall.duration),
-        "in_progress": stall.in_progress,
-        "workers": stall.workers,
-        "workers_stalled": stall.workers_stalled,
-        "requests_in_flight": stall.requests_in_flight,
-        "requests_in_flight_at_end": stall.requests_in_flight_at_end,
-        "delayed_requests": stall.delayed_requests,
-        "trace_id": stall.trace_id.map(|id| format!("{id:032x}")),
-        "stack": stall.stack.as_deref().map(stack),
-        "stack_missing": stall.stack_missing,
-        "site_missing": stall.site_missing,
-        "is_complete": stall.is_complete(),
-    })
-}
-
-fn site(site: &Site, sources: &mut Sources) -> Value {
-    json!({
-        "function": site.function,
-        "file": site.file,
-        "line": site.line,
-        "source": sources.line(site),
-    })
-}
-
-fn stack(stack: &Stack) -> Value {
-    json!({
-        "thread": stack.thread,
-        "by_signal": stack.by_signal,
-        "partial": stack.partial,
-        "frames": stack.frames.iter().map(frame).collect::<Vec<_>>(),
-    })
-}
-
-fn frame(frame: &Frame) -> Value {
-    json!({
-        "function": frame.function,
-        "file": frame.file,
-        "line": frame.line,
-        "module": frame.module,
-        "offset": frame.offset,
-        "build_id": frame.build_id,
-        "inlined": frame.inlined,
-        "own": frame.own,
-    })
-}
-
-fn secs(time: Duration) -> f64 {
-    time.as_secs_f64()
+/// The lines of source that sites name, by file and line.
+fn source_lines<'a>(
+    report: &'a Report,
+    sources: &mut Sources,
+) -> BTreeMap<&'a str, BTreeMap<u32, String>> {
+    let of_rows = report.sites.iter().map(|(key, _)| &key.site);
+    let of_stalls = report.in_progress.iter().chain(&report.recent).map(|stall| &stall.site);
+    let mut lines: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for site in of_rows.chain(of_stalls).flatten() {
+        if let (Some(file), Some(number), Some(line)) =
+            (site.file.as_deref(), site.line, sources.line(site))
+        {
+            lines.entry(file).or_default().insert(number, line);
+        }
+    }
+    lines
 }

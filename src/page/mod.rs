@@ -1,7 +1,7 @@
 //! The page of stalls, for people (`/stalls`), for programs (`/stalls.json`) and as a flame graph.
 //!
-//! [`report`] gathers what is known at one moment as plain data; the other files show it and ask
-//! nobody. Who may see it is the admin server's business.
+//! [`report`] gathers plain data at one moment. The other files show it. The admin server decides who
+//! may see it.
 
 #[cfg(feature = "flamegraph")]
 mod flame;
@@ -15,7 +15,6 @@ mod time;
 mod timeline;
 mod verdict;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -29,7 +28,7 @@ use source::Sources;
 pub(crate) struct Page {
     registry: Arc<Registry>,
     since: SystemTime,
-    /// Of switched off detectors there is nothing to show.
+    /// `false` for a detector that is switched off.
     on: bool,
 }
 
@@ -59,16 +58,13 @@ impl Page {
         Some(html::stall(&report, stall, &mut Sources::default()))
     }
 
-    /// The stalled time of the last stalls, by stack.
-    #[cfg(feature = "flamegraph")]
+    /// The stalled time of the last stalls, by stack; `None` where it cannot be drawn, as without
+    /// the feature.
     pub(crate) fn flame_graph(&self) -> Option<Vec<u8>> {
-        flame::graph(&self.report())
-    }
-}
-
-impl fmt::Debug for Page {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Page").field("since", &self.since).finish_non_exhaustive()
+        #[cfg(feature = "flamegraph")]
+        return flame::graph(&self.report());
+        #[cfg(not(feature = "flamegraph"))]
+        None
     }
 }
 
@@ -187,6 +183,7 @@ mod tests {
         let (_tokio, page) = page((1..=40).map(ended).collect());
         let kept = page.report().recent.len();
         assert!(kept < 40, "the history of this test is short");
-        assert_eq!(page.report().own(), (40, Duration::from_millis(40 * 300)));
+        let time = Duration::from_millis(40 * 300);
+        assert_eq!(page.report().own, report::Total { stalls: 40, time });
     }
 }

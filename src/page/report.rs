@@ -1,17 +1,21 @@
-//! What is known at one moment, as plain data.
+//! The data of one page, gathered at one moment.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use super::verdict::{Verdict, judge};
-use crate::clock::{self, Nanos};
-use crate::runtime::Runtime;
+use crate::clock;
 use crate::runtime::registry::Registry;
 use crate::runtime::status::RuntimeSnapshot;
-use crate::stall::StoreSnapshot;
-use crate::stall::{Cause, Stall};
-use crate::stall::{SiteKey, SiteTotals};
+use crate::stall::{SiteKey, SiteTotals, Stall, StoreSnapshot};
+
+/// The number of some stalls, and their time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Total {
+    pub(super) stalls: u64,
+    pub(super) time: Duration,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -26,15 +30,17 @@ pub(super) struct Report {
     pub(super) capture: &'static str,
     pub(super) verdict: Verdict,
     pub(super) runtimes: Vec<RuntimeSnapshot>,
-    /// Of the program's own doing, the most time first.
+    /// Stalls that the program caused, by site, the most time first.
     pub(super) sites: Vec<(SiteKey, SiteTotals)>,
-    /// What lies outside the program, the most time first.
-    pub(super) environment: Vec<(Cause, SiteTotals)>,
+    pub(super) own: Total,
+    /// Stalls that the environment caused, by cause, the most time first.
+    pub(super) environment: Vec<(SiteKey, SiteTotals)>,
+    pub(super) outside: Total,
     /// Newest first.
     pub(super) in_progress: Vec<Stall>,
-    /// The last that are over, newest first.
+    /// The last stalls that have ended, newest first.
     pub(super) recent: Vec<Stall>,
-    /// Stalls that are kept one by one; sums have all.
+    /// How many ended stalls are kept one by one.
     pub(super) most_kept: usize,
     /// Log lines and reports that were held back.
     pub(super) suppressed: u64,
@@ -43,18 +49,16 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn gather(registry: &Registry, since: SystemTime, on: bool) -> Self {
         let now = clock::now();
-        let runtimes: Vec<_> =
-            registry.runtimes().iter().map(|runtime| snapshot(runtime, now)).collect();
-        let StoreSnapshot { sums, in_progress, recent } = registry.store.snapshot();
-        let (environment, mut sites): (Vec<_>, Vec<_>) =
-            sums.into_iter().partition(|(key, _)| key.cause.is_environment());
-        sites.sort_by(|(one, a), (other, b)| {
-            (b.time, one.handler, one.cause.as_str()).cmp(&(
-                a.time,
-                other.handler,
-                other.cause.as_str(),
-            ))
+        let watched = registry.runtimes();
+        let runtimes = watched.iter().map(|runtime| RuntimeSnapshot {
+            lag: runtime.lag_history.points(now),
+            ..runtime.snapshot(now)
         });
+        let runtimes: Vec<_> = runtimes.collect();
+        let StoreSnapshot { mut sums, in_progress, recent } = registry.store.snapshot();
+        sums.sort_by_key(|(key, totals)| (Reverse(totals.time), key.handler, key.cause.as_str()));
+        let (environment, sites): (Vec<_>, Vec<_>) =
+            sums.into_iter().partition(|(key, _)| key.cause.is_environment());
         let verdict =
             if on { judge(&runtimes, &in_progress, &sites) } else { Verdict::switched_off() };
         Self {
@@ -66,49 +70,23 @@ impl Report {
             capture: registry.capture,
             verdict,
             runtimes,
+            own: total(&sites),
             sites,
-            environment: by_cause(environment),
+            outside: total(&environment),
+            environment,
             in_progress,
             recent,
             most_kept: registry.store.most,
             suppressed: registry.suppressed.load(Relaxed),
         }
     }
-
-    /// Stalls of the program's own doing, and their time.
-    pub(super) fn own(&self) -> (u64, Duration) {
-        total(self.sites.iter().map(|(_, totals)| totals))
-    }
-
-    /// Stalls that the environment caused, and their time.
-    pub(super) fn outside(&self) -> (u64, Duration) {
-        total(self.environment.iter().map(|(_, totals)| totals))
-    }
 }
 
-/// A runtime's status with its lags.
-fn snapshot(runtime: &Runtime, now: Nanos) -> RuntimeSnapshot {
-    RuntimeSnapshot { lag: runtime.lag_history.points(now), ..runtime.snapshot(now) }
-}
-
-fn total<'a>(tallies: impl Iterator<Item = &'a SiteTotals>) -> (u64, Duration) {
-    tallies.fold((0, Duration::ZERO), |(stalls, time), totals| {
-        (stalls + totals.stalls, time.saturating_add(totals.time))
+fn total(rows: &[(SiteKey, SiteTotals)]) -> Total {
+    rows.iter().fold(Total::default(), |sum, (_, row)| Total {
+        stalls: sum.stalls + row.stalls,
+        time: sum.time.saturating_add(row.time),
     })
-}
-
-/// The environment has no sites.
-fn by_cause(rows: Vec<(SiteKey, SiteTotals)>) -> Vec<(Cause, SiteTotals)> {
-    let mut causes: HashMap<Cause, SiteTotals> = HashMap::new();
-    for (key, totals) in rows {
-        match causes.get_mut(&key.cause) {
-            Some(known) => known.merge(&totals),
-            None => drop(causes.insert(key.cause, totals)),
-        }
-    }
-    let mut causes: Vec<_> = causes.into_iter().collect();
-    causes.sort_by_key(|(cause, totals)| (std::cmp::Reverse(totals.time), cause.as_str()));
-    causes
 }
 
 /// The name of the program's file.

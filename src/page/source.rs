@@ -1,4 +1,4 @@
-//! Lines of source, where their files are there: on the machine of a developer.
+//! Lines of source, where their files exist: on the machine of a developer.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,8 +18,8 @@ const MOST_CHARS: usize = 200;
 
 /// Files by name, read once for a page.
 ///
-/// The names are those of the program's debug information, so nobody can ask for others. A file that
-/// is newer than the program has other lines by now, and is left alone.
+/// The names come from the program's debug information, so a client cannot choose a file. A file that
+/// is newer than the program may have other lines, and is not read.
 #[derive(Debug)]
 pub(super) struct Sources {
     built: Option<SystemTime>,
@@ -38,10 +38,7 @@ impl Sources {
     /// The line of that site.
     pub(super) fn line(&mut self, site: &Site) -> Option<String> {
         let (file, line) = (site.file.as_deref()?, site.line?);
-        if !self.files.contains_key(file) {
-            if self.files.len() >= MOST_FILES {
-                return None;
-            }
+        if self.files.len() < MOST_FILES && !self.files.contains_key(file) {
             let lines = read(Path::new(file), self.built).unwrap_or_default();
             self.files.insert(file.to_owned(), lines);
         }

@@ -1,10 +1,10 @@
-//! Which frames of a stack a reader wants.
+//! The frames of a stack that belong to the handler.
 
 use crate::stall::{Frame, Stack};
 
 /// The frames of the poll itself: not those of the runtime and the services around it.
 ///
-/// Our own frame is where the marked poll begins; further out nothing is the handler's.
+/// The poll begins at the first frame of this crate. Frames further out are not the handler's.
 pub(super) fn inside(stack: &Stack) -> &[Frame] {
     let is_ours = |frame: &Frame| {
         let function = frame.function.as_deref().unwrap_or_default();
@@ -16,26 +16,6 @@ pub(super) fn inside(stack: &Stack) -> &[Frame] {
         Some(outermost) => &poll[..=outermost],
         None => poll,
     }
-}
-
-/// A frame that is shown, or how many that are not.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
-    Own(&'a Frame),
-    Others(usize),
-}
-
-/// The user's own frames, innermost first, with the others between them counted.
-pub(super) fn folded(stack: &Stack) -> Vec<Line<'_>> {
-    let mut lines = Vec::new();
-    for frame in &stack.frames {
-        match lines.last_mut() {
-            _ if frame.own => lines.push(Line::Own(frame)),
-            Some(Line::Others(count)) => *count += 1,
-            _ => lines.push(Line::Others(1)),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -62,14 +42,5 @@ mod tests {
         let unmarked = stack(&["nanosleep", "app::task", "tokio::run"]);
         assert_eq!(inside(&unmarked), &unmarked.frames[..2]);
         assert_eq!(inside(&Stack::default()), []);
-    }
-
-    #[test]
-    fn what_is_not_the_users_is_counted() {
-        let stack = stack(&["nanosleep", "std::sleep", "app::load", "app::hello", "axum::call"]);
-        let frames = &stack.frames;
-        let expected =
-            [Line::Others(2), Line::Own(&frames[2]), Line::Own(&frames[3]), Line::Others(1)];
-        assert_eq!(folded(&stack), expected);
     }
 }

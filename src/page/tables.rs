@@ -2,238 +2,197 @@
 
 use std::time::SystemTime;
 
-use maud::{Markup, html};
+use maud::{Markup, Render, html};
 
-use super::report::Report;
+use super::report::{Report, Total};
 use super::source::Sources;
-use super::stack::{Line, folded, inside};
-use super::time::{ago, rough, share, stamp};
+use super::stack::inside;
+use super::time::{ago, share, stamp};
+use crate::clock::human;
 use crate::label::printable;
 use crate::stall::{Frame, Site, Stack, Stall};
-use crate::text;
-use crate::text::handler_title as handler;
+use crate::text::{handler_title as handler, rough, share as workers_stalled, whom};
 
 /// Rows of sites that are shown at once.
 const MOST_SITES: usize = 20;
 
-pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
+/// A part of the page. Shows `none` in place of `body` if there is one.
+pub(super) fn section(id: &str, title: &str, none: Option<&str>, body: &Markup) -> Markup {
     html! {
-        section aria-labelledby="now" {
-            h2 id="now" { "In progress" }
-            @if report.in_progress.is_empty() {
-                p class="none" { "Nothing blocks a worker now." }
-            } @else {
-                div class="wide" id="now-table" role="group" aria-label="Table of stalls in progress" tabindex="0" {
-                    table {
-                        caption { "Stalls that still last, newest first" }
-                        thead {
-                            tr {
-                                th scope="col" { "Handler" }
-                                th scope="col" class="number" { "For" }
-                                th scope="col" { "Cause" }
-                                th scope="col" { "Where" }
-                                th scope="col" { "Runtime" }
-                                th scope="col" class="number" { "Held up" }
-                            }
-                        }
-                        tbody {
-                            @for stall in &report.in_progress {
-                                tr {
-                                    th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(stall.handler)) } }
-                                    td class="number" { strong { (rough(stall.duration)) } }
-                                    td { (why(stall)) }
-                                    td class="place" { (place(stall.site.as_ref(), sources)) }
-                                    td class="word" { (stall.runtime) ", " (text::whom(stall)) }
-                                    td class="number" { (stall.delayed_requests) }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+        section aria-labelledby=(id) {
+            h2 id=(id) { (title) }
+            @if let Some(none) = none { p class="none" { (none) } } @else { (body) }
         }
     }
+}
+
+/// What scrolls sideways where the window is too narrow for it.
+pub(super) fn wide(id: &str, label: &str, content: &Markup) -> Markup {
+    html! { div class="wide" id=(id) role="group" aria-label=(label) tabindex="0" { (content) } }
+}
+
+fn table(caption: &str, head: &Markup, rows: &Markup) -> Markup {
+    html! {
+        table { caption { (caption) } thead { tr { (head) } } tbody { (rows) } }
+    }
+}
+
+/// The head of a column of text.
+fn text(name: &str) -> Markup {
+    html! { th scope="col" { (name) } }
+}
+
+/// The head of a column of numbers.
+fn number(name: impl Render) -> Markup {
+    html! { th scope="col" class="number" { (name) } }
+}
+
+pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
+    let none = report.in_progress.is_empty().then_some("Nothing blocks a worker now.");
+    let head = html! {
+        (text("Handler")) (number("For")) (text("Cause")) (text("Where")) (text("Runtime")) (number("Held up"))
+    };
+    let rows = html! {
+        @for stall in &report.in_progress {
+            tr {
+                th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(stall.handler)) } }
+                td class="number" { strong { (rough(stall.duration)) } }
+                td { (why(stall)) }
+                td class="place" { (place(stall.site.as_ref(), sources)) }
+                td class="word" { (stall.runtime) ", " (whom(stall)) }
+                td class="number" { (stall.delayed_requests) }
+            }
+        }
+    };
+    let table = table("Stalls that still last, newest first", &head, &rows);
+    section("now", "In progress", none, &wide("now-table", "Table of stalls in progress", &table))
 }
 
 pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
-    let (stalls, whole) = report.own();
-    html! {
-        section aria-labelledby="sites" {
-            h2 id="sites" { "Where the time goes" }
-            @if report.sites.is_empty() {
-                p class="none" { "No stall since the start." }
-            } @else {
-                div class="wide" id="sites-table" role="group" aria-label="Table of sites" tabindex="0" {
-                    table {
-                        caption {
-                            (stalls) @if stalls == 1 { " stall" } @else { " stalls" }
-                            " held workers for " (rough(whole)) " in all; the most time first"
-                        }
-                        thead {
-                            tr {
-                                th scope="col" { "Where" }
-                                th scope="col" { "Handler" }
-                                th scope="col" { "Cause" }
-                                th scope="col" class="number" { "Time" }
-                                th scope="col" class="number" { "Share" }
-                                th scope="col" class="number" { "Stalls" }
-                                th scope="col" class="number" { "Longest" }
-                                th scope="col" { "Last seen" }
-                                th scope="col" class="number" {
-                                    abbr title="Other requests on the same runtime meanwhile: an upper bound" { "Held up" }
-                                }
-                            }
-                        }
-                        tbody {
-                            @for (key, totals) in report.sites.iter().take(MOST_SITES) {
-                                tr {
-                                    th scope="row" class="place" { (place(key.site.as_ref(), sources)) p class="fix" { (totals.fix) } }
-                                    td class="who" { (handler(key.handler)) }
-                                    td class="word" { (key.cause) }
-                                    td class="number" { strong { (rough(totals.time)) } }
-                                    td class="number" { (bar(share(totals.time, whole))) }
-                                    td class="number" { (totals.stalls) }
-                                    td class="number" { (rough(totals.longest)) }
-                                    td class="word" { @if totals.in_progress > 0 { strong { "lasts" } } @else { (moment(totals.last_seen, report.now)) } }
-                                    td class="number" { (totals.delayed_requests) }
-                                }
-                            }
-                        }
-                    }
-                }
-                @if report.sites.len() > MOST_SITES {
-                    p { (report.sites.len() - MOST_SITES) " more are in " a href="/stalls.json" { "stalls.json" } "." }
-                }
+    let none = report.sites.is_empty().then_some("No stall since the start.");
+    let Total { stalls, time } = report.own;
+    let upper_bound = "Other requests on the same runtime meanwhile: an upper bound";
+    let head = html! {
+        (text("Where")) (text("Handler")) (text("Cause")) (number("Time")) (number("Share"))
+        (number("Stalls")) (number("Longest")) (text("Last seen"))
+        (number(html! { abbr title=(upper_bound) { "Held up" } }))
+    };
+    let rows = html! {
+        @for (key, totals) in report.sites.iter().take(MOST_SITES) {
+            tr {
+                th scope="row" class="place" { (place(key.site.as_ref(), sources)) p class="fix" { (totals.fix) } }
+                td class="who" { (handler(key.handler)) }
+                td class="word" { (key.cause) }
+                td class="number" { strong { (rough(totals.time)) } }
+                td class="number" { (bar(share(totals.time, time))) }
+                td class="number" { (totals.stalls) }
+                td class="number" { (rough(totals.longest)) }
+                td class="word" { @if totals.in_progress > 0 { strong { "lasts" } } @else { (moment(totals.last_seen, report.now)) } }
+                td class="number" { (totals.delayed_requests) }
             }
         }
-    }
+    };
+    let noun = if stalls == 1 { "stall" } else { "stalls" };
+    let caption =
+        format!("{stalls} {noun} held workers for {} in all; the most time first", rough(time));
+    let body = html! {
+        (wide("sites-table", "Table of sites", &table(&caption, &head, &rows)))
+        @if report.sites.len() > MOST_SITES {
+            p { (report.sites.len() - MOST_SITES) " more are in " a href="/stalls.json" { "stalls.json" } "." }
+        }
+    };
+    section("sites", "Where the time goes", none, &body)
 }
 
-/// Beside the sites, so that one sees which of the two it is.
+/// Stands beside the sites, so that a reader can compare both.
 pub(super) fn environment(report: &Report) -> Markup {
-    let ((_, own), (_, outside)) = (report.own(), report.outside());
-    html! {
-        section aria-labelledby="environment" class="environment" {
-            h2 id="environment" { "The pod, not a handler" }
-            @if report.environment.is_empty() {
-                p class="none" { "No thread was kept from running for longer than the threshold." }
-            } @else {
-                p {
-                    "For " strong { (rough(outside)) } " threads could not run, for reasons outside the program; "
-                    "handlers blocked for " strong { (rough(own)) } "."
-                }
-                table {
-                    caption { "Time lost to the environment" }
-                    thead {
-                        tr {
-                            th scope="col" { "Cause" }
-                            th scope="col" class="number" { "Time" }
-                            th scope="col" class="number" { "Times" }
-                            th scope="col" { "Last seen" }
-                        }
-                    }
-                    tbody {
-                        @for (cause, totals) in &report.environment {
-                            tr {
-                                th scope="row" { (cause) p class="fix" { (cause.fix()) } }
-                                td class="number" { (rough(totals.time)) }
-                                td class="number" { (totals.stalls) }
-                                td class="word" { (moment(totals.last_seen, report.now)) }
-                            }
-                        }
-                    }
-                }
+    let none = "No thread was kept from running for longer than the threshold.";
+    let none = report.environment.is_empty().then_some(none);
+    let head = html! { (text("Cause")) (number("Time")) (number("Times")) (text("Last seen")) };
+    let rows = html! {
+        @for (key, totals) in &report.environment {
+            tr {
+                th scope="row" { (key.cause) p class="fix" { (totals.fix) } }
+                td class="number" { (rough(totals.time)) }
+                td class="number" { (totals.stalls) }
+                td class="word" { (moment(totals.last_seen, report.now)) }
             }
         }
-    }
+    };
+    let body = html! {
+        p {
+            "For " strong { (rough(report.outside.time)) }
+            " threads could not run, for reasons outside the program; handlers blocked for "
+            strong { (rough(report.own.time)) } "."
+        }
+        div class="environment" { (table("Time lost to the environment", &head, &rows)) }
+    };
+    section("environment", "The pod, not a handler", none, &body)
 }
 
 pub(super) fn runtimes(report: &Report) -> Markup {
-    html! {
-        section aria-labelledby="runtimes" {
-            h2 id="runtimes" { "Runtimes" }
-            @if report.runtimes.is_empty() {
-                p class="none" { "None is watched." }
-            } @else {
-                div class="wide" id="runtimes-table" role="group" aria-label="Table of runtimes" tabindex="0" {
-                    table {
-                        caption { "Watched runtimes as they are now" }
-                        thead {
-                            tr {
-                                th scope="col" { "Runtime" }
-                                th scope="col" class="number" { "Workers" }
-                                th scope="col" class="number" { "Stalled" }
-                                th scope="col" class="number" {
-                                    abbr title="Not seen to come round, with no stall proven: busy or blocked" { "Saturated" }
-                                }
-                                th scope="col" { "Last tick" }
-                                th scope="col" { "Frozen" }
-                            }
-                        }
-                        tbody {
-                            @for runtime in &report.runtimes {
-                                tr {
-                                    th scope="row" { (runtime.name) }
-                                    td class="number" { (runtime.workers) }
-                                    td class="number" { (runtime.stalled) }
-                                    td class="number" { (runtime.saturated) }
-                                    td { @match runtime.heartbeat_age {
-                                        Some(age) => { (rough(age)) " ago" },
-                                        None => "none: without timers, or not driven",
-                                    } }
-                                    td {
-                                        @if runtime.dead { "dead, for " (rough(runtime.frozen)) }
-                                        @else if runtime.frozen.as_millis() == 0 { "no" }
-                                        @else { "for " (rough(runtime.frozen)) }
-                                        @if !runtime.counts { " (does not count for health)" }
-                                    }
-                                }
-                            }
-                        }
-                    }
+    let none = report.runtimes.is_empty().then_some("None is watched.");
+    let saturated = "Not seen to come round, with no stall proven: busy or blocked";
+    let head = html! {
+        (text("Runtime")) (number("Workers")) (number("Stalled"))
+        (number(html! { abbr title=(saturated) { "Saturated" } })) (text("Last tick")) (text("Frozen"))
+    };
+    let rows = html! {
+        @for runtime in &report.runtimes {
+            tr {
+                th scope="row" { (runtime.name) }
+                td class="number" { (runtime.workers) }
+                td class="number" { (runtime.stalled) }
+                td class="number" { (runtime.saturated) }
+                td { @match runtime.heartbeat_age {
+                    Some(age) => { (rough(age)) " ago" },
+                    None => "none: without timers, or not driven",
+                } }
+                td {
+                    @if runtime.dead { "dead, for " (rough(runtime.frozen)) }
+                    @else if runtime.frozen.as_millis() == 0 { "no" }
+                    @else { "for " (rough(runtime.frozen)) }
+                    @if !runtime.counts { " (does not count for health)" }
                 }
             }
         }
-    }
+    };
+    let table = table("Watched runtimes as they are now", &head, &rows);
+    section("runtimes", "Runtimes", none, &wide("runtimes-table", "Table of runtimes", &table))
 }
 
 pub(super) fn recent(report: &Report, sources: &mut Sources) -> Markup {
-    html! {
-        section aria-labelledby="recent" {
-            h2 id="recent" { "Recent stalls" }
-            @if report.recent.is_empty() {
-                p class="none" { "None has ended yet." }
-            } @else {
-                p class="none" { (report.recent.len()) " that are over, newest first." }
-            }
-            @for stall in &report.recent {
-                details id={ "stall-" (stall.id) } {
-                    summary {
-                        span class="id" { (stall.id) }
-                        span class="who" { (handler(stall.handler)) }
-                        span class="time" { (rough(stall.duration)) }
-                        span class="why" { (stall.cause) }
-                        span class="when" { (moment(stall.started_at, report.now)) }
-                    }
-                    (facts(report, stall, sources))
-                    @match &stall.stack {
-                        Some(stack) => (short(stack)),
-                        None => p { "No stack: " (stall.stack_missing.unwrap_or("it could not be taken")) "." },
-                    }
-                    p { a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" } }
+    let none = report.recent.is_empty().then_some("None has ended yet.");
+    let body = html! {
+        p class="none" { (report.recent.len()) " that are over, newest first." }
+        @for stall in &report.recent {
+            details id={ "stall-" (stall.id) } {
+                summary {
+                    span class="id" { (stall.id) }
+                    span class="who" { (handler(stall.handler)) }
+                    span class="time" { (rough(stall.duration)) }
+                    span class="why" { (stall.cause) }
+                    span class="when" { (moment(stall.started_at, report.now)) }
                 }
+                (facts(report, stall, sources))
+                @match &stall.stack {
+                    Some(stack) => (own_frames(stack)),
+                    None => (no_stack(stall)),
+                }
+                p { a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" } }
             }
         }
-    }
+    };
+    section("recent", "Recent stalls", none, &body)
 }
 
-/// What is known of one stall, but its stack.
+/// What is known of one stall, except its stack.
 pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Markup {
     html! {
         dl {
             dt { "Held" }
             dd {
-                (text::whom(stall)) " of runtime " (stall.runtime) " for " (wording_time(stall))
+                (whom(stall)) " of runtime " (stall.runtime) " for " (human(stall.duration))
                 @if stall.in_progress { " so far" }
             }
             dt { "Cause" } dd { (why(stall)) }
@@ -242,7 +201,7 @@ pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Ma
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
             dd {
-                (text::share(stall.workers_stalled, stall.workers)) "; requests: "
+                (workers_stalled(stall.workers_stalled, stall.workers)) "; requests: "
                 (stall.requests_in_flight) " in flight, " (stall.delayed_requests) " held up at most"
             }
             @if let Some(trace) = stall.trace_id {
@@ -252,24 +211,24 @@ pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Ma
     }
 }
 
-/// The user's own frames.
-fn short(stack: &Stack) -> Markup {
-    let poll = Stack { frames: inside(stack).to_vec(), ..stack.clone() };
+/// The user's own frames, and how many others lie between them.
+fn own_frames(stack: &Stack) -> Markup {
     html! {
         ol class="stack" aria-label="Stack, innermost frame first" {
-            @for line in folded(&poll) {
-                @match line {
-                    Line::Own(shown) => li { (frame(shown)) },
-                    Line::Others(1) => li class="others" { "1 frame of libraries" },
-                    Line::Others(count) => li class="others" { (count) " frames of libraries" },
+            @for frames in inside(stack).chunk_by(|one, next| !one.own && !next.own) {
+                @match frames {
+                    [own] if own.own => li { (frame(own)) },
+                    [_] => li class="others" { "1 frame of libraries" },
+                    others => li class="others" { (others.len()) " frames of libraries" },
                 }
             }
         }
     }
 }
 
-/// All frames.
-pub(super) fn whole(stack: &Stack) -> Markup {
+/// The stack of a stall with all frames.
+pub(super) fn whole_stack(stall: &Stall) -> Markup {
+    let Some(stack) = &stall.stack else { return no_stack(stall) };
     html! {
         h3 { "Stack, innermost frame first" }
         ol class="stack whole" {
@@ -283,7 +242,12 @@ pub(super) fn whole(stack: &Stack) -> Markup {
             @if stack.by_signal { ", stopped by a signal for a moment" } @else { ", looked at from outside" }
             "."
         }
+        @if let Some(why) = stall.stack_missing { p { "Not whole: " (why) "." } }
     }
+}
+
+fn no_stack(stall: &Stall) -> Markup {
+    html! { p { "No stack: " (stall.stack_missing.unwrap_or("it could not be taken")) "." } }
 }
 
 fn frame(frame: &Frame) -> Markup {
@@ -301,12 +265,8 @@ fn place(site: Option<&Site>, sources: &mut Sources) -> Markup {
     }
 }
 
-fn why(stall: &Stall) -> Markup {
-    html! { (printable(&text::why(stall))) }
-}
-
-fn wording_time(stall: &Stall) -> String {
-    crate::clock::human(stall.duration)
+fn why(stall: &Stall) -> String {
+    printable(&crate::text::why(stall)).into_owned()
 }
 
 fn moment(then: SystemTime, now: SystemTime) -> Markup {
@@ -321,6 +281,31 @@ fn bar(percent: f64) -> Markup {
         svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
             rect class="rest" width="100" height="6" {}
             rect class="part" width=(width) height="6" {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_libraries_are_counted() {
+        let frame = |function: &str| Frame {
+            function: Some(function.to_owned()),
+            own: function.starts_with("app::"),
+            ..Frame::default()
+        };
+        let functions =
+            ["nanosleep", "std::sleep", "app::load", "app::hello", "axum::call", "app::a"];
+        let stack = Stack { frames: functions.map(frame).to_vec(), ..Stack::default() };
+        let lines = own_frames(&stack).into_string();
+        let lines: Vec<_> = lines.split("<li").skip(1).collect();
+        let expected =
+            ["2 frames of libraries", "app::load", "app::hello", "1 frame of libraries", "app::a"];
+        assert_eq!(lines.len(), expected.len(), "{lines:?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.contains(expected), "{expected} in {line}");
         }
     }
 }

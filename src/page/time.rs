@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-pub(super) use crate::text::rough;
+use crate::text::rough;
 
 /// How long ago that was.
 pub(super) fn ago(then: SystemTime, now: SystemTime) -> String {

@@ -1,16 +1,15 @@
-//! How it stands, in one sentence: a pure function of what is known.
+//! The state of the process in one sentence: a pure function of the page's data.
 
-use super::time::rough;
-use crate::health::assess::{Blame, Condition, assess};
+use crate::health::assess::{Blame, assess};
 use crate::label::printable;
 use crate::runtime::status::RuntimeSnapshot;
-use crate::stall::Stall;
-use crate::stall::{SiteKey, SiteTotals};
+use crate::stall::{SiteKey, SiteTotals, Stall};
 use crate::text;
 
+/// See `verdict` in `docs/stalls.schema.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
-    pub(super) state: Condition,
+    pub(super) state: &'static str,
     pub(super) sentence: String,
     /// What to do first.
     pub(super) advice: Option<Advice>,
@@ -26,7 +25,7 @@ pub(super) struct Advice {
 impl Verdict {
     pub(super) fn switched_off() -> Self {
         let sentence = "Switched off by TOWER_STALL=off: nothing is watched".to_owned();
-        Self { state: Condition::Off, sentence, advice: None }
+        Self { state: "off", sentence, advice: None }
     }
 }
 
@@ -37,57 +36,46 @@ pub(super) fn judge(
     sites: &[(SiteKey, SiteTotals)],
 ) -> Verdict {
     let found = assess(runtimes, open);
-    let (state, many) = (found.condition, runtimes.len() > 1);
-    let new = |sentence, advice| Verdict { state, sentence, advice };
-    if let Some((dead, blame)) = found.dead {
-        let what = format!("Dead: runtime {:?} is frozen for {}", dead.name, rough(dead.frozen));
-        let who = blame.map(|blame| format!(": {}", blocks(blame, many)));
-        return new(what + &who.unwrap_or_default(), blame.map(|blame| mend(blame.stall)));
-    }
-    if let Some(blame) = found.blame {
-        let sentence = blocks(blame, many) + &text::more_stalls(blame.others);
-        return new(sentence, Some(mend(blame.stall)));
-    }
-    if let Some((longest, threads)) = found.outside {
-        return new(text::outside(threads, longest.duration), Some(mend(longest)));
-    }
-    if let Some(runtime) = found.unexplained {
-        return new(unexplained(runtime), None);
-    }
-    let advice = sites.first().map(|(key, totals)| {
-        let place = key.site.as_ref().map_or_else(String::new, |site| format!(" at {site}"));
-        let about =
-            format!("Most time so far: {}, {}{place}", text::handler_title(key.handler), key.cause);
-        Advice { about: printable(&about).into_owned(), fix: totals.fix }
-    });
-    new("Healthy: no worker is blocked".to_owned(), advice)
-}
-
-/// A runtime that does not do well, while no stall explains it.
-fn unexplained(runtime: &RuntimeSnapshot) -> String {
-    let RuntimeSnapshot { name, frozen, stalled, workers, .. } = runtime;
-    if runtime.is_frozen() {
-        let time = rough(*frozen);
-        return format!("Runtime {name:?} is frozen for {time}, by no handler that is known");
-    }
-    format!("Runtime {name:?}: {}", text::share(*stalled, *workers))
-}
-
-/// Who blocks how many workers, and for how long.
-fn blocks(blame: Blame<'_>, many_runtimes: bool) -> String {
-    let Blame { stall, blocked, workers, .. } = blame;
-    let whom = text::blocked_workers(blocked, workers);
-    let runtime = match many_runtimes {
-        true => format!(" of runtime {:?}", stall.runtime),
-        false => String::new(),
+    let outside: Vec<_> = open.iter().filter(|stall| stall.cause.is_environment()).collect();
+    let blocks = |blame: &Blame<'_>| {
+        let blocked = blame.same.iter().filter(|stall| stall.worker.is_some()).count();
+        let workers = blame.runtime.map_or(blame.stall.workers, |runtime| runtime.workers);
+        text::blocks_now(blame.stall, blocked, workers, runtimes.len() > 1)
     };
-    let (who, time) = (text::handler_title(stall.handler), rough(stall.duration));
-    format!("{who} blocks {whom}{runtime} now, for {time}")
+    let (state, sentence, advice) = if let Some((runtime, blame)) = &found.dead {
+        let sentence = text::dead_for(runtime.name, runtime.frozen);
+        match blame {
+            Some(blame) => ("dead", format!("{sentence}: {}", blocks(blame)), mend(blame.stall)),
+            None => ("dead", sentence, None),
+        }
+    } else if let Some(blame) = &found.blame {
+        let sentence = blocks(blame) + &text::more_stalls(blame.others);
+        ("degraded", sentence, mend(blame.stall))
+    } else if let Some(longest) = outside.iter().max_by_key(|stall| stall.duration) {
+        ("environment", text::outside(outside.len(), longest.duration), mend(longest))
+    } else if let Some(runtime) = found.unexplained {
+        let RuntimeSnapshot { name, frozen, stalled, workers, .. } = *runtime;
+        let sentence = match runtime.is_frozen() {
+            true => text::frozen_by_nobody(name, frozen),
+            false => text::stalled_workers(name, stalled, workers),
+        };
+        ("degraded", sentence, None)
+    } else {
+        let advice = sites.first().map(|(key, totals)| so_far(key, totals.fix));
+        ("healthy", "Healthy: no worker is blocked".to_owned(), advice)
+    };
+    Verdict { state, sentence, advice }
 }
 
-fn mend(stall: &Stall) -> Advice {
-    let about = text::why(stall) + &text::place(stall);
-    Advice { about: printable(&about).into_owned(), fix: stall.fix }
+fn mend(stall: &Stall) -> Option<Advice> {
+    let about = text::why(stall) + &text::place(stall.site.as_ref());
+    Some(Advice { about: printable(&about).into_owned(), fix: stall.fix })
+}
+
+fn so_far(key: &SiteKey, fix: &'static str) -> Advice {
+    let (handler, place) = (text::handler_title(key.handler), text::place(key.site.as_ref()));
+    let about = format!("Most time so far: {handler}, {}{place}", key.cause);
+    Advice { about: printable(&about).into_owned(), fix }
 }
 
 #[cfg(test)]
@@ -118,12 +106,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn says(
-        runtimes: &[RuntimeSnapshot],
-        open: &[Stall],
-        state: Condition,
-        sentence: &str,
-    ) -> Verdict {
+    fn says(runtimes: &[RuntimeSnapshot], open: &[Stall], state: &str, sentence: &str) -> Verdict {
         let verdict = judge(runtimes, open, &[]);
         assert_eq!((verdict.state, verdict.sentence.as_str()), (state, sentence));
         verdict
@@ -135,7 +118,7 @@ mod tests {
         let verdict = says(
             &main,
             &[lasts(1, 12)],
-            Condition::Degraded,
+            "degraded",
             "GET /hello blocks 1 of 4 workers now, for 12 s",
         );
         let advice = verdict.advice.expect("one");
@@ -149,17 +132,17 @@ mod tests {
         let other = Stall { handler: "GET /other", ..lasts(3, 1) };
         let open = [lasts(1, 2), lasts(2, 12), other];
         let two = "GET /hello blocks 2 of 4 workers now, for 12 s; 1 more stall in progress";
-        says(&main, &open, Condition::Degraded, two);
+        says(&main, &open, "degraded", two);
         let all = [lasts(0, 1), lasts(1, 1), lasts(2, 1), lasts(3, 1)];
-        says(&main, &all, Condition::Degraded, "GET /hello blocks all 4 workers now, for 1.0 s");
+        says(&main, &all, "degraded", "GET /hello blocks all 4 workers now, for 1.0 s");
         let single = [RuntimeSnapshot { workers: 1, ..main[0].clone() }];
         let nameless = Stall { handler: UNATTRIBUTED, ..lasts(0, 1) };
         let only = "A task without a name blocks the only worker now, for 1.0 s";
-        says(&single, &[nameless], Condition::Degraded, only);
+        says(&single, &[nameless], "degraded", only);
         let two = [main[0].clone(), RuntimeSnapshot { name: "background", ..main[0].clone() }];
         let root = Stall { worker: None, ..lasts(1, 3) };
         let which = "GET /hello blocks its thread of runtime \"main\" now, for 3.0 s";
-        says(&two, &[root], Condition::Degraded, which);
+        says(&two, &[root], "degraded", which);
     }
 
     #[test]
@@ -168,25 +151,20 @@ mod tests {
         let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..lasts(1, 30) };
         let both = [starved.clone(), lasts(2, 1)];
         let outside = "No handler's fault: 1 thread cannot run, for 30 s by now";
-        says(&main, &[starved], Condition::Environment, outside);
-        says(&main, &both, Condition::Degraded, "GET /hello blocks 1 of 4 workers now, for 1.0 s");
+        says(&main, &[starved], "environment", outside);
+        says(&main, &both, "degraded", "GET /hello blocks 1 of 4 workers now, for 1.0 s");
     }
 
     #[test]
     fn a_freeze_is_told_though_nobody_is_known_to_do_it() {
         let frozen = RuntimeSnapshot { frozen: Duration::from_secs(3), ..main() };
         let unknown = "Runtime \"main\" is frozen for 3.0 s, by no handler that is known";
-        says(std::slice::from_ref(&frozen), &[], Condition::Degraded, unknown);
+        says(std::slice::from_ref(&frozen), &[], "degraded", unknown);
         let healthy = "Healthy: no worker is blocked";
-        says(
-            &[RuntimeSnapshot { counts: false, ..frozen.clone() }],
-            &[],
-            Condition::Healthy,
-            healthy,
-        );
+        says(&[RuntimeSnapshot { counts: false, ..frozen.clone() }], &[], "healthy", healthy);
         let dead = RuntimeSnapshot { dead: true, frozen: Duration::from_secs(61), ..frozen };
         let killed = "Dead: runtime \"main\" is frozen for 61 s: GET /hello blocks 1 of 4 workers now, for 61 s";
-        says(&[dead], &[lasts(1, 61)], Condition::Dead, killed);
+        says(&[dead], &[lasts(1, 61)], "dead", killed);
     }
 
     #[test]
@@ -203,7 +181,7 @@ mod tests {
             last: 3,
         };
         let verdict = judge(&[main()], &[], &[(key, totals)]);
-        assert_eq!(verdict.state, Condition::Healthy);
+        assert_eq!(verdict.state, "healthy");
         let about = verdict.advice.expect("one").about;
         assert_eq!(about, "Most time so far: GET /hello, sleep at src/main.rs:31 in app::load");
     }

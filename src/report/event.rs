@@ -1,6 +1,6 @@
-//! What a stall has come to.
+//! What happens to a stall.
 
-/// What a stall has come to.
+/// What happens to a stall, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Started,

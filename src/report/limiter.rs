@@ -1,4 +1,4 @@
-//! How much is logged: at most so many lines a minute for a handler and cause, and in all.
+//! The limit of log lines a minute: for each handler and cause, and in all.
 
 use std::collections::HashMap;
 
@@ -35,8 +35,8 @@ impl Window {
 }
 
 impl Limiter {
-    /// Whether a line may be written now; with it, how many about the same were held back since the
-    /// last one.
+    /// Admits a line, with the number of lines on its topic that were held back since the last one.
+    /// `None` holds it back.
     pub(super) fn admit(&mut self, now: Nanos, topic: Topic) -> Option<u64> {
         let (window, suppressed) = self.each.entry(topic).or_default();
         if !(window.has_room(now, MOST_OF_ONE) && self.all.has_room(now, MOST)) {

@@ -1,7 +1,8 @@
-//! The reporter: the thread that calls what may block: the log, hooks, the user's recorder.
+//! The reporter: the thread that calls what may block, which are the log, hooks and the user's
+//! recorder.
 //!
-//! It reads a bounded queue. When one of them is stuck the queue fills up, further reports are
-//! dropped and counted, and nobody else waits.
+//! It reads a bounded queue. While one of them is stuck the queue fills up, and further reports are
+//! dropped and counted. Nobody else waits.
 
 mod event;
 mod limiter;
@@ -20,36 +21,33 @@ use crate::clock::{self, Nanos};
 use crate::label::printable;
 use crate::metrics::{Batch, Facade, Gauges};
 use crate::runtime::registry::Registry;
-use crate::stall::StackOutcome;
-use crate::stall::Stall;
-use crate::stall::{LiveStall, StackResult};
+use crate::stall::{LiveStall, StackOutcome, StackResult, Stall};
 pub(crate) use event::Event;
 use limiter::Limiter;
 use log::Logger;
 pub use on_stall::OnStall;
 use pending::{PendingStall, PendingStalls};
 
-/// Reports that wait for a stuck reader; a stall makes a handful.
+/// Reports that wait in the queue; a stall makes a handful.
 const QUEUE: usize = 1024;
 /// How often gauges are set, and how long a batch of metrics waits at most.
 pub(crate) const FLUSH: Duration = Duration::from_secs(1);
-/// How often a recorder is told again what metrics there are: it may be a new one.
+/// How often the metrics are described again: the recorder may be a new one.
 const FLUSHES_BETWEEN_INTRODUCTIONS: u32 = 10;
 
 #[derive(Debug)]
 enum Message {
-    Stall(Event, Arc<LiveStall>),
-    /// A stack is to come, or not.
-    Started(Arc<LiveStall>, Option<CauseReport>, bool),
-    /// It came, or will not.
-    Captured(Arc<LiveStall>, StackOutcome),
-    /// What can be said about it stands in the entry.
+    /// A stall was counted. Its stack is on its way, or is not taken.
+    Counted(Arc<LiveStall>, Option<CauseReport>, bool),
+    /// The stack of a stall was taken, or not. It has no names yet.
+    Sampled(Arc<LiveStall>, StackOutcome),
+    /// The record of a stall has its stack, or the reason why there is none.
     Named(Arc<LiveStall>),
+    /// A stall goes on, or has ended.
+    Later(Event, Arc<LiveStall>),
     Metrics(Batch),
     AllUnmatched,
-    /// A runtime's timers and sockets stood still until a task of ours woke a worker.
     Rescued(&'static str),
-    /// Only a restart helps that runtime, frozen for so long; what it blames.
     Dead(&'static str, Nanos, Option<Arc<LiveStall>>),
 }
 
@@ -61,67 +59,61 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Says that a stall was counted, and whether its stack is to come.
+    /// A stall was counted. `captures` says whether its stack is on its way.
     pub(crate) fn started(
         &self,
         stall: &Arc<LiveStall>,
         cause_report: Option<CauseReport>,
         captures: bool,
     ) {
-        if !self.send(Message::Started(Arc::clone(stall), cause_report, captures)) {
-            // Nobody is there to read it.
+        if !self.send(Message::Counted(Arc::clone(stall), cause_report, captures)) {
+            // The reporter would have set it.
             stall.set_detail(None);
         }
     }
 
-    /// Hears that the stack of that stall was taken, or was not. Keeps no thread alive.
+    /// To be called with the outcome of the stall's stack.
     pub(crate) fn sampled(&self, stall: &Arc<LiveStall>) -> Box<dyn FnOnce(StackOutcome) + Send> {
-        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
-        Box::new(move |outcome| {
-            if let Some(queue) = queue.upgrade() {
-                // Whoever waits for it has a deadline.
-                drop(queue.try_send(Message::Captured(stall, outcome)));
-            }
-        })
+        let (answer, stall) = (self.answer(), Arc::clone(stall));
+        Box::new(move |outcome| answer(Message::Sampled(stall, outcome)))
     }
 
-    /// Hears what came of the stack of that stall. Keeps no thread alive.
+    /// To be called with the stall's stack, or the reason why there is none.
     pub(crate) fn named(&self, stall: &Arc<LiveStall>) -> Box<dyn FnOnce(StackResult) + Send> {
-        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
+        let (answer, stall) = (self.answer(), Arc::clone(stall));
         Box::new(move |result| {
             stall.set_stack_result(result);
-            if let Some(queue) = queue.upgrade() {
-                // Whoever waits for it has a deadline.
-                drop(queue.try_send(Message::Named(stall)));
-            }
+            answer(Message::Named(stall));
         })
     }
 
-    /// Says that a stall goes on or has ended.
-    pub(crate) fn stall(&self, event: Event, stall: &Arc<LiveStall>) {
-        self.send(Message::Stall(event, Arc::clone(stall)));
-    }
-
-    /// Hands a report over, or counts that it could not and returns `false`.
-    fn send(&self, report: Message) -> bool {
-        let sent = self.queue.try_send(report).is_ok();
-        if !sent {
-            self.registry.suppressed.fetch_add(1, Relaxed);
+    /// Sends from another thread, for which the reporter does not stay alive. It waits for answers
+    /// with a deadline, so that they may be lost.
+    fn answer(&self) -> impl FnOnce(Message) + Send + use<> {
+        let queue = Arc::downgrade(&self.queue);
+        move |message| {
+            if let Some(queue) = queue.upgrade() {
+                drop(queue.try_send(message));
+            }
         }
-        sent
     }
 
-    /// Says that no request so far had a route.
+    /// A stall goes on, or has ended.
+    pub(crate) fn stall(&self, event: Event, stall: &Arc<LiveStall>) {
+        self.send(Message::Later(event, Arc::clone(stall)));
+    }
+
+    /// No request so far had a route.
     pub(crate) fn all_unmatched(&self) {
-        drop(self.queue.try_send(Message::AllUnmatched));
+        self.send(Message::AllUnmatched);
     }
 
-    /// Says that a parked worker of that runtime was woken.
+    /// Timers and sockets of a runtime stood still until a task of ours woke a parked worker.
     pub(crate) fn rescued(&self, runtime: &'static str) {
         self.send(Message::Rescued(runtime));
     }
 
-    /// Says that only a restart helps that runtime.
+    /// A runtime is frozen for that long, and only a restart helps; `stall` is what it blames.
     pub(crate) fn dead(
         &self,
         runtime: &'static str,
@@ -133,13 +125,20 @@ impl Reports {
 
     /// Hands metrics over and leaves an empty batch, or leaves them where they are.
     pub(crate) fn metrics(&self, batch: &mut Batch) {
-        if let Err(refused) = self.queue.try_send(Message::Metrics(std::mem::take(batch))) {
-            let (std::sync::mpsc::TrySendError::Full(refused)
-            | std::sync::mpsc::TrySendError::Disconnected(refused)) = refused;
-            if let Message::Metrics(refused) = refused {
-                *batch = refused;
-            }
+        use std::sync::mpsc::TrySendError::{Disconnected, Full};
+
+        let sent = self.queue.try_send(Message::Metrics(std::mem::take(batch)));
+        if let Err(Full(Message::Metrics(refused)) | Disconnected(Message::Metrics(refused))) = sent
+        {
+            *batch = refused;
         }
+    }
+
+    /// Hands a report over, or counts that it could not and returns `false`.
+    fn send(&self, report: Message) -> bool {
+        let sent = self.queue.try_send(report).is_ok();
+        self.registry.suppressed.fetch_add(u64::from(!sent), Relaxed);
+        sent
     }
 }
 
@@ -149,8 +148,8 @@ pub(crate) struct Reporter {
     registry: Arc<Registry>,
     limiter: Limiter,
     logger: Logger,
-    /// Runtimes that were told to be dead and of which no stall has ended since: the last lines of a
-    /// log are what is left of a container that is killed, so nothing is said after that.
+    /// Runtimes that were logged as dead and of which no stall has ended since. Their last lines are
+    /// what is left of the log of a container that is killed, so none follow.
     dead: Vec<&'static str>,
     pending: PendingStalls,
     hooks: Vec<Box<dyn OnStall>>,
@@ -169,89 +168,83 @@ impl Reporter {
         facade: bool,
     ) -> (Reports, Self) {
         let (sender, queue) = sync_channel(QUEUE);
-        let gauges = facade.then(|| Gauges::new(Arc::clone(&registry)));
-        let reports = Reports { queue: Arc::new(sender), registry: Arc::clone(&registry) };
         let reporter = Self {
             queue,
-            registry,
+            registry: Arc::clone(&registry),
             limiter: Limiter::default(),
             logger: Logger::new(),
             dead: Vec::new(),
             pending: PendingStalls::default(),
             hooks,
-            gauges,
+            gauges: facade.then(|| Gauges::new(Arc::clone(&registry))),
             facade: Facade::default(),
             flushes: 0,
             flush_due: 0,
         };
-        (reports, reporter)
+        (Reports { queue: Arc::new(sender), registry }, reporter)
     }
 
     /// Reads until the watchdog is gone.
     pub(crate) fn run(mut self) {
         self.flush();
         loop {
-            // Only gauges and stacks that are waited for want a reporter that wakes by itself.
+            // Only gauges and pending stalls need a reporter that wakes by itself.
             let flush = self.gauges.as_ref().map(|_| self.flush_due);
-            let message = match flush.into_iter().chain(self.pending.due()).min() {
-                None => self.queue.recv().map_err(RecvTimeoutError::from),
-                Some(due) => {
-                    let wait = due.saturating_sub(clock::now());
-                    self.queue.recv_timeout(Duration::from_nanos(wait))
-                }
-            };
-            match message {
-                Ok(Message::Stall(event, entry)) => match self.pending.waiting(&entry) {
-                    Some(waiting) => waiting.then.push(event),
-                    None => self.report(event, &entry),
-                },
-                Ok(Message::Started(entry, cause_report, captures)) => {
-                    let detail = cause_report.and_then(|cause_report| cause_report.detail());
-                    // Names of files are whatever somebody chose.
-                    entry.set_detail(detail.map(|detail| printable(&detail).into()));
-                    if captures {
-                        self.pending.wait_for(entry);
-                    } else {
-                        self.report(Event::Started, &entry);
-                    }
-                }
-                Ok(Message::Captured(entry, outcome)) => {
-                    if let Some(waiting) = self.pending.waiting(&entry) {
-                        waiting.answered = true;
-                        self.registry.captures[outcome as usize].fetch_add(1, Relaxed);
-                    }
-                }
-                Ok(Message::Named(entry)) => {
-                    if let Some(waiting) = self.pending.take(&entry) {
-                        self.tell(waiting);
-                    }
-                }
-                Ok(Message::Metrics(batch)) => guarded(|| batch.pour(&mut self.facade)),
-                Ok(Message::Rescued(runtime)) => {
-                    self.limited(("rescue", runtime), |logger, suppressed| {
-                        logger.rescued(runtime, suppressed);
-                    });
-                }
-                Ok(Message::Dead(runtime, frozen, entry)) => {
-                    let stall = entry.map(|entry| entry.stall());
-                    self.dead.extend(stall.as_ref().map(|stall| stall.runtime));
-                    guarded(|| self.logger.dead(runtime, frozen, stall.as_ref()));
-                }
-                Ok(Message::AllUnmatched) => guarded(|| self.logger.all_unmatched()),
+            let due = flush.into_iter().chain(self.pending.due()).min().unwrap_or(clock::LONGEST);
+            let wait = Duration::from_nanos(due.saturating_sub(clock::now()));
+            match self.queue.recv_timeout(wait) {
+                Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            for waiting in self.pending.overdue(clock::now()) {
-                self.tell(waiting);
-            }
-            if clock::now() >= self.flush_due {
+            let now = clock::now();
+            self.report_overdue(now);
+            if now >= self.flush_due {
                 self.flush();
             }
         }
-        for waiting in self.pending.give_up() {
-            self.tell(waiting);
-        }
+        self.report_overdue(Nanos::MAX);
         self.flush();
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Counted(stall, cause_report, captures) => {
+                let detail = cause_report.and_then(|cause_report| cause_report.detail());
+                // Names of files are whatever somebody chose.
+                stall.set_detail(detail.map(|detail| printable(&detail).into()));
+                if captures {
+                    self.pending.add(stall);
+                } else {
+                    self.report(Event::Started, &stall);
+                }
+            }
+            Message::Sampled(stall, outcome) => {
+                if let Some(pending) = self.pending.get_mut(&stall) {
+                    pending.answered = true;
+                    self.registry.captures[outcome as usize].fetch_add(1, Relaxed);
+                }
+            }
+            Message::Named(stall) => {
+                if let Some(pending) = self.pending.take(&stall) {
+                    self.report_pending(pending);
+                }
+            }
+            Message::Later(event, stall) => match self.pending.get_mut(&stall) {
+                Some(pending) => pending.then.push(event),
+                None => self.report(event, &stall),
+            },
+            Message::Metrics(batch) => guarded(|| batch.pour(&mut self.facade)),
+            Message::AllUnmatched => guarded(|| self.logger.write(log::all_unmatched)),
+            Message::Rescued(runtime) => {
+                self.log(("rescue", runtime), |suppressed| log::rescued(runtime, suppressed));
+            }
+            Message::Dead(runtime, frozen, stall) => {
+                let stall = stall.map(|stall| stall.stall());
+                self.dead.extend(stall.as_ref().map(|stall| stall.runtime));
+                guarded(|| self.logger.write(|| log::dead(runtime, frozen, stall.as_ref())));
+            }
+        }
     }
 
     fn flush(&mut self) {
@@ -264,51 +257,52 @@ impl Reporter {
         guarded(|| gauges.show(&mut self.facade));
     }
 
-    /// A stall whose stack was waited for is told now.
-    fn tell(&mut self, waiting: PendingStall) {
-        if !waiting.answered {
+    /// Reports stalls whose stack does not come in time.
+    fn report_overdue(&mut self, now: Nanos) {
+        for pending in self.pending.take_overdue(now) {
+            self.report_pending(pending);
+        }
+    }
+
+    fn report_pending(&mut self, PendingStall { stall, answered, then, .. }: PendingStall) {
+        if !answered {
             self.registry.captures[StackOutcome::Timeout as usize].fetch_add(1, Relaxed);
         }
-        self.report(Event::Started, &waiting.stall);
-        for event in waiting.then {
-            self.report(event, &waiting.stall);
+        self.report(Event::Started, &stall);
+        for event in then {
+            self.report(event, &stall);
         }
     }
 
-    /// Writes a line, or counts that it was held back.
-    fn limited(&mut self, topic: limiter::Topic, write: impl FnOnce(&Logger, u64)) {
-        match self.limiter.admit(clock::now(), topic) {
-            Some(suppressed) => guarded(|| write(&self.logger, suppressed)),
-            None => {
-                self.registry.suppressed.fetch_add(1, Relaxed);
-            }
+    fn report(&mut self, event: Event, stall: &LiveStall) {
+        // It may have ended meanwhile: that is reported next.
+        let stall = &Stall { in_progress: event != Event::Ended, ..stall.stall() };
+        if event == Event::Ended && !stall.cause.is_environment() {
+            self.dead.retain(|dead| *dead != stall.runtime);
         }
-    }
-
-    fn report(&mut self, event: Event, entry: &LiveStall) {
-        // It may have ended meanwhile: that is told next.
-        let stall = &Stall { in_progress: event != Event::Ended, ..entry.stall() };
-        match event {
-            Event::Continues if self.dead.contains(&stall.runtime) => {
-                self.registry.suppressed.fetch_add(1, Relaxed);
-                return;
-            }
-            Event::Ended if !stall.cause.is_environment() => {
-                self.dead.retain(|dead| *dead != stall.runtime);
-            }
-            _ => {}
+        if event == Event::Continues && self.dead.contains(&stall.runtime) {
+            self.registry.suppressed.fetch_add(1, Relaxed);
+            return;
         }
         let topic = (stall.handler, stall.cause.as_str());
-        self.limited(topic, |logger, suppressed| logger.log(event, stall, suppressed));
+        self.log(topic, |suppressed| log::stall(event, stall, suppressed));
         if event != Event::Continues {
             for hook in &mut self.hooks {
                 guarded(|| hook.on_stall(stall));
             }
         }
     }
+
+    /// Writes a line, or counts that it was held back.
+    fn log(&mut self, topic: limiter::Topic, write: impl FnOnce(u64)) {
+        match self.limiter.admit(clock::now(), topic) {
+            Some(suppressed) => guarded(|| self.logger.write(|| write(suppressed))),
+            None => drop(self.registry.suppressed.fetch_add(1, Relaxed)),
+        }
+    }
 }
 
-/// Runs code of others; what it panics with is its own business.
+/// Runs code of others, which may panic.
 fn guarded(run: impl FnOnce()) {
     drop(catch_unwind(AssertUnwindSafe(run)));
 }

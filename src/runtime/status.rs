@@ -1,8 +1,6 @@
 //! The status of a runtime: written by the watchdog and by our tasks on the runtime, read by
 //! health, page, metrics and shedding.
 
-#![cfg_attr(not(feature = "admin"), allow(dead_code, reason = "only the page reads all of it"))]
-
 use std::time::Duration;
 
 use crate::clock::Nanos;

@@ -1,8 +1,10 @@
-//! Stalls as data: the record that users see, the live one that still moves, and the store of all.
+//! Stalls as data: the record that users see, the live stall that still changes, and the store of all.
 
 mod cause;
 mod live;
 mod record;
+#[cfg(feature = "serde")]
+mod serialize;
 mod stack_result;
 mod store;
 mod totals;
@@ -14,8 +16,6 @@ pub(crate) use stack_result::{ENVIRONMENT, OFF, StackOutcome, StackResult};
 pub(crate) use store::StallStore;
 #[cfg(feature = "admin")]
 pub(crate) use store::StoreSnapshot;
-pub(crate) use totals::HandlerKey;
-pub(crate) use totals::HandlerTotals;
 #[cfg(feature = "admin")]
 pub(crate) use totals::{SiteKey, SiteTotals};
 

@@ -15,7 +15,6 @@ pub(super) const PENDING: &str = "the stack is on its way";
 /// Given out by [`StallDetector::stalls`](crate::StallDetector::stalls) and to
 /// [`OnStall`](crate::OnStall) hooks.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stall {
     /// Counts up from 1 within a detector; the `stall` field of the log.
@@ -38,14 +37,9 @@ pub struct Stall {
     /// where the stack tells it.
     pub fix: &'static str,
     /// When the poll was first seen, at most one scan after its begin.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize::moment"))]
     pub started_at: SystemTime,
     /// How long the poll has held the thread: so far, or in all once it ended. Never longer
     /// than was seen, so short of the truth by at most one scan.
-    #[cfg_attr(
-        feature = "serde",
-        serde(rename = "seconds", serialize_with = "serialize::seconds")
-    )]
     pub duration: Duration,
     /// Whether the thread was still blocked at the last scan.
     pub in_progress: bool,
@@ -60,7 +54,6 @@ pub struct Stall {
     /// Why there is no site; `None` where there is one.
     pub site_missing: Option<&'static str>,
     /// What it was in when the stall was counted; `None` where it could not be taken.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize::shared"))]
     pub stack: Option<Arc<Stack>>,
     /// Why there is no stack (yet), or only a part of one; `None` with a whole one. See
     /// [`is_stack_pending`](Self::is_stack_pending).
@@ -77,7 +70,6 @@ pub struct Stall {
     pub delayed_requests: u64,
     /// The W3C trace id of the request (32 hexadecimal digits in `traceparent`), or what a
     /// user's function gave; `None` without.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize::trace_id"))]
     pub trace_id: Option<u128>,
 }
 
@@ -101,7 +93,6 @@ impl Stall {
 /// Shown as `app::handler at src/main.rs:31`; without symbols as
 /// `module+0xoffset (build id …)`, which a debugger finds the line by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Frame {
     /// The function, if the program has symbols.
@@ -111,7 +102,6 @@ pub struct Frame {
     /// The line in that file.
     pub line: Option<u32>,
     /// Where the code was in memory; of an outer frame, the place it returns to.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub address: u64,
     /// The file name of the program or library the code belongs to.
     pub module: Option<String>,
@@ -129,7 +119,6 @@ pub struct Frame {
 ///
 /// Shown with one line for each frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stack {
     /// The frames.
@@ -146,7 +135,6 @@ pub struct Stack {
 ///
 /// Shown as `src/main.rs:31 in app::handler`, or the function alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Site {
     /// The function, as a label: without the closures in it.
@@ -207,43 +195,6 @@ impl fmt::Display for Site {
     }
 }
 
-/// How the record is written for programs: `docs/stalls.schema.json` describes it.
-#[cfg(feature = "serde")]
-mod serialize {
-    use serde::{Serialize, Serializer};
-
-    use super::{Arc, Cause, Duration, SystemTime};
-
-    /// RFC 3339 in UTC, with milliseconds.
-    pub(super) fn moment<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&humantime::format_rfc3339_millis(*time))
-    }
-
-    pub(super) fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(time.as_secs_f64())
-    }
-
-    /// What is shared is written as if it were not.
-    pub(super) fn shared<T: Serialize, S: Serializer>(
-        value: &Option<Arc<T>>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.as_deref().serialize(to)
-    }
-
-    /// 32 hexadecimal digits: no number of JSON holds it.
-    pub(super) fn trace_id<S: Serializer>(id: &Option<u128>, to: S) -> Result<S::Ok, S::Error> {
-        id.map(|id| format!("{id:032x}")).serialize(to)
-    }
-
-    /// The value of the `cause` label.
-    impl Serialize for Cause {
-        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-            to.serialize_str(self.as_str())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,46 +242,5 @@ mod tests {
             site.leave_out(Path::new(directory));
             assert_eq!(site.file.as_deref(), Some(file));
         }
-    }
-
-    #[cfg(feature = "serde")]
-    #[test]
-    fn a_record_is_written_as_the_schema_says() {
-        let schema = include_str!("../../docs/stalls.schema.json");
-        let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
-        let site = Site { function: "app::load".into(), file: None, line: None };
-        let stack = Stack { frames: vec![Frame::default()], ..Stack::default() };
-        let stall = Stall {
-            site: Some(site),
-            stack: Some(Arc::new(stack)),
-            trace_id: Some(0xabc),
-            ..crate::stall::tests::stall(7)
-        };
-        let json = serde_json::to_value(&stall).expect("it is plain data");
-        let described = |of: &str| {
-            let of = schema.pointer(&format!("/$defs/{of}/properties"));
-            of.and_then(|fields| fields.as_object()).expect("fields")
-        };
-        let written = |json: &serde_json::Value| -> Vec<_> {
-            json.as_object().expect("fields").keys().cloned().collect()
-        };
-        for (of, json, elsewhere) in [
-            ("stall", &json, ""),
-            ("stack", &json["stack"], ""),
-            ("stack/properties/frames/items", &json["stack"]["frames"][0], ""),
-            // The line itself is read from the disk by the page.
-            ("site", &json["site"], "source"),
-        ] {
-            let mut fields: Vec<_> = described(of).keys().cloned().collect();
-            fields.retain(|field| field != elsewhere);
-            let mut written = written(json);
-            fields.sort();
-            written.sort();
-            assert_eq!(written, fields, "{of}");
-        }
-        assert_eq!(json["started_at"], "1970-01-01T00:00:00.000Z");
-        assert_eq!(json["seconds"], 0.1);
-        assert_eq!(json["cause"], "unknown");
-        assert_eq!(json["trace_id"], "00000000000000000000000000000abc");
     }
 }

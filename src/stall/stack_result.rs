@@ -1,4 +1,4 @@
-//! What came of a stack that was wanted.
+//! The result of a request for a stack.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::record::{Site, Stack};
 /// Declares the outcomes once: name, label and meaning.
 macro_rules! outcomes {
     ($($outcome:ident $label:literal $doc:literal)*) => {
-        /// How it went: the label `outcome` of `tower_stall_captures_total`.
+        /// The label `outcome` of `tower_stall_captures_total`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum StackOutcome { $(#[doc = $doc] $outcome),* }
 
@@ -32,30 +32,30 @@ outcomes! {
     Limited "limited" "No stack was asked for: there were too many requests."
 }
 
-/// Why there is none of a stall that the environment caused.
+/// Why a stall that the environment caused has no stack.
 pub(crate) const ENVIRONMENT: &str = "the environment caused the stall: no stack is taken";
-/// Why there is none where the detector takes none.
+/// Why a stall has no stack if the detector takes none.
 pub(crate) const OFF: &str = "stacks are off";
-/// Why there is none, where nothing better is known.
+/// Why a stall has no stack if nothing better is known.
 pub(super) const NO_REASON: &str = "the stack could not be taken";
 /// Why a stack names no site.
 pub(super) const NO_OWN_FRAME: &str = "no frame of your own code is on the stack";
 
-/// What came of the stack that was wanted.
+/// The result of a request for a stack.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StackResult {
     pub(crate) site: Option<Site>,
-    /// What to write instead, if the stack tells more than the cause.
+    /// A closer fix than that of the cause, if the stack shows one.
     pub(crate) fix: Option<&'static str>,
-    /// The call it was in, and what that was given, to come after its name.
+    /// The call it was in, and its arguments as text, to follow its name.
     pub(crate) given: Option<(&'static str, String)>,
     pub(crate) stack: Option<Arc<Stack>>,
-    /// Why it is not there, or not whole.
+    /// Why it is missing, or only a part.
     pub(crate) missing: Option<&'static str>,
 }
 
 impl StackResult {
-    /// There is none, and why.
+    /// No stack, and why.
     pub(crate) fn missing(why: &'static str) -> Self {
         Self { missing: Some(why), ..Self::default() }
     }

@@ -1,5 +1,6 @@
-//! The one store of stalls: those that still last, the last ones that ended, and sums of all.
+//! The one store of stalls: those in progress, the last ones that ended, and sums of all.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,7 @@ use super::totals::{SiteKey, SiteTotals};
 use crate::clock;
 use crate::sync::{lock, try_lock};
 
-/// See the module. A stall that still lasts is always there, however many newer ones come.
+/// See the module. A stall in progress stays, however many newer ones come.
 #[derive(Debug)]
 pub(crate) struct StallStore {
     kept: Mutex<Kept>,
@@ -23,7 +24,7 @@ pub(crate) struct StallStore {
 struct Kept {
     /// The last stalls that ended, in the order of their ends.
     recent: VecDeque<Arc<LiveStall>>,
-    /// Sums of all, and with them the stalls that still last.
+    /// Sums of all, and the stalls in progress.
     totals: StallTotals,
 }
 
@@ -32,9 +33,9 @@ impl StallStore {
         Self { kept: Mutex::default(), most }
     }
 
-    /// Moves all of `new` in, oldest first and in place of open ones of the same number, and sorts
-    /// out what has ended. Where a reader holds the store just now, all stays where it is for the
-    /// next time. Returns how many open stalls did not fit.
+    /// Takes all of `new`, oldest first, and moves those that have ended. A stall in progress with the
+    /// same id is replaced. If the store is locked, `new` keeps them for the next call. Returns how
+    /// many stalls in progress did not fit.
     pub(crate) fn take_over(&self, new: &mut Vec<Arc<LiveStall>>) -> u64 {
         let Some(mut kept) = try_lock(&self.kept) else { return 0 };
         let Kept { recent, totals } = &mut *kept;
@@ -44,12 +45,16 @@ impl StallStore {
         dropped
     }
 
-    /// Those that still last and the last ones that ended, newest first.
+    /// Stalls in progress and the last ones that ended, newest first.
     pub(crate) fn stalls(&self) -> Vec<Stall> {
-        lock(&self.kept).stalls()
+        let kept = lock(&self.kept);
+        let mut stalls: Vec<_> = kept.entries().map(|entry| entry.stall()).collect();
+        drop(kept);
+        stalls.sort_by_key(|stall| Reverse(stall.id));
+        stalls
     }
 
-    /// All of it as of one moment.
+    /// Everything, as of one moment.
     #[cfg(feature = "admin")]
     pub(crate) fn snapshot(&self) -> StoreSnapshot {
         let kept = lock(&self.kept);
@@ -57,13 +62,13 @@ impl StallStore {
         let lasts = |entry: &Arc<LiveStall>| in_progress.iter().any(|stall| stall.id == entry.id());
         let mut ended: Vec<_> = kept.entries().filter(|entry| !lasts(entry)).cloned().collect();
         drop(kept);
-        ended.sort_by_key(|entry| std::cmp::Reverse(entry.id()));
+        ended.sort_by_key(|entry| Reverse(entry.id()));
         let recent = ended.iter().map(|entry| entry.stall()).collect();
         StoreSnapshot { sums, in_progress, recent }
     }
 
-    /// Reads the sums, if they may have changed since `version`, which moves. Never waits: returns
-    /// `false` where somebody else holds the store just now.
+    /// Reads the sums if they may have changed since `version`, which is updated. Never waits: returns
+    /// `false` if the store is locked.
     pub(crate) fn read_totals(&self, version: &mut u64, read: impl FnOnce(&StallTotals)) -> bool {
         let Some(kept) = try_lock(&self.kept) else { return false };
         if kept.totals.moved(version) {
@@ -77,20 +82,14 @@ impl Kept {
     fn entries(&self) -> impl Iterator<Item = &Arc<LiveStall>> {
         self.totals.open().chain(&self.recent)
     }
-
-    fn stalls(&self) -> Vec<Stall> {
-        let mut stalls: Vec<_> = self.entries().map(|entry| entry.stall()).collect();
-        stalls.sort_by_key(|stall| std::cmp::Reverse(stall.id));
-        stalls
-    }
 }
 
-/// What is known of the stalls of a process.
+/// All stalls as of one moment.
 #[cfg(feature = "admin")]
 pub(crate) struct StoreSnapshot {
     /// All stalls since the start, summed up by site.
     pub(crate) sums: Vec<(SiteKey, SiteTotals)>,
-    /// Those that still last, newest first.
+    /// Stalls in progress, newest first.
     pub(crate) in_progress: Vec<Stall>,
     /// The last ones that have ended, newest first.
     pub(crate) recent: Vec<Stall>,

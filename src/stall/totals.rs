@@ -1,8 +1,8 @@
-//! Sums of all stalls since the start: bounded, and nothing of them is lost.
+//! Sums of all stalls since the start. The number of rows is bounded, and every stall counts in one.
 //!
-//! There are two tables. One is by runtime, handler and cause: what metrics count as soon as it
-//! happens. The other is by handler, site and cause; a site is known only some time after its stall
-//! was counted. A stall has its rows for good once it has them, so that no sum ever shrinks.
+//! There are two tables. One is by runtime, handler and cause, for metrics that count a stall at once.
+//! The other is by handler, site and cause, where the site is known some time after the stall was
+//! counted. A stall never moves to another row, so that no sum shrinks.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,16 +22,15 @@ const MOST_SITES: usize = 1024;
 /// Sites that the page shows, those with the most time; the others are one row for each cause.
 #[cfg(any(feature = "admin", test))]
 const MOST_SHOWN: usize = 256;
-/// Stalls that last at the same time. A thread is in one at a time, so that more than that are
-/// there only in programs with thousands of workers: they are summed up as they begin, and not
-/// followed.
+/// Stalls in progress that are followed. A thread is in one at a time, so only programs with thousands
+/// of workers have more; these are summed up at their begin.
 const MOST_OPEN: usize = 8192;
 /// Stalls that have ended and wait for their site.
 const MOST_WAITING: usize = 1024;
-/// How long after the end of a stall its site is waited for: the first takes its time.
+/// How long a stall waits for its site after its end: the first symbols take seconds to load.
 const WAIT: Nanos = 10_000_000_000;
 
-/// What counters are by.
+/// The labels of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct HandlerKey {
     pub(crate) runtime: &'static str,
@@ -48,7 +47,7 @@ pub(crate) struct HandlerTotals {
     pub(crate) delayed: u64,
 }
 
-/// What is summed up: a place in a handler, and why it blocks.
+/// A place in a handler, and why it blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SiteKey {
     pub(crate) handler: &'static str,
@@ -56,25 +55,25 @@ pub(crate) struct SiteKey {
     pub(crate) cause: Cause,
 }
 
-/// The stalls of one key.
+/// The stalls of one [`SiteKey`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SiteTotals {
     pub(crate) stalls: u64,
-    /// Those among them that still last.
+    /// Those in progress.
     pub(crate) in_progress: u64,
     pub(crate) time: Duration,
     pub(crate) longest: Duration,
-    /// When the last of them ended, or was seen to last.
+    /// When the last of them ended, or was last seen in progress.
     pub(crate) last_seen: SystemTime,
     /// See [`Stall::delayed_requests`].
     pub(crate) delayed_requests: u64,
     pub(crate) fix: &'static str,
-    /// The number of the last of them.
+    /// The id of the last of them.
     pub(crate) last: u64,
 }
 
 impl SiteTotals {
-    /// Of no stall yet: a place in the table.
+    /// A row that reserves its place in the table.
     fn empty(stall: &Stall) -> Self {
         Self {
             stalls: 0,
@@ -102,21 +101,21 @@ impl SiteTotals {
     }
 }
 
-/// Sums up what has ended, and keeps the stalls that last or whose site is not known yet.
+/// The sums of what is settled, and the stalls in progress or without a known site.
 #[derive(Debug, Default)]
 pub(crate) struct StallTotals {
     handlers: HashMap<HandlerKey, HandlerTotals>,
     pairs: HashSet<(&'static str, Cause)>,
     sites: HashMap<SiteKey, SiteTotals>,
     unsettled: Vec<Unsettled>,
-    /// Moves with everything that is not in `unsettled`.
+    /// Changes whenever `handlers` or `sites` do.
     version: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Unsettled {
     entry: Arc<LiveStall>,
-    /// How much of its time is summed up already, since the environment had it.
+    /// How much of its time is counted for the environment.
     counted: Nanos,
     /// When it was found to have ended.
     ended: Option<Nanos>,
@@ -131,27 +130,32 @@ impl Unsettled {
         HandlerTotals { stalls: 1, time: self.time(), delayed: self.entry.delayed() }
     }
 
+    /// Whether it was in progress at the last update.
+    fn is_open(&self) -> bool {
+        self.ended.is_none()
+    }
+
     fn time(&self) -> Nanos {
         self.entry.lasted().saturating_sub(self.counted)
     }
 }
 
 impl StallTotals {
-    /// A stall was counted, or what was the environment's turned out to be one. Returns `false`
-    /// where too many last: then it is summed up as it stands.
+    /// Adds a stall. One in progress with the same id is settled: it was blamed on the environment at
+    /// first. Returns `false` if too many are in progress: then it is summed up as it is.
     pub(super) fn add(&mut self, entry: &Arc<LiveStall>) -> bool {
         let handler = self.admit_pair(entry);
         let entry = Arc::clone(entry);
         let mut new = Unsettled { entry, counted: 0, ended: None, handler, site: None };
-        let known = self.open_entries().position(|(_, open)| open.entry.id() == new.entry.id());
-        let known = known.and_then(|nth| self.open_entries().nth(nth)).map(|(at, _)| at);
+        let is_same = |open: &Unsettled| open.is_open() && open.entry.id() == new.entry.id();
+        let known = self.unsettled.iter().position(is_same);
         if let Some(at) = known {
-            // The environment keeps the time it had.
+            // That time stays with the environment.
             let excused = self.unsettled.remove(at);
             new.counted = excused.entry.lasted();
             self.settle(excused);
         }
-        let fits = self.open_entries().count() < MOST_OPEN;
+        let fits = self.open().count() < MOST_OPEN;
         if fits {
             self.unsettled.push(new)
         } else {
@@ -160,60 +164,52 @@ impl StallTotals {
         fits
     }
 
-    /// Finds sites that are known by now, hands out what has ended, and sums up what is over and
-    /// known. Cheap where there is nothing new.
+    /// Finds sites that have become known, passes stalls that have ended to `ended`, and settles those
+    /// with a known site. Cheap if there is nothing new.
     pub(super) fn update(&mut self, now: Nanos, mut ended: impl FnMut(Arc<LiveStall>)) {
         if self.unsettled.is_empty() {
             return;
         }
-        let mut over = 0;
         for stall in &mut self.unsettled {
-            if stall.entry.is_ended() && stall.ended.is_none() {
+            if stall.is_open() && stall.entry.is_ended() {
                 stall.ended = Some(now);
                 ended(Arc::clone(&stall.entry));
             }
             let late = stall.ended.is_some_and(|ended| now.saturating_sub(ended) >= WAIT);
             if late && !stall.entry.has_stack_result() {
-                stall
-                    .entry
-                    .set_stack_result(StackResult::missing("the stack did not come in time"));
+                let missing = StackResult::missing("the stack did not come in time");
+                stall.entry.set_stack_result(missing);
             }
-            if stall.site.is_none() && is_site_known(&stall.entry) {
+            // The environment has no site.
+            let is_known = stall.entry.has_stack_result() || stall.entry.cause().is_environment();
+            if stall.site.is_none() && is_known {
                 stall.site = Some(admit_site(&mut self.sites, &stall.entry.stall()));
             }
-            over += usize::from(stall.ended.is_some());
         }
+        let over = self.unsettled.len() - self.open().count();
         let mut excess = over.saturating_sub(MOST_WAITING);
-        let (settled, unsettled) =
-            std::mem::take(&mut self.unsettled).into_iter().partition(|stall: &Unsettled| {
-                if stall.ended.is_none() || stall.site.is_none() && excess == 0 {
-                    return false;
-                }
-                excess = excess.saturating_sub(1);
-                true
-            });
-        self.unsettled = unsettled;
-        let settled: Vec<_> = settled;
+        let is_settled = |stall: &mut Unsettled| {
+            let is_settled = !stall.is_open() && (stall.site.is_some() || excess > 0);
+            excess = excess.saturating_sub(usize::from(is_settled));
+            is_settled
+        };
+        let settled: Vec<_> = self.unsettled.extract_if(.., is_settled).collect();
         settled.into_iter().for_each(|stall| self.settle(stall));
     }
 
-    /// Those that still last as far as the last update knows, oldest first.
+    /// Those in progress at the last update, oldest first.
     pub(super) fn open(&self) -> impl Iterator<Item = &Arc<LiveStall>> {
-        self.open_entries().map(|(_, stall)| &stall.entry)
+        self.unsettled.iter().filter(|stall| stall.is_open()).map(|stall| &stall.entry)
     }
 
-    fn open_entries(&self) -> impl Iterator<Item = (usize, &Unsettled)> {
-        self.unsettled.iter().enumerate().filter(|(_, stall)| stall.ended.is_none())
-    }
-
-    /// Whether sums may have changed since that version, which is brought up to date.
+    /// Whether sums may have changed since `version`, which is updated.
     pub(super) fn moved(&self, version: &mut u64) -> bool {
         let moved = *version != self.version || !self.unsettled.is_empty();
         *version = self.version;
         moved
     }
 
-    /// The sums by runtime, handler and cause, those that still last included.
+    /// The sums by runtime, handler and cause, including stalls in progress.
     pub(crate) fn by_handler(&self) -> HashMap<HandlerKey, HandlerTotals> {
         let mut handlers = self.handlers.clone();
         for stall in &self.unsettled {
@@ -222,15 +218,15 @@ impl StallTotals {
         handlers
     }
 
-    /// The time of each site that is known; what still lasts is included.
+    /// The time of each known site, including stalls in progress.
     pub(crate) fn site_times(&self) -> impl Iterator<Item = (&SiteKey, Nanos)> {
         let open =
             self.unsettled.iter().filter_map(|stall| Some((stall.site.as_ref()?, stall.time())));
         self.sites.iter().map(|(key, row)| (key, nanos(row.time))).chain(open)
     }
 
-    /// All there is by site, those that still last included, and these alone, newest first: as of
-    /// the same moment.
+    /// The sums by site including stalls in progress, and these stalls, newest first, as of the same
+    /// moment.
     #[cfg(any(feature = "admin", test))]
     pub(super) fn snapshot(&self) -> (Vec<(SiteKey, SiteTotals)>, Vec<Stall>) {
         let mut rows = self.sites.clone();
@@ -240,8 +236,7 @@ impl StallTotals {
             if stall.in_progress {
                 lasting.push(stall.clone());
             }
-            let key = unsettled.site.clone().unwrap_or_else(|| admit_site(&mut rows, &stall));
-            sum(&mut rows, key, &stall, unsettled.counted);
+            sum(&mut rows, unsettled.site.clone(), &stall, unsettled.counted);
         }
         lasting.sort_by_key(|stall| std::cmp::Reverse(stall.id));
         (most_time(rows.into_iter().collect()), lasting)
@@ -252,17 +247,15 @@ impl StallTotals {
         self.version += 1;
         self.handlers.entry(stall.handler).or_default().add(stall.totals());
         let record = Stall { in_progress: false, ..stall.entry.stall() };
-        let key = stall.site.unwrap_or_else(|| admit_site(&mut self.sites, &record));
-        sum(&mut self.sites, key, &record, stall.counted);
+        sum(&mut self.sites, stall.site, &record, stall.counted);
     }
 
     fn admit_pair(&mut self, entry: &LiveStall) -> HandlerKey {
         let pair = (entry.handler(), entry.cause());
-        let fits = self.pairs.len() < MOST_PAIRS || self.pairs.contains(&pair);
-        if fits {
+        if self.pairs.len() < MOST_PAIRS {
             self.pairs.insert(pair);
         }
-        let handler = if fits { entry.handler() } else { OTHER };
+        let handler = if self.pairs.contains(&pair) { entry.handler() } else { OTHER };
         HandlerKey { runtime: entry.runtime(), handler, cause: entry.cause() }
     }
 }
@@ -275,12 +268,7 @@ impl HandlerTotals {
     }
 }
 
-/// Whether it is known where it was, or that this is never known.
-fn is_site_known(entry: &LiveStall) -> bool {
-    entry.has_stack_result() || entry.cause().is_environment()
-}
-
-/// The row of a stall, which is there from now on.
+/// Reserves the row of a stall.
 fn admit_site(rows: &mut HashMap<SiteKey, SiteTotals>, stall: &Stall) -> SiteKey {
     let mut key = SiteKey { handler: stall.handler, site: stall.site.clone(), cause: stall.cause };
     if rows.len() >= MOST_SITES && !rows.contains_key(&key) {
@@ -290,10 +278,16 @@ fn admit_site(rows: &mut HashMap<SiteKey, SiteTotals>, stall: &Stall) -> SiteKey
     key
 }
 
-/// Adds a stall, less the time that is there already.
-fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, key: SiteKey, stall: &Stall, counted: Nanos) {
+/// Adds a stall to its row, except the time of it that is counted already.
+fn sum(
+    rows: &mut HashMap<SiteKey, SiteTotals>,
+    row: Option<SiteKey>,
+    stall: &Stall,
+    counted: Nanos,
+) {
+    let row = row.unwrap_or_else(|| admit_site(rows, stall));
     let time = stall.duration.saturating_sub(Duration::from_nanos(counted));
-    let own = SiteTotals {
+    let totals = SiteTotals {
         stalls: 1,
         in_progress: u64::from(stall.in_progress),
         time,
@@ -303,14 +297,15 @@ fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, key: SiteKey, stall: &Stall, cou
         fix: stall.fix,
         last: stall.id,
     };
-    rows.entry(key).or_insert_with(|| SiteTotals::empty(stall)).merge(&own);
+    rows.entry(row).and_modify(|row| row.merge(&totals)).or_insert(totals);
 }
 
-/// The rows with the most time; the others become one for each cause.
+/// The rows with the most time; the others become one row for each cause.
 #[cfg(any(feature = "admin", test))]
 fn most_time(mut rows: Vec<(SiteKey, SiteTotals)>) -> Vec<(SiteKey, SiteTotals)> {
     if rows.len() > MOST_SHOWN {
-        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.time));
+        // The environment has one row for each cause.
+        rows.sort_by_key(|(key, row)| (!key.cause.is_environment(), std::cmp::Reverse(row.time)));
         for (key, row) in rows.split_off(MOST_SHOWN) {
             let other = SiteKey { handler: OTHER, site: None, cause: key.cause };
             match rows.iter_mut().find(|(key, _)| *key == other) {
@@ -424,6 +419,11 @@ mod tests {
         let rows = totals.snapshot().0;
         assert_eq!(rows.len(), MOST_SHOWN + 1);
         assert_eq!(rows.iter().map(|(_, row)| row.stalls).sum::<u64>(), all as u64);
+        let starved = Stall { cause: Cause::Starved, handler: "environment", ..stall(1000) };
+        let mut with_environment = totals.sites.clone();
+        sum(&mut with_environment, None, &starved, 0);
+        let rows = most_time(with_environment.into_iter().collect());
+        assert!(rows.iter().any(|(key, _)| key.handler == "environment"), "with less time");
         for id in 0..MOST_WAITING + 5 {
             totals.add(&ended((all + id) as u64 + 1, 200, None));
         }

@@ -1,0 +1,151 @@
+//! All sentences about stalls and runtimes: in the log, by the health routes and on the page.
+
+#[cfg(feature = "admin")]
+mod page;
+
+use std::time::Duration;
+
+use crate::clock::human;
+use crate::labels::UNATTRIBUTED;
+use crate::stall::{Cause, Site, Stall};
+#[cfg(feature = "admin")]
+pub(crate) use page::*;
+
+pub(crate) fn handler(stall: &Stall) -> &'static str {
+    match stall.handler {
+        UNATTRIBUTED => "a task without a name",
+        handler => handler,
+    }
+}
+
+pub(crate) fn whom(stall: &Stall) -> String {
+    stall.worker.map_or_else(|| "its thread".to_owned(), |worker| format!("worker {worker}"))
+}
+
+pub(crate) fn place(site: Option<&Site>) -> String {
+    site.map_or_else(String::new, |site| format!(" at {site}"))
+}
+
+pub(crate) fn why(stall: &Stall) -> String {
+    match (&stall.detail, stall.cause) {
+        (Some(detail), cause) => format!("{cause} ({detail})"),
+        (None, Cause::Unknown) => "unknown cause".to_owned(),
+        (None, cause) => cause.to_string(),
+    }
+}
+
+/// How many of the workers are stalled.
+pub(crate) fn share(stalled: usize, workers: usize) -> String {
+    match workers {
+        1 => "the only worker is stalled".to_owned(),
+        _ => format!("{stalled} of {workers} workers stalled"),
+    }
+}
+
+/// Who blocks whom, for how long, why and where.
+pub(crate) fn blocks(stall: &Stall) -> String {
+    format!(
+        "{} has blocked {} of runtime {:?} for {}: {}{}",
+        handler(stall),
+        whom(stall),
+        stall.runtime,
+        human(stall.duration),
+        why(stall),
+        place(stall.site.as_ref())
+    )
+}
+
+/// For how long a runtime has been frozen.
+pub(crate) fn frozen(runtime: &str, time: Duration) -> String {
+    format!("runtime {runtime:?} has been frozen for {}", human(time))
+}
+
+pub(crate) fn started(stall: &Stall) -> String {
+    if stall.cause.is_environment() {
+        let (whom, time, why) = (whom(stall), human(stall.duration), why(stall));
+        return format!("{whom} of runtime {:?} could not run for {time}: {why}", stall.runtime);
+    }
+    let (blocks, share) = (blocks(stall), share(stall.workers_stalled, stall.workers));
+    let requests = match stall.requests_in_flight {
+        1 => "1 request".to_owned(),
+        count => format!("{count} requests"),
+    };
+    format!("{blocks} · {share} · {requests} in flight")
+}
+
+pub(crate) fn continues(stall: &Stall) -> String {
+    let (id, whom, time) = (stall.id, whom(stall), human(stall.duration));
+    match stall.cause.is_environment() {
+        true => format!("stall {id}: {whom} could still not run after {time}"),
+        false => format!("stall {id} still blocks {whom} after {time}: {}", culprit(stall)),
+    }
+}
+
+pub(crate) fn ended(stall: &Stall) -> String {
+    let what = match stall.cause.is_environment() {
+        true => format!("{} could not run", whom(stall)),
+        false => culprit(stall),
+    };
+    format!("stall {} ended after {}: {what}", stall.id, human(stall.duration))
+}
+
+fn culprit(stall: &Stall) -> String {
+    format!("{}{}", handler(stall), place(stall.site.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stall::tests::stall;
+
+    #[test]
+    fn the_lines_say_who_blocks_what_and_for_how_long() {
+        let stall = Stall { id: 17, requests_in_flight: 27, worker: Some(2), ..stall(17) };
+        assert_eq!(
+            started(&stall),
+            "GET /hello has blocked worker 2 of runtime \"main\" for 100 ms: unknown cause · 1 of 4 workers stalled · 27 requests in flight"
+        );
+        let read = Stall {
+            cause: Cause::FileIo,
+            detail: Some("read of /data/big.csv".into()),
+            ..stall.clone()
+        };
+        assert!(started(&read).contains("for 100 ms: file_io (read of /data/big.csv) · 1 of"));
+        let later = Stall { duration: Duration::from_millis(209), ..stall.clone() };
+        assert_eq!(continues(&later), "stall 17 still blocks worker 2 after 209 ms: GET /hello");
+        let over = Stall { duration: Duration::from_millis(5003), ..stall };
+        assert_eq!(ended(&over), "stall 17 ended after 5.003 s: GET /hello");
+        let site = Site { function: "app::load".into(), file: None, line: None };
+        let named = Stall { site: Some(site), ..over };
+        assert!(ended(&named).ends_with(": GET /hello at app::load"));
+    }
+
+    #[test]
+    fn what_has_no_name_is_told_as_such() {
+        let stall = Stall { handler: UNATTRIBUTED, ..stall(3) };
+        assert!(started(&stall).starts_with("a task without a name has blocked"));
+        assert!(ended(&stall).ends_with(": a task without a name"));
+    }
+
+    #[test]
+    fn the_environment_is_told_in_other_words() {
+        let stopped = Stall {
+            cause: Cause::Suspended,
+            detail: Some("suspended for 500 ms of 531 ms".into()),
+            handler: "environment",
+            worker: Some(2),
+            ..stall(3)
+        };
+        assert_eq!(
+            started(&stopped),
+            "worker 2 of runtime \"main\" could not run for 100 ms: suspended (suspended for 500 ms of 531 ms)"
+        );
+        assert!(ended(&stopped).ends_with("worker 2 could not run"));
+    }
+
+    #[test]
+    fn a_root_future_has_a_thread_and_no_worker() {
+        let root = Stall { worker: None, ..stall(1) };
+        assert!(continues(&root).contains("still blocks its thread after"));
+    }
+}
