@@ -1,4 +1,4 @@
-//! The heartbeat of a runtime: what its tick task stamps and the watchdog reads.
+//! The heartbeat of a runtime: the tick task records it and the watchdog reads it.
 
 use std::sync::Mutex;
 use std::task::Waker;
@@ -8,23 +8,23 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, lock, try_lock};
 
 use Ordering::{Acquire, Relaxed, Release};
 
-/// Lags kept for the watchdog: at the shortest tick (1 ms) enough for a quarter of a second
-/// between two scans, at the default (25 ms) for six seconds.
+/// Lags kept for the watchdog. Between two scans there may be 0.25 s at the shortest tick interval
+/// (1 ms), and 6 s at the default (25 ms).
 const KEPT: usize = 256;
 
 /// What the tick task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum TickState {
-    /// Nothing: the runtime has no timers, its clock is paused, or it ended.
+    /// Nothing: the runtime has no timers, its clock is paused, or it has ended.
     Off,
-    /// It waits to be nudged in real time, to see whether the runtime's clock runs.
+    /// It waits for a wake-up by the watchdog, to see whether the runtime's clock runs.
     Waiting,
     /// It ticks.
     Ticking,
 }
 
-/// One writer, the tick task; one reader of the lags, the watchdog.
+/// Written by the tick task. Only the watchdog reads the lags.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     state: AtomicU32,
@@ -55,17 +55,17 @@ impl Heartbeat {
         }
     }
 
-    /// When the tick that is awaited should wake.
+    /// When the next tick should wake.
     pub(crate) fn due(&self) -> Nanos {
         self.due.load(Acquire)
     }
 
-    /// When the last tick woke, or a task of ours ran; 0 before the first.
+    /// When the last tick woke or ping was answered; 0 before the first.
     pub(crate) fn beat(&self) -> Nanos {
         self.beat.load(Acquire)
     }
 
-    /// Gives each lag stamped since `seen` to `each` and moves `seen` on. Returns how many were
+    /// Calls `each` with the lags recorded since `seen`, and moves `seen` on. Returns how many were
     /// overwritten before they could be read.
     pub(crate) fn lags(&self, seen: &mut u64, mut each: impl FnMut(Nanos)) -> u64 {
         let stamped = self.stamped.load(Acquire);
@@ -77,7 +77,7 @@ impl Heartbeat {
         lost
     }
 
-    /// Wakes a tick task that waits to be nudged.
+    /// Wakes a tick task that waits for it.
     pub(crate) fn nudge(&self) {
         if let Some(waker) = try_lock(&self.nudge).and_then(|mut nudge| nudge.take()) {
             waker.wake();
@@ -105,7 +105,7 @@ impl Heartbeat {
         self.touch(now);
     }
 
-    /// Another task of ours runs, whether ticks do or not.
+    /// A task of ours runs, whether ticks do or not.
     pub(crate) fn touch(&self, now: Nanos) {
         self.beat.fetch_max(now, Release);
     }

@@ -283,7 +283,7 @@ fn a_proven_poll_that_was_another_is_no_stall() {
 fn an_excused_poll_may_turn_out_to_be_a_stall() {
     let mut scene = Scene::waiting(80, Stack::Counted(ADDRESS));
     scene.expect("Excused");
-    assert!(scene.suspicion.tracker().is_excused() && scene.suspicion.is_undecided());
+    assert!(scene.suspicion.tracker.is_excused() && scene.suspicion.is_undecided());
     let weighed = scene.weighed;
     assert_eq!(scene.scan(OVER + 60), Seen::Poll(PollEvent::Lasts(160)));
     assert_eq!(scene.weighed, weighed + 1, "it is looked at again, breakpoint or not");
