@@ -208,7 +208,7 @@ impl StallDetector {
     /// Starts the tick task here rather than at the watchdog's next scan.
     pub(super) fn arm(&self, runtime: &Handle) {
         if let Some(runtime) = self.registry().runtime(runtime) {
-            ticker::arm(&self.shared.registry, &runtime, self.shared.tick);
+            ticker::start(&self.shared.registry, &runtime, self.shared.tick);
         }
     }
 

@@ -1,7 +1,5 @@
 //! Time in which the whole process could not run, measured on the watchdog's own thread.
 
-use std::ops::Sub;
-
 use crate::clock::Nanos;
 use crate::procfs::cgroup::Quota;
 use crate::procfs::thread::own_delay;
@@ -28,16 +26,11 @@ impl LostTime {
     pub(super) fn total(self) -> Nanos {
         self.suspended + self.delayed
     }
-}
 
-impl Sub for LostTime {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            suspended: self.suspended - earlier.suspended,
-            delayed: self.delayed - earlier.delayed,
-        }
+    /// What was lost since an earlier reading.
+    pub(super) fn since(self, earlier: Self) -> Self {
+        let delayed = self.delayed - earlier.delayed;
+        Self { suspended: self.suspended - earlier.suspended, delayed }
     }
 }
 

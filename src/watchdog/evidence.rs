@@ -51,8 +51,8 @@ impl EvidenceLog {
             }
             Some(_) => {}
         }
-        let delayed = self.first.as_ref().map_or(0, |first| (first.lost - self.lost).delayed);
-        delayed + (environment.lost - self.lost).suspended
+        let delayed = self.first.as_ref().map_or(0, |first| first.lost.since(self.lost).delayed);
+        delayed + environment.lost.since(self.lost).suspended
     }
 
     /// The poll has lasted long enough to be a stall: finds the cause. Returns the environment's share
@@ -67,7 +67,7 @@ impl EvidenceLog {
         let first = self.first.get_or_insert_with(|| FirstSample::new(now, thread, environment));
         let last = if now > first.at { ThreadSample::take(thread) } else { first.sample.clone() };
         let throttled = first.quota.throttles().zip(first.throttles);
-        let lost_before = first.lost - self.lost;
+        let lost_before = first.lost.since(self.lost);
         let evidence = Evidence {
             lasted,
             watched: now - first.at,
@@ -75,7 +75,7 @@ impl EvidenceLog {
             first: first.sample.clone(),
             between: self.between.clone(),
             last: last.clone(),
-            suspended: (environment.lost - first.lost).suspended,
+            suspended: environment.lost.since(first.lost).suspended,
             suspended_before: lost_before.suspended,
             delayed_before: lost_before.delayed,
             throttled: throttled.is_some_and(|(now, then)| now > then),

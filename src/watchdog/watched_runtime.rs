@@ -16,7 +16,6 @@ use super::watched_worker::WatchedWorker;
 use crate::clock::{Nanos, nanos};
 use crate::labels::PollKind;
 use crate::procfs::thread::RunQueueSample;
-use crate::runtime::heartbeat::TickState;
 use crate::runtime::status::{RuntimeHealth, WorkerCounts};
 use crate::runtime::{Runtime, WorkerCounters, WorkerThread};
 use crate::slot::OpenPoll;
@@ -208,8 +207,8 @@ impl WatchedRuntime {
         events: &mut Events,
     ) {
         let Runtime { name, ref heartbeat, ref lag_history, .. } = *self.runtime;
-        if heartbeat.state() == TickState::Waiting && now >= heartbeat.due() {
-            heartbeat.nudge();
+        if !heartbeat.is_ticking() && now >= heartbeat.due() {
+            heartbeat.wake();
         }
         let mut record = |lag| {
             lag_history.note(now, lag);
@@ -219,7 +218,16 @@ impl WatchedRuntime {
             self.last_lag = lag;
             record(lag);
         });
-        let input = self.freeze_input();
+        let all_stalled = self.totals.stalled >= self.runtime.workers;
+        let input = FreezeInput {
+            due: self.due(),
+            beat: heartbeat.beat(),
+            tick: self.tick,
+            threshold: self.threshold,
+            driven: !self.runtime.single,
+            all_stalled_since: all_stalled.then_some(self.totals.stalled_since),
+            allowed: self.totals.allowed,
+        };
         self.freeze.missing(now, input).for_each(record);
         if lost > 0 {
             events.push(Event::LagsLost(lost));
@@ -277,20 +285,7 @@ impl WatchedRuntime {
     /// When the next tick should wake; `None` if nothing ticks.
     fn due(&self) -> Option<Nanos> {
         let heartbeat = &self.runtime.heartbeat;
-        (heartbeat.state() == TickState::Ticking).then(|| heartbeat.due())
-    }
-
-    fn freeze_input(&self) -> FreezeInput {
-        let all_stalled = self.totals.stalled >= self.runtime.workers;
-        FreezeInput {
-            due: self.due(),
-            beat: self.runtime.heartbeat.beat(),
-            tick: self.tick,
-            threshold: self.threshold,
-            driven: !self.runtime.single,
-            all_stalled_since: all_stalled.then_some(self.totals.stalled_since),
-            allowed: self.totals.allowed,
-        }
+        heartbeat.is_ticking().then(|| heartbeat.due())
     }
 
     /// The longest time that a worker waited for a CPU since the last scan. Known from the second

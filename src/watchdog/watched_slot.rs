@@ -53,40 +53,26 @@ impl WatchedSlot {
         holds: Holds,
         environment: &mut Environment,
     ) -> PollEvent {
-        let excused = match holds {
-            Holds::Nothing => 0,
-            _ => self.collect_evidence(open, seen_at, threshold, environment),
-        };
-        let sample = PollSample { sequence: open.sequence, threshold, holds, excused };
-        let event = self.tracker.observe(seen_at, sample);
-        if matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_)) {
-            self.slot.want_leave_time();
-        }
-        event
-    }
-
-    /// Returns the environment's share of the time of an open poll, as far as it is known.
-    fn collect_evidence(
-        &mut self,
-        open: &OpenPoll,
-        now: Nanos,
-        threshold: Nanos,
-        environment: &mut Environment,
-    ) -> Nanos {
-        let Self { tracker, evidence, .. } = self;
+        let Self { slot, tracker, evidence, .. } = self;
         let thread = open.identity.thread;
-        match tracker.lasts(open.sequence, now) {
+        let excused = match tracker.lasts(open.sequence, seen_at) {
+            _ if holds == Holds::Nothing => 0,
             Some(lasted) if lasted >= threshold => {
-                evidence.classify(now, lasted, thread, environment)
+                evidence.classify(seen_at, lasted, thread, environment)
             }
-            Some(_) => evidence.sample(now, thread, environment),
+            Some(_) => evidence.sample(seen_at, thread, environment),
+            None if tracker.is_counted() => 0,
             None => {
-                if !tracker.is_counted() {
-                    *evidence = EvidenceLog::begin(environment);
-                }
+                *evidence = EvidenceLog::begin(environment);
                 0
             }
+        };
+        let sample = PollSample { sequence: open.sequence, threshold, holds, excused };
+        let event = tracker.observe(seen_at, sample);
+        if matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_)) {
+            slot.want_leave_time();
         }
+        event
     }
 
     pub(super) fn thread(&self, open: &OpenPoll) -> StalledThread {
