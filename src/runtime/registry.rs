@@ -219,12 +219,15 @@ impl Registry {
         if !self.is_watching() {
             return None;
         }
-        let (runtime, is_new) = lock(&self.runtimes).find_or_add(handle, name);
-        if is_new {
-            self.runtimes_changed();
-            if let (None, Some(on_new_runtime)) = (name, self.on_new_runtime) {
-                on_new_runtime();
-            }
+        let mut runtimes = lock(&self.runtimes);
+        if let Some(known) = runtimes.find(handle) {
+            return Some(known);
+        }
+        let runtime = runtimes.add(name, handle);
+        drop(runtimes);
+        self.runtimes_changed();
+        if let (None, Some(on_new_runtime)) = (name, self.on_new_runtime) {
+            on_new_runtime();
         }
         // If the detector was stopped meanwhile, it did not know of this runtime.
         if !self.is_watching() {
@@ -266,18 +269,13 @@ impl Runtimes {
         self.watched.iter().find(|runtime| runtime.id == handle.id()).cloned()
     }
 
-    /// Returns whether the runtime is new, too.
-    fn find_or_add(&mut self, handle: &Handle, name: Option<&str>) -> (Arc<Runtime>, bool) {
-        if let Some(known) = self.find(handle) {
-            return (known, false);
-        }
+    fn add(&mut self, name: Option<&str>, handle: &Handle) -> Arc<Runtime> {
         self.last_index += 1;
         let first = self.last_index == 1;
-        let named = name.is_some();
-        let name = self.free_name(name.or(first.then_some("main")));
-        let runtime = Arc::new(Runtime::new(self.last_index, name, named, handle));
+        let free = self.free_name(name.or(first.then_some("main")));
+        let runtime = Arc::new(Runtime::new(self.last_index, free, name.is_some(), handle));
         self.watched.push(Arc::clone(&runtime));
-        (runtime, true)
+        runtime
     }
 
     /// The given name, or `runtime`, with a number from 2 unless the given name is free. The names of

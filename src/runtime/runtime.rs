@@ -101,12 +101,12 @@ impl Runtime {
     /// Its status at `now`, without its lags.
     pub(crate) fn snapshot(&self, now: Nanos) -> RuntimeSnapshot {
         let (status, beat) = (&self.status, self.heartbeat.beat());
-        let counts = !status.is_ignored();
+        let counts = !status.ignored.load(Relaxed);
         RuntimeSnapshot {
             name: self.name,
             is_first: self.index == 1,
             counts,
-            has_started: status.has_started(),
+            has_started: status.started.load(Relaxed),
             workers: self.workers,
             stalled: status.stalled.load(Relaxed) as usize,
             saturated: status.saturated.load(Relaxed) as usize,

@@ -22,9 +22,9 @@ pub(crate) struct RuntimeStatus {
     pub(super) oldest: AtomicU64,
     answers: AtomicU64,
     /// Whether it is left out of the health of the process.
-    ignored: AtomicBool,
+    pub(crate) ignored: AtomicBool,
     /// Whether the tick task was polled in real time, or the runtime has no timers.
-    started: AtomicBool,
+    pub(crate) started: AtomicBool,
 }
 
 /// The status of a runtime at one moment.
@@ -112,21 +112,5 @@ impl RuntimeStatus {
 
     pub(crate) fn answers(&self) -> u64 {
         self.answers.load(Acquire)
-    }
-
-    pub(crate) fn ignore(&self, ignored: bool) {
-        self.ignored.store(ignored, Relaxed);
-    }
-
-    pub(crate) fn is_ignored(&self) -> bool {
-        self.ignored.load(Relaxed)
-    }
-
-    pub(crate) fn start(&self) {
-        self.started.store(true, Relaxed);
-    }
-
-    pub(crate) fn has_started(&self) -> bool {
-        self.started.load(Relaxed)
     }
 }

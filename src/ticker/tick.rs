@@ -1,6 +1,7 @@
 //! The tick task.
 
 use std::future::poll_fn;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
     if ticks {
         runtime.heartbeat.expect(clock::now() + nanos(tick));
     } else {
-        runtime.status.start();
+        runtime.status.started.store(true, Relaxed);
     }
     let sentinel = Sentinel(Arc::clone(runtime));
     let task = handle.spawn(run(sentinel, Arc::downgrade(registry), ticks, nanos(tick)));
@@ -64,7 +65,7 @@ async fn clock_runs(runtime: &Runtime, tick: Nanos) {
     loop {
         let (virtual_start, start) = (clock::runtime_now(), clock::now());
         woken(runtime).await;
-        runtime.status.start();
+        runtime.status.started.store(true, Relaxed);
         let real = clock::now() - start;
         let virtual_time = nanos(clock::runtime_now().duration_since(virtual_start));
         if real >= tick / 2 && virtual_time.abs_diff(real) <= real / 2 {

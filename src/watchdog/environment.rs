@@ -36,9 +36,12 @@ impl LostTime {
 
 #[derive(Debug, Default)]
 pub(super) struct Environment {
-    /// Since the start of the watchdog. What a poll lost is the difference of two readings.
+    last_scan: Nanos,
+    /// Time since the last scan.
+    pub(super) elapsed: Nanos,
+    /// Lost since the start of the watchdog. What a poll lost is the difference of two readings.
     pub(super) lost: LostTime,
-    /// Since the last scan.
+    /// Lost since the last scan.
     pub(super) lost_since_last: LostTime,
     /// The run-queue delay when it was last read.
     last: Option<Nanos>,
@@ -48,8 +51,14 @@ pub(super) struct Environment {
 }
 
 impl Environment {
+    pub(super) fn new(now: Nanos) -> Self {
+        Self { last_scan: now, ..Self::default() }
+    }
+
     /// A scan begins, `late` after it was due. To be called on the watchdog's thread.
     pub(super) fn update(&mut self, now: Nanos, late: Nanos) {
+        self.elapsed = now.saturating_sub(self.last_scan);
+        self.last_scan = now;
         self.lost_since_last = LostTime::default();
         if late >= LATE || now.saturating_sub(self.read_at) >= READ_INTERVAL {
             self.read_at = now;
@@ -67,11 +76,11 @@ impl Environment {
         self.lost_since_last = LostTime { suspended, delayed };
     }
 
-    /// What held up the process for most of `elapsed`, the time since the last scan.
-    pub(super) fn cause_of(&self, elapsed: Nanos) -> Option<Cause> {
+    /// What held up the process for most of the time since the last scan.
+    pub(super) fn cause(&self) -> Option<Cause> {
         let LostTime { suspended, delayed } = self.lost_since_last;
         let cause = if suspended > delayed { Cause::Suspended } else { Cause::Starved };
-        (suspended + delayed > elapsed / 2).then_some(cause)
+        (suspended + delayed > self.elapsed / 2).then_some(cause)
     }
 
     /// The control groups that count throttling.

@@ -18,7 +18,7 @@ use crate::clock::{self, Nanos};
 use crate::labels::{self, LabelSpec, PollKind, UNATTRIBUTED};
 use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
-use crate::slot::{LabelId, Place, Slot};
+use crate::slot::{Place, Slot};
 use crate::stall::LiveStall;
 
 /// What the watchdog carries from scan to scan.
@@ -36,9 +36,6 @@ pub(super) struct Scanner {
     /// Stalls that are not in the store yet.
     unfiled: Vec<Arc<LiveStall>>,
     last_id: u64,
-    last_scan: Nanos,
-    /// Time since the last scan.
-    elapsed: Nanos,
     pub(super) open_polls: OpenPolls,
     /// Whether a stall is open.
     has_stalls: bool,
@@ -73,11 +70,9 @@ impl Scanner {
             sequences: Vec::new(),
             runtimes: Vec::new(),
             labels: Vec::new(),
-            environment: Environment::default(),
+            environment: Environment::new(clock::now()),
             unfiled: Vec::new(),
             last_id: 0,
-            last_scan: clock::now(),
-            elapsed: 0,
             open_polls: OpenPolls::NONE,
             has_stalls: false,
             requests: None,
@@ -87,8 +82,6 @@ impl Scanner {
 
     /// Scans once, `late` after the scan was due. Returns what was found.
     pub(super) fn scan(&mut self, now: Nanos, late: Nanos) -> &mut Events {
-        self.elapsed = now.saturating_sub(self.last_scan);
-        self.last_scan = now;
         self.environment.update(now, late);
         self.update_lists();
         self.open_polls = OpenPolls::NONE;
@@ -147,8 +140,7 @@ impl Scanner {
         });
         for new in current {
             self.events.push(Event::RuntimeAppeared(Arc::clone(&new)));
-            let (tick, threshold) = (self.settings.tick_interval, self.registry.threshold);
-            self.runtimes.push(WatchedRuntime::new(new, tick, threshold));
+            self.runtimes.push(WatchedRuntime::new(new, self.settings, self.registry.threshold));
         }
     }
 
@@ -177,7 +169,10 @@ impl Scanner {
         }
         let (poll, seen_at) = watched.read(now, events)?;
         let place = poll.identity.place;
-        let label = find_label(&mut self.labels, &self.registry, poll.label_id)?;
+        let label = labels::find(&self.labels, poll.label_id).or_else(|| {
+            self.registry.labels.update(&mut self.labels);
+            labels::find(&self.labels, poll.label_id)
+        })?;
         let mut runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
         let holds = match &mut runtime {
             Some(runtime) => runtime.holds(&poll, label.kind),
@@ -186,7 +181,7 @@ impl Scanner {
         let event = watched.observe(&poll, seen_at, label.threshold, holds, environment);
         let (tracker, stall) = (&watched.tracker, &mut watched.stall);
         if !tracker.is_exempt() {
-            events.push(Event::HandlerBusy { handler: label.label, time: self.elapsed });
+            events.push(Event::HandlerBusy { handler: label.label, time: environment.elapsed });
             self.open_polls.add(tracker);
             if let Some(runtime) = runtime {
                 runtime.add_poll(now, place.worker, tracker, stall.as_ref());
@@ -232,14 +227,14 @@ impl Scanner {
             watched.clear(now, events);
             return None;
         };
-        let event = watched.suspect(now, still, environment, events);
+        let event = watched.suspect(still, environment, events);
         let (suspicion, stall) = (&watched.suspicion, &mut watched.stall);
         let tracker = &suspicion.tracker;
         if suspicion.is_undecided() {
             self.open_polls.undecided_since = self.open_polls.undecided_since.min(tracker.since);
         }
         if tracker.is_counted() {
-            events.push(Event::HandlerBusy { handler: UNATTRIBUTED, time: self.elapsed });
+            events.push(Event::HandlerBusy { handler: UNATTRIBUTED, time: environment.elapsed });
         }
         watched.explained |= totals.add(now, true, tracker, stall.as_ref());
         OpenStall::follow(stall, event, events);
@@ -262,6 +257,7 @@ impl Scanner {
         // A thread that went on to another worker says nothing about this one.
         let is_elsewhere = self.runtimes.iter().any(|other| other.has_taken(owner));
         (!is_elsewhere).then_some(StillWorker {
+            now,
             thread: owner.thread,
             single: watched.runtime.single,
             threshold: self.registry.threshold,
@@ -327,25 +323,21 @@ impl Scanner {
     // Runtimes: heartbeat, freezes, health.
 
     fn scan_runtimes(&mut self, now: Nanos) {
-        let cause = self.environment.cause_of(self.elapsed);
         for at in 0..self.runtimes.len() {
-            let Self { environment, events, settings, .. } = self;
-            let watched = &mut self.runtimes[at];
-            watched.read_heartbeat(now, cause, events);
-            let (health, action) =
-                watched.judge_health(now, self.elapsed, environment, settings.patience);
-            if settings.rescue {
-                watched.rescue(now, environment, events);
-            }
-            if action == HealthAction::Nothing || watched.runtime.status.is_ignored() {
-                continue;
-            }
-            let runtime = Arc::clone(&watched.runtime);
-            if action == HealthAction::Ping {
-                events.push(Event::Ping(runtime));
-            } else {
-                let stall = self.oldest_stall(runtime.index);
-                self.events.push(Event::Dead { runtime, frozen: health.frozen, stall });
+            let Self { runtimes, environment, events, .. } = self;
+            let watched = &mut runtimes[at];
+            watched.read_ticks(now, environment, events);
+            watched.rescue(now, environment, events);
+            let action = watched.judge_health(now, environment);
+            match action {
+                _ if watched.runtime.status.ignored.load(Relaxed) => {}
+                HealthAction::Nothing => {}
+                HealthAction::Ping => events.push(Event::Ping(Arc::clone(&watched.runtime))),
+                HealthAction::ReportDead { frozen } => {
+                    let runtime = Arc::clone(&watched.runtime);
+                    let stall = self.oldest_stall(runtime.index);
+                    self.events.push(Event::Dead { runtime, frozen, stall });
+                }
             }
         }
     }
@@ -378,12 +370,4 @@ impl OpenPolls {
             self.undecided_since = self.undecided_since.min(tracker.since);
         }
     }
-}
-
-/// Finds a label by its id. Reads new labels from the registry if it is not known.
-fn find_label(known: &mut Vec<LabelSpec>, registry: &Registry, id: LabelId) -> Option<LabelSpec> {
-    labels::find(known, id).or_else(|| {
-        registry.labels.update(known);
-        labels::find(known, id)
-    })
 }

@@ -1,7 +1,6 @@
 //! What the watchdog knows of one runtime, and the totals of a scan.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::RuntimeMetrics;
 
@@ -9,20 +8,22 @@ use super::environment::Environment;
 use super::events::{Event, Events};
 use super::open_stall::OpenStall;
 use super::rules::freeze::{FreezeInput, FreezeTracker};
-use super::rules::health::{HealthAction, HealthInput, HealthTracker, Patience};
+use super::rules::health::{HealthAction, HealthInput, HealthTracker};
 use super::rules::poll::{Holds, PollTracker};
 use super::rules::rescue::{DriverState, Rescuer};
+use super::settings::WatchdogSettings;
 use super::watched_worker::WatchedWorker;
 use crate::clock::{Nanos, nanos};
 use crate::labels::PollKind;
 use crate::procfs::thread::RunQueueSample;
-use crate::runtime::status::{RuntimeHealth, WorkerCounts};
+use crate::runtime::status::WorkerCounts;
 use crate::runtime::{Runtime, WorkerCounters, WorkerThread};
 use crate::slot::OpenPoll;
 use crate::stall::{Cause, Stall};
 
 pub(super) struct WatchedRuntime {
     pub(super) runtime: Arc<Runtime>,
+    settings: WatchdogSettings,
     tick: Nanos,
     threshold: Nanos,
     /// `None` once the runtime has ended.
@@ -91,9 +92,10 @@ impl ScanTotals {
 }
 
 impl WatchedRuntime {
-    pub(super) fn new(runtime: Arc<Runtime>, tick: Duration, threshold: Nanos) -> Self {
+    pub(super) fn new(runtime: Arc<Runtime>, settings: WatchdogSettings, threshold: Nanos) -> Self {
         Self {
-            tick: nanos(tick),
+            settings,
+            tick: nanos(settings.tick_interval),
             threshold,
             metrics: runtime.metrics(),
             workers: (0..runtime.workers).map(|_| WatchedWorker::default()).collect(),
@@ -171,8 +173,9 @@ impl WatchedRuntime {
             return;
         }
         let mut workers = self.workers.iter().enumerate();
-        let is_unknown = workers
-            .any(|(worker, watched)| watched.has_run() && self.runtime.owner(worker).is_none());
+        let is_unknown = workers.any(|(worker, watched)| {
+            !watched.counters.is_fresh() && self.runtime.owner(worker).is_none()
+        });
         if is_unknown {
             let wait = if self.maps < QUICK_MAPS { QUICK_MAP } else { SLOW_MAP };
             (self.map_at, self.maps) = (now + wait, self.maps + 1);
@@ -199,11 +202,10 @@ impl WatchedRuntime {
     }
 
     /// Reads the lags of ticks, fills in those of missing ticks, and adds up frozen time.
-    /// `environment` is what held up the whole process since the last scan.
-    pub(super) fn read_heartbeat(
+    pub(super) fn read_ticks(
         &mut self,
         now: Nanos,
-        environment: Option<Cause>,
+        environment: &Environment,
         events: &mut Events,
     ) {
         let Runtime { name, ref heartbeat, ref lag_history, .. } = *self.runtime;
@@ -234,23 +236,18 @@ impl WatchedRuntime {
         }
         let time = self.freeze.frozen(now, input);
         if time > 0 {
-            let cause = self.totals.cause.or(environment).unwrap_or(Cause::Unknown);
+            let cause = self.totals.cause.or_else(|| environment.cause()).unwrap_or(Cause::Unknown);
             events.push(Event::Frozen { runtime: name, cause, time });
         }
     }
 
-    /// Judges and publishes the health of the runtime. `elapsed` is the time since the last scan.
-    pub(super) fn judge_health(
-        &mut self,
-        now: Nanos,
-        elapsed: Nanos,
-        environment: &Environment,
-        patience: Patience,
-    ) -> (RuntimeHealth, HealthAction) {
+    /// Judges and publishes the health of the runtime.
+    pub(super) fn judge_health(&mut self, now: Nanos, environment: &Environment) -> HealthAction {
         let due = self.due();
         let frozen_since = self.freeze.since();
         // The wait for a CPU is read from files: not for every tick that is a little late.
         let reads = frozen_since.is_some() || due.is_some_and(|due| now > due + self.tick);
+        let elapsed = environment.elapsed;
         let waited = self.waited_for_cpu(elapsed, reads);
         let input = HealthInput {
             frozen_since,
@@ -260,21 +257,21 @@ impl WatchedRuntime {
             lag: self.last_lag,
             answers: self.runtime.status.answers(),
         };
-        let (health, action) = self.health.update(now, input, patience);
+        let (health, action) = self.health.update(now, input, self.settings.patience);
         self.runtime.status.set_health(health);
-        (health, action)
+        action
     }
 
     /// Requests to wake a parked worker if that helps timers and sockets.
     pub(super) fn rescue(&mut self, now: Nanos, environment: &Environment, events: &mut Events) {
-        if self.runtime.single {
+        if !self.settings.rescue || self.runtime.single {
             return;
         }
         let driver = DriverState {
             due: self.due(),
             tick: self.tick,
             lost: environment.lost.total(),
-            parked: self.workers.iter().any(WatchedWorker::is_parked),
+            parked: self.workers.iter().any(|worker| worker.counters.is_parked()),
             held: self.workers.iter().any(|worker| worker.stands_still(now, self.tick)),
         };
         if let Some(first) = self.rescuer.update(now, driver) {

@@ -13,7 +13,7 @@ use crate::runtime::WorkerCounters;
 
 #[derive(Default)]
 pub(super) struct WatchedWorker {
-    counters: WorkerCounters,
+    pub(super) counters: WorkerCounters,
     pub(super) unchanged_since: Nanos,
     /// Whether it is known why it makes no progress.
     pub(super) explained: bool,
@@ -32,39 +32,29 @@ impl WatchedWorker {
         }
     }
 
-    pub(super) fn is_parked(&self) -> bool {
-        self.counters.is_parked()
-    }
-
-    /// Whether it has ever run.
-    pub(super) fn has_run(&self) -> bool {
-        !self.counters.is_fresh()
-    }
-
     /// Whether it is awake and has made no progress for at least `time`.
     pub(super) fn stands_still(&self, now: Nanos, time: Nanos) -> bool {
-        let unchanged = now.saturating_sub(self.unchanged_since);
-        self.has_run() && !self.is_parked() && unchanged >= time
+        let waits = self.counters.is_parked() || self.counters.is_fresh();
+        !waits && now.saturating_sub(self.unchanged_since) >= time
     }
 
     /// No marked poll explains why the worker makes no progress.
     pub(super) fn suspect(
         &mut self,
-        now: Nanos,
         worker: StillWorker,
         environment: &mut Environment,
         events: &mut Events,
     ) -> PollEvent {
         let Self { suspicion, evidence, .. } = self;
-        let step = suspicion.update(now, worker, |lasted| {
-            let excused = evidence.classify(now, lasted, worker.thread, environment);
+        let step = suspicion.update(worker, |lasted| {
+            let excused = evidence.classify(worker.now, lasted, worker.thread, environment);
             Weighed { excused, same_wait: evidence.waited_throughout() }
         });
         match step {
             Step::Nothing => {}
             Step::Collect => {
                 *evidence = EvidenceLog::begin(environment);
-                evidence.sample(now, worker.thread, environment);
+                evidence.sample(worker.now, worker.thread, environment);
             }
             Step::Ask(proof) => events.push(Event::Prove(proof)),
             Step::Poll(event) => return event,

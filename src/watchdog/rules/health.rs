@@ -60,8 +60,10 @@ pub(crate) enum HealthAction {
     Nothing,
     /// Spawn a task that shows whether the runtime still polls tasks.
     Ping,
-    /// Report that the runtime is dead.
-    ReportDead,
+    /// Report that the runtime is dead, frozen for this long.
+    ReportDead {
+        frozen: Nanos,
+    },
 }
 
 impl HealthTracker {
@@ -127,7 +129,7 @@ impl HealthTracker {
             }
             Some(ping) if timed_out(ping) && frozen >= dead_after && !self.health.dead => {
                 self.health.dead = true;
-                return HealthAction::ReportDead;
+                return HealthAction::ReportDead { frozen };
             }
             None if frozen + timeout >= dead_after => {}
             _ => return HealthAction::Nothing,
@@ -199,7 +201,7 @@ mod tests {
         assert_eq!(act(59_500 * MS, 5), (false, HealthAction::Nothing), "it has run");
         assert_eq!(act(60_000 * MS, 5), (false, HealthAction::Ping), "and is pinged again");
         assert_eq!(act(60_500 * MS, 5), (false, HealthAction::Nothing));
-        assert_eq!(act(61_000 * MS, 5), (true, HealthAction::ReportDead));
+        assert_eq!(act(61_000 * MS, 5), (true, HealthAction::ReportDead { frozen: 61_000 * MS }));
         assert_eq!(act(90_000 * MS, 5), (true, HealthAction::Nothing), "said once");
         assert_eq!(act(90_025 * MS, 6), (false, HealthAction::Ping), "it has run after all");
         assert!(!update(&mut health, 90_100 * MS, WELL).dead);
@@ -211,8 +213,8 @@ mod tests {
         let mut health = HealthTracker::default();
         let acts = (1..=6).map(|tenth| health.update(tenth * 100 * MS, FROZEN, patience).1);
         let acts: Vec<_> = acts.collect();
-        let (nothing, ping, dead) =
-            (HealthAction::Nothing, HealthAction::Ping, HealthAction::ReportDead);
+        let (nothing, ping) = (HealthAction::Nothing, HealthAction::Ping);
+        let dead = HealthAction::ReportDead { frozen: 600 * MS };
         assert_eq!(acts, [nothing, nothing, ping, nothing, nothing, dead]);
     }
 

@@ -103,9 +103,10 @@ struct OnePoll {
     counter: Option<Arc<PollProof>>,
 }
 
-/// A worker that makes no progress.
+/// A worker that makes no progress at a scan.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StillWorker {
+    pub(crate) now: Nanos,
     pub(crate) thread: u32,
     /// Whether it belongs to a current-thread runtime.
     pub(crate) single: bool,
@@ -146,17 +147,17 @@ impl Suspicion {
     /// time since the suspicion began. It is called only if that decides.
     pub(crate) fn update(
         &mut self,
-        now: Nanos,
         worker: StillWorker,
         weigh: impl FnOnce(Nanos) -> Weighed,
     ) -> Step {
+        let now = worker.now;
         let same_thread = worker.thread == self.thread;
         let lasted = now.saturating_sub(self.tracker.since);
         let is_over = lasted >= worker.threshold;
         let (state, step) = match std::mem::take(&mut self.state) {
-            State::Clear => self.suspect(now, worker),
+            State::Clear => self.suspect(worker),
             resting @ State::Resting { until } if now < until => (resting, Step::Nothing),
-            State::Resting { .. } => self.suspect(now, worker),
+            State::Resting { .. } => self.suspect(worker),
 
             // A stall goes on while either proof holds. Evidence costs a few file reads, so it is
             // read only without a breakpoint, and while an excused poll may become a stall.
@@ -165,7 +166,7 @@ impl Suspicion {
                 let weighed = (!no_return || self.tracker.is_excused()).then(|| weigh(lasted));
                 let holds = no_return || weighed.is_some_and(|weighed| weighed.same_wait);
                 if same_thread && holds {
-                    self.observe(now, worker, poll, weighed.map_or(0, |weighed| weighed.excused))
+                    self.observe(worker, poll, weighed.map_or(0, |weighed| weighed.excused))
                 } else {
                     let ended = self.forget().map_or(PollEvent::None, PollEvent::Ended);
                     (State::Clear, Step::Poll(ended))
@@ -173,10 +174,10 @@ impl Suspicion {
             }
 
             // What is known of another thread says nothing about this one.
-            _ if !same_thread => self.suspect(now, worker),
+            _ if !same_thread => self.suspect(worker),
 
             State::Suspected if is_over => {
-                let proof = request(now, worker);
+                let proof = request(worker);
                 (State::Asked { proof: Arc::clone(&proof) }, Step::Ask(proof))
             }
             State::Suspected => (State::Suspected, Step::Nothing),
@@ -190,7 +191,7 @@ impl Suspicion {
                     if same_wait {
                         // From now on the breakpoint is the cheaper proof, if there is one.
                         let counter = counted_since.map(|_| Arc::clone(&proof));
-                        self.observe(now, worker, OnePoll { stack: proof, counter }, excused)
+                        self.observe(worker, OnePoll { stack: proof, counter }, excused)
                     } else if let Some(since) = counted_since {
                         // Before the breakpoint was set, it may have been in other polls.
                         self.begin(since, worker);
@@ -203,7 +204,7 @@ impl Suspicion {
 
             State::Counting { first } if !has_not_returned(&first) => self.rest(now),
             State::Counting { first } if is_over => {
-                let second = request(now, worker);
+                let second = request(worker);
                 (State::AskedAgain { first, second: Arc::clone(&second) }, Step::Ask(second))
             }
             counting @ State::Counting { .. } => (counting, Step::Nothing),
@@ -217,7 +218,7 @@ impl Suspicion {
                 Answer::InPoll(_) => {
                     let excused = weigh(lasted).excused;
                     let poll = OnePoll { stack: second, counter: Some(first) };
-                    self.observe(now, worker, poll, excused)
+                    self.observe(worker, poll, excused)
                 }
             },
 
@@ -227,7 +228,7 @@ impl Suspicion {
             State::Proven(poll) => {
                 let Weighed { excused, same_wait } = weigh(lasted);
                 if poll.counter.is_some() || same_wait {
-                    self.observe(now, worker, poll, excused)
+                    self.observe(worker, poll, excused)
                 } else {
                     self.rest(now)
                 }
@@ -268,9 +269,9 @@ impl Suspicion {
     }
 
     /// A suspicion begins.
-    fn suspect(&mut self, now: Nanos, worker: StillWorker) -> (State, Step) {
+    fn suspect(&mut self, worker: StillWorker) -> (State, Step) {
         self.thread = worker.thread;
-        self.begin(now, worker);
+        self.begin(worker.now, worker);
         (State::Suspected, Step::Collect)
     }
 
@@ -281,14 +282,8 @@ impl Suspicion {
     }
 
     /// It is in one poll: the tracker decides whether that is a stall.
-    fn observe(
-        &mut self,
-        now: Nanos,
-        worker: StillWorker,
-        poll: OnePoll,
-        excused: Nanos,
-    ) -> (State, Step) {
-        let event = self.tracker.observe(now, self.sample(worker, excused));
+    fn observe(&mut self, worker: StillWorker, poll: OnePoll, excused: Nanos) -> (State, Step) {
+        let event = self.tracker.observe(worker.now, self.sample(worker, excused));
         let state = if self.tracker.is_counted() {
             State::Stalled(poll)
         } else if self.tracker.is_excused() {
@@ -330,8 +325,8 @@ impl OnePoll {
     }
 }
 
-fn request(now: Nanos, worker: StillWorker) -> Arc<PollProof> {
-    Arc::new(PollProof::new(worker.thread, worker.single, now))
+fn request(worker: StillWorker) -> Arc<PollProof> {
+    Arc::new(PollProof::new(worker.thread, worker.single, worker.now))
 }
 
 fn answer(proof: &PollProof, now: Nanos) -> Answer<'_> {

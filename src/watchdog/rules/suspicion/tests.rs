@@ -6,7 +6,7 @@ use super::*;
 use crate::stack::ReturnCount;
 
 const THRESHOLD: Nanos = 100;
-const WORKER: StillWorker = StillWorker { thread: 7, single: false, threshold: THRESHOLD };
+const WORKER: StillWorker = StillWorker { now: 0, thread: 7, single: false, threshold: THRESHOLD };
 /// Where polls return to.
 const ADDRESS: u64 = 0x1000;
 /// What a counter says that could not count all the time.
@@ -99,7 +99,7 @@ impl Scene {
             self.weighed += 1;
             self.evidence
         };
-        match self.suspicion.update(now, self.worker, weigh) {
+        match self.suspicion.update(StillWorker { now, ..self.worker }, weigh) {
             Step::Nothing => Seen::Nothing,
             Step::Collect => Seen::Collects,
             Step::Poll(event) => Seen::Poll(event),
