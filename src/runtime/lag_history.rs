@@ -58,18 +58,18 @@ mod tests {
 
     #[test]
     fn each_step_keeps_its_largest_lag_for_ten_minutes() {
-        let trend = LagHistory::default();
-        trend.note(1, 3 * MS);
-        trend.note(2, 7 * MS);
-        trend.note(3, MS);
-        trend.note(2 * STEP, 5 * MS);
-        let points = trend.points(2 * STEP + 1);
+        let history = LagHistory::default();
+        history.note(1, 3 * MS);
+        history.note(2, 7 * MS);
+        history.note(3, MS);
+        history.note(2 * STEP, 5 * MS);
+        let points = history.points(2 * STEP + 1);
         assert_eq!(points.len(), POINTS);
         assert_eq!(points[POINTS - 3..], [Some(7 * MS), None, Some(5 * MS)]);
         assert!(points[..POINTS - 3].iter().all(Option::is_none));
         let round = POINTS as u64 * STEP;
-        assert_eq!(trend.points(round)[..2], [None, Some(5 * MS)], "what is older is gone");
-        trend.note(round, MS);
-        assert_eq!(trend.points(round)[POINTS - 1], Some(MS), "though it was larger before");
+        assert_eq!(history.points(round)[..2], [None, Some(5 * MS)], "what is older is gone");
+        history.note(round, MS);
+        assert_eq!(history.points(round)[POINTS - 1], Some(MS), "though it was larger before");
     }
 }

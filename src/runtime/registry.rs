@@ -29,7 +29,7 @@ static REGISTRIES: Mutex<Vec<(DetectorId, Weak<Registry>)>> = Mutex::new(Vec::ne
 /// Grows whenever any detector starts or stops watching a runtime.
 static CHANGES: AtomicU64 = AtomicU64::new(1);
 
-/// What a registry is made from.
+/// The settings of a registry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) threshold: Nanos,

@@ -36,8 +36,8 @@ pub(crate) struct Runtime {
     pub(crate) in_flight: AtomicI64,
     /// Dropped with the runtime: a handle keeps the runtime's files open.
     handle: Mutex<Option<Handle>>,
-    task: Mutex<Option<AbortHandle>>,
-    armed: AtomicBool,
+    tick_task: Mutex<Option<AbortHandle>>,
+    tick_task_claimed: AtomicBool,
     ended: AtomicBool,
     owners: Box<[AtomicU64]>,
 }
@@ -91,8 +91,8 @@ impl Runtime {
             lag_history: LagHistory::default(),
             in_flight: AtomicI64::new(0),
             handle: Mutex::new(Some(handle.clone())),
-            task: Mutex::new(None),
-            armed: AtomicBool::new(false),
+            tick_task: Mutex::new(None),
+            tick_task_claimed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             owners: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -157,12 +157,12 @@ impl Runtime {
     }
 
     /// Whether the caller has to start the tick task: `true` once.
-    pub(crate) fn arm(&self) -> bool {
-        !self.armed.swap(true, Relaxed)
+    pub(crate) fn claim_tick_task(&self) -> bool {
+        !self.tick_task_claimed.swap(true, Relaxed)
     }
 
-    pub(crate) fn set_task(&self, task: AbortHandle) {
-        *lock(&self.task) = Some(task);
+    pub(crate) fn set_tick_task(&self, task: AbortHandle) {
+        *lock(&self.tick_task) = Some(task);
     }
 
     /// Called when the runtime drops the tick task.
@@ -179,7 +179,7 @@ impl Runtime {
         self.end();
         self.status.set_workers(WorkerCounts::default());
         self.status.set_health(RuntimeHealth::default());
-        let task = lock(&self.task).take();
+        let task = lock(&self.tick_task).take();
         if let Some(task) = task {
             task.abort();
         }

@@ -29,7 +29,7 @@ impl Drop for Sentinel {
 /// Starts the tick task of a runtime, once.
 pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Duration) {
     let Some(handle) = runtime.handle() else { return };
-    if !runtime.arm() {
+    if !runtime.claim_tick_task() {
         return;
     }
     // If the check could abort the process, a runtime that the user named is assumed to have timers:
@@ -42,7 +42,7 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
     }
     let sentinel = Sentinel(Arc::clone(runtime));
     let task = handle.spawn(run(sentinel, Arc::downgrade(registry), ticks, nanos(tick)));
-    runtime.set_task(task.abort_handle());
+    runtime.set_tick_task(task.abort_handle());
     if runtime.has_ended() {
         // It was released while the task was spawned.
         runtime.release();

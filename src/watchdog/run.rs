@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scans_are_as_set_unless_a_route_wants_more() {
+    fn the_interval_is_as_set_unless_a_route_needs_a_shorter_one() {
         assert_eq!(interval(100, 100, 100), 100);
         assert_eq!(interval(25, 100, Nanos::MAX), 25);
         assert_eq!(interval(25, 100, 20), 5);

@@ -44,7 +44,7 @@ impl WatchedSlot {
         }
     }
 
-    /// Collects evidence about the open poll, and decides what it is by now.
+    /// Collects evidence about the open poll, and decides whether it is a stall.
     pub(super) fn observe(
         &mut self,
         open: &OpenPoll,

@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(
             update(RunQueueSample { cpu: 5045, delay: 755, ..SAMPLE }),
             25,
-            "the sum is told later"
+            "the sum arrives later"
         );
         assert_eq!(update(RunQueueSample { cpu: 5070, delay: 755, ..SAMPLE }), 0, "computes");
     }
@@ -64,11 +64,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_another_thread_or_long_ago_tells_nothing() {
+    fn samples_of_another_thread_or_long_ago_show_nothing() {
         let mut cpu_wait = CpuWait::default();
         assert_eq!(cpu_wait.update(Some((7, SAMPLE)), 25), 0);
         assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 0, "another thread");
-        assert_eq!(cpu_wait.update(None, 25), 0, "it was not looked at, or could not be");
+        assert_eq!(cpu_wait.update(None, 25), 0, "it was not sampled");
         assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 0);
         assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 25);
     }

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn frozen_time_is_told_while_it_lasts_and_up_to_the_tick_that_ends_it() {
+    fn frozen_time_is_counted_while_it_lasts_and_up_to_the_tick_that_ends_it() {
         let mut freeze = FreezeTracker::default();
         assert_eq!(freeze.frozen(1100, INPUT), 0);
         assert_eq!(freeze.frozen(1101, INPUT), 101);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_meant_to_be_there_is_no_freeze_nor_what_it_delays() {
+    fn an_allowed_block_is_no_freeze_nor_is_what_it_delays() {
         let mut freeze = FreezeTracker::default();
         assert_eq!(freeze.frozen(1500, FreezeInput { allowed: true, ..INPUT }), 0);
         assert_eq!(freeze.frozen(1501, INPUT), 0, "the tick is still missing because of it");

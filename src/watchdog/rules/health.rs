@@ -183,7 +183,7 @@ mod tests {
         assert!(update(&mut health, 3000 * MS, WELL).unready);
         assert!(update(&mut health, 4999 * MS, WELL).unready);
         let again = HealthInput { frozen_since: Some(4900 * MS), ..FROZEN };
-        assert!(update(&mut health, 5000 * MS, again).unready, "a short one begins the wait anew");
+        assert!(update(&mut health, 5000 * MS, again).unready, "a short one restarts the wait");
         assert!(update(&mut health, 5100 * MS, WELL).unready);
         assert!(update(&mut health, 7099 * MS, WELL).unready);
         assert!(!update(&mut health, 7100 * MS, WELL).unready);

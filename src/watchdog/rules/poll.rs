@@ -54,7 +54,7 @@ pub(crate) enum Holds {
     Worker(WorkerCounters),
     /// The thread of a root future.
     Root,
-    /// Nothing that counts: there is no worker, another thread runs it by now, or the block is
+    /// Nothing that counts: there is no worker, another thread has taken it over, or the block is
     /// allowed.
     #[default]
     Nothing,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_is_a_stall_at_the_threshold_and_told_again_at_powers_of_two() {
+    fn a_poll_is_a_stall_at_the_threshold_and_reported_again_at_powers_of_two() {
         let (_, steps) =
             observe(&[1000, 1099, 1100, 1150, 1210, 1399, 1900], Holds::Worker(ACTIVE));
         assert_eq!(
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn another_poll_starts_anew() {
+    fn another_poll_starts_again() {
         let (mut tracker, _) = observe(&[1000, 1090], Holds::Worker(ACTIVE));
         assert_eq!(tracker.close(2, 1095, None), None);
         assert_eq!(tracker.observe(1101, sample(3, Holds::Worker(ACTIVE))), PollEvent::None);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_watchdog_tells_once() {
+    fn a_late_watchdog_reports_once() {
         let (_, steps) = observe(&[1000, 99_000, 99_001], Holds::Root);
         assert_eq!(steps, [PollEvent::None, PollEvent::Counted(98_000), PollEvent::Lasts(98_001)]);
     }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_that_the_environment_held_is_told_as_such_and_may_turn_out_to_be_a_stall() {
+    fn a_poll_that_the_environment_held_is_excused_and_may_turn_out_to_be_a_stall() {
         let samples = [(1000, 0), (1110, 80), (1150, 110), (1210, 120), (1250, 120)];
         let (mut tracker, steps) = excused(&samples);
         let expected = [

@@ -134,7 +134,7 @@ pub(crate) enum Step {
     Poll(PollEvent),
 }
 
-/// What is known of a requested stack by now.
+/// What a requested stack shows so far.
 enum Answer<'a> {
     Awaited,
     /// The thread is in no poll, or there was no usable stack in time.

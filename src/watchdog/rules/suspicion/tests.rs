@@ -218,7 +218,7 @@ fn a_breakpoint_that_no_longer_counts_leaves_the_wait_as_proof() {
 #[test]
 fn no_return_between_two_stacks_is_a_stall_from_the_first_of_them() {
     let mut scene = Scene::counting();
-    assert_eq!(scene.scan(OVER + 109), Seen::Nothing, "the time began anew with the stack");
+    assert_eq!(scene.scan(OVER + 109), Seen::Nothing, "the time started again with the stack");
     assert_eq!(scene.scan(OVER + 110), Seen::Asks);
     assert_eq!(scene.scan(OVER + 120), Seen::Nothing);
     scene.answer(OVER + 125, Stack::Counted(ADDRESS));
@@ -301,7 +301,7 @@ fn an_excused_poll_ends_as_a_stall_does() {
 }
 
 #[test]
-fn another_thread_is_suspected_anew() {
+fn another_thread_is_suspected_again() {
     let before: [fn() -> Scene; 5] = [
         || {
             let mut scene = Scene::new();
