@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 #[cfg(feature = "testing")]
 use std::sync::MutexGuard;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -166,7 +167,7 @@ impl StallDetector {
     /// the process.
     pub fn watch_with(&self, name: &str, runtime: &Handle, health: Health) {
         if let Some(runtime) = self.registry().add_runtime(name, runtime) {
-            runtime.status.ignore(health == Health::Ignore);
+            runtime.status.ignored.store(health == Health::Ignore, Relaxed);
         }
         self.arm(runtime);
     }
@@ -208,7 +209,7 @@ impl StallDetector {
     /// Starts the tick task here rather than at the watchdog's next scan.
     pub(super) fn arm(&self, runtime: &Handle) {
         if let Some(runtime) = self.registry().runtime(runtime) {
-            ticker::arm(&self.shared.registry, &runtime, self.shared.tick);
+            ticker::start(&self.shared.registry, &runtime, self.shared.tick);
         }
     }
 

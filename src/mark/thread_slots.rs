@@ -240,7 +240,7 @@ mod tests {
         });
         assert!(slots(&registry).is_empty());
         assert_eq!(
-            registry.requests_in_flight(std::iter::empty()),
+            registry.requests_in_flight(None, std::iter::empty()),
             1,
             "the count outlives the thread"
         );
