@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tower_stall::{LAG_BUCKETS, METRICS, MetricKind, STALL_BUCKETS, allow_blocking};
 
+use crate::support::recorder::nothing_twice;
 use crate::support::{LIMIT, Rig, block_until, client, fetch, metric, samples, scrape, wait_until};
 
 fn kind(kind: MetricKind) -> &'static str {
@@ -75,12 +76,7 @@ fn each_series_has_the_labels_of_the_table() {
 
 #[test]
 fn no_series_is_there_twice() {
-    let page = used().metrics();
-    let mut seen = BTreeSet::new();
-    for line in page.lines().filter(|line| !line.is_empty()) {
-        let (series, _) = line.rsplit_once(' ').expect("a value");
-        assert!(seen.insert(series), "{series}");
-    }
+    nothing_twice(&used().metrics());
 }
 
 #[test]

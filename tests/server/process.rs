@@ -18,7 +18,7 @@ fn named(server: &Server, handler: &str, function: &str) {
 #[test]
 fn a_blocked_handler_is_told_while_it_blocks() {
     let server = Server::start(&["--workers", "4"]);
-    let request = server.get_in_background("/blocking?ms=2500");
+    let request = server.get_in_background("/blocking?ms=5000");
     let (line, _) = server.line("GET /blocking has blocked worker");
     assert!(!request.is_finished(), "told while it blocks");
     assert!(line.contains("WARN") && line.contains("1 of 4 workers stalled"), "{line}");
@@ -26,7 +26,7 @@ fn a_blocked_handler_is_told_while_it_blocks() {
     assert_eq!(server.metric("tokio_workers_stalled", &[]), Some(1.0));
     assert_eq!(stalls(&server, "GET /blocking"), 1.0);
     server.line("still blocks worker");
-    let (line, _) = server.line("ended after 2");
+    let (line, _) = server.line("ended after 5");
     assert!(line.contains("INFO"), "{line}");
     assert_eq!(request.join().expect("no panic"), Some(200));
     assert_eq!(stalls(&server, "GET /blocking"), 1.0);
@@ -80,7 +80,7 @@ fn a_current_thread_service_has_its_metrics_while_it_is_frozen() {
     let server = Server::start(&["--runtime", "current-thread"]);
     assert_eq!(server.get("/hello").0, 200);
     assert_eq!(server.get("/block-in-place?ms=1").0, 501);
-    let request = server.get_in_background("/blocking?ms=3000");
+    let request = server.get_in_background("/blocking?ms=6000");
     let frozen = ["runtime=\"main\"", "cause=\"sleep\""];
     wait_for(LIMIT, || {
         server.metric("tokio_frozen_seconds_total", &frozen).filter(|seconds| *seconds >= 1.0)

@@ -11,6 +11,8 @@ pub(crate) mod events;
 mod metrics;
 pub(crate) mod needs;
 pub(crate) mod quota;
+#[cfg(feature = "admin")]
+pub(crate) mod recorder;
 mod rig;
 
 use std::time::{Duration, Instant};

@@ -29,22 +29,30 @@ pub(crate) fn spin(end: &AtomicBool) {
     }
 }
 
-/// Sleeps, in one call.
-pub(crate) fn sleep(_: &AtomicBool) {
-    std::thread::sleep(Duration::from_secs(1));
+// A fault that waits does so in calls of a second: whenever it is looked at, it is in one.
+
+/// Sleeps.
+pub(crate) fn sleep(end: &AtomicBool) {
+    while !end.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
-/// Waits for a lock that another thread has, in one call.
-pub(crate) fn lock(_: &AtomicBool) {
+/// Waits for a message, as for a lock that another thread has.
+pub(crate) fn lock(end: &AtomicBool) {
     let (_sender, receiver) = std::sync::mpsc::channel::<()>();
-    assert!(receiver.recv_timeout(Duration::from_secs(1)).is_err());
+    while !end.load(Ordering::Acquire) {
+        assert!(receiver.recv_timeout(Duration::from_secs(1)).is_err());
+    }
 }
 
-/// Reads from a socket, in one call.
-pub(crate) fn receive(_: &AtomicBool) {
+/// Reads from a socket.
+pub(crate) fn receive(end: &AtomicBool) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
-    assert!(socket.recv(&mut [0]).is_err());
+    while !end.load(Ordering::Acquire) {
+        assert!(socket.recv(&mut [0]).is_err());
+    }
 }
 
 impl Watched {
