@@ -113,9 +113,10 @@ fn promtool_finds_no_fault_with_the_page() {
         return;
     }
     let server = Server::start(&["--workers", "2"]);
-    server.get("/blocking?ms=300");
+    // Again where the machine is so busy that hardly any of the time was the handler's own.
     wait_for(LIMIT, || {
-        server.metric("tokio_stall_duration_seconds_count", &[]).filter(|stalls| *stalls == 1.0)
+        server.get("/blocking?ms=300");
+        server.metric("tokio_stall_duration_seconds_count", &[]).filter(|stalls| *stalls >= 1.0)
     });
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])

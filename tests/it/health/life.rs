@@ -173,7 +173,8 @@ fn a_runtime_may_be_left_out() {
 
 #[test]
 fn a_runtime_that_has_ended_is_nobody_s_trouble() {
-    let rig = Rig::new(2, |builder| builder.unready_after(200 * MS).dead_after(SECOND));
+    let rig =
+        Rig::new(2, |builder| builder.unready_after(200 * MS).dead_after(SECOND).admin(ALONE));
     let second = runtime(1);
     rig.stall.watch("second", second.handle());
     rig.wait_until_told("/readyz", 200, "ok");
