@@ -19,7 +19,7 @@ fn is_named(server: &Server, handler: &str, function: &str) -> bool {
 #[test]
 fn a_blocked_handler_is_told_while_it_blocks() {
     let server = Server::start(&["--workers", "4"]);
-    let request = server.get_in_background("/blocking?ms=5000");
+    let request = server.get_in_background("/blocking?ms=5500");
     let (line, _) = server.line("GET /blocking has blocked worker");
     assert!(!request.is_finished(), "told while it blocks");
     assert!(line.contains("WARN") && line.contains("1 of 4 workers stalled"), "{line}");

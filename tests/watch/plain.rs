@@ -4,7 +4,7 @@
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tower_stall::{Cause, Stall, StallDetector};
@@ -36,11 +36,14 @@ fn spins_until_seen(stall: &StallDetector) {
     }
 }
 
-/// Waits until a thread was sampled.
+/// Blocks for that time, and again until a thread was sampled.
 #[track_caller]
-fn wait_until_looked_at(stall: &StallDetector) {
+fn block_until_looked_at(stall: &StallDetector, time: Duration) {
     let captures = || scrape(stall).value("tower_stall_captures_total", &[]);
-    support::wait_until(LIMIT, || captures() >= 1.0);
+    support::wait_until(LIMIT, || {
+        block(time);
+        captures() >= 1.0
+    });
 }
 
 /// Runs `block` in a plain task and returns its stall, once it has ended.
@@ -127,12 +130,11 @@ fn a_runtime_that_nobody_drives_has_none() {
     let stall = detector(&runtime);
     // Its ticks say which thread drives it; then that thread does other things.
     runtime.block_on(async { tokio::time::sleep(ms(200)).await });
-    block(ms(1500));
+    block_until_looked_at(&stall, ms(1500));
     let start = Instant::now();
     while start.elapsed() < ms(1500) {
         spin_loop();
     }
-    wait_until_looked_at(&stall);
     assert_none(&stall);
 }
 
@@ -150,8 +152,7 @@ fn a_thread_that_gave_its_worker_away_has_none() {
     let (theirs, seen) = (Arc::clone(&done), stall.clone());
     let gives = runtime.spawn(async move {
         tokio::task::block_in_place(|| {
-            block(ms(3000));
-            wait_until_looked_at(&seen);
+            block_until_looked_at(&seen, ms(3000));
         });
         theirs.store(true, Ordering::Release);
     });
