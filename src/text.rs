@@ -30,8 +30,8 @@ pub(crate) fn share(stalled: usize, workers: usize) -> String {
     }
 }
 
-pub(crate) fn handler(stall: &Stall) -> &'static str {
-    match stall.handler {
+pub(crate) fn handler(stall: &Stall) -> &str {
+    match &*stall.handler {
         UNATTRIBUTED => "a task without a name",
         handler => handler,
     }

@@ -29,7 +29,11 @@ impl Settings {
                     }
                 }
             };
-            set.map_err(|expected| BuildError::Variable { variable, value, expected })?;
+            set.map_err(|expected| BuildError::Variable {
+                variable,
+                value,
+                expected: expected.into(),
+            })?;
         }
         Ok(unknown)
     }

@@ -1,5 +1,6 @@
 //! The start: threads, admin server, the first runtime.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -96,9 +97,8 @@ impl Threads {
     ) -> Result<(), BuildError> {
         let watchdog = watchdog_settings(&settings);
         if settings.capture() != Capture::Off {
-            let name = "stall-capture";
             let sampler = Sampler::spawn(settings.capture());
-            let sampler = sampler.map_err(|source| BuildError::Thread { name, source })?;
+            let sampler = sampler.map_err(|source| not_started("stall-capture", source))?;
             self.sampler = Some(Arc::new(sampler));
         }
         let sites = settings.max_sites;
@@ -125,7 +125,11 @@ fn spawn(
     name: &'static str,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<OwnedThread, BuildError> {
-    OwnedThread::spawn(name, run).map_err(|source| BuildError::Thread { name, source })
+    OwnedThread::spawn(name, run).map_err(|source| not_started(name, source))
+}
+
+fn not_started(name: &'static str, source: io::Error) -> BuildError {
+    BuildError::Thread { name: name.into(), source }
 }
 
 /// Exactly one way out: the private recorder behind `/metrics`, or the facade.

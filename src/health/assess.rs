@@ -89,7 +89,7 @@ fn longest<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Option<&'a Stall> {
 
 fn blame<'a>(stall: &'a Stall, own: &[&Stall], runtimes: &'a [RuntimeSnapshot]) -> Blame<'a> {
     let is_same =
-        |other: &&&Stall| (other.handler, other.runtime) == (stall.handler, stall.runtime);
+        |other: &&&Stall| other.handler == stall.handler && other.runtime == stall.runtime;
     let same: Vec<_> = own.iter().filter(is_same).collect();
     let runtime = runtimes.iter().find(|runtime| runtime.name == stall.runtime);
     Blame {

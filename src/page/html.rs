@@ -36,16 +36,16 @@ pub(super) fn page(report: &Report, sources: &mut Sources) -> String {
 
 /// The page of one stall, with its whole stack.
 pub(super) fn stall(report: &Report, stall: &Stall, sources: &mut Sources) -> String {
-    let title = format!("Stall {}: {}", stall.id, handler(stall.handler));
+    let title = format!("Stall {}: {}", stall.id, handler(&stall.handler));
     let body = html! {
         section aria-labelledby="stall" {
             h2 id="stall" { (title) }
             (tables::facts(report, stall, sources))
             @match &stall.stack {
                 Some(stack) => (tables::whole(stack)),
-                None => p { "No stack: " (stall.stack_missing.unwrap_or("it could not be taken")) "." },
+                None => p { "No stack: " (stall.stack_missing.as_deref().unwrap_or("it could not be taken")) "." },
             }
-            @if let (Some(_), Some(why)) = (&stall.stack, stall.stack_missing) {
+            @if let (Some(_), Some(why)) = (&stall.stack, &stall.stack_missing) {
                 p { "Not whole: " (why) "." }
             }
             p { a href="/stalls" { "All stalls" } }

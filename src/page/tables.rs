@@ -39,7 +39,7 @@ pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
                         tbody {
                             @for stall in &report.in_progress {
                                 tr {
-                                    th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(stall.handler)) } }
+                                    th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(&stall.handler)) } }
                                     td class="number" { strong { (rough(stall.duration)) } }
                                     td { (why(stall)) }
                                     td class="place" { (place(stall.site.as_ref(), sources)) }
@@ -210,7 +210,7 @@ pub(super) fn recent(report: &Report, sources: &mut Sources) -> Markup {
                 details id={ "stall-" (stall.id) } {
                     summary {
                         span class="id" { (stall.id) }
-                        span class="who" { (handler(stall.handler)) }
+                        span class="who" { (handler(&stall.handler)) }
                         span class="time" { (rough(stall.duration)) }
                         span class="why" { (stall.cause) }
                         span class="when" { (moment(stall.started_at, report.now)) }
@@ -218,7 +218,7 @@ pub(super) fn recent(report: &Report, sources: &mut Sources) -> Markup {
                     (facts(report, stall, sources))
                     @match &stall.stack {
                         Some(stack) => (short(stack)),
-                        None => p { "No stack: " (stall.stack_missing.unwrap_or("it could not be taken")) "." },
+                        None => p { "No stack: " (stall.stack_missing.as_deref().unwrap_or("it could not be taken")) "." },
                     }
                     p { a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" } }
                 }

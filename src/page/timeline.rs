@@ -136,7 +136,7 @@ fn mark(report: &Report, stall: &Stall, scale: Scale, y: f64) -> Markup {
     let title = format!(
         "Stall {}: {}, {} for {}, {}",
         stall.id,
-        handler(stall.handler),
+        handler(&stall.handler),
         stall.cause,
         rough(stall.duration),
         ago(stall.started_at, report.now)

@@ -1,5 +1,7 @@
 //! How it stands, in one sentence: a pure function of what is known.
 
+use std::borrow::Cow;
+
 use super::time::rough;
 use crate::health::assess::{Blame, Condition, assess};
 use crate::label::printable;
@@ -20,7 +22,7 @@ pub(super) struct Verdict {
 pub(super) struct Advice {
     /// What is wrong, and where.
     pub(super) about: String,
-    pub(super) fix: &'static str,
+    pub(super) fix: Cow<'static, str>,
 }
 
 impl Verdict {
@@ -58,7 +60,7 @@ pub(super) fn judge(
         let place = key.site.as_ref().map_or_else(String::new, |site| format!(" at {site}"));
         let about =
             format!("Most time so far: {}, {}{place}", text::handler_title(key.handler), key.cause);
-        Advice { about: printable(&about).into_owned(), fix: totals.fix }
+        Advice { about: printable(&about).into_owned(), fix: totals.fix.clone() }
     });
     new("Healthy: no worker is blocked".to_owned(), advice)
 }
@@ -81,13 +83,13 @@ fn blocks(blame: Blame<'_>, many_runtimes: bool) -> String {
         true => format!(" of runtime {:?}", stall.runtime),
         false => String::new(),
     };
-    let (who, time) = (text::handler_title(stall.handler), rough(stall.duration));
+    let (who, time) = (text::handler_title(&stall.handler), rough(stall.duration));
     format!("{who} blocks {whom}{runtime} now, for {time}")
 }
 
 fn mend(stall: &Stall) -> Advice {
     let about = text::why(stall) + &text::place(stall);
-    Advice { about: printable(&about).into_owned(), fix: stall.fix }
+    Advice { about: printable(&about).into_owned(), fix: stall.fix.clone() }
 }
 
 #[cfg(test)]
@@ -110,7 +112,7 @@ mod tests {
             in_progress: true,
             duration: Duration::from_secs(seconds),
             cause: Cause::Sleep,
-            fix: Cause::Sleep.fix(),
+            fix: Cause::Sleep.fix().into(),
             worker: Some(id as usize),
             site: Some(site),
             ..stall(id)
@@ -146,14 +148,14 @@ mod tests {
     #[test]
     fn stalls_of_one_handler_are_counted_together_and_others_beside_them() {
         let main = [main()];
-        let other = Stall { handler: "GET /other", ..lasts(3, 1) };
+        let other = Stall { handler: "GET /other".into(), ..lasts(3, 1) };
         let open = [lasts(1, 2), lasts(2, 12), other];
         let two = "GET /hello blocks 2 of 4 workers now, for 12 s; 1 more stall in progress";
         says(&main, &open, Condition::Degraded, two);
         let all = [lasts(0, 1), lasts(1, 1), lasts(2, 1), lasts(3, 1)];
         says(&main, &all, Condition::Degraded, "GET /hello blocks all 4 workers now, for 1.0 s");
         let single = [RuntimeSnapshot { workers: 1, ..main[0].clone() }];
-        let nameless = Stall { handler: UNATTRIBUTED, ..lasts(0, 1) };
+        let nameless = Stall { handler: UNATTRIBUTED.into(), ..lasts(0, 1) };
         let only = "A task without a name blocks the only worker now, for 1.0 s";
         says(&single, &[nameless], Condition::Degraded, only);
         let two = [main[0].clone(), RuntimeSnapshot { name: "background", ..main[0].clone() }];
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn the_environment_is_no_handlers_fault_and_yields_to_one() {
         let main = [main()];
-        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..lasts(1, 30) };
+        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT.into(), ..lasts(1, 30) };
         let both = [starved.clone(), lasts(2, 1)];
         let outside = "No handler's fault: 1 thread cannot run, for 30 s by now";
         says(&main, &[starved], Condition::Environment, outside);
@@ -199,7 +201,7 @@ mod tests {
             longest: Duration::from_secs(5),
             last_seen: SystemTime::UNIX_EPOCH,
             delayed_requests: 0,
-            fix: Cause::Sleep.fix(),
+            fix: Cause::Sleep.fix().into(),
             last: 3,
         };
         let verdict = judge(&[main()], &[], &[(key, totals)]);

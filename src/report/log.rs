@@ -73,9 +73,9 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
                 tracing::Level::$level,
                 event = $event,
                 stall = stall.id,
-                runtime = stall.runtime,
+                runtime = &*stall.runtime,
                 worker = stall.worker,
-                handler = stall.handler,
+                handler = &*stall.handler,
                 cause = stall.cause.as_str(),
                 detail = stall.detail.as_deref(),
                 blocked_ms = u64::try_from(stall.duration.as_millis()).unwrap_or(u64::MAX),
@@ -87,7 +87,7 @@ fn write(event: Event, stall: &Stall, suppressed: u64) {
                 code.line.number = stall.site.as_ref().and_then(|site| site.line),
                 trace_id = stall.trace_id.map(|id| format!("{id:032x}")),
                 suppressed,
-                fix = stall.fix,
+                fix = &*stall.fix,
                 "{message}"
             )
         };
@@ -130,7 +130,7 @@ fn write_dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
         stall = stall.map(|stall| stall.id),
         runtime,
         worker = stall.and_then(|stall| stall.worker),
-        handler = stall.map(|stall| stall.handler),
+        handler = stall.map(|stall| &*stall.handler),
         cause = stall.map(|stall| stall.cause.as_str()),
         detail = stall.and_then(|stall| stall.detail.as_deref()),
         frozen_ms = frozen / 1_000_000,
@@ -138,7 +138,7 @@ fn write_dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
         code.file.path = site.and_then(|site| site.file.as_deref()),
         code.line.number = site.and_then(|site| site.line),
         trace_id = stall.and_then(|stall| stall.trace_id).map(|id| format!("{id:032x}")),
-        fix = stall.map(|stall| stall.fix),
+        fix = stall.map(|stall| &*stall.fix),
         stack,
         "runtime {runtime:?} is dead, frozen for {}: {why}",
         human_nanos(frozen)
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_has_no_name_is_told_as_such() {
-        let stall = Stall { handler: UNATTRIBUTED, ..stall(3) };
+        let stall = Stall { handler: UNATTRIBUTED.into(), ..stall(3) };
         assert!(message(Event::Started, &stall).starts_with("a task without a name has blocked"));
         assert!(message(Event::Ended, &stall).ends_with(": a task without a name"));
     }
@@ -242,7 +242,7 @@ mod tests {
         let stopped = Stall {
             cause: Cause::Suspended,
             detail: Some("suspended for 500 ms of 531 ms".into()),
-            handler: "environment",
+            handler: "environment".into(),
             worker: Some(2),
             ..stall(3)
         };

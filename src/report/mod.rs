@@ -233,8 +233,8 @@ impl Reporter {
                     });
                 }
                 Ok(Message::Dead(runtime, frozen, entry)) => {
+                    self.dead.extend(entry.as_ref().map(|entry| entry.runtime()));
                     let stall = entry.map(|entry| entry.stall());
-                    self.dead.extend(stall.as_ref().map(|stall| stall.runtime));
                     guarded(|| self.logger.dead(runtime, frozen, stall.as_ref()));
                 }
                 Ok(Message::AllUnmatched) => guarded(|| self.logger.all_unmatched()),
@@ -289,16 +289,16 @@ impl Reporter {
         // It may have ended meanwhile: that is told next.
         let stall = &Stall { in_progress: event != Event::Ended, ..entry.stall() };
         match event {
-            Event::Continues if self.dead.contains(&stall.runtime) => {
+            Event::Continues if self.dead.contains(&entry.runtime()) => {
                 self.registry.suppressed.fetch_add(1, Relaxed);
                 return;
             }
             Event::Ended if !stall.cause.is_environment() => {
-                self.dead.retain(|dead| *dead != stall.runtime);
+                self.dead.retain(|dead| *dead != entry.runtime());
             }
             _ => {}
         }
-        let topic = (stall.handler, stall.cause.as_str());
+        let topic = (entry.handler(), stall.cause.as_str());
         self.limited(topic, |logger, suppressed| logger.log(event, stall, suppressed));
         if event != Event::Continues {
             for hook in &mut self.hooks {

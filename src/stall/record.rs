@@ -1,5 +1,6 @@
 //! The record of a stall: plain data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,10 @@ pub(super) const PENDING: &str = "the stack is on its way";
 ///
 /// Given out by [`StallDetector::stalls`](crate::StallDetector::stalls) and to
 /// [`OnStall`](crate::OnStall) hooks.
+///
+/// Its texts are [`Cow`]s, a type that every Rust program knows: they compare with a `&str`, deref to
+/// one, and go as they are where a `String` or another `Cow` is made from them. Static ones are
+/// copied without an allocation, and a record read from elsewhere can own its texts.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -22,12 +27,12 @@ pub struct Stall {
     pub id: u64,
     /// The name of the runtime: `main`, `runtime-2`, or as given to
     /// [`StallDetector::watch`](crate::StallDetector::watch).
-    pub runtime: &'static str,
+    pub runtime: Cow<'static, str>,
     /// The index of the blocked worker as in Tokio's metrics; `None` for a root future.
     pub worker: Option<usize>,
     /// Route template, RPC method or name of the watched future; `environment` if the cause lies
     /// outside the program.
-    pub handler: &'static str,
+    pub handler: Cow<'static, str>,
     /// What the thread did, or what kept it from running.
     pub cause: Cause,
     /// What it waited for, and how much of the time it could not run: `read of /data/big.csv`,
@@ -36,7 +41,7 @@ pub struct Stall {
     pub detail: Option<String>,
     /// One line on how to mend it: [`Cause::fix`], or something closer to the crate that blocks,
     /// where the stack tells it.
-    pub fix: &'static str,
+    pub fix: Cow<'static, str>,
     /// When the poll was first seen, at most one scan after its begin.
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize::moment"))]
     pub started_at: SystemTime,
@@ -58,13 +63,13 @@ pub struct Stall {
     /// yours on it. Filled in as `detail` is.
     pub site: Option<Site>,
     /// Why there is no site; `None` where there is one.
-    pub site_missing: Option<&'static str>,
+    pub site_missing: Option<Cow<'static, str>>,
     /// What it was in when the stall was counted; `None` where it could not be taken.
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize::shared"))]
     pub stack: Option<Arc<Stack>>,
     /// Why there is no stack (yet), or only a part of one; `None` with a whole one. See
     /// [`is_stack_pending`](Self::is_stack_pending).
-    pub stack_missing: Option<&'static str>,
+    pub stack_missing: Option<Cow<'static, str>>,
     /// See [`is_complete`](Self::is_complete).
     pub(crate) is_complete: bool,
     /// Requests inside the layer when the stall was counted, the blocking one included.
@@ -92,7 +97,7 @@ impl Stall {
     /// known.
     #[must_use]
     pub fn is_stack_pending(&self) -> bool {
-        self.stack.is_none() && self.stack_missing.is_none_or(|why| why == PENDING)
+        self.stack.is_none() && self.stack_missing.as_deref().is_none_or(|why| why == PENDING)
     }
 }
 

@@ -4,6 +4,7 @@
 //! happens. The other is by handler, site and cause; a site is known only some time after its stall
 //! was counted. A stall has its rows for good once it has them, so that no sum ever shrinks.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use super::live::LiveStall;
 use super::record::{Site, Stall};
 use super::stack_result::StackResult;
 use crate::clock::{Nanos, nanos};
+use crate::label::interned;
 use crate::labels::OTHER;
 
 /// Pairs of handler and cause with rows of their own; further ones count for the handler `other`.
@@ -68,7 +70,7 @@ pub(crate) struct SiteTotals {
     pub(crate) last_seen: SystemTime,
     /// See [`Stall::delayed_requests`].
     pub(crate) delayed_requests: u64,
-    pub(crate) fix: &'static str,
+    pub(crate) fix: Cow<'static, str>,
     /// The number of the last of them.
     pub(crate) last: u64,
 }
@@ -83,7 +85,7 @@ impl SiteTotals {
             longest: Duration::ZERO,
             last_seen: stall.started_at,
             delayed_requests: 0,
-            fix: stall.fix,
+            fix: stall.fix.clone(),
             last: 0,
         }
     }
@@ -97,7 +99,7 @@ impl SiteTotals {
         self.last_seen = self.last_seen.max(other.last_seen);
         self.delayed_requests = self.delayed_requests.saturating_add(other.delayed_requests);
         if other.last > self.last {
-            (self.last, self.fix) = (other.last, other.fix);
+            (self.last, self.fix) = (other.last, other.fix.clone());
         }
     }
 }
@@ -282,7 +284,8 @@ fn is_site_known(entry: &LiveStall) -> bool {
 
 /// The row of a stall, which is there from now on.
 fn admit_site(rows: &mut HashMap<SiteKey, SiteTotals>, stall: &Stall) -> SiteKey {
-    let mut key = SiteKey { handler: stall.handler, site: stall.site.clone(), cause: stall.cause };
+    let handler = interned(&stall.handler);
+    let mut key = SiteKey { handler, site: stall.site.clone(), cause: stall.cause };
     if rows.len() >= MOST_SITES && !rows.contains_key(&key) {
         key = SiteKey { handler: OTHER, site: None, cause: stall.cause };
     }
@@ -300,7 +303,7 @@ fn sum(rows: &mut HashMap<SiteKey, SiteTotals>, key: SiteKey, stall: &Stall, cou
         longest: time,
         last_seen: stall.started_at + stall.duration,
         delayed_requests: stall.delayed_requests,
-        fix: stall.fix,
+        fix: stall.fix.clone(),
         last: stall.id,
     };
     rows.entry(key).or_insert_with(|| SiteTotals::empty(stall)).merge(&own);
@@ -397,7 +400,7 @@ mod tests {
     #[test]
     fn what_the_environment_had_stays_there() {
         let mut totals = StallTotals::default();
-        let excused = Stall { cause: Cause::Starved, handler: "environment", ..stall(1) };
+        let excused = Stall { cause: Cause::Starved, handler: "environment".into(), ..stall(1) };
         totals.add(&Arc::new(LiveStall::new(excused)));
         let real = Arc::new(LiveStall::new(stall(1)));
         totals.add(&real);

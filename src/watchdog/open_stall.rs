@@ -97,12 +97,12 @@ impl NewStall {
         let poll = &mut self.poll;
         let live = LiveStall::new(Stall {
             id,
-            runtime: runtime.name,
+            runtime: runtime.name.into(),
             worker: poll.worker.map(|worker| worker as usize),
-            handler: self.handler,
+            handler: self.handler.into(),
             cause: self.cause,
             detail: None,
-            fix: self.cause.fix(),
+            fix: self.cause.fix().into(),
             started_at: clock::wall(poll.since),
             duration: Duration::from_nanos(self.lasted),
             in_progress: true,

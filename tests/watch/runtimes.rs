@@ -13,11 +13,11 @@ fn runtimes_are_told_apart_by_name() {
     stall.watch("background", background.handle());
     background.spawn(stall.watched("import", async { block(ms(500)) }));
     let seen = the_stall(&stall);
-    assert_eq!((seen.runtime, seen.workers), ("background", 3));
+    assert_eq!((&*seen.runtime, seen.workers), ("background", 3));
     // Not announced: it is met when a marked future shows up on it.
     third.block_on(stall.watched("late", async { block(ms(500)) }));
     let seen = wait_for(LIMIT, || stall.stalls().into_iter().find(|stall| stall.id == 2));
-    assert_eq!((seen.runtime, seen.worker, seen.handler), ("runtime-2", Some(0), "late"));
+    assert_eq!((&*seen.runtime, seen.worker, &*seen.handler), ("runtime-2", Some(0), "late"));
     let metrics = scrape(&stall);
     assert_eq!(metrics.value("tokio_workers", &[r#"runtime="background""#]), 3.0);
     assert_eq!(metrics.value("tokio_workers", &[r#"runtime="runtime-2""#]), 1.0);

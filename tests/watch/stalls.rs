@@ -50,7 +50,7 @@ fn block_a_second(runtime: &tokio::runtime::Runtime, stall: &StallDetector, repe
     assert_eq!(stalls.len(), repeat, "recorded once: {stalls:#?}");
     let record = &stalls[0];
     assert!(in_progress, "first seen in progress: {seen:#?}");
-    assert_eq!((record.handler, record.runtime, record.cause), ("job", "main", Cause::Sleep));
+    assert_eq!((&*record.handler, &*record.runtime, record.cause), ("job", "main", Cause::Sleep));
     assert_eq!(record.worker, worker);
     assert_eq!((record.workers, record.workers_stalled), (4, 1));
     let lasted = record.duration;
