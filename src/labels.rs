@@ -2,7 +2,6 @@
 //!
 //! The table is capped, and written under a lock. The label of a known route is read without.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ const ROUTES_FOR_EACH_LABEL: usize = 4;
 const MANY_UNMATCHED: u32 = 1000;
 
 /// What a poll counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollKind {
     /// A task on a worker.
     Task,
@@ -52,7 +51,7 @@ pub(crate) enum PollKind {
 }
 
 /// What a label stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LabelSpec {
     pub(crate) label: &'static str,
     pub(crate) threshold: Nanos,
@@ -81,7 +80,6 @@ pub(crate) struct LabelTable {
 struct Table {
     /// The label with the id `n` is at `n - 1`.
     specs: Vec<LabelSpec>,
-    ids: HashMap<LabelSpec, LabelId>,
     labels: usize,
     routes: usize,
 }
@@ -267,17 +265,16 @@ impl Table {
         let is_task = matches!(kind, PollKind::Task | PollKind::Request);
         let kind = if all.everywhere && is_task { PollKind::Root } else { kind };
         let spec = LabelSpec { label, threshold, kind };
-        if let Some(id) = self.ids.get(&spec) {
-            return *id;
-        }
-        if self.specs.len() >= MOST_LABEL_IDS {
+        let known = self.specs.iter().position(|known| *known == spec);
+        let place = known.unwrap_or(self.specs.len());
+        if place >= MOST_LABEL_IDS {
             return LabelId::NONE;
         }
-        self.specs.push(spec);
-        let id = LabelId(self.specs.len() as u32);
-        self.ids.insert(spec, id);
-        all.shortest.fetch_min(threshold, Ordering::Relaxed);
-        id
+        if known.is_none() {
+            self.specs.push(spec);
+            all.shortest.fetch_min(threshold, Ordering::Relaxed);
+        }
+        LabelId(place as u32 + 1)
     }
 
     /// The text to use for a label: its own, or `other` past the cap. A label in use under

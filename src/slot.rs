@@ -39,12 +39,17 @@ impl LabelId {
     pub(crate) const NONE: Self = Self(0);
 }
 
+/// The high and the low half of a trace id: no store of 128 bits is atomic, and halves need no
+/// padding where they are carried.
+pub(crate) type Trace = [u64; 2];
+pub(crate) const NO_TRACE: Trace = [0; 2];
+
 const ASK: u32 = 1;
 const TIME_LEAVE: u32 = 2;
 const WENT_ON: u32 = 4;
 
 /// One cache line pair for each thread, so that threads do not slow one another.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Slot {
     sequence: AtomicU64,
@@ -126,20 +131,9 @@ impl Place {
 }
 
 impl Slot {
+    /// A slot that asks its first owner who it is.
     pub(crate) fn new() -> Self {
-        Self {
-            sequence: AtomicU64::new(0),
-            label_id: AtomicU32::new(LabelId::NONE.0),
-            flags: AtomicU32::new(ASK),
-            trace: [AtomicU64::new(0), AtomicU64::new(0)],
-            swaps: AtomicU32::new(0),
-            place: AtomicU64::new(0),
-            claim: AtomicU64::new(0),
-            thread: AtomicU32::new(0),
-            left_sequence: AtomicU64::new(0),
-            left_at: AtomicU64::new(0),
-            in_flight: AtomicI64::new(0),
-        }
+        Self { flags: AtomicU32::new(ASK), ..Self::default() }
     }
 
     // The owner's side.
@@ -239,13 +233,12 @@ impl Slot {
     /// Publishes the trace id of the request polled from now on and returns the one before
     /// (owner only, inside a poll; to be put back before it ends).
     #[inline]
-    pub(crate) fn swap_trace(&self, trace: u128) -> u128 {
-        let [high, low] = &self.trace;
-        let before = join(high.load(Relaxed), low.load(Relaxed));
+    pub(crate) fn swap_trace(&self, [high, low]: Trace) -> Trace {
+        let before = self.trace.each_ref().map(|half| half.load(Relaxed));
         let swaps = self.swaps.load(Relaxed);
         self.swaps.store(swaps.wrapping_add(1), Release);
-        high.store((trace >> 64) as u64, Release);
-        low.store(trace as u64, Release);
+        self.trace[0].store(high, Release);
+        self.trace[1].store(low, Release);
         self.swaps.store(swaps.wrapping_add(2), Release);
         before
     }
@@ -260,11 +253,9 @@ impl Slot {
     pub(crate) fn give_up(&self) -> i64 {
         let sequence = self.sequence.load(Relaxed);
         self.sequence.store(sequence + (sequence & 1), Release);
-        self.swap_trace(0);
+        self.swap_trace(NO_TRACE);
         self.flags.fetch_or(ASK, Relaxed);
-        let in_flight = self.in_flight.load(Relaxed);
-        self.in_flight.store(0, Relaxed);
-        in_flight
+        self.in_flight.swap(0, Relaxed)
     }
 
     /// Whether the owner is inside a poll (owner only).
@@ -305,10 +296,9 @@ impl Slot {
     /// The trace, whole (rule 5) or 0.
     fn trace(&self) -> u128 {
         let swaps = self.swaps.load(Acquire);
-        let [high, low] = &self.trace;
-        let trace = join(high.load(Acquire), low.load(Acquire));
+        let [high, low] = self.trace.each_ref().map(|half| half.load(Acquire));
         let whole = swaps & 1 == 0 && self.swaps.load(Acquire) == swaps;
-        if whole { trace } else { 0 }
+        if whole { (u128::from(high) << 64) | u128::from(low) } else { 0 }
     }
 
     /// Wants to know who the owner is, at its next poll.
@@ -334,11 +324,6 @@ impl Slot {
     pub(crate) fn in_flight(&self) -> i64 {
         self.in_flight.load(Relaxed)
     }
-}
-
-#[inline]
-fn join(high: u64, low: u64) -> u128 {
-    (u128::from(high) << 64) | u128::from(low)
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl Global {
         let mut settings = Settings::default();
         if let Err(error) = settings.apply_environment() {
             failed(&error);
-            settings = Settings::off();
+            settings = Settings { on: false, ..Settings::default() };
         }
         let registry = registry(&settings, Some(runtime_appeared));
         Self { registry, settings: Mutex::new(Some(settings)), detector: OnceLock::new() }

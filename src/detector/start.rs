@@ -21,21 +21,6 @@ use crate::runtime::registry::{Limits, Registry};
 use crate::stack::{Capture, Sampler, Stacks};
 use crate::watchdog::{self, Patience, WatchdogSettings};
 
-fn watchdog_settings(settings: &Settings) -> WatchdogSettings {
-    let patience = Patience {
-        dead_after: nanos(settings.dead_after),
-        unready_after: nanos(settings.unready_after),
-        ready_after: nanos(settings.ready_after),
-        shed_after: nanos(settings.shed_after),
-    };
-    WatchdogSettings {
-        scan_interval: nanos(settings.scan_interval()),
-        tick_interval: settings.tick_interval,
-        patience,
-        rescue: settings.rescue,
-    }
-}
-
 /// The shared state for those settings.
 pub(crate) fn registry(settings: &Settings, on_new_runtime: Option<fn()>) -> Arc<Registry> {
     Registry::new(Limits {
@@ -95,7 +80,17 @@ impl Threads {
         facade: bool,
         out: Out,
     ) -> Result<(), BuildError> {
-        let watchdog = watchdog_settings(&settings);
+        let watchdog = WatchdogSettings {
+            scan_interval: nanos(settings.scan_interval()),
+            tick_interval: settings.tick_interval,
+            patience: Patience {
+                dead_after: nanos(settings.dead_after),
+                unready_after: nanos(settings.unready_after),
+                ready_after: nanos(settings.ready_after),
+                shed_after: nanos(settings.shed_after),
+            },
+            rescue: settings.rescue,
+        };
         if settings.capture() != Capture::Off {
             let sampler = Sampler::spawn(settings.capture());
             let sampler = sampler.map_err(|source| not_started("stall-capture", source))?;

@@ -18,11 +18,11 @@ pin_project! {
     pub struct ResponseFuture<F> {
         // `None` once it is ready.
         #[pin]
-        inner: Option<F>,
-        mark: RequestMark,
+        pub(super) inner: Option<F>,
+        pub(super) mark: RequestMark,
         // Goes on with the body.
-        in_flight: Option<InFlight>,
-        learn: Option<Box<LearnMethod>>,
+        pub(super) in_flight: Option<InFlight>,
+        pub(super) learn: Option<Box<LearnMethod>>,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
@@ -33,17 +33,6 @@ pin_project! {
                 this.inner.set(None);
             }
         }
-    }
-}
-
-impl<F> ResponseFuture<F> {
-    pub(super) fn new(
-        inner: F,
-        mark: RequestMark,
-        in_flight: InFlight,
-        learn: Option<Box<LearnMethod>>,
-    ) -> Self {
-        Self { inner: Some(inner), mark, in_flight: Some(in_flight), learn }
     }
 }
 
@@ -66,7 +55,8 @@ where
         let response = polled?;
         let learn = this.learn.take().and_then(|learn| learn.from_head(&response));
         let (mark, in_flight) = (*this.mark, this.in_flight.take());
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, mark, in_flight, learn))))
+        let marked = |body| ResponseBody { inner: Some(body), mark, in_flight, learn };
+        Poll::Ready(Ok(response.map(marked)))
     }
 }
 

@@ -25,11 +25,13 @@ pub(super) const NO_METHOD: u8 = 10;
 /// The labels of one layer: those of its threshold.
 #[derive(Clone, Debug)]
 pub(super) struct LayerLabels {
-    registry: Arc<Registry>,
-    detector: DetectorId,
+    pub(super) registry: Arc<Registry>,
+    pub(super) detector: DetectorId,
+    pub(super) threshold: Nanos,
     unmatched: LabelId,
     other: LabelId,
-    poll_ready: Mark,
+    /// What readiness checks are marked with.
+    pub(super) poll_ready: Mark,
     #[cfg(feature = "axum")]
     known_paths: matched_path::KnownPaths,
 }
@@ -43,27 +45,13 @@ impl LayerLabels {
         Self {
             registry,
             detector,
+            threshold,
             unmatched,
             other,
             poll_ready: Mark { detector, label_id },
             #[cfg(feature = "axum")]
             known_paths: matched_path::KnownPaths::default(),
         }
-    }
-
-    pub(super) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-
-    #[inline]
-    pub(super) fn mark(&self, label_id: LabelId) -> Mark {
-        Mark { detector: self.detector, label_id }
-    }
-
-    /// What readiness checks are marked with.
-    #[inline]
-    pub(super) fn poll_ready(&self) -> Mark {
-        self.poll_ready
     }
 
     /// The label of a route, made when the route is new.
@@ -108,11 +96,8 @@ impl LearnMethod {
     /// Reads the head of the answer. Gives `self` back while the status is to come.
     #[cold]
     pub(super) fn from_head<B>(self: Box<Self>, response: &Response<B>) -> Option<Box<Self>> {
-        if response.status() == StatusCode::OK {
-            self.from_status(response.headers())
-        } else {
-            None
-        }
+        let is_ok = response.status() == StatusCode::OK;
+        if is_ok { self.from_status(response.headers()) } else { None }
     }
 
     /// Reads the status among headers (an answer without a body) or trailers. Gives `self` back

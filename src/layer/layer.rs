@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::labels::NO_METHOD;
+use super::labels::{LayerLabels, NO_METHOD};
 use super::request::RequestHead;
 use super::service::StallService;
 use super::settings::Settings;
@@ -27,7 +27,9 @@ pub struct StallLayer {
 
 impl StallLayer {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        Self { settings: Arc::new(Settings::new(registry)) }
+        let labels = LayerLabels::new(Arc::clone(&registry), registry.threshold);
+        let (methods, handler_name, trace_id) = Default::default();
+        Self { settings: Arc::new(Settings { labels, methods, handler_name, trace_id }) }
     }
 
     fn with(&self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -49,7 +51,11 @@ impl StallLayer {
     /// unless set.
     #[must_use]
     pub fn threshold(self, threshold: Duration) -> Self {
-        self.with(|settings| settings.set_threshold(nanos(threshold.max(MIN_THRESHOLD))))
+        let threshold = nanos(threshold.max(MIN_THRESHOLD));
+        self.with(|settings| {
+            let registry = Arc::clone(&settings.labels.registry);
+            settings.labels = LayerLabels::new(registry, threshold);
+        })
     }
 
     /// Declares gRPC methods (`/pkg.Service/Method`), which then have their labels from the first
@@ -94,7 +100,7 @@ impl<S> Layer<S> for StallLayer {
     type Service = StallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        StallService::new(inner, Arc::clone(&self.settings))
+        StallService { inner, settings: Arc::clone(&self.settings) }
     }
 }
 

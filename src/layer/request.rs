@@ -3,8 +3,9 @@
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 
 use crate::mark::Mark;
-use crate::mark::thread_slots;
+use crate::mark::thread_slots::{PollGuard, slot};
 use crate::runtime::registry::DetectorId;
+use crate::slot::{NO_TRACE, Trace};
 
 /// A request without its body, for functions that look at one.
 #[derive(Clone, Copy, Debug)]
@@ -54,35 +55,23 @@ impl<'a> RequestHead<'a> {
 /// The label and trace id of a request. The default is of no detector.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RequestMark {
-    mark: Mark,
-    /// 0 for none. In halves, which need no padding where this is carried.
-    trace: [u64; 2],
+    pub(super) mark: Mark,
+    pub(super) trace: Trace,
 }
 
 /// An open poll of a request.
 #[must_use]
 pub(super) struct Polling {
-    guard: thread_slots::PollGuard,
+    guard: PollGuard,
     /// What the slot's trace was before, if this request has one of its own.
-    outer: Option<u128>,
+    outer: Option<Trace>,
 }
 
 impl RequestMark {
-    pub(super) fn new(mark: Mark, trace: u128) -> Self {
-        Self { mark, trace: [(trace >> 64) as u64, trace as u64] }
-    }
-
-    #[inline]
-    fn trace(self) -> u128 {
-        let [high, low] = self.trace;
-        (u128::from(high) << 64) | u128::from(low)
-    }
-
     #[inline]
     pub(super) fn enter(self) -> Polling {
         let guard = self.mark.enter();
-        let trace = self.trace();
-        let outer = (trace != 0).then(|| guard.slot().swap_trace(trace));
+        let outer = (self.trace != NO_TRACE).then(|| guard.slot.swap_trace(self.trace));
         Polling { guard, outer }
     }
 }
@@ -91,7 +80,7 @@ impl Polling {
     /// Counts the request as in flight until the value is dropped.
     #[inline]
     pub(super) fn in_flight(&self, mark: RequestMark) -> InFlight {
-        self.guard.slot().count_in_flight(1);
+        self.guard.slot.count_in_flight(1);
         InFlight { detector: mark.mark.detector }
     }
 }
@@ -100,7 +89,7 @@ impl Drop for Polling {
     #[inline]
     fn drop(&mut self) {
         if let Some(outer) = self.outer {
-            self.guard.slot().swap_trace(outer);
+            self.guard.slot.swap_trace(outer);
         }
     }
 }
@@ -114,7 +103,7 @@ pub(super) struct InFlight {
 impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
-        thread_slots::count_in_flight(self.detector, -1);
+        slot(self.detector).count_in_flight(-1);
     }
 }
 
@@ -124,10 +113,7 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The trace id of a W3C `traceparent` header: `00-<32 hex>-<16 hex>-<2 hex>`; 0 for none.
 #[inline]
 pub(super) fn trace_id(headers: &HeaderMap) -> u128 {
-    match headers.get(&TRACEPARENT) {
-        Some(header) => parse_traceparent(header.as_bytes()),
-        None => 0,
-    }
+    headers.get(&TRACEPARENT).map_or(0, |header| parse_traceparent(header.as_bytes()))
 }
 
 fn parse_traceparent(header: &[u8]) -> u128 {

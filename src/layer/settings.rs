@@ -10,9 +10,7 @@ use http::Method;
 
 use super::labels::{LayerLabels, LearnMethod, NO_METHOD, is_grpc};
 use super::request::{RequestHead, RequestMark, trace_id};
-use crate::clock::Nanos;
 use crate::mark::Mark;
-use crate::runtime::registry::Registry;
 use crate::slot::LabelId;
 
 type HandlerName = dyn Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync;
@@ -21,7 +19,6 @@ type TraceId = dyn Fn(RequestHead<'_>) -> Option<u128> + Send + Sync;
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) labels: LayerLabels,
-    threshold: Nanos,
     /// Declared gRPC methods.
     pub(super) methods: Vec<Box<str>>,
     pub(super) handler_name: Option<Arc<HandlerName>>,
@@ -29,28 +26,6 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
-        let threshold = registry.threshold;
-        Self {
-            labels: LayerLabels::new(registry, threshold),
-            threshold,
-            methods: Vec::new(),
-            handler_name: None,
-            trace_id: None,
-        }
-    }
-
-    pub(super) fn set_threshold(&mut self, threshold: Nanos) {
-        self.threshold = threshold;
-        self.labels = LayerLabels::new(Arc::clone(self.labels.registry()), threshold);
-    }
-
-    /// What readiness checks are marked with.
-    #[inline]
-    pub(super) fn poll_ready(&self) -> Mark {
-        self.labels.poll_ready()
-    }
-
     /// What a request is marked with, and what its answer may teach.
     ///
     /// Not inlined: a small `call` is, and builds its future in place instead of moving it.
@@ -65,7 +40,8 @@ impl Settings {
             Some(trace_id) => traced(head, trace_id),
             None => trace_id(head.headers),
         };
-        (RequestMark::new(self.labels.mark(label_id), trace), learn)
+        let mark = Mark { detector: self.labels.detector, label_id };
+        (RequestMark { mark, trace: [(trace >> 64) as u64, trace as u64] }, learn)
     }
 
     #[inline(never)]
@@ -96,7 +72,7 @@ fn contained<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StallLayer")
-            .field("threshold", &Duration::from_nanos(self.threshold))
+            .field("threshold", &Duration::from_nanos(self.labels.threshold))
             .field("handler_name", &self.handler_name.is_some())
             .field("trace_id", &self.trace_id.is_some())
             .finish_non_exhaustive()

@@ -83,39 +83,6 @@ impl RuntimeHooks {
         self.after_poll = Some(Box::new(hook));
         self
     }
-
-    fn install(self, builder: &mut Builder) {
-        static LAST: AtomicU32 = AtomicU32::new(0);
-        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let thread = |hook: Option<Hook>| {
-            move || {
-                task_polls::note_thread(number);
-                if let Some(hook) = &hook {
-                    hook();
-                }
-            }
-        };
-        builder
-            .on_thread_start(thread(self.thread_start))
-            .on_thread_park(thread(self.thread_park))
-            .on_thread_unpark(thread(self.thread_unpark));
-        #[cfg(tokio_unstable)]
-        {
-            let (before, after) = (self.before_poll, self.after_poll);
-            builder.on_before_task_poll(move |task| {
-                if let Some(hook) = &before {
-                    hook(task);
-                }
-                task_polls::begin(number, task.spawned_at());
-            });
-            builder.on_after_task_poll(move |task| {
-                task_polls::end();
-                if let Some(hook) = &after {
-                    hook(task);
-                }
-            });
-        }
-    }
 }
 
 impl fmt::Debug for RuntimeHooks {
@@ -148,7 +115,35 @@ pub trait RuntimeBuilderExt {
 
 impl RuntimeBuilderExt for Builder {
     fn stall_hooks(&mut self, hooks: RuntimeHooks) -> &mut Self {
-        hooks.install(self);
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let thread = |hook: Option<Hook>| {
+            move || {
+                task_polls::note_thread(number);
+                if let Some(hook) = &hook {
+                    hook();
+                }
+            }
+        };
+        self.on_thread_start(thread(hooks.thread_start))
+            .on_thread_park(thread(hooks.thread_park))
+            .on_thread_unpark(thread(hooks.thread_unpark));
+        #[cfg(tokio_unstable)]
+        {
+            let (before, after) = (hooks.before_poll, hooks.after_poll);
+            self.on_before_task_poll(move |task| {
+                if let Some(hook) = &before {
+                    hook(task);
+                }
+                task_polls::begin(number, task.spawned_at());
+            });
+            self.on_after_task_poll(move |task| {
+                task_polls::end();
+                if let Some(hook) = &after {
+                    hook(task);
+                }
+            });
+        }
         self
     }
 }

@@ -8,5 +8,5 @@ mod watched;
 
 pub use allow::allow_blocking;
 pub use hooks::{RuntimeBuilderExt, RuntimeHooks};
-pub(crate) use watched::Mark;
+pub(crate) use thread_slots::Mark;
 pub use watched::Watched;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
-use crate::mark::thread_slots;
+use super::thread_slots;
 use crate::runtime::Runtime;
 use crate::runtime::registry::{DetectorId, Registry};
 
@@ -75,7 +75,8 @@ impl HookedThread {
         let Ok(handle) = Handle::try_current() else { return };
         (self.hooks, self.changes) = (hooks, changes);
         let watching = |(registry, runtime): (Arc<Registry>, _)| {
-            thread_slots::prepare(registry.id);
+            // Before the first poll needs it.
+            thread_slots::slot(registry.id);
             WatchingDetector { detector: registry.id, registry: Arc::downgrade(&registry), runtime }
         };
         self.watching = Registry::watching(&handle).into_iter().map(watching).collect();
@@ -104,7 +105,7 @@ mod open {
 
     use super::{WatchingDetector, with};
     use crate::labels::PollKind;
-    use crate::mark::thread_slots::{self, PollGuard};
+    use crate::mark::thread_slots::{Mark, PollGuard};
     use crate::runtime::registry::DetectorId;
     use crate::slot::LabelId;
 
@@ -115,9 +116,8 @@ mod open {
     const OWN: &str = "src/ticker/";
 
     pub(super) struct OpenPolls {
-        guards: Vec<PollGuard>,
-        /// How many of them each poll has.
-        polls: Vec<usize>,
+        /// `None` where a poll begins, then its guards: one for each detector.
+        guards: Vec<Option<PollGuard>>,
         known: [Option<KnownPlace>; PLACES],
     }
 
@@ -133,28 +133,24 @@ mod open {
     pub(crate) fn begin(hooks: u32, place: &'static Location<'static>) {
         with(|thread| {
             thread.settle(hooks);
-            let before = thread.open.guards.len();
+            thread.open.guards.push(None);
             for watching in &thread.watching {
                 if let Some(label_id) = thread.open.label_id(watching, place) {
-                    thread.open.guards.push(thread_slots::enter(watching.detector, label_id));
+                    let mark = Mark { detector: watching.detector, label_id };
+                    thread.open.guards.push(Some(mark.enter()));
                 }
             }
-            thread.open.polls.push(thread.open.guards.len() - before);
         });
     }
 
     /// The poll that began last is over.
     pub(crate) fn end() {
-        with(|thread| {
-            for _ in 0..thread.open.polls.pop().unwrap_or(0) {
-                drop(thread.open.guards.pop());
-            }
-        });
+        with(|thread| while let Some(Some(_ended)) = thread.open.guards.pop() {});
     }
 
     impl OpenPolls {
         pub(super) const fn new() -> Self {
-            Self { guards: Vec::new(), polls: Vec::new(), known: [None; PLACES] }
+            Self { guards: Vec::new(), known: [None; PLACES] }
         }
 
         #[inline]

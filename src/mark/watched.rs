@@ -7,24 +7,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::mark::thread_slots;
-use crate::runtime::registry::DetectorId;
-use crate::slot::LabelId;
-
-/// What a marked future carries: a detector and a label. Two numbers, so that copies cost nothing
-/// and no detector is kept alive. The default is of no detector.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mark {
-    pub(crate) detector: DetectorId,
-    pub(crate) label_id: LabelId,
-}
-
-impl Mark {
-    #[inline]
-    pub(crate) fn enter(self) -> thread_slots::PollGuard {
-        thread_slots::enter(self.detector, self.label_id)
-    }
-}
+use super::thread_slots::Mark;
 
 pin_project! {
     /// A future whose polls (and whose drop) count for a name.
@@ -64,10 +47,7 @@ impl<F: Future> Future for Watched<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let _polling = this.mark.enter();
-        match this.future.as_pin_mut() {
-            Some(future) => future.poll(cx),
-            None => unreachable!("the future is there until it is dropped"),
-        }
+        this.future.as_pin_mut().expect("the future is there until it is dropped").poll(cx)
     }
 }
 

@@ -77,6 +77,7 @@ impl<S> Layer<S> for ShedLayer {
     type Service = ShedService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ShedService::new(inner, Arc::clone(&self.registry), self.retry_after.clone())
+        let Self { registry, retry_after } = self.clone();
+        ShedService { inner, registry, retry_after }
     }
 }

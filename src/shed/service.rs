@@ -19,16 +19,12 @@ use crate::runtime::registry::Registry;
 /// A service that turns requests away. Made by [`ShedLayer`](super::ShedLayer).
 #[derive(Clone)]
 pub struct ShedService<S> {
-    inner: S,
-    registry: Arc<Registry>,
-    retry_after: HeaderValue,
+    pub(super) inner: S,
+    pub(super) registry: Arc<Registry>,
+    pub(super) retry_after: HeaderValue,
 }
 
 impl<S> ShedService<S> {
-    pub(super) fn new(inner: S, registry: Arc<Registry>, retry_after: HeaderValue) -> Self {
-        Self { inner, registry, retry_after }
-    }
-
     /// The service inside.
     pub fn get_ref(&self) -> &S {
         &self.inner

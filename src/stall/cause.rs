@@ -10,10 +10,16 @@ macro_rules! causes {
         /// Why a thread did not return from a poll, or why a runtime was frozen.
         ///
         /// [`_documentation::causes`](crate::_documentation::causes) says what each is read from.
+        /// Serialized as the value of the `cause` label.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
         #[non_exhaustive]
         pub enum Cause {
-            $($(#[doc = $doc])+ $variant,)+
+            $(
+                $(#[doc = $doc])+
+                #[cfg_attr(feature = "serde", serde(rename = $label))]
+                $variant,
+            )+
         }
 
         impl Cause {

@@ -65,7 +65,6 @@ pub struct Stall {
     /// Why there is no site; `None` where there is one.
     pub site_missing: Option<Cow<'static, str>>,
     /// What it was in when the stall was counted; `None` where it could not be taken.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize::shared"))]
     pub stack: Option<Arc<Stack>>,
     /// Why there is no stack (yet), or only a part of one; `None` with a whole one. See
     /// [`is_stack_pending`](Self::is_stack_pending).
@@ -217,7 +216,7 @@ impl fmt::Display for Site {
 mod serialize {
     use serde::{Serialize, Serializer};
 
-    use super::{Arc, Cause, Duration, SystemTime};
+    use super::{Duration, SystemTime};
 
     /// RFC 3339 in UTC, with milliseconds.
     pub(super) fn moment<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
@@ -228,24 +227,9 @@ mod serialize {
         to.serialize_f64(time.as_secs_f64())
     }
 
-    /// What is shared is written as if it were not.
-    pub(super) fn shared<T: Serialize, S: Serializer>(
-        value: &Option<Arc<T>>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.as_deref().serialize(to)
-    }
-
     /// 32 hexadecimal digits: no number of JSON holds it.
     pub(super) fn trace_id<S: Serializer>(id: &Option<u128>, to: S) -> Result<S::Ok, S::Error> {
         id.map(|id| format!("{id:032x}")).serialize(to)
-    }
-
-    /// The value of the `cause` label.
-    impl Serialize for Cause {
-        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-            to.serialize_str(self.as_str())
-        }
     }
 }
 

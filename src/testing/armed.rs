@@ -53,7 +53,7 @@ fn block(guard: &NoStalls, threshold: Duration) {
     let over = clock::now() + nanos(PATIENCE.max(threshold * 10));
     loop {
         std::thread::sleep(threshold * 3);
-        if !guard.is_watching() || !guard.stalls().is_empty() || clock::now() >= over {
+        if !guard.detector().is_watching() || !guard.stalls().is_empty() || clock::now() >= over {
             break;
         }
     }

@@ -130,13 +130,9 @@ impl NoStalls {
         }
     }
 
-    pub(super) fn is_watching(&self) -> bool {
-        self.detector().is_watching()
-    }
-
     /// Why a block that was there is not found; `None` if it is.
     pub(super) fn why_unarmed(&self) -> Option<&'static str> {
-        if !self.is_watching() {
+        if !self.detector.is_watching() {
             return Some("TOWER_STALL is off");
         }
         let found = self.detector().stalls();
