@@ -15,20 +15,6 @@ use crate::stack::Capture;
 /// A scan is a matter of microseconds, once the watchdog has a CPU.
 const GLANCE: Duration = Duration::from_micros(100);
 
-impl Settings {
-    /// Of the environment only whether stalls are looked for, and how stacks are taken and read.
-    fn of_test(threshold: Duration, hook: impl OnStall) -> Result<Self, BuildError> {
-        let mut environment = Self::default();
-        environment.apply(variables())?;
-        let Self { on, capture, site_skips, .. } = environment;
-        let hooks: Vec<Box<dyn OnStall>> = vec![Box::new(hook)];
-        let settings =
-            Self { on, threshold, capture, site_skips, hooks, test: true, ..Self::default() };
-        settings.check()?;
-        Ok(settings)
-    }
-}
-
 impl StallDetector {
     /// Starts one that a test has for itself, on the runtime of `handle`.
     pub(crate) fn of_test(
@@ -36,7 +22,14 @@ impl StallDetector {
         handle: Handle,
         hook: impl OnStall,
     ) -> Result<Self, BuildError> {
-        let settings = Settings::of_test(threshold, hook)?;
+        let mut settings = Settings::default();
+        settings.apply(variables())?;
+        // Of the environment only whether stalls are looked for, and how stacks are taken and read.
+        let Settings { on, capture, site_skips, .. } = settings;
+        settings =
+            Settings { on, capture, site_skips, threshold, test: true, ..Settings::default() };
+        settings.hooks.push(Box::new(hook));
+        settings.check()?;
         launch(registry(&settings, None), settings, Some(handle))
     }
 

@@ -1,5 +1,7 @@
 //! A request's head, and the label and trace id that its parts carry.
 
+use std::array::from_fn;
+
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 
 use crate::mark::Mark;
@@ -118,26 +120,16 @@ pub(super) fn trace_id(headers: &HeaderMap) -> u128 {
 
 fn parse_traceparent(header: &[u8]) -> u128 {
     let well_formed = header.len() >= 55
-        && header[2] == b'-'
-        && header[35] == b'-'
-        && header[52] == b'-'
-        && &header[..2] != b"ff";
+        && [header[2], header[35], header[52]] == *b"---"
+        && header[..2] != *b"ff";
     if !well_formed {
         return 0;
     }
-    let (mut values, mut wrong) = ([0; 32], 0);
-    for (value, digit) in values.iter_mut().zip(&header[3..35]) {
-        *value = number(*digit);
-        wrong |= *value;
-    }
-    if wrong >= 16 {
+    let values: [u8; 32] = from_fn(|at| number(header[3 + at]));
+    if values.iter().fold(0, |all, value| all | value) >= 16 {
         return 0;
     }
-    let mut id = [0; 16];
-    for (byte, pair) in id.iter_mut().zip(values.chunks_exact(2)) {
-        *byte = (pair[0] << 4) | pair[1];
-    }
-    u128::from_be_bytes(id)
+    u128::from_be_bytes(from_fn(|at| (values[2 * at] << 4) | values[2 * at + 1]))
 }
 
 /// The number of a small hexadecimal digit; 16 or more for what is none.

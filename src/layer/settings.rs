@@ -34,7 +34,10 @@ impl Settings {
         let named = self.handler_name.as_deref().and_then(|name| self.named(head, name));
         let (label_id, learn) = match named {
             Some(label_id) => (label_id, None),
-            None => self.label_id(head),
+            None if *head.method == Method::POST && is_grpc(head.headers) => {
+                self.labels.of_grpc(head)
+            }
+            None => (self.labels.of_matched_path(head), None),
         };
         let trace = match self.trace_id.as_deref() {
             Some(trace_id) => traced(head, trace_id),
@@ -48,14 +51,6 @@ impl Settings {
     fn named(&self, head: RequestHead<'_>, name: &HandlerName) -> Option<LabelId> {
         let name = contained(|| name(head))?;
         Some(self.labels.of_route(NO_METHOD, &name))
-    }
-
-    #[inline]
-    fn label_id(&self, head: RequestHead<'_>) -> (LabelId, Option<Box<LearnMethod>>) {
-        if *head.method == Method::POST && is_grpc(head.headers) {
-            return self.labels.of_grpc(head);
-        }
-        (self.labels.of_matched_path(head), None)
     }
 }
 

@@ -11,7 +11,15 @@ use crate::runtime::Runtime;
 use crate::runtime::registry::{DetectorId, Registry};
 
 thread_local! {
-    static THREAD: RefCell<HookedThread> = const { RefCell::new(HookedThread::new()) };
+    static THREAD: RefCell<HookedThread> = const {
+        RefCell::new(HookedThread {
+            hooks: 0,
+            changes: 0,
+            watching: Vec::new(),
+            #[cfg(tokio_unstable)]
+            open: open::OpenPolls::new(),
+        })
+    };
 }
 
 struct HookedThread {
@@ -52,16 +60,6 @@ fn with(act: impl FnOnce(&mut HookedThread)) {
 }
 
 impl HookedThread {
-    const fn new() -> Self {
-        Self {
-            hooks: 0,
-            changes: 0,
-            watching: Vec::new(),
-            #[cfg(tokio_unstable)]
-            open: open::OpenPolls::new(),
-        }
-    }
-
     #[inline]
     fn settle(&mut self, hooks: u32) {
         let changes = Registry::changes();

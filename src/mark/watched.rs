@@ -19,8 +19,8 @@ pin_project! {
     pub struct Watched<F> {
         // `None` only while it is dropped.
         #[pin]
-        future: Option<F>,
-        mark: Mark,
+        pub(crate) future: Option<F>,
+        pub(crate) mark: Mark,
     }
 
     impl<F> PinnedDrop for Watched<F> {
@@ -31,12 +31,6 @@ pin_project! {
                 this.future.set(None);
             }
         }
-    }
-}
-
-impl<F> Watched<F> {
-    pub(crate) fn new(mark: Mark, future: F) -> Self {
-        Self { future: Some(future), mark }
     }
 }
 
