@@ -1,8 +1,7 @@
-//! Label texts: interned once a process, never freed, so that they can be copied anywhere.
+//! Label texts: interned for the whole process and never freed, so that they can be copied freely.
 //!
-//! Only texts that passed a cap come here (see `labels`), and equal texts share one
-//! allocation over all detectors of the process: what is leaked is bounded by what a developer
-//! wrote.
+//! Callers cap what they intern (see `labels`), and all detectors share equal texts. So the leak is
+//! bounded.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

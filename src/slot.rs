@@ -22,7 +22,7 @@
 //!    `TIME_LEAVE` is answered at the next outermost leave by `left`, stored before the even
 //!    number, so that who reads the even number reads it too; `left.sequence` tells whether it
 //!    was the poll that was meant.
-//!    `WENT_ON` is the owner's note to itself that the number is not the one it entered with.
+//!    `CONTINUED` is the owner's own: the number is no longer the one it entered with.
 //! 7. A slot that changes hands keeps its `sequence`; the old owner leaves it even, without a
 //!    trace, with `ASK`.
 
@@ -46,9 +46,9 @@ pub(crate) const NO_TRACE: Trace = [0; 2];
 
 const ASK: u32 = 1;
 const TIME_LEAVE: u32 = 2;
-const WENT_ON: u32 = 4;
+const CONTINUED: u32 = 4;
 
-/// One cache line pair for each thread, so that threads do not slow one another.
+/// Aligned to a pair of cache lines: threads do not share them.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Slot {
@@ -103,7 +103,7 @@ pub(crate) struct OpenPoll {
     pub(crate) identity: Identity,
 }
 
-/// What the watchdog found.
+/// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotReading {
     /// No poll is open, or it changed while it was read.
@@ -163,7 +163,7 @@ impl Slot {
             return;
         }
         let mut sequence = entered.sequence;
-        if self.flags.load(Relaxed) & (TIME_LEAVE | WENT_ON) != 0 {
+        if self.flags.load(Relaxed) & (TIME_LEAVE | CONTINUED) != 0 {
             sequence = self.before_leave(now);
         }
         self.sequence.store(sequence + 1, Release);
@@ -175,7 +175,7 @@ impl Slot {
         LabelId(self.label_id.load(Relaxed))
     }
 
-    /// Begins a block that is meant to be there (owner only).
+    /// Begins an allowed block (owner only).
     pub(crate) fn begin_allowed(
         &self,
         label_id: LabelId,
@@ -186,25 +186,25 @@ impl Slot {
             return self.enter(label_id, identify);
         }
         let outer = self.label();
-        self.go_on_as(label_id, now);
+        self.continue_as(label_id, now);
         Entered { sequence: 0, outer }
     }
 
     /// Ends it (owner only).
     pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
         if entered.is_nested() {
-            self.go_on_as(entered.outer, now);
+            self.continue_as(entered.outer, now);
         } else {
             self.leave(entered, now);
         }
     }
 
-    /// Leaves the open poll for one with another label (rule 2): even in between, so that no
-    /// reading has the number of one and the label of the other.
-    fn go_on_as(&self, label_id: LabelId, now: impl FnOnce() -> u64) {
+    /// Leaves the open poll and enters one with another label (rule 2). The number is even in
+    /// between, so that no reading has the number of one and the label of the other.
+    fn continue_as(&self, label_id: LabelId, now: impl FnOnce() -> u64) {
         let sequence = self.before_leave(now);
         self.sequence.store(sequence + 1, Release);
-        self.flags.fetch_or(WENT_ON, Relaxed);
+        self.flags.fetch_or(CONTINUED, Relaxed);
         self.label_id.store(label_id.0, Release);
         self.sequence.store(sequence + 2, Release);
     }
@@ -218,11 +218,11 @@ impl Slot {
         self.claim.store(identity.claim, Release);
     }
 
-    /// Does what the flags want done when a poll ends, and returns its number.
+    /// Answers the flags at the end of a poll, and returns its number.
     #[cold]
     fn before_leave(&self, now: impl FnOnce() -> u64) -> u64 {
         let sequence = self.sequence.load(Relaxed);
-        let flags = self.flags.fetch_and(!(TIME_LEAVE | WENT_ON), Relaxed);
+        let flags = self.flags.fetch_and(!(TIME_LEAVE | CONTINUED), Relaxed);
         if flags & TIME_LEAVE != 0 {
             self.left_at.store(now(), Relaxed);
             self.left_sequence.store(sequence, Relaxed);
@@ -249,7 +249,7 @@ impl Slot {
         self.in_flight.store(self.in_flight.load(Relaxed).wrapping_add(change), Relaxed);
     }
 
-    /// Gives the slot up (owner only) and returns its share of the requests in flight.
+    /// Gives the slot up (owner only). Returns its share of the requests in flight.
     pub(crate) fn give_up(&self) -> i64 {
         let sequence = self.sequence.load(Relaxed);
         self.sequence.store(sequence + (sequence & 1), Release);
@@ -301,12 +301,12 @@ impl Slot {
         if whole { (u128::from(high) << 64) | u128::from(low) } else { 0 }
     }
 
-    /// Wants to know who the owner is, at its next poll.
+    /// Asks who the owner is, to be answered at its next poll.
     pub(crate) fn ask(&self) {
         self.flags.fetch_or(ASK, Relaxed);
     }
 
-    /// Wants to know when the open poll ends.
+    /// Asks for the time at which the open poll ends.
     pub(crate) fn want_leave_time(&self) {
         self.flags.fetch_or(TIME_LEAVE, Relaxed);
     }

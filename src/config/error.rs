@@ -1,4 +1,4 @@
-//! What can be wrong with the settings.
+//! The errors of a start.
 
 use std::borrow::Cow;
 use std::io;

@@ -1,4 +1,4 @@
-//! The table of settings, and whether they go together.
+//! The table of settings, and the check of their values.
 //!
 //! A new setting is a row here, a method of the builder, and a row of the README.
 
@@ -99,7 +99,7 @@ settings! {
 }
 
 impl Settings {
-    /// Whether, and how, stacks are taken: not at all by what was built without.
+    /// Whether and how stacks are taken: never without the feature `capture`.
     pub(crate) fn capture(&self) -> Capture {
         if cfg!(feature = "capture") { self.capture } else { Capture::Off }
     }

@@ -21,7 +21,7 @@ pub struct LeftBehind {
     pub threads: Vec<Cow<'static, str>>,
 }
 
-/// What runs for a detector.
+/// The running threads of a detector.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     pub(super) stop: Arc<AtomicBool>,

@@ -35,7 +35,7 @@ pin_project! {
 
 type PolledFrame<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
-/// An empty answer of a layer further out: no request's, so its polls count for nothing.
+/// An empty body, which an outer layer may make for a response of its own. Its polls are not marked.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
         let mark = RequestMark::default();
@@ -67,7 +67,7 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-/// Polls a body whose trailers are to be looked at.
+/// Polls a body and reads its trailers.
 #[cold]
 fn poll_and_learn<B: Body>(
     body: Pin<&mut B>,

@@ -13,14 +13,14 @@ use super::labels::LearnMethod;
 use super::request::{InFlight, RequestMark};
 
 pin_project! {
-    /// The future of a [`StallService`](super::StallService): its polls and its drop are marked.
+    /// The future of a [`StallService`](super::StallService): with its polls and drop marked.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         // `None` once it is ready.
         #[pin]
         pub(super) inner: Option<F>,
         pub(super) mark: RequestMark,
-        // Goes on with the body.
+        // Moves on to the body.
         pub(super) in_flight: Option<InFlight>,
         pub(super) learn: Option<Box<LearnMethod>>,
     }
@@ -50,7 +50,7 @@ where
             panic!("a response future was polled after it was ready")
         };
         let polled = ready!(inner.poll(cx));
-        // Within this poll, so that its drop is not a poll of its own.
+        // Dropped inside this poll, so that the drop is not a poll of its own.
         this.inner.set(None);
         let response = polled?;
         let learn = this.learn.take().and_then(|learn| learn.from_head(&response));

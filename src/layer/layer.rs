@@ -15,7 +15,7 @@ use crate::clock::nanos;
 use crate::labels::MIN_THRESHOLD;
 use crate::runtime::registry::Registry;
 
-/// Marks what the requests of a service poll. Made by [`StallDetector::layer`] and
+/// Marks the polls of a service's requests. Made by [`StallDetector::layer`] and
 /// [`tower_stall::layer`](crate::layer()); cheap to clone. See the [module](mod@crate::layer) for what it
 /// covers and how it labels.
 ///
@@ -41,7 +41,7 @@ impl StallLayer {
         Self { settings: Arc::new(settings) }
     }
 
-    /// Another threshold for the routes under this layer.
+    /// Sets the threshold for the routes under this layer.
     ///
     /// A shorter one finds more, and has the watchdog scan more often (a quarter of the shortest
     /// threshold at most). Values below
@@ -58,8 +58,8 @@ impl StallLayer {
         })
     }
 
-    /// Declares gRPC methods (`/pkg.Service/Method`), which then have their labels from the first
-    /// request on, even if none is ever answered well.
+    /// Declares gRPC methods (`/pkg.Service/Method`): they have their labels from the first request
+    /// on, even if no response is ever successful.
     #[must_use]
     pub fn grpc_methods<I>(self, methods: I) -> Self
     where
@@ -73,8 +73,8 @@ impl StallLayer {
         self.with(|settings| settings.methods.extend(methods.into_iter().map(path)))
     }
 
-    /// Takes the handler's label from a function, called once a request before the service is;
-    /// where it returns `None` the other rules apply.
+    /// Takes the handler's label from a function. It is called once for each request, before the
+    /// service. Where it returns `None`, the other rules apply.
     ///
     /// A panic counts as `None`. Return a small fixed set, never client input: each text becomes a
     /// label, up to the detector's cap, then `other`.

@@ -9,7 +9,7 @@ use crate::mark::thread_slots::{PollGuard, slot};
 use crate::runtime::registry::DetectorId;
 use crate::slot::{NO_TRACE, Trace};
 
-/// A request without its body, for functions that look at one.
+/// A request without its body, as functions given to a [`StallLayer`](crate::StallLayer) see it.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     pub(super) method: &'a Method,
@@ -29,13 +29,13 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// The method, as the client wrote it.
+    /// The method, as the client sent it.
     #[must_use]
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The URI, as the client wrote it.
+    /// The URI, as the client sent it.
     #[must_use]
     pub fn uri(&self) -> &'a Uri {
         self.uri
@@ -47,7 +47,7 @@ impl<'a> RequestHead<'a> {
         self.headers
     }
 
-    /// What other layers and the router put there.
+    /// The extensions, set by other layers and the router.
     #[must_use]
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
@@ -109,7 +109,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Made once: looking a header up by its text would parse the text for each request.
+/// A constant, so that the name is not parsed for each request.
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The trace id of a W3C `traceparent` header: `00-<32 hex>-<16 hex>-<2 hex>`; 0 for none.
@@ -132,7 +132,7 @@ fn parse_traceparent(header: &[u8]) -> u128 {
     u128::from_be_bytes(from_fn(|at| (values[2 * at] << 4) | values[2 * at + 1]))
 }
 
-/// The number of a small hexadecimal digit; 16 or more for what is none.
+/// The value of a lower-case hexadecimal digit; 16 for any other byte.
 #[inline]
 fn number(digit: u8) -> u8 {
     let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));

@@ -1,4 +1,4 @@
-//! What the services of a layer share, and how a request gets its mark.
+//! The settings that the services of a layer share, and how a request gets its mark.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,9 +26,9 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// What a request is marked with, and what its answer may teach.
+    /// The mark of a request, and what may learn a label from the response.
     ///
-    /// Not inlined: a small `call` is, and builds its future in place instead of moving it.
+    /// Not inlined, so that `call` stays small, is inlined and builds its future in place.
     #[inline(never)]
     pub(super) fn mark(&self, head: RequestHead<'_>) -> (RequestMark, Option<Box<LearnMethod>>) {
         let named = self.handler_name.as_deref().and_then(|name| self.named(head, name));
@@ -59,7 +59,7 @@ fn traced(head: RequestHead<'_>, trace_id: &TraceId) -> u128 {
     contained(|| trace_id(head)).unwrap_or(0)
 }
 
-/// Calls a user's function; a panic of it is no answer, and no harm to the request.
+/// Calls a user's function. A panic counts as `None` and does not reach the request.
 fn contained<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok().flatten()
 }

@@ -1,4 +1,4 @@
-//! What says whose code a thread polls: labels on futures, blocks, and every task of a runtime.
+//! Marks what a thread polls: labels on futures and blocks, and hooks for every task of a runtime.
 
 mod allow;
 mod hooks;

@@ -1,5 +1,4 @@
-//! What a thread of a runtime with our hooks keeps: the detectors that watch the runtime, and the
-//! polls it is in.
+//! What the hooks keep for each thread: the detectors that watch its runtime, and its open polls.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -23,7 +22,7 @@ thread_local! {
 }
 
 struct HookedThread {
-    /// What `watching` is the answer for: the number of the hooks that asked, and the state of the detectors.
+    /// `watching` is valid for this number of the hooks and this version of the detectors.
     hooks: u32,
     changes: u64,
     watching: Vec<WatchingDetector>,
@@ -33,7 +32,7 @@ struct HookedThread {
 
 /// A detector that watches the runtime.
 struct WatchingDetector {
-    #[cfg_attr(not(tokio_unstable), allow(dead_code, reason = "polls are not told of"))]
+    #[cfg_attr(not(tokio_unstable), allow(dead_code, reason = "only polls need it"))]
     detector: DetectorId,
     registry: Weak<Registry>,
     runtime: Arc<Runtime>,
@@ -42,8 +41,8 @@ struct WatchingDetector {
 /// A thread starts, goes to sleep or wakes.
 pub(super) fn note_thread(hooks: u32) {
     with(|thread| {
-        thread.settle(hooks);
-        thread.say_who();
+        thread.update(hooks);
+        thread.note_worker();
     });
 }
 
@@ -61,7 +60,7 @@ fn with(act: impl FnOnce(&mut HookedThread)) {
 
 impl HookedThread {
     #[inline]
-    fn settle(&mut self, hooks: u32) {
+    fn update(&mut self, hooks: u32) {
         let changes = Registry::changes();
         if (self.hooks, self.changes) != (hooks, changes) {
             self.refresh(hooks, changes);
@@ -80,8 +79,8 @@ impl HookedThread {
         self.watching = Registry::watching(&handle).into_iter().map(watching).collect();
     }
 
-    /// Says which worker this thread runs, unless that is known.
-    fn say_who(&self) {
+    /// Notes which worker this thread runs, unless that is known.
+    fn note_worker(&self) {
         let Some(worker) = tokio::runtime::worker_index() else { return };
         let thread = thread_slots::thread_number();
         for watching in &self.watching {
@@ -97,7 +96,7 @@ impl HookedThread {
 
 #[cfg(tokio_unstable)]
 mod open {
-    //! The polls of tasks, one within the other where a task runs a runtime of its own.
+    //! The open polls of tasks. They nest where a task runs a runtime of its own.
 
     use std::panic::Location;
 
@@ -107,7 +106,7 @@ mod open {
     use crate::runtime::registry::DetectorId;
     use crate::slot::LabelId;
 
-    /// Places whose labels a thread knows.
+    /// Size of each thread's cache of labels, by where a task was spawned.
     const PLACES: usize = 64;
     const THIS_FILE: &str = "src/mark/task_polls.rs";
     /// Where our own tasks are spawned.
@@ -130,7 +129,7 @@ mod open {
     /// A task is polled from now on.
     pub(crate) fn begin(hooks: u32, place: &'static Location<'static>) {
         with(|thread| {
-            thread.settle(hooks);
+            thread.update(hooks);
             thread.open.guards.push(None);
             for watching in &thread.watching {
                 if let Some(label_id) = thread.open.label_id(watching, place) {
@@ -176,7 +175,7 @@ mod open {
 
     impl Drop for OpenPolls {
         fn drop(&mut self) {
-            // A thread that ends within a poll has given its slots back by now.
+            // A thread that ends inside a poll has given its slots back already.
             self.guards.drain(..).for_each(std::mem::forget);
         }
     }
@@ -197,8 +196,8 @@ mod open {
         in_crate.is_some_and(|file| file.starts_with(OWN))
     }
 
-    /// Without the folders that are only this machine's: crates that were fetched begin with their
-    /// name, the standard library with `library`.
+    /// The file without folders that differ between machines: fetched crates begin with their name,
+    /// the standard library with `library`.
     fn short(file: &str) -> &str {
         let after = |place: &str, folders: usize| {
             let rest = file.split_once(place)?.1;

@@ -1,8 +1,7 @@
-//! A thread's own slots: found without a lock, given back when the thread ends.
+//! The slots of each thread: found without a lock, given back when the thread ends.
 //!
-//! Slots live for ever and go from hand to hand through a pool, so that a slot can be named by a
-//! plain reference: one that outlives its thread, its detector and all futures, without
-//! counting.
+//! Slots are never freed; a pool hands them on. So a plain reference to a slot outlives its thread,
+//! its detector and all futures, without reference counts.
 
 use std::array::from_fn;
 use std::cell::{Cell, RefCell};
@@ -102,7 +101,7 @@ pub(super) fn identify(detector: DetectorId) -> Identity {
     Registry::find(detector).map(|registry| registry.identify(thread_number())).unwrap_or_default()
 }
 
-/// The kernel's number of this thread, or one of ours where the kernel tells none.
+/// The kernel's id of this thread, or a number of our own where there is none.
 pub(crate) fn thread_number() -> u32 {
     static LAST: AtomicU32 = AtomicU32::new(0);
     if NUMBER.get() == 0 {
@@ -118,7 +117,7 @@ pub(crate) fn thread_number() -> u32 {
 #[cold]
 fn attach(detector: DetectorId) -> &'static Slot {
     if detector == NO_DETECTOR {
-        return nobodys();
+        return unwatched();
     }
     let slot = ATTACHED.try_with(|attached| Some(attached.try_borrow_mut().ok()?.slot(detector)));
     match slot.ok().flatten() {
@@ -126,15 +125,15 @@ fn attach(detector: DetectorId) -> &'static Slot {
             CURRENT.set(Some((detector, slot)));
             slot
         }
-        // The thread is past its end and only drops what it leaves behind.
-        None => nobodys(),
+        // The thread ends: its thread-locals are destroyed, and values left in it are dropped.
+        None => unwatched(),
     }
 }
 
 /// A slot that no watchdog looks at.
-fn nobodys() -> &'static Slot {
-    static NOBODYS: OnceLock<Slot> = OnceLock::new();
-    NOBODYS.get_or_init(Slot::new)
+fn unwatched() -> &'static Slot {
+    static UNWATCHED: OnceLock<Slot> = OnceLock::new();
+    UNWATCHED.get_or_init(Slot::new)
 }
 
 impl Attached {
@@ -142,7 +141,7 @@ impl Attached {
         if let Some(here) = self.0.iter().find(|here| here.detector == detector) {
             return here.slot;
         }
-        // Detectors come and go: those that went leave a free slot behind.
+        // Slots of detectors that are gone are free again.
         self.0.retain(|here| {
             let is_needed = here.registry.strong_count() > 0 || here.slot.is_open();
             if !is_needed {
@@ -151,7 +150,7 @@ impl Attached {
             is_needed
         });
         let slot = take_from_pool();
-        // Futures of a detector that is gone still want a slot, but nobody reads it.
+        // Futures outlive their detector: then they have a slot that nobody reads.
         let registry = Registry::find(detector).map_or_else(Weak::new, |registry| {
             registry.add_slot(slot);
             Arc::downgrade(&registry)

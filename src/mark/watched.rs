@@ -1,4 +1,4 @@
-//! Futures with a name.
+//! Named futures.
 
 use std::fmt;
 use std::future::Future;
@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use super::thread_slots::Mark;
 
 pin_project! {
-    /// A future whose polls (and whose drop) count for a name.
+    /// A future whose polls and drop count for a handler name.
     ///
     /// Made by [`StallDetector::watched`](crate::StallDetector::watched),
     /// [`StallDetector::watched_root`](crate::StallDetector::watched_root) and

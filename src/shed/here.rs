@@ -1,4 +1,4 @@
-//! The runtime of the calling thread: found once, then remembered by the thread.
+//! The runtime of the calling thread, cached by the thread.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ thread_local! {
         const { RefCell::new(Here { detector: NO_DETECTOR, changes: 0, runtime: None }) };
 }
 
-/// What a thread knows, as long as no runtime comes or goes.
+/// What a thread has cached; valid until a runtime comes or goes.
 struct Here {
     detector: DetectorId,
     changes: u64,

@@ -91,7 +91,7 @@ impl Cause {
         self.row().label
     }
 
-    /// One line on how to mend it.
+    /// One line on how to fix it.
     #[must_use]
     pub const fn fix(self) -> &'static str {
         self.row().fix

@@ -39,7 +39,7 @@ pub struct Stall {
     /// `recvfrom from 127.0.0.1:5432`. Filled in shortly after the stall was counted, where the
     /// system tells.
     pub detail: Option<String>,
-    /// One line on how to mend it: [`Cause::fix`], or something closer to the crate that blocks,
+    /// One line on how to fix it: [`Cause::fix`], or something closer to the crate that blocks,
     /// where the stack tells it.
     pub fix: Cow<'static, str>,
     /// When the poll was first seen, at most one scan after its begin.
@@ -64,7 +64,7 @@ pub struct Stall {
     pub site: Option<Site>,
     /// Why there is no site; `None` where there is one.
     pub site_missing: Option<Cow<'static, str>>,
-    /// What it was in when the stall was counted; `None` where it could not be taken.
+    /// The stack of the thread when the stall was counted; `None` where it could not be taken.
     pub stack: Option<Arc<Stack>>,
     /// Why there is no stack (yet), or only a part of one; `None` with a whole one. See
     /// [`is_stack_pending`](Self::is_stack_pending).
@@ -114,12 +114,12 @@ pub struct Frame {
     pub file: Option<String>,
     /// The line in that file.
     pub line: Option<u32>,
-    /// Where the code was in memory; of an outer frame, the place it returns to.
+    /// Address in memory; of an outer frame, the return address.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub address: u64,
     /// The file name of the program or library the code belongs to.
     pub module: Option<String>,
-    /// The address as that file counts.
+    /// Module-relative address, for `addr2line -e`.
     pub offset: u64,
     /// The build id of that file, in hexadecimal digits.
     pub build_id: Option<String>,
@@ -129,7 +129,7 @@ pub struct Frame {
     pub own: bool,
 }
 
-/// What a thread was in, innermost frame first.
+/// The stack of a thread, innermost frame first.
 ///
 /// Shown with one line for each frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,9 +140,9 @@ pub struct Stack {
     pub frames: Vec<Frame>,
     /// Whether outer frames are missing.
     pub partial: bool,
-    /// The kernel's number of the thread.
+    /// The kernel's id of the thread.
     pub thread: u32,
-    /// Whether a signal stopped the thread for a moment; else it was looked at from outside.
+    /// Whether a signal stopped the thread for a moment; else the stack was read from outside.
     pub by_signal: bool,
 }
 
@@ -163,7 +163,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Takes a directory off the name of the file.
+    /// Strips a directory from the name of the file.
     pub(crate) fn leave_out(&mut self, directory: &Path) {
         let short = |file: &String| {
             Path::new(file).strip_prefix(directory).ok()?.to_str().map(str::to_owned)
@@ -211,7 +211,7 @@ impl fmt::Display for Site {
     }
 }
 
-/// How the record is written for programs: `docs/stalls.schema.json` describes it.
+/// How fields are serialized: `docs/stalls.schema.json` describes it.
 #[cfg(feature = "serde")]
 mod serialize {
     use serde::{Serialize, Serializer};

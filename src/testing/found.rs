@@ -1,4 +1,4 @@
-//! What a test fails with.
+//! The message that a test fails with.
 
 use std::fmt;
 use std::panic::Location;
@@ -8,7 +8,7 @@ use crate::clock::human;
 use crate::stack::is_own_frame;
 use crate::stall::{Stack, Stall};
 
-/// Stalls that are told in full.
+/// Stalls that are described in full.
 const MOST: usize = 5;
 
 pub(super) struct Found<'a> {

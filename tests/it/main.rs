@@ -10,6 +10,7 @@ mod log;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
+mod types;
 mod watched;
 
 // These look at the admin server.
