@@ -25,10 +25,10 @@ pub(crate) fn intern(text: &str) -> &'static str {
 
 /// The one copy of a record's text. Those of stalls that a detector counts are interned already:
 /// then this takes no lock.
-pub(crate) fn interned(text: &Cow<'static, str>) -> &'static str {
+pub(crate) fn interned(text: Cow<'static, str>) -> &'static str {
     match text {
         Cow::Borrowed(text) => text,
-        Cow::Owned(text) => intern(text),
+        Cow::Owned(text) => intern(&text),
     }
 }
 

@@ -79,11 +79,11 @@ impl LiveStall {
     }
 
     pub(crate) fn handler(&self) -> &'static str {
-        interned(&self.counted.handler)
+        interned(self.counted.handler.clone())
     }
 
     pub(crate) fn runtime(&self) -> &'static str {
-        interned(&self.counted.runtime)
+        interned(self.counted.runtime.clone())
     }
 
     /// Other requests that it has held up by now.

@@ -284,7 +284,7 @@ fn is_site_known(entry: &LiveStall) -> bool {
 
 /// The row of a stall, which is there from now on.
 fn admit_site(rows: &mut HashMap<SiteKey, SiteTotals>, stall: &Stall) -> SiteKey {
-    let handler = interned(&stall.handler);
+    let handler = interned(stall.handler.clone());
     let mut key = SiteKey { handler, site: stall.site.clone(), cause: stall.cause };
     if rows.len() >= MOST_SITES && !rows.contains_key(&key) {
         key = SiteKey { handler: OTHER, site: None, cause: stall.cause };
