@@ -79,12 +79,12 @@ impl NewStall {
         let cause = cause.unwrap_or(Cause::Unknown);
         let record = Stall {
             id: 0,
-            runtime: "none",
+            runtime: "none".into(),
             worker: poll.place.worker.map(|worker| worker as usize),
-            handler,
+            handler: handler.into(),
             cause,
             detail: None,
-            fix: cause.fix(),
+            fix: cause.fix().into(),
             started_at: clock::wall(poll.since),
             duration: Duration::from_nanos(lasted),
             in_progress: true,

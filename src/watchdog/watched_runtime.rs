@@ -197,7 +197,7 @@ impl WatchedRuntime {
 
     /// Completes the record of a stall of this runtime.
     pub(super) fn complete(&self, record: &mut Stall) {
-        (record.runtime, record.workers) = (self.runtime.name, self.runtime.workers);
+        (record.runtime, record.workers) = (self.runtime.name.into(), self.runtime.workers);
         record.workers_stalled = self.totals.stalled;
     }
 

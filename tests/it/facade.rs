@@ -7,8 +7,8 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_stall::{METRICS, StallDetector, allow_blocking};
 
+use crate::recorder::{nothing_twice, recorder};
 use crate::support::child;
-use crate::support::recorder::{nothing_twice, recorder};
 use crate::support::{LIMIT, Rig, THRESHOLD, fetch, metric, runtime, samples, wait_until};
 
 /// Makes a stall under that name and waits for its end.

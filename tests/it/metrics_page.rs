@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tower_stall::{LAG_BUCKETS, METRICS, MetricKind, STALL_BUCKETS, allow_blocking};
 
-use crate::support::recorder::nothing_twice;
+use crate::recorder::nothing_twice;
 use crate::support::{
     ALONE, LIMIT, Rig, block_until, client, fetch, metric, samples, scrape, wait_until,
 };

@@ -11,8 +11,6 @@ pub(crate) mod events;
 mod metrics;
 pub(crate) mod needs;
 pub(crate) mod quota;
-#[cfg(feature = "admin")]
-pub(crate) mod recorder;
 mod rig;
 
 use std::time::{Duration, Instant};

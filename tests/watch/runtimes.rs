@@ -13,12 +13,12 @@ fn runtimes_are_told_apart_by_name() {
     stall.watch("background", background.handle());
     background.spawn(blocking(&stall, "import"));
     let seen = the_stall(&stall);
-    assert_eq!((seen.runtime, seen.workers), ("background", 3));
+    assert_eq!((&*seen.runtime, seen.workers), ("background", 3));
     // Not announced: it is met when a marked future shows up on it.
     third.block_on(blocking(&stall, "late"));
     let is_late = |stall: &tower_stall::Stall| stall.handler == "late";
     let seen = own(&stall).into_iter().find(is_late).expect("it was shown");
-    assert_eq!((seen.runtime, seen.worker), ("runtime-2", Some(0)));
+    assert_eq!((&*seen.runtime, seen.worker), ("runtime-2", Some(0)));
     let metrics = scrape(&stall);
     assert_eq!(metrics.value("tokio_workers", &[r#"runtime="background""#]), 3.0);
     assert_eq!(metrics.value("tokio_workers", &[r#"runtime="runtime-2""#]), 1.0);

@@ -63,7 +63,7 @@ fn block_until_long(
     assert_eq!(stalls.len(), repeat, "recorded once: {stalls:#?}");
     let record = &stalls[0];
     assert_eq!(record.id, seen.id);
-    assert_eq!((record.handler, record.runtime, record.cause), ("job", "main", Cause::Lock));
+    assert_eq!((&*record.handler, &*record.runtime, record.cause), ("job", "main", Cause::Lock));
     assert_eq!(record.worker, worker);
     assert_eq!((record.workers, record.workers_stalled), (4, 1));
     let lasted = record.duration;

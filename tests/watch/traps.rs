@@ -34,7 +34,7 @@ fn a_current_thread_runtime_that_nobody_drives_is_neither_stalled_nor_frozen() {
     // An open slot proves that somebody drives it.
     runtime.block_on(blocking(&stall, "driven"));
     let seen = the_stall(&stall);
-    assert_eq!((seen.handler, seen.worker), ("driven", Some(0)));
+    assert_eq!((&*seen.handler, seen.worker), ("driven", Some(0)));
 }
 
 // (d)
@@ -70,7 +70,7 @@ fn a_root_future_without_a_worker_counts_only_if_it_is_declared() {
     let root = async move { block_until_shown(&seen_by, "declared", 1) };
     runtime.block_on(stall.watched_root("declared", root));
     let seen = the_stall(&stall);
-    assert_eq!((seen.handler, seen.worker), ("declared", None));
+    assert_eq!((&*seen.handler, seen.worker), ("declared", None));
     let metrics = scrape(&stall);
     assert_eq!(metrics.value("tokio_frozen_seconds_total", &[MAIN]), 0.0);
 }
@@ -131,7 +131,7 @@ fn block_in_place_with_no_thread_left_is_a_stall() {
     runtime.block_on(runtime.spawn(stall.watched("in place", in_place))).expect("no panic");
     release.store(true, Ordering::Release);
     let stalls = ended(&stall);
-    assert_eq!((stalls.len(), stalls[0].handler), (1, "in place"), "{stalls:#?}");
+    assert_eq!((stalls.len(), &*stalls[0].handler), (1, "in place"), "{stalls:#?}");
 }
 
 #[test]

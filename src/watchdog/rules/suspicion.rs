@@ -186,7 +186,7 @@ impl Suspicion {
                 Answer::Awaited => (State::Asked { proof }, Step::Nothing),
                 Answer::No => self.rest(now),
                 Answer::InPoll(found) => {
-                    let counted_since = found.returns.is_some().then(|| found.since);
+                    let counted_since = found.returns.is_some().then_some(found.since);
                     let Weighed { excused, same_wait } = weigh(lasted);
                     if same_wait {
                         // From now on the breakpoint is the cheaper proof, if there is one.

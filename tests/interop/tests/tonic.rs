@@ -153,7 +153,7 @@ impl Rig {
     }
 
     /// The label under which a blocking call of the method is recorded.
-    fn label(&self, method: &'static str, expected: Code) -> &'static str {
+    fn label(&self, method: &'static str, expected: Code) -> String {
         let known = long_stalls(&self.stall).len();
         assert_eq!(self.call(method), expected, "{method}");
         let start = Instant::now();
@@ -162,7 +162,7 @@ impl Rig {
             if stalls.len() > known {
                 assert_eq!(stalls.len(), known + 1, "one call, one record: {stalls:#?}");
                 assert_eq!(stalls[0].requests_in_flight, 1);
-                return stalls[0].handler;
+                return stalls[0].handler.to_string();
             }
             assert!(start.elapsed() < LIMIT, "{method} was not seen");
             std::thread::sleep(Duration::from_millis(2));

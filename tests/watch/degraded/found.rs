@@ -96,7 +96,7 @@ impl Watched {
         let line = self.events.of(handler).remove(0);
         assert_eq!(line.field("cause"), stall.cause.as_str());
         // Told without its stack, the line has no more than the cause to go by.
-        assert!([stall.fix, stall.cause.fix()].contains(&line.field("fix")));
+        assert!([&*stall.fix, stall.cause.fix()].contains(&line.field("fix")));
         assert!(!stall.in_progress && stall.duration >= THRESHOLD, "{stall:#?}");
         stall
     }
@@ -177,7 +177,7 @@ impl Watched {
                 stalls.find(|stall| stall.handler == handler && !stall.is_stack_pending())
             });
             assert_eq!(stall.cause, cause, "{stall:#?}");
-            assert_eq!(stall.stack_missing, Some(missing), "{stall:#?}");
+            assert_eq!(stall.stack_missing.as_deref(), Some(missing), "{stall:#?}");
             assert!(stall.stack.is_none() && stall.site.is_none(), "{stall:#?}");
             wait_until(LIMIT, || count(outcome) > before || count("timeout") > late);
             if count(outcome) > before {
