@@ -1,9 +1,9 @@
-//! Label texts: interned once a process, never freed, so that they can be copied anywhere.
+//! Label texts: interned for the whole process and never freed, so that they can be copied freely.
 //!
-//! Only texts that passed a cap come here (see `labels`), and equal texts share one
-//! allocation over all detectors of the process: what is leaked is bounded by what a developer
-//! wrote.
+//! Callers cap what they intern (see `labels`), and all detectors share equal texts. So the leak is
+//! bounded.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Mutex;
 
@@ -23,23 +23,29 @@ pub(crate) fn intern(text: &str) -> &'static str {
     leaked
 }
 
-/// The text with control characters written as escapes, for logs and labels.
-pub(crate) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.chars().any(char::is_control) {
-        text.chars()
-            .flat_map(|c| {
-                let escape = c.is_control();
-                escape
-                    .then(|| c.escape_default())
-                    .into_iter()
-                    .flatten()
-                    .chain((!escape).then_some(c))
-            })
-            .collect::<String>()
-            .into()
-    } else {
-        text.into()
+/// The one copy of a record's text. Those of stalls that a detector counts are interned already:
+/// then this takes no lock.
+pub(crate) fn interned(text: Cow<'static, str>) -> &'static str {
+    match text {
+        Cow::Borrowed(text) => text,
+        Cow::Owned(text) => intern(&text),
     }
+}
+
+/// The text with control characters written as escapes, for logs and labels.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut escaped = String::new();
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped.into()
 }
 
 #[cfg(test)]

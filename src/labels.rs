@@ -2,7 +2,6 @@
 //!
 //! The table is capped, and written under a lock. The label of a known route is read without.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -11,35 +10,35 @@ use crate::label::{intern, printable};
 use crate::slot::LabelId;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, lock};
 
-/// The label of what comes after the last free one.
+/// The label that stands for all labels past the cap.
 pub(crate) const OTHER: &str = "other";
 /// The label of requests without a matched route.
 pub(crate) const UNMATCHED: &str = "unmatched";
 /// The label of readiness checks, which have no request.
 pub(crate) const POLL_READY: &str = "poll_ready";
 
-/// The label of what is not the program's doing.
+/// The handler of stalls that the environment caused.
 pub(crate) const ENVIRONMENT: &str = "environment";
-/// What has no label.
+/// The handler of stalls of tasks without a label.
 pub(crate) const UNATTRIBUTED: &str = "unattributed";
 
 /// The shortest threshold of a detector or a layer.
 pub(crate) const MIN_THRESHOLD: Duration = Duration::from_millis(1);
 
-/// Labels of our own, which take no place from the user's.
+/// Built-in labels. They do not count towards the cap.
 const BUILT_IN: [&str; 5] = [OTHER, UNMATCHED, POLL_READY, UNATTRIBUTED, ENVIRONMENT];
 
-/// Variants of one label (thresholds, kinds) are few; this bounds a program that makes up more.
+/// Bounds the variants (thresholds, kinds) of labels. A usual program has few.
 const MOST_LABEL_IDS: usize = 4096;
 
 /// One label can stand for several methods and layers.
 const ROUTES_FOR_EACH_LABEL: usize = 4;
 
-/// So many requests without a route, and none with one, are worth a warning.
+/// After this many requests without a route, and none with one, a warning is logged.
 const MANY_UNMATCHED: u32 = 1000;
 
-/// What a poll counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What kind of code a poll runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollKind {
     /// A task on a worker.
     Task,
@@ -47,12 +46,12 @@ pub(crate) enum PollKind {
     Request,
     /// A root future: it counts without a worker too.
     Root,
-    /// A block that is meant to be there.
+    /// A block that `allow_blocking` runs.
     Allowed,
 }
 
 /// What a label stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LabelSpec {
     pub(crate) label: &'static str,
     pub(crate) threshold: Nanos,
@@ -69,11 +68,11 @@ pub(crate) struct LabelTable {
     most_routes: usize,
     shortest: AtomicU64,
     most_labels: usize,
-    /// Each task counts as a root.
+    /// For tests: tasks count on threads without a worker too.
     everywhere: bool,
-    /// No label is free any more.
+    /// The cap is reached.
     full: AtomicBool,
-    /// Requests without a route, as long as that says something.
+    /// Requests without a route, up to `MANY_UNMATCHED`.
     unmatched: AtomicU32,
 }
 
@@ -81,12 +80,11 @@ pub(crate) struct LabelTable {
 struct Table {
     /// The label with the id `n` is at `n - 1`.
     specs: Vec<LabelSpec>,
-    ids: HashMap<LabelSpec, LabelId>,
     labels: usize,
     routes: usize,
 }
 
-/// How a route is asked for: without making its label first.
+/// The key of a route, without the text of its label.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route<'a> {
     /// The label for `unmatched` of the same layer: it names threshold and kind.
@@ -116,7 +114,7 @@ impl KnownRoute {
 }
 
 impl Route<'_> {
-    /// Eight bytes at a time; good enough to scatter a few dozen routes.
+    /// Takes eight bytes at a time; good enough for a few dozen routes.
     #[inline]
     fn hash(self) -> usize {
         let seed = (u64::from(self.unmatched.0) << 8) | u64::from(self.method);
@@ -135,10 +133,10 @@ impl Route<'_> {
     }
 }
 
-/// An odd number near the golden ratio of 2⁶⁴: multiplying by it scatters.
+/// 2⁶⁴ divided by the golden ratio: the multiplier of Fibonacci hashing.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Spreads numbers that lie close together, such as addresses.
+/// Hashes a number, such as an address.
 #[cfg(feature = "axum")]
 #[inline]
 pub(crate) fn scatter(number: u64) -> usize {
@@ -229,7 +227,7 @@ impl LabelTable {
         }
     }
 
-    /// Many requests came, and none had a route: the layer is in the wrong place. True once.
+    /// Whether many requests came and none had a route: the layer is in the wrong place. True once.
     pub(crate) fn all_unmatched(&self) -> bool {
         let many = self.unmatched.load(Ordering::Relaxed) == MANY_UNMATCHED;
         if many {
@@ -238,7 +236,7 @@ impl LabelTable {
         many && lock(&self.table).labels == 0
     }
 
-    /// No label is free any more: what is not known by now is `other`.
+    /// Whether the cap is reached: new labels are `other`.
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
@@ -267,17 +265,16 @@ impl Table {
         let is_task = matches!(kind, PollKind::Task | PollKind::Request);
         let kind = if all.everywhere && is_task { PollKind::Root } else { kind };
         let spec = LabelSpec { label, threshold, kind };
-        if let Some(id) = self.ids.get(&spec) {
-            return *id;
-        }
-        if self.specs.len() >= MOST_LABEL_IDS {
+        let known = self.specs.iter().position(|known| *known == spec);
+        let place = known.unwrap_or(self.specs.len());
+        if place >= MOST_LABEL_IDS {
             return LabelId::NONE;
         }
-        self.specs.push(spec);
-        let id = LabelId(self.specs.len() as u32);
-        self.ids.insert(spec, id);
-        all.shortest.fetch_min(threshold, Ordering::Relaxed);
-        id
+        if known.is_none() {
+            self.specs.push(spec);
+            all.shortest.fetch_min(threshold, Ordering::Relaxed);
+        }
+        LabelId(place as u32 + 1)
     }
 
     /// The text to use for a label: its own, or `other` past the cap. A label in use under

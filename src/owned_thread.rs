@@ -1,4 +1,4 @@
-//! A named thread of ours that ends when told, and is left behind where it does not.
+//! A named thread that ends when it is told to, or is left behind.
 
 use std::io;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use crate::sync::lock;
 pub(crate) struct OwnedThread {
     name: &'static str,
     handle: JoinHandle<()>,
-    /// Never carries a value: its other end goes when the thread does. (A mutex makes it `Sync`.)
+    /// Never carries a value: it is disconnected when the thread ends. The mutex makes it `Sync`.
     ended: Mutex<Receiver<()>>,
 }
 

@@ -22,7 +22,7 @@
 //!    `TIME_LEAVE` is answered at the next outermost leave by `left`, stored before the even
 //!    number, so that who reads the even number reads it too; `left.sequence` tells whether it
 //!    was the poll that was meant.
-//!    `WENT_ON` is the owner's note to itself that the number is not the one it entered with.
+//!    `CONTINUED` is the owner's own: the number is no longer the one it entered with.
 //! 7. A slot that changes hands keeps its `sequence`; the old owner leaves it even, without a
 //!    trace, with `ASK`.
 
@@ -39,12 +39,17 @@ impl LabelId {
     pub(crate) const NONE: Self = Self(0);
 }
 
+/// The high and the low half of a trace id: no store of 128 bits is atomic, and halves need no
+/// padding where they are carried.
+pub(crate) type Trace = [u64; 2];
+pub(crate) const NO_TRACE: Trace = [0; 2];
+
 const ASK: u32 = 1;
 const TIME_LEAVE: u32 = 2;
-const WENT_ON: u32 = 4;
+const CONTINUED: u32 = 4;
 
-/// One cache line pair for each thread, so that threads do not slow one another.
-#[derive(Debug)]
+/// Aligned to a pair of cache lines: threads do not share them.
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Slot {
     sequence: AtomicU64,
@@ -98,7 +103,7 @@ pub(crate) struct OpenPoll {
     pub(crate) identity: Identity,
 }
 
-/// What the watchdog found.
+/// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotReading {
     /// No poll is open, or it changed while it was read.
@@ -126,20 +131,9 @@ impl Place {
 }
 
 impl Slot {
+    /// A slot that asks its first owner who it is.
     pub(crate) fn new() -> Self {
-        Self {
-            sequence: AtomicU64::new(0),
-            label_id: AtomicU32::new(LabelId::NONE.0),
-            flags: AtomicU32::new(ASK),
-            trace: [AtomicU64::new(0), AtomicU64::new(0)],
-            swaps: AtomicU32::new(0),
-            place: AtomicU64::new(0),
-            claim: AtomicU64::new(0),
-            thread: AtomicU32::new(0),
-            left_sequence: AtomicU64::new(0),
-            left_at: AtomicU64::new(0),
-            in_flight: AtomicI64::new(0),
-        }
+        Self { flags: AtomicU32::new(ASK), ..Self::default() }
     }
 
     // The owner's side.
@@ -169,7 +163,7 @@ impl Slot {
             return;
         }
         let mut sequence = entered.sequence;
-        if self.flags.load(Relaxed) & (TIME_LEAVE | WENT_ON) != 0 {
+        if self.flags.load(Relaxed) & (TIME_LEAVE | CONTINUED) != 0 {
             sequence = self.before_leave(now);
         }
         self.sequence.store(sequence + 1, Release);
@@ -181,7 +175,7 @@ impl Slot {
         LabelId(self.label_id.load(Relaxed))
     }
 
-    /// Begins a block that is meant to be there (owner only).
+    /// Begins an allowed block (owner only).
     pub(crate) fn begin_allowed(
         &self,
         label_id: LabelId,
@@ -192,25 +186,25 @@ impl Slot {
             return self.enter(label_id, identify);
         }
         let outer = self.label();
-        self.go_on_as(label_id, now);
+        self.continue_as(label_id, now);
         Entered { sequence: 0, outer }
     }
 
     /// Ends it (owner only).
     pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
         if entered.is_nested() {
-            self.go_on_as(entered.outer, now);
+            self.continue_as(entered.outer, now);
         } else {
             self.leave(entered, now);
         }
     }
 
-    /// Leaves the open poll for one with another label (rule 2): even in between, so that no
-    /// reading has the number of one and the label of the other.
-    fn go_on_as(&self, label_id: LabelId, now: impl FnOnce() -> u64) {
+    /// Leaves the open poll and enters one with another label (rule 2). The number is even in
+    /// between, so that no reading has the number of one and the label of the other.
+    fn continue_as(&self, label_id: LabelId, now: impl FnOnce() -> u64) {
         let sequence = self.before_leave(now);
         self.sequence.store(sequence + 1, Release);
-        self.flags.fetch_or(WENT_ON, Relaxed);
+        self.flags.fetch_or(CONTINUED, Relaxed);
         self.label_id.store(label_id.0, Release);
         self.sequence.store(sequence + 2, Release);
     }
@@ -224,11 +218,11 @@ impl Slot {
         self.claim.store(identity.claim, Release);
     }
 
-    /// Does what the flags want done when a poll ends, and returns its number.
+    /// Answers the flags at the end of a poll, and returns its number.
     #[cold]
     fn before_leave(&self, now: impl FnOnce() -> u64) -> u64 {
         let sequence = self.sequence.load(Relaxed);
-        let flags = self.flags.fetch_and(!(TIME_LEAVE | WENT_ON), Relaxed);
+        let flags = self.flags.fetch_and(!(TIME_LEAVE | CONTINUED), Relaxed);
         if flags & TIME_LEAVE != 0 {
             self.left_at.store(now(), Relaxed);
             self.left_sequence.store(sequence, Relaxed);
@@ -239,13 +233,12 @@ impl Slot {
     /// Publishes the trace id of the request polled from now on and returns the one before
     /// (owner only, inside a poll; to be put back before it ends).
     #[inline]
-    pub(crate) fn swap_trace(&self, trace: u128) -> u128 {
-        let [high, low] = &self.trace;
-        let before = join(high.load(Relaxed), low.load(Relaxed));
+    pub(crate) fn swap_trace(&self, [high, low]: Trace) -> Trace {
+        let before = self.trace.each_ref().map(|half| half.load(Relaxed));
         let swaps = self.swaps.load(Relaxed);
         self.swaps.store(swaps.wrapping_add(1), Release);
-        high.store((trace >> 64) as u64, Release);
-        low.store(trace as u64, Release);
+        self.trace[0].store(high, Release);
+        self.trace[1].store(low, Release);
         self.swaps.store(swaps.wrapping_add(2), Release);
         before
     }
@@ -256,15 +249,13 @@ impl Slot {
         self.in_flight.store(self.in_flight.load(Relaxed).wrapping_add(change), Relaxed);
     }
 
-    /// Gives the slot up (owner only) and returns its share of the requests in flight.
+    /// Gives the slot up (owner only). Returns its share of the requests in flight.
     pub(crate) fn give_up(&self) -> i64 {
         let sequence = self.sequence.load(Relaxed);
         self.sequence.store(sequence + (sequence & 1), Release);
-        self.swap_trace(0);
+        self.swap_trace(NO_TRACE);
         self.flags.fetch_or(ASK, Relaxed);
-        let in_flight = self.in_flight.load(Relaxed);
-        self.in_flight.store(0, Relaxed);
-        in_flight
+        self.in_flight.swap(0, Relaxed)
     }
 
     /// Whether the owner is inside a poll (owner only).
@@ -305,18 +296,17 @@ impl Slot {
     /// The trace, whole (rule 5) or 0.
     fn trace(&self) -> u128 {
         let swaps = self.swaps.load(Acquire);
-        let [high, low] = &self.trace;
-        let trace = join(high.load(Acquire), low.load(Acquire));
+        let [high, low] = self.trace.each_ref().map(|half| half.load(Acquire));
         let whole = swaps & 1 == 0 && self.swaps.load(Acquire) == swaps;
-        if whole { trace } else { 0 }
+        if whole { (u128::from(high) << 64) | u128::from(low) } else { 0 }
     }
 
-    /// Wants to know who the owner is, at its next poll.
+    /// Asks who the owner is, to be answered at its next poll.
     pub(crate) fn ask(&self) {
         self.flags.fetch_or(ASK, Relaxed);
     }
 
-    /// Wants to know when the open poll ends.
+    /// Asks for the time at which the open poll ends.
     pub(crate) fn want_leave_time(&self) {
         self.flags.fetch_or(TIME_LEAVE, Relaxed);
     }
@@ -334,11 +324,6 @@ impl Slot {
     pub(crate) fn in_flight(&self) -> i64 {
         self.in_flight.load(Relaxed)
     }
-}
-
-#[inline]
-fn join(high: u64, low: u64) -> u128 {
-    (u128::from(high) << 64) | u128::from(low)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// Locks, whatever became of the thread that held the lock before: every value behind our
-/// mutexes is whole between any two statements.
+/// Locks, also after a panic of a thread that held the lock: every value behind our mutexes is
+/// consistent between any two statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,7 +19,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("procfs", 1, &["clock", "sys"]),
     ("slot", 1, &["sync"]),
     ("labels", 2, &["clock", "label", "slot", "sync"]),
-    ("stall", 3, &["clock", "labels", "sync"]),
+    ("stall", 3, &["clock", "label", "labels", "sync"]),
     ("cause", 4, &["clock", "procfs", "stall", "sys"]),
     ("runtime", 4, &["clock", "label", "labels", "slot", "stall", "sync"]),
     ("stack", 4, &["clock", "owned_thread", "procfs", "stall", "sync", "sys"]),

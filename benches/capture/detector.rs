@@ -43,7 +43,7 @@ fn records() {
         // What the environment does has no stack.
         if stall.in_progress && !stall.cause.is_environment() {
             // Nobody listens any more at the end.
-            let _heard = tell.send((stall.handler, Instant::now(), stall.stack.is_some()));
+            let _heard = tell.send((stall.handler.clone(), Instant::now(), stall.stack.is_some()));
         }
     };
     let stall = {

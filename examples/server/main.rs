@@ -107,14 +107,22 @@ fn serve(args: &Args) -> Result<(), Error> {
         runtime.shutdown_background();
         served
     });
-    wait_for_signal(&service, || {
-        if let Some(stall) = &stall {
-            stall.drain();
+    // A clone of the handle goes into the future that waits for the signal; this one stays until the
+    // service has ended. The future runs on a runtime of its own: a signal gets through even if every
+    // worker of the service is blocked.
+    let told_to_end = told_to_end(stall.clone(), Duration::from_millis(args.drain_ms));
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        tokio::select! {
+            told = told_to_end => told,
+            () = is_finished(&service) => Ok(()),
         }
-        Duration::from_millis(args.drain_ms)
     })?;
+    // No new connections: what is under way is answered, and watched.
     drop(stop);
-    wait_for_end(service)
+    let ended = wait_for_end(service);
+    // The last clone: the admin port closes, and the last lines of the log are written.
+    drop(stall);
+    ended
 }
 
 fn build_runtime(args: &Args) -> std::io::Result<Runtime> {
@@ -135,43 +143,39 @@ fn start_detector(args: &Args) -> Result<StallDetector, tower_stall::BuildError>
         .start()
 }
 
-/// Waits for the end of the service, or for a signal. On a runtime of its own: a signal gets
-/// through even if every worker of the service is blocked.
+/// Waits for Ctrl-C, or for SIGTERM and a drain.
 ///
-/// Whoever sends SIGTERM still sends requests until it has heard that this one is not ready:
-/// `drain` says how long that takes. A second signal, or Ctrl-C, does not wait.
-fn wait_for_signal<T>(
-    service: &thread::JoinHandle<T>,
-    drain: impl FnOnce() -> Duration,
-) -> std::io::Result<()> {
-    Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let ended = async {
-            while !service.is_finished() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        };
-        #[cfg(unix)]
+/// Whoever sends SIGTERM still sends requests until it has heard that this process is not ready, and
+/// `drain` is how long that takes. A second signal does not wait.
+async fn told_to_end(stall: Option<StallDetector>, drain: Duration) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        #[cfg(unix)]
-        let terminated = async {
-            terminate.recv().await;
-            tokio::select! {
-                () = tokio::time::sleep(drain()) => {}
-                _ = terminate.recv() => {}
-            }
-        };
-        #[cfg(not(unix))]
-        let terminated = {
-            drop(drain);
-            std::future::pending::<()>()
-        };
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => return interrupted,
+            _ = terminate.recv() => {}
+        }
+        if let Some(stall) = &stall {
+            stall.drain();
+        }
         tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted,
-            () = terminated => Ok(()),
-            () = ended => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            () = tokio::time::sleep(drain) => Ok(()),
         }
-    })
+    }
+    #[cfg(not(unix))]
+    {
+        drop((stall, drain));
+        tokio::signal::ctrl_c().await
+    }
+}
+
+async fn is_finished<T>(service: &thread::JoinHandle<T>) {
+    while !service.is_finished() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// A handler that blocks for ever cannot be waited for: it ends with the process.

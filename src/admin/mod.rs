@@ -71,8 +71,8 @@ impl Admin {
             runtime.shutdown_background();
         };
         let name = "stall-admin";
-        let thread =
-            OwnedThread::spawn(name, run).map_err(|source| BuildError::Thread { name, source })?;
+        let thread = OwnedThread::spawn(name, run)
+            .map_err(|source| BuildError::Thread { name: name.into(), source })?;
         Ok(Self { address: bound, stop, thread })
     }
 

@@ -1,5 +1,7 @@
 //! Settings from environment variables, over those of the code: an operator needs no build.
 
+use std::ffi::OsString;
+
 use super::parse::switch;
 use super::{BuildError, Settings};
 
@@ -16,20 +18,22 @@ impl Settings {
         for (variable, value) in variables {
             let Some(name) = variable.strip_prefix(PREFIX) else { continue };
             let set = match name.strip_prefix('_') {
-                None if name.is_empty() => switch(&value).map(|on| self.on = on),
+                _ if name.is_empty() => Some(switch(&value).map(|on| self.on = on)),
+                Some(name) if name.to_uppercase() == name => self.set(&name.to_lowercase(), &value),
+                Some(_) => None,
                 None => continue,
-                Some(name) => {
-                    let known = name.to_uppercase() == name;
-                    match known.then(|| self.set(&name.to_lowercase(), &value)).flatten() {
-                        Some(set) => set,
-                        None => {
-                            unknown.push(variable);
-                            continue;
-                        }
-                    }
-                }
             };
-            set.map_err(|expected| BuildError::Variable { variable, value, expected })?;
+            match set {
+                Some(Ok(())) => {}
+                Some(Err(expected)) => {
+                    return Err(BuildError::Variable {
+                        variable,
+                        value,
+                        expected: expected.into(),
+                    });
+                }
+                None => unknown.push(variable),
+            }
         }
         Ok(unknown)
     }
@@ -46,13 +50,10 @@ impl Settings {
 /// The variables of this process that begin like ours. What is not Unicode is replaced, and will
 /// not parse.
 pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
+    let lossy = |text: OsString| text.to_string_lossy().into_owned();
     std::env::vars_os()
-        .map(|(name, value)| (lossy(&name), lossy(&value)))
+        .map(move |(name, value)| (lossy(name), lossy(value)))
         .filter(|(name, _)| name.starts_with(PREFIX))
-}
-
-fn lossy(text: &std::ffi::OsStr) -> String {
-    text.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! What can be wrong with the settings.
+//! The errors of a start.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -101,7 +102,7 @@ pub enum BuildError {
         /// Its value, with what is not Unicode replaced.
         value: String,
         /// What to write instead.
-        expected: &'static str,
+        expected: Cow<'static, str>,
     },
     /// A thread of the detector could not be started.
     #[error(
@@ -109,7 +110,7 @@ pub enum BuildError {
     )]
     Thread {
         /// The name of the thread.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// What the operating system said.
         source: io::Error,
     },

@@ -1,4 +1,4 @@
-//! The settings, from code and from the environment, and what can be wrong with them.
+//! The settings, from code and from the environment, and the errors of a start.
 
 mod environment;
 mod error;

@@ -1,4 +1,4 @@
-//! The table of settings, and whether they go together.
+//! The table of settings, and the check of their values.
 //!
 //! A new setting is a row here, a method of the builder, and a row of the README.
 
@@ -99,12 +99,7 @@ settings! {
 }
 
 impl Settings {
-    /// Nothing is watched.
-    pub(crate) fn off() -> Self {
-        Self { on: false, ..Self::default() }
-    }
-
-    /// Whether, and how, stacks are taken: not at all by what was built without.
+    /// Whether and how stacks are taken: never without the feature `capture`.
     pub(crate) fn capture(&self) -> Capture {
         if cfg!(feature = "capture") { self.capture } else { Capture::Off }
     }
@@ -115,43 +110,26 @@ impl Settings {
     }
 
     pub(crate) fn check(&self) -> Result<(), BuildError> {
+        use BuildError::*;
+
         let (threshold, scan_interval) = (self.threshold, self.scan_interval());
-        if threshold < MIN_THRESHOLD {
-            return Err(BuildError::ThresholdTooShort(threshold));
-        }
-        if scan_interval.is_zero() {
-            return Err(BuildError::ScanIntervalZero);
-        }
-        if scan_interval > threshold {
-            return Err(BuildError::ScanIntervalAboveThreshold { scan_interval, threshold });
-        }
-        if self.tick_interval < MIN_TICK_INTERVAL {
-            return Err(BuildError::TickIntervalTooShort(self.tick_interval));
-        }
-        if self.history == 0 {
-            return Err(BuildError::HistoryZero);
-        }
-        if self.max_handlers == 0 {
-            return Err(BuildError::MaxHandlersZero);
-        }
-        if self.max_sites == 0 {
-            return Err(BuildError::MaxSitesZero);
-        }
-        if self.dead_after.is_zero() {
-            return Err(BuildError::DeadAfterZero);
-        }
-        if self.unready_after.is_zero() {
-            return Err(BuildError::UnreadyAfterZero);
-        }
-        if self.shed_after.is_zero() {
-            return Err(BuildError::ShedAfterZero);
-        }
-        match self.admin {
-            Some(address) if cfg!(not(feature = "admin")) => {
-                Err(BuildError::AdminNotBuilt(address))
-            }
-            _ => Ok(()),
-        }
+        let without = self.admin.filter(|_| cfg!(not(feature = "admin")));
+        let wrong = [
+            (threshold < MIN_THRESHOLD).then_some(ThresholdTooShort(threshold)),
+            scan_interval.is_zero().then_some(ScanIntervalZero),
+            (scan_interval > threshold)
+                .then_some(ScanIntervalAboveThreshold { scan_interval, threshold }),
+            (self.tick_interval < MIN_TICK_INTERVAL)
+                .then_some(TickIntervalTooShort(self.tick_interval)),
+            (self.history == 0).then_some(HistoryZero),
+            (self.max_handlers == 0).then_some(MaxHandlersZero),
+            (self.max_sites == 0).then_some(MaxSitesZero),
+            self.dead_after.is_zero().then_some(DeadAfterZero),
+            self.unready_after.is_zero().then_some(UnreadyAfterZero),
+            self.shed_after.is_zero().then_some(ShedAfterZero),
+            without.map(AdminNotBuilt),
+        ];
+        wrong.into_iter().flatten().next().map_or(Ok(()), Err)
     }
 }
 

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 #[cfg(feature = "testing")]
 use std::sync::MutexGuard;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -146,7 +147,8 @@ impl StallDetector {
 
     fn mark<F>(&self, name: &str, future: F, kind: PollKind) -> Watched<F> {
         let label_id = self.registry().labels.id(name, self.registry().threshold, kind);
-        Watched::new(Mark { detector: self.registry().id, label_id }, future)
+        let mark = Mark { detector: self.registry().id, label_id };
+        Watched { future: Some(future), mark }
     }
 
     /// Watches a further runtime under a name (the `runtime` label).
@@ -166,7 +168,7 @@ impl StallDetector {
     /// the process.
     pub fn watch_with(&self, name: &str, runtime: &Handle, health: Health) {
         if let Some(runtime) = self.registry().add_runtime(name, runtime) {
-            runtime.status.ignore(health == Health::Ignore);
+            runtime.status.ignored.store(health == Health::Ignore, Relaxed);
         }
         self.arm(runtime);
     }
@@ -208,7 +210,7 @@ impl StallDetector {
     /// Starts the tick task here rather than at the watchdog's next scan.
     pub(super) fn arm(&self, runtime: &Handle) {
         if let Some(runtime) = self.registry().runtime(runtime) {
-            ticker::arm(&self.shared.registry, &runtime, self.shared.tick);
+            ticker::start(&self.shared.registry, &runtime, self.shared.tick);
         }
     }
 
@@ -237,41 +239,37 @@ impl StallDetector {
     ///
     /// [`LeftBehind`] names the threads that had not ended within `limit`.
     pub fn shutdown(&self, limit: Duration) -> Result<(), LeftBehind> {
-        if self.shared.is_forked() {
-            return Ok(());
-        }
-        let threads = std::mem::take(&mut *lock(&self.shared.threads));
-        self.shared.registry.stop();
-        threads.join(limit)
+        self.shared.stop(limit)
     }
 
     /// Does at once what the drop of the last clone does.
     #[cfg(feature = "testing")]
     pub(crate) fn stop(&self) {
-        if let Err(left_behind) = self.shutdown(LONGEST_DROP) {
-            left_behind.log();
-        }
+        self.shared.stop_or_log();
     }
 }
 
 impl Shared {
-    /// Whether this is a forked child: it has none of the threads, and locks as they were when it
-    /// was forked.
-    fn is_forked(&self) -> bool {
-        self.process != std::process::id()
+    fn stop(&self, limit: Duration) -> Result<(), LeftBehind> {
+        // A forked child has none of the threads, and locks as they were when it was forked.
+        if self.process != std::process::id() {
+            return Ok(());
+        }
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        self.registry.stop();
+        threads.join(limit)
+    }
+
+    fn stop_or_log(&self) {
+        if let Err(left_behind) = self.stop(LONGEST_DROP) {
+            left_behind.log();
+        }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self.is_forked() {
-            return;
-        }
-        self.registry.stop();
-        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Err(left_behind) = std::mem::take(threads).join(LONGEST_DROP) {
-            left_behind.log();
-        }
+        self.stop_or_log();
     }
 }
 
@@ -281,17 +279,5 @@ impl fmt::Debug for StallDetector {
             .field("threshold", &Duration::from_nanos(self.registry().threshold))
             .field("admin_addr", &self.admin_addr())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handle_goes_anywhere() {
-        fn assert<T: Clone + Send + Sync + Unpin + fmt::Debug + 'static>() {}
-        assert::<StallDetector>();
-        assert::<LeftBehind>();
     }
 }

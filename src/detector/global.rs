@@ -1,6 +1,6 @@
 //! The process-wide detector.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use tokio::runtime::Handle;
 
@@ -12,7 +12,7 @@ use crate::layer::StallLayer;
 use crate::runtime::registry::Registry;
 use crate::sync::lock;
 
-static GLOBAL: OnceLock<Global> = OnceLock::new();
+static GLOBAL: LazyLock<Global> = LazyLock::new(Global::new);
 
 struct Global {
     registry: Arc<Registry>,
@@ -63,28 +63,25 @@ pub fn detector() -> Option<StallDetector> {
     Global::here().detector.get().cloned()
 }
 
-/// Called by the registry, inside a runtime it has not met.
+/// Starts it if this is inside a runtime. Called by the registry too, in one it has not met.
 fn runtime_appeared() {
-    if let (Some(global), Ok(runtime)) = (GLOBAL.get(), Handle::try_current()) {
-        global.start(&runtime);
+    if let Ok(runtime) = Handle::try_current() {
+        GLOBAL.start(&runtime);
     }
 }
 
 impl Global {
     /// The one of this process, started if this is inside a runtime.
     fn here() -> &'static Self {
-        let global = GLOBAL.get_or_init(Self::new);
-        if let Ok(runtime) = Handle::try_current() {
-            global.start(&runtime);
-        }
-        global
+        runtime_appeared();
+        &GLOBAL
     }
 
     fn new() -> Self {
         let mut settings = Settings::default();
         if let Err(error) = settings.apply_environment() {
             failed(&error);
-            settings = Settings::off();
+            settings = Settings { on: false, ..Settings::default() };
         }
         let registry = registry(&settings, Some(runtime_appeared));
         Self { registry, settings: Mutex::new(Some(settings)), detector: OnceLock::new() }

@@ -1,4 +1,4 @@
-//! From the watchdog to metrics, log, hooks and tick tasks.
+//! Passes the watchdog's events on to metrics, log, hooks, stacks and tick tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,11 +13,11 @@ use crate::stall::{ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
 use crate::watchdog::{Event, Events, StalledThread};
 
-/// The one way out for counters and samples: a recorder of our own, written at once, or a batch
-/// for the facade, by way of the reporter.
+/// The output of counters and samples: either a recorder of our own, written at once, or a batch that
+/// the reporter writes to the facade.
 pub(super) type Out = Box<dyn Sink + Send>;
 
-/// Takes the watchdog's events, on its thread, and so never blocks.
+/// Consumes the watchdog's events on its thread, and so never blocks.
 pub(super) struct Pipeline {
     registry: Arc<Registry>,
     reports: Reports,
@@ -25,27 +25,26 @@ pub(super) struct Pipeline {
     out: Out,
     tick: Duration,
     unwritten: Unwritten,
-    /// When the batch was handed to the reporter last.
+    /// When the batch was last handed to the reporter.
     flushed: Nanos,
     stacks: Option<Stacks>,
 }
 
-/// What scans bring that nobody waits for. It is written now and then: on an idle machine the code
-/// and data that writing takes have left the caches by the next scan, and cost more than the scan.
+/// What is not urgent, and written every [`WRITE_INTERVAL`]. On an idle machine the code and data for
+/// writing leave the caches between two scans, so that writing would cost more than the scan.
 #[derive(Default)]
 struct Unwritten {
     scans: u64,
     late: Nanos,
     lags: Vec<(&'static str, Nanos)>,
-    /// When it was written last.
+    /// When it was last written.
     written: Nanos,
 }
 
-/// How often it is written.
-const WRITE: Nanos = 200_000_000;
-/// Lags that are kept for then: further ones are written at once.
+const WRITE_INTERVAL: Nanos = 200_000_000;
+/// Lags that are kept. If there are more, all are written at once.
 const MOST_LAGS: usize = 1024;
-/// How often a reader of the store is waited for at the end, at most.
+/// How often to retry at the end while a reader holds the store.
 const LAST_TRIES: u32 = 1000;
 
 impl Unwritten {
@@ -65,28 +64,27 @@ impl Pipeline {
         stacks: Option<Stacks>,
     ) -> Self {
         Counters::open(&mut *out, stacks.is_some());
-        let counters = Counters::new(sites);
-        let unwritten = Unwritten::default();
+        let (counters, unwritten) = (Counters::new(sites), Unwritten::default());
         Self { registry, reports, counters, out, tick, unwritten, flushed: 0, stacks }
     }
 
-    /// Takes the events of one scan. What they say of a stall stands in the store and in the status
-    /// of its runtime already.
+    /// Consumes the events of one scan. Their stalls are already in the store and in the status of
+    /// their runtimes.
     pub(super) fn consume(&mut self, events: &mut Events) {
         if events.count_or_end_stalls() {
-            // At once: who hears of a stall finds it in the metrics.
+            // First: whoever is told of a stall finds it in the metrics.
             self.follow_stalls();
         }
-        events.drain().for_each(|event| self.take(event));
+        events.drain().for_each(|event| self.handle(event));
     }
 
-    fn take(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         let Self { registry, reports, counters, tick, .. } = self;
         let out = &mut *self.out;
         match event {
             Event::RuntimeAppeared(runtime) => {
                 Counters::open_runtime(out, runtime.name);
-                ticker::arm(registry, &runtime, *tick);
+                ticker::start(registry, &runtime, *tick);
             }
             Event::Lag { runtime, lag } => {
                 self.unwritten.lags.push((runtime, lag));
@@ -99,25 +97,28 @@ impl Pipeline {
             Event::HandlerBusy { handler, time } => counters.busy(out, handler, time),
             Event::StallCounted { stall, thread } => self.stall_counted(&stall, *thread),
             Event::StallContinues(stall) => reports.stall(report::Event::Continues, &stall),
-            Event::StallEnded(stall) => self.stall_ended(&stall),
+            Event::StallEnded(stall) => {
+                Counters::ended(out, &stall);
+                reports.stall(report::Event::Ended, &stall);
+            }
             Event::Prove(proof) => self.prove(proof),
             Event::MapWorkers(runtime) => ticker::map_workers(registry, &runtime),
             Event::Rescue { runtime, first } => {
-                // Any task from outside wakes a parked worker.
-                ticker::ask(registry, &runtime);
+                // Spawning any task from outside wakes a parked worker.
+                ticker::ping(registry, &runtime);
                 if first {
                     Counters::rescued(out, runtime.name);
                     reports.rescued(runtime.name);
                 }
             }
-            Event::Ping(runtime) => ticker::ask(registry, &runtime),
+            Event::Ping(runtime) => ticker::ping(registry, &runtime),
             Event::Dead { runtime, frozen, stall } => {
                 reports.dead(runtime.name, frozen, stall.as_ref());
             }
             Event::Scanned { now, late } => {
                 self.unwritten.scans += 1;
                 self.unwritten.late += late;
-                if now.saturating_sub(self.unwritten.written) >= WRITE {
+                if now.saturating_sub(self.unwritten.written) >= WRITE_INTERVAL {
                     self.write(now);
                 }
             }
@@ -128,64 +129,46 @@ impl Pipeline {
 
     fn stall_counted(&mut self, stall: &Arc<LiveStall>, mut thread: StalledThread) {
         let captures = self.captures(stall);
-        // Told before it is asked for: the stack may be there at once.
+        // Before the request: the stack may arrive at once.
         self.reports.started(stall, thread.cause_report.take(), captures);
-        if captures {
-            self.capture(stall, &thread);
+        if captures && let Some(stacks) = &self.stacks {
+            stacks.take(WantedStack {
+                thread: thread.id,
+                still: Box::new(thread.still()),
+                sampled: self.reports.sampled(stall),
+                named: self.reports.named(stall),
+            });
         }
-    }
-
-    fn stall_ended(&mut self, stall: &Arc<LiveStall>) {
-        Counters::ended(&mut *self.out, stall);
-        self.reports.stall(report::Event::Ended, stall);
     }
 
     fn follow_stalls(&mut self) -> bool {
         self.counters.follow_stalls(&mut *self.out, &self.registry.store)
     }
 
-    /// Without stacks no site is ever known.
+    /// Does nothing without stacks: no site is known then.
     fn follow_sites(&mut self) -> bool {
         self.stacks.is_none() || self.counters.follow_sites(&mut *self.out, &self.registry.store)
     }
 
-    // Stacks.
-
-    /// Whether a stack of that stall is to be taken. Where none is, the record says why.
+    /// Whether to take a stack of the stall. If not, its record says why.
     fn captures(&mut self, stall: &LiveStall) -> bool {
-        if stall.cause().is_environment() {
-            stall.set_stack_result(StackResult::missing(ENVIRONMENT));
-            return false;
-        }
-        let Some(stacks) = &mut self.stacks else {
-            stall.set_stack_result(StackResult::missing(OFF));
-            return false;
+        let why = match &mut self.stacks {
+            _ if stall.cause().is_environment() => ENVIRONMENT,
+            None => OFF,
+            Some(_) if stall.has_stack_result() => return false,
+            Some(stacks) => match stacks.admit(stall.handler(), clock::now()) {
+                Ok(()) => return true,
+                Err(why) => {
+                    self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
+                    why
+                }
+            },
         };
-        if stall.has_stack_result() {
-            return false;
-        }
-        match stacks.admit(stall.handler(), clock::now()) {
-            Ok(()) => true,
-            Err(why) => {
-                stall.set_stack_result(StackResult::missing(why));
-                self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
-                false
-            }
-        }
+        stall.set_stack_result(StackResult::missing(why));
+        false
     }
 
-    /// Asks for the stack of a stall.
-    fn capture(&self, stall: &Arc<LiveStall>, thread: &StalledThread) {
-        let Some(stacks) = &self.stacks else { return };
-        stacks.take(WantedStack {
-            thread: thread.id,
-            still: Box::new(thread.still()),
-            sampled: self.reports.sampled(stall),
-            named: self.reports.named(stall),
-        });
-    }
-
-    /// Asks for a stack that tells whether a thread is in one poll.
+    /// Requests the stack that a proof needs.
     fn prove(&self, proof: Arc<PollProof>) {
         let Some(stacks) = &self.stacks else { return proof.not_held() };
         let registry = Arc::downgrade(&self.registry);
@@ -196,9 +179,7 @@ impl Pipeline {
         });
     }
 
-    // What is written now and then.
-
-    /// Writes what is unwritten, and follows what others count.
+    /// Writes what is unwritten, and brings counters up to the totals of others.
     fn write(&mut self, now: Nanos) {
         let sink = &mut *self.out;
         let unwritten = &mut self.unwritten;
@@ -221,7 +202,7 @@ impl Pipeline {
         }
     }
 
-    /// Hands on what waits for the reporter.
+    /// Hands the batch to the reporter.
     fn hand_on(&mut self) {
         if let Some(batch) = self.out.batch()
             && !batch.is_empty()
@@ -234,10 +215,10 @@ impl Pipeline {
 }
 
 impl Drop for Pipeline {
-    /// The last metrics go out too.
+    /// Writes the last metrics.
     fn drop(&mut self) {
         self.write(clock::now());
-        // A reader may have been in the way, for the moment that a copy takes.
+        // A reader holds the store for the moment that a copy takes.
         for _ in 0..LAST_TRIES {
             if self.follow_stalls() && self.follow_sites() {
                 break;

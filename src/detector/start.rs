@@ -1,5 +1,6 @@
 //! The start: threads, admin server, the first runtime.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -19,21 +20,6 @@ use crate::report::Reporter;
 use crate::runtime::registry::{Limits, Registry};
 use crate::stack::{Capture, Sampler, Stacks};
 use crate::watchdog::{self, Patience, WatchdogSettings};
-
-fn watchdog_settings(settings: &Settings) -> WatchdogSettings {
-    let patience = Patience {
-        dead_after: nanos(settings.dead_after),
-        unready_after: nanos(settings.unready_after),
-        ready_after: nanos(settings.ready_after),
-        shed_after: nanos(settings.shed_after),
-    };
-    WatchdogSettings {
-        scan_interval: nanos(settings.scan_interval()),
-        tick_interval: settings.tick_interval,
-        patience,
-        rescue: settings.rescue,
-    }
-}
 
 /// The shared state for those settings.
 pub(crate) fn registry(settings: &Settings, on_new_runtime: Option<fn()>) -> Arc<Registry> {
@@ -94,11 +80,20 @@ impl Threads {
         facade: bool,
         out: Out,
     ) -> Result<(), BuildError> {
-        let watchdog = watchdog_settings(&settings);
+        let watchdog = WatchdogSettings {
+            scan_interval: nanos(settings.scan_interval()),
+            tick_interval: settings.tick_interval,
+            patience: Patience {
+                dead_after: nanos(settings.dead_after),
+                unready_after: nanos(settings.unready_after),
+                ready_after: nanos(settings.ready_after),
+                shed_after: nanos(settings.shed_after),
+            },
+            rescue: settings.rescue,
+        };
         if settings.capture() != Capture::Off {
-            let name = "stall-capture";
             let sampler = Sampler::spawn(settings.capture());
-            let sampler = sampler.map_err(|source| BuildError::Thread { name, source })?;
+            let sampler = sampler.map_err(|source| not_started("stall-capture", source))?;
             self.sampler = Some(Arc::new(sampler));
         }
         let sites = settings.max_sites;
@@ -125,7 +120,11 @@ fn spawn(
     name: &'static str,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<OwnedThread, BuildError> {
-    OwnedThread::spawn(name, run).map_err(|source| BuildError::Thread { name, source })
+    OwnedThread::spawn(name, run).map_err(|source| not_started(name, source))
+}
+
+fn not_started(name: &'static str, source: io::Error) -> BuildError {
+    BuildError::Thread { name: name.into(), source }
 }
 
 /// Exactly one way out: the private recorder behind `/metrics`, or the facade.

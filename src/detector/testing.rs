@@ -1,4 +1,4 @@
-//! What a test asks of a detector: settings of its own, and an end that misses nothing.
+//! The detector of a test: its settings, and a wait for everything that it may still find.
 
 use std::time::Duration;
 
@@ -12,31 +12,24 @@ use crate::config::{Settings, variables};
 use crate::report::OnStall;
 use crate::stack::Capture;
 
-/// A scan is a matter of microseconds, once the watchdog has a CPU.
-const GLANCE: Duration = Duration::from_micros(100);
-
-impl Settings {
-    /// Of the environment only whether stalls are looked for, and how stacks are taken and read.
-    fn of_test(threshold: Duration, hook: impl OnStall) -> Result<Self, BuildError> {
-        let mut environment = Self::default();
-        environment.apply(variables())?;
-        let Self { on, capture, site_skips, .. } = environment;
-        let hooks: Vec<Box<dyn OnStall>> = vec![Box::new(hook)];
-        let settings =
-            Self { on, threshold, capture, site_skips, hooks, test: true, ..Self::default() };
-        settings.check()?;
-        Ok(settings)
-    }
-}
+/// Time between two looks at the scan barrier. A scan takes microseconds, once the watchdog has a CPU.
+const LOOK: Duration = Duration::from_micros(100);
 
 impl StallDetector {
-    /// Starts one that a test has for itself, on the runtime of `handle`.
+    /// Starts a detector for one test, on the runtime of `handle`.
     pub(crate) fn of_test(
         threshold: Duration,
         handle: Handle,
         hook: impl OnStall,
     ) -> Result<Self, BuildError> {
-        let settings = Settings::of_test(threshold, hook)?;
+        let mut settings = Settings::default();
+        settings.apply(variables())?;
+        // Of the environment only whether stalls are looked for, and how stacks are taken and read.
+        let Settings { on, capture, site_skips, .. } = settings;
+        settings =
+            Settings { on, capture, site_skips, threshold, test: true, ..Settings::default() };
+        settings.hooks.push(Box::new(hook));
+        settings.check()?;
         launch(registry(&settings, None), settings, Some(handle))
     }
 
@@ -45,7 +38,7 @@ impl StallDetector {
         self.threads().watchdog.is_some()
     }
 
-    /// Whether each stall comes to have a stack, or a reason why not.
+    /// Whether each stall will have a stack, or a reason why not.
     pub(crate) fn takes_stacks(&self) -> bool {
         self.is_watching() && self.registry().capture != Capture::Off.as_str()
     }
@@ -64,13 +57,13 @@ impl StallDetector {
                 None => break,
             }
             while !self.registry().scan_barrier.is_done(scan) && clock::now() < over {
-                std::thread::sleep(GLANCE);
+                std::thread::sleep(LOOK);
             }
             let seen = *seen.get_or_insert_with(clock::now);
             if !self.registry().scan_barrier.is_undecided(seen) || clock::now() >= over {
                 break;
             }
-            std::thread::sleep(GLANCE * 10);
+            std::thread::sleep(LOOK * 10);
         }
         seen.unwrap_or_else(clock::now)
     }

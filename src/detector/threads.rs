@@ -1,5 +1,6 @@
 //! The threads of a detector, and their end.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,10 +18,10 @@ use crate::stack::Sampler;
 #[non_exhaustive]
 pub struct LeftBehind {
     /// The names of the threads, such as `stall-reporter`.
-    pub threads: Vec<&'static str>,
+    pub threads: Vec<Cow<'static, str>>,
 }
 
-/// What runs for a detector.
+/// The running threads of a detector.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     pub(super) stop: Arc<AtomicBool>,
@@ -42,21 +43,21 @@ impl Threads {
         }
         let end = clock::now().saturating_add(clock::nanos(limit));
         let left = || Duration::from_nanos(end.saturating_sub(clock::now()));
-        let mut threads: Vec<&'static str> = Vec::new();
+        let mut threads: Vec<Cow<'static, str>> = Vec::new();
         #[cfg(feature = "admin")]
         if let Some(admin) = self.admin.take() {
-            threads.extend(admin.join(left()).err());
+            threads.extend(admin.join(left()).err().map(Cow::Borrowed));
         }
         // The others end when the watchdog, which feeds them, has.
         let fed = [self.watchdog.take(), self.reporter.take(), self.symbolizer.take()];
         for thread in fed.into_iter().flatten() {
-            threads.extend(thread.join(left()).err());
+            threads.extend(thread.join(left()).err().map(Cow::Borrowed));
         }
         if let Some(sampler) = self.sampler.take() {
             match Arc::into_inner(sampler) {
-                Some(sampler) => threads.extend(sampler.end(left()).err()),
+                Some(sampler) => threads.extend(sampler.end(left()).err().map(Cow::Borrowed)),
                 // The watchdog has it, and is stuck.
-                None => threads.push("stall-capture"),
+                None => threads.push("stall-capture".into()),
             }
         }
         if threads.is_empty() { Ok(()) } else { Err(LeftBehind { threads }) }

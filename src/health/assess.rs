@@ -35,7 +35,7 @@ pub(crate) fn assess<'a>(runtimes: &'a [RuntimeSnapshot], stalls: &'a [Stall]) -
         let stalls = own.iter().filter(|stall| of.is_none_or(|of| of.name == stall.runtime));
         let stall = *stalls.max_by_key(|stall| stall.duration)?;
         let is_same =
-            |other: &&Stall| (other.handler, other.runtime) == (stall.handler, stall.runtime);
+            |other: &&Stall| other.handler == stall.handler && other.runtime == stall.runtime;
         let same: Vec<_> = own.iter().copied().filter(is_same).collect();
         let runtime = runtimes.iter().find(|runtime| runtime.name == stall.runtime);
         Some(Blame { stall, runtime, others: own.len() - same.len(), same })

@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_stalled_worker_degrades_and_the_longest_stall_is_told() {
-        let new = Stall { in_progress: true, handler: "GET /new", ..stall(2) };
+        let new = Stall { in_progress: true, handler: "GET /new".into(), ..stall(2) };
         let old = Stall {
             in_progress: true,
             worker: Some(2),

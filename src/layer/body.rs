@@ -16,10 +16,10 @@ pin_project! {
     pub struct ResponseBody<B> {
         // `None` only while it is dropped.
         #[pin]
-        inner: Option<B>,
-        mark: RequestMark,
-        in_flight: Option<InFlight>,
-        learn: Option<Box<LearnMethod>>,
+        pub(super) inner: Option<B>,
+        pub(super) mark: RequestMark,
+        pub(super) in_flight: Option<InFlight>,
+        pub(super) learn: Option<Box<LearnMethod>>,
     }
 
     impl<B> PinnedDrop for ResponseBody<B> {
@@ -35,21 +35,11 @@ pin_project! {
 
 type PolledFrame<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
-impl<B> ResponseBody<B> {
-    pub(super) fn new(
-        inner: B,
-        mark: RequestMark,
-        in_flight: Option<InFlight>,
-        learn: Option<Box<LearnMethod>>,
-    ) -> Self {
-        Self { inner: Some(inner), mark, in_flight, learn }
-    }
-}
-
-/// An empty answer of a layer further out: no request's, so its polls count for nothing.
+/// An empty body, which an outer layer may make for a response of its own. Its polls are not marked.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::new(B::default(), RequestMark::default(), None, None)
+        let mark = RequestMark::default();
+        Self { inner: Some(B::default()), mark, in_flight: None, learn: None }
     }
 }
 
@@ -61,9 +51,7 @@ impl<B: Body> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<B> {
         let this = self.project();
         let _polling = this.mark.enter();
-        let Some(inner) = this.inner.as_pin_mut() else {
-            unreachable!("the body is there until it is dropped")
-        };
+        let inner = this.inner.as_pin_mut().expect("the body is there until it is dropped");
         if this.learn.is_some() {
             return poll_and_learn(inner, cx, this.learn);
         }
@@ -79,7 +67,7 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-/// Polls a body whose trailers are to be looked at.
+/// Polls a body and reads its trailers.
 #[cold]
 fn poll_and_learn<B: Body>(
     body: Pin<&mut B>,

@@ -13,16 +13,16 @@ use super::labels::LearnMethod;
 use super::request::{InFlight, RequestMark};
 
 pin_project! {
-    /// The future of a [`StallService`](super::StallService): its polls and its drop are marked.
+    /// The future of a [`StallService`](super::StallService): with its polls and drop marked.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         // `None` once it is ready.
         #[pin]
-        inner: Option<F>,
-        mark: RequestMark,
-        // Goes on with the body.
-        in_flight: Option<InFlight>,
-        learn: Option<Box<LearnMethod>>,
+        pub(super) inner: Option<F>,
+        pub(super) mark: RequestMark,
+        // Moves on to the body.
+        pub(super) in_flight: Option<InFlight>,
+        pub(super) learn: Option<Box<LearnMethod>>,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
@@ -33,17 +33,6 @@ pin_project! {
                 this.inner.set(None);
             }
         }
-    }
-}
-
-impl<F> ResponseFuture<F> {
-    pub(super) fn new(
-        inner: F,
-        mark: RequestMark,
-        in_flight: InFlight,
-        learn: Option<Box<LearnMethod>>,
-    ) -> Self {
-        Self { inner: Some(inner), mark, in_flight: Some(in_flight), learn }
     }
 }
 
@@ -61,12 +50,13 @@ where
             panic!("a response future was polled after it was ready")
         };
         let polled = ready!(inner.poll(cx));
-        // Within this poll, so that its drop is not a poll of its own.
+        // Dropped inside this poll, so that the drop is not a poll of its own.
         this.inner.set(None);
         let response = polled?;
         let learn = this.learn.take().and_then(|learn| learn.from_head(&response));
         let (mark, in_flight) = (*this.mark, this.in_flight.take());
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, mark, in_flight, learn))))
+        let marked = |body| ResponseBody { inner: Some(body), mark, in_flight, learn };
+        Poll::Ready(Ok(response.map(marked)))
     }
 }
 

@@ -1,8 +1,8 @@
-//! How a request of one layer finds its label.
+//! The labels of requests.
 //!
-//! Most do by the address of their matched path ([`KnownPaths`]), the rest by the path's text, in
-//! the detector's table. gRPC methods arrive as raw paths, so one becomes a label only when its
-//! service has shown that it exists ([`LearnMethod`]).
+//! Most are found by the address of the matched path ([`KnownPaths`]), the others by the path's text
+//! in the detector's table. A gRPC method arrives as a raw path. It becomes a label only after the
+//! service has answered it successfully ([`LearnMethod`]).
 
 use std::sync::Arc;
 
@@ -16,20 +16,22 @@ use crate::mark::Mark;
 use crate::runtime::registry::{DetectorId, Registry};
 use crate::slot::LabelId;
 
-/// Prefixes of labels, by number; the last stands for none.
+/// The methods in labels, by number; the last is no method.
 const METHODS: [&str; 11] =
     ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "PATCH", "TRACE", "_OTHER", ""];
-/// For labels that are only a path or a name.
+/// The number for labels without a method.
 pub(super) const NO_METHOD: u8 = 10;
 
 /// The labels of one layer: those of its threshold.
 #[derive(Clone, Debug)]
 pub(super) struct LayerLabels {
-    registry: Arc<Registry>,
-    detector: DetectorId,
+    pub(super) registry: Arc<Registry>,
+    pub(super) detector: DetectorId,
+    pub(super) threshold: Nanos,
     unmatched: LabelId,
     other: LabelId,
-    poll_ready: Mark,
+    /// What readiness checks are marked with.
+    pub(super) poll_ready: Mark,
     #[cfg(feature = "axum")]
     known_paths: matched_path::KnownPaths,
 }
@@ -43,6 +45,7 @@ impl LayerLabels {
         Self {
             registry,
             detector,
+            threshold,
             unmatched,
             other,
             poll_ready: Mark { detector, label_id },
@@ -51,27 +54,12 @@ impl LayerLabels {
         }
     }
 
-    pub(super) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
-    }
-
-    #[inline]
-    pub(super) fn mark(&self, label_id: LabelId) -> Mark {
-        Mark { detector: self.detector, label_id }
-    }
-
-    /// What readiness checks are marked with.
-    #[inline]
-    pub(super) fn poll_ready(&self) -> Mark {
-        self.poll_ready
-    }
-
     /// The label of a route, made when the route is new.
     pub(super) fn of_route(&self, method: u8, path: &str) -> LabelId {
         self.registry.labels.of_route(self.route(method, path), METHODS[usize::from(method)])
     }
 
-    /// The label of a gRPC request, and what makes one of its method if the answer is good.
+    /// The label of a gRPC request. If its method has none, also what gives it one after a good answer.
     #[inline(never)]
     pub(super) fn of_grpc(&self, head: RequestHead<'_>) -> (LabelId, Option<Box<LearnMethod>>) {
         let labels = &self.registry.labels;
@@ -105,18 +93,15 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 impl LearnMethod {
-    /// Reads the head of the answer. Gives `self` back while the status is to come.
+    /// Reads the head of the response. Returns `self` if the gRPC status is still to come.
     #[cold]
     pub(super) fn from_head<B>(self: Box<Self>, response: &Response<B>) -> Option<Box<Self>> {
-        if response.status() == StatusCode::OK {
-            self.from_status(response.headers())
-        } else {
-            None
-        }
+        let is_ok = response.status() == StatusCode::OK;
+        if is_ok { self.from_status(response.headers()) } else { None }
     }
 
-    /// Reads the status among headers (an answer without a body) or trailers. Gives `self` back
-    /// while there is none.
+    /// Reads the gRPC status from trailers, or from the headers of a response without a body. Returns
+    /// `self` if there is none.
     pub(super) fn from_status(self: Box<Self>, headers: &HeaderMap) -> Option<Box<Self>> {
         let Some(status) = headers.get("grpc-status") else { return Some(self) };
         if status.as_bytes() == b"0" {
@@ -142,18 +127,18 @@ mod matched_path {
 
     const OTHER_METHOD: u8 = 9;
 
-    /// A power of two, some times the number of a service's busy routes.
+    /// A power of two, several times the number of a service's busy routes.
     const PLACES: usize = 128;
 
-    /// The first paths that came, one for each place, found by the address of their text. An axum
-    /// router hands out the same text for a route each time, unless it is nested.
+    /// A cache of labels by the address of the path's text: the first path keeps its place. An axum
+    /// router gives the same text for a route each time, unless it is nested.
     #[derive(Debug)]
     pub(super) struct KnownPaths([OnceLock<KnownPath>; PLACES]);
 
     #[derive(Debug)]
     struct KnownPath {
         method: u8,
-        /// Held, so that no other path can come to have its address.
+        /// Kept alive, so that no other path gets its address.
         path: MatchedPath,
         label_id: LabelId,
     }
@@ -207,7 +192,7 @@ mod matched_path {
         scatter(address ^ u64::from(method)) % PLACES
     }
 
-    /// The number of a method in `METHODS`; all that are not standard share one.
+    /// The number of a method in `METHODS`; all non-standard ones share one.
     #[inline]
     fn number(method: &Method) -> u8 {
         match *method {

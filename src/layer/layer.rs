@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::labels::NO_METHOD;
+use super::labels::{LayerLabels, NO_METHOD};
 use super::request::RequestHead;
 use super::service::StallService;
 use super::settings::Settings;
@@ -15,7 +15,7 @@ use crate::clock::nanos;
 use crate::labels::MIN_THRESHOLD;
 use crate::runtime::registry::Registry;
 
-/// Marks what the requests of a service poll. Made by [`StallDetector::layer`] and
+/// Marks the polls of a service's requests. Made by [`StallDetector::layer`] and
 /// [`tower_stall::layer`](crate::layer()); cheap to clone. See the [module](mod@crate::layer) for what it
 /// covers and how it labels.
 ///
@@ -27,7 +27,9 @@ pub struct StallLayer {
 
 impl StallLayer {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        Self { settings: Arc::new(Settings::new(registry)) }
+        let labels = LayerLabels::new(Arc::clone(&registry), registry.threshold);
+        let (methods, handler_name, trace_id) = Default::default();
+        Self { settings: Arc::new(Settings { labels, methods, handler_name, trace_id }) }
     }
 
     fn with(&self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -39,7 +41,7 @@ impl StallLayer {
         Self { settings: Arc::new(settings) }
     }
 
-    /// Another threshold for the routes under this layer.
+    /// Sets the threshold for the routes under this layer.
     ///
     /// A shorter one finds more, and has the watchdog scan more often (a quarter of the shortest
     /// threshold at most). Values below
@@ -49,11 +51,15 @@ impl StallLayer {
     /// unless set.
     #[must_use]
     pub fn threshold(self, threshold: Duration) -> Self {
-        self.with(|settings| settings.set_threshold(nanos(threshold.max(MIN_THRESHOLD))))
+        let threshold = nanos(threshold.max(MIN_THRESHOLD));
+        self.with(|settings| {
+            let registry = Arc::clone(&settings.labels.registry);
+            settings.labels = LayerLabels::new(registry, threshold);
+        })
     }
 
-    /// Declares gRPC methods (`/pkg.Service/Method`), which then have their labels from the first
-    /// request on, even if none is ever answered well.
+    /// Declares gRPC methods (`/pkg.Service/Method`): they have their labels from the first request
+    /// on, even if no response is ever successful.
     #[must_use]
     pub fn grpc_methods<I>(self, methods: I) -> Self
     where
@@ -67,8 +73,8 @@ impl StallLayer {
         self.with(|settings| settings.methods.extend(methods.into_iter().map(path)))
     }
 
-    /// Takes the handler's label from a function, called once a request before the service is;
-    /// where it returns `None` the other rules apply.
+    /// Takes the handler's label from a function. It is called once for each request, before the
+    /// service. Where it returns `None`, the other rules apply.
     ///
     /// A panic counts as `None`. Return a small fixed set, never client input: each text becomes a
     /// label, up to the detector's cap, then `other`.
@@ -94,7 +100,7 @@ impl<S> Layer<S> for StallLayer {
     type Service = StallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        StallService::new(inner, Arc::clone(&self.settings))
+        StallService { inner, settings: Arc::clone(&self.settings) }
     }
 }
 

@@ -1,12 +1,15 @@
 //! A request's head, and the label and trace id that its parts carry.
 
+use std::array::from_fn;
+
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 
 use crate::mark::Mark;
-use crate::mark::thread_slots;
+use crate::mark::thread_slots::{PollGuard, slot};
 use crate::runtime::registry::DetectorId;
+use crate::slot::{NO_TRACE, Trace};
 
-/// A request without its body, for functions that look at one.
+/// A request without its body, as functions given to a [`StallLayer`](crate::StallLayer) see it.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     pub(super) method: &'a Method,
@@ -26,13 +29,13 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// The method, as the client wrote it.
+    /// The method, as the client sent it.
     #[must_use]
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The URI, as the client wrote it.
+    /// The URI, as the client sent it.
     #[must_use]
     pub fn uri(&self) -> &'a Uri {
         self.uri
@@ -44,7 +47,7 @@ impl<'a> RequestHead<'a> {
         self.headers
     }
 
-    /// What other layers and the router put there.
+    /// The extensions, set by other layers and the router.
     #[must_use]
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
@@ -54,35 +57,23 @@ impl<'a> RequestHead<'a> {
 /// The label and trace id of a request. The default is of no detector.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RequestMark {
-    mark: Mark,
-    /// 0 for none. In halves, which need no padding where this is carried.
-    trace: [u64; 2],
+    pub(super) mark: Mark,
+    pub(super) trace: Trace,
 }
 
 /// An open poll of a request.
 #[must_use]
 pub(super) struct Polling {
-    guard: thread_slots::PollGuard,
+    guard: PollGuard,
     /// What the slot's trace was before, if this request has one of its own.
-    outer: Option<u128>,
+    outer: Option<Trace>,
 }
 
 impl RequestMark {
-    pub(super) fn new(mark: Mark, trace: u128) -> Self {
-        Self { mark, trace: [(trace >> 64) as u64, trace as u64] }
-    }
-
-    #[inline]
-    fn trace(self) -> u128 {
-        let [high, low] = self.trace;
-        (u128::from(high) << 64) | u128::from(low)
-    }
-
     #[inline]
     pub(super) fn enter(self) -> Polling {
         let guard = self.mark.enter();
-        let trace = self.trace();
-        let outer = (trace != 0).then(|| guard.slot().swap_trace(trace));
+        let outer = (self.trace != NO_TRACE).then(|| guard.slot.swap_trace(self.trace));
         Polling { guard, outer }
     }
 }
@@ -91,7 +82,7 @@ impl Polling {
     /// Counts the request as in flight until the value is dropped.
     #[inline]
     pub(super) fn in_flight(&self, mark: RequestMark) -> InFlight {
-        self.guard.slot().count_in_flight(1);
+        self.guard.slot.count_in_flight(1);
         InFlight { detector: mark.mark.detector }
     }
 }
@@ -100,7 +91,7 @@ impl Drop for Polling {
     #[inline]
     fn drop(&mut self) {
         if let Some(outer) = self.outer {
-            self.guard.slot().swap_trace(outer);
+            self.guard.slot.swap_trace(outer);
         }
     }
 }
@@ -114,47 +105,34 @@ pub(super) struct InFlight {
 impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
-        thread_slots::count_in_flight(self.detector, -1);
+        slot(self.detector).count_in_flight(-1);
     }
 }
 
-/// Made once: looking a header up by its text would parse the text for each request.
+/// A constant, so that the name is not parsed for each request.
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The trace id of a W3C `traceparent` header: `00-<32 hex>-<16 hex>-<2 hex>`; 0 for none.
 #[inline]
 pub(super) fn trace_id(headers: &HeaderMap) -> u128 {
-    match headers.get(&TRACEPARENT) {
-        Some(header) => parse_traceparent(header.as_bytes()),
-        None => 0,
-    }
+    headers.get(&TRACEPARENT).map_or(0, |header| parse_traceparent(header.as_bytes()))
 }
 
 fn parse_traceparent(header: &[u8]) -> u128 {
     let well_formed = header.len() >= 55
-        && header[2] == b'-'
-        && header[35] == b'-'
-        && header[52] == b'-'
-        && &header[..2] != b"ff";
+        && [header[2], header[35], header[52]] == *b"---"
+        && header[..2] != *b"ff";
     if !well_formed {
         return 0;
     }
-    let (mut values, mut wrong) = ([0; 32], 0);
-    for (value, digit) in values.iter_mut().zip(&header[3..35]) {
-        *value = number(*digit);
-        wrong |= *value;
-    }
-    if wrong >= 16 {
+    let values: [u8; 32] = from_fn(|at| number(header[3 + at]));
+    if values.iter().fold(0, |all, value| all | value) >= 16 {
         return 0;
     }
-    let mut id = [0; 16];
-    for (byte, pair) in id.iter_mut().zip(values.chunks_exact(2)) {
-        *byte = (pair[0] << 4) | pair[1];
-    }
-    u128::from_be_bytes(id)
+    u128::from_be_bytes(from_fn(|at| (values[2 * at] << 4) | values[2 * at + 1]))
 }
 
-/// The number of a small hexadecimal digit; 16 or more for what is none.
+/// The value of a lower-case hexadecimal digit; 16 for any other byte.
 #[inline]
 fn number(digit: u8) -> u8 {
     let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));

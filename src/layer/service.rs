@@ -15,15 +15,11 @@ use super::settings::Settings;
 /// A service whose requests are marked. Made by [`StallLayer`](super::StallLayer).
 #[derive(Clone)]
 pub struct StallService<S> {
-    inner: S,
-    settings: Arc<Settings>,
+    pub(super) inner: S,
+    pub(super) settings: Arc<Settings>,
 }
 
 impl<S> StallService<S> {
-    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
-        Self { inner, settings }
-    }
-
     /// The service inside.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -50,7 +46,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let _polling = self.settings.poll_ready().enter();
+        let _polling = self.settings.labels.poll_ready.enter();
         self.inner.poll_ready(cx)
     }
 
@@ -59,8 +55,8 @@ where
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let (mark, learn) = self.settings.mark(RequestHead::new(&request));
         let polling = mark.enter();
-        let in_flight = polling.in_flight(mark);
-        ResponseFuture::new(self.inner.call(request), mark, in_flight, learn)
+        let in_flight = Some(polling.in_flight(mark));
+        ResponseFuture { inner: Some(self.inner.call(request)), mark, in_flight, learn }
     }
 }
 

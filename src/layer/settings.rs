@@ -1,4 +1,4 @@
-//! What the services of a layer share, and how a request gets its mark.
+//! The settings that the services of a layer share, and how a request gets its mark.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,9 +10,7 @@ use http::Method;
 
 use super::labels::{LayerLabels, LearnMethod, NO_METHOD, is_grpc};
 use super::request::{RequestHead, RequestMark, trace_id};
-use crate::clock::Nanos;
 use crate::mark::Mark;
-use crate::runtime::registry::Registry;
 use crate::slot::LabelId;
 
 type HandlerName = dyn Fn(RequestHead<'_>) -> Option<Cow<'static, str>> + Send + Sync;
@@ -21,7 +19,6 @@ type TraceId = dyn Fn(RequestHead<'_>) -> Option<u128> + Send + Sync;
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) labels: LayerLabels,
-    threshold: Nanos,
     /// Declared gRPC methods.
     pub(super) methods: Vec<Box<str>>,
     pub(super) handler_name: Option<Arc<HandlerName>>,
@@ -29,57 +26,31 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
-        let threshold = registry.threshold;
-        Self {
-            labels: LayerLabels::new(registry, threshold),
-            threshold,
-            methods: Vec::new(),
-            handler_name: None,
-            trace_id: None,
-        }
-    }
-
-    pub(super) fn set_threshold(&mut self, threshold: Nanos) {
-        self.threshold = threshold;
-        self.labels = LayerLabels::new(Arc::clone(self.labels.registry()), threshold);
-    }
-
-    /// What readiness checks are marked with.
-    #[inline]
-    pub(super) fn poll_ready(&self) -> Mark {
-        self.labels.poll_ready()
-    }
-
-    /// What a request is marked with, and what its answer may teach.
+    /// The mark of a request, and what may learn a label from the response.
     ///
-    /// Not inlined: a small `call` is, and builds its future in place instead of moving it.
+    /// Not inlined, so that `call` stays small, is inlined and builds its future in place.
     #[inline(never)]
     pub(super) fn mark(&self, head: RequestHead<'_>) -> (RequestMark, Option<Box<LearnMethod>>) {
         let named = self.handler_name.as_deref().and_then(|name| self.named(head, name));
         let (label_id, learn) = match named {
             Some(label_id) => (label_id, None),
-            None => self.label_id(head),
+            None if *head.method == Method::POST && is_grpc(head.headers) => {
+                self.labels.of_grpc(head)
+            }
+            None => (self.labels.of_matched_path(head), None),
         };
         let trace = match self.trace_id.as_deref() {
             Some(trace_id) => traced(head, trace_id),
             None => trace_id(head.headers),
         };
-        (RequestMark::new(self.labels.mark(label_id), trace), learn)
+        let mark = Mark { detector: self.labels.detector, label_id };
+        (RequestMark { mark, trace: [(trace >> 64) as u64, trace as u64] }, learn)
     }
 
     #[inline(never)]
     fn named(&self, head: RequestHead<'_>, name: &HandlerName) -> Option<LabelId> {
         let name = contained(|| name(head))?;
         Some(self.labels.of_route(NO_METHOD, &name))
-    }
-
-    #[inline]
-    fn label_id(&self, head: RequestHead<'_>) -> (LabelId, Option<Box<LearnMethod>>) {
-        if *head.method == Method::POST && is_grpc(head.headers) {
-            return self.labels.of_grpc(head);
-        }
-        (self.labels.of_matched_path(head), None)
     }
 }
 
@@ -88,7 +59,7 @@ fn traced(head: RequestHead<'_>, trace_id: &TraceId) -> u128 {
     contained(|| trace_id(head)).unwrap_or(0)
 }
 
-/// Calls a user's function; a panic of it is no answer, and no harm to the request.
+/// Calls a user's function. A panic counts as `None` and does not reach the request.
 fn contained<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok().flatten()
 }
@@ -96,7 +67,7 @@ fn contained<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StallLayer")
-            .field("threshold", &Duration::from_nanos(self.threshold))
+            .field("threshold", &Duration::from_nanos(self.labels.threshold))
             .field("handler_name", &self.handler_name.is_some())
             .field("trace_id", &self.trace_id.is_some())
             .finish_non_exhaustive()

@@ -1,20 +1,38 @@
-//! Blocks that are meant to be there.
+//! Blocks that are no stalls.
 
-use crate::mark::thread_slots;
+use super::thread_slots::{identify, registries_here, slot};
+use crate::clock;
+use crate::slot::{Entered, Slot};
 
-/// Runs `block` as one that is meant to block: it is no stall, whatever its length.
+/// Runs `block`, which may block: it is no stall, however long it takes.
 ///
-/// Only `tower_stall_allowed_total{name}` moves. The time before and after it within the same
-/// poll is measured on its own. Lag and heartbeat still show what the other tasks feel.
+/// It is counted in `tower_stall_allowed_total{name}`. The parts of the poll before and after it are
+/// measured separately. Lag and heartbeat still show how it delays other tasks.
 ///
-/// Counts for each detector that watches this runtime or has a marked future on this thread;
-/// without one, `block` simply runs. `name` is a label value (the first 64 names have series of
-/// their own).
+/// It counts for each detector that watches this runtime or has a marked future on this thread;
+/// without one, `block` just runs. `name` is a label value: the first 64 names have their own series.
 ///
 /// ```
 /// let config = tower_stall::allow_blocking("read config at start", || std::fs::read("/etc/hostname"));
 /// # drop(config);
 /// ```
 pub fn allow_blocking<R>(name: &'static str, block: impl FnOnce() -> R) -> R {
-    thread_slots::allowed(name, block)
+    let open = registries_here().into_iter().map(|registry| {
+        let label_id = registry.allowed_blocks.count(name);
+        let slot = slot(registry.id);
+        (slot, slot.begin_allowed(label_id, || identify(registry.id), clock::now))
+    });
+    let _allowed = Allowed(open.collect());
+    block()
+}
+
+/// An allowed block as each detector sees it; ended when dropped, in a panic too.
+struct Allowed(Vec<(&'static Slot, Entered)>);
+
+impl Drop for Allowed {
+    fn drop(&mut self) {
+        for (slot, entered) in self.0.drain(..).rev() {
+            slot.end_allowed(entered, clock::now);
+        }
+    }
 }

@@ -11,23 +11,23 @@ type Hook = Box<dyn Fn() + Send + Sync>;
 #[cfg(tokio_unstable)]
 type PollHook = Box<dyn Fn(&tokio::runtime::TaskMeta<'_>) + Send + Sync>;
 
-/// What a runtime tells its detectors, and the hooks of your own that it is to call too.
+/// The hooks by which a runtime reports to its detectors, with hooks of your own.
 ///
-/// Tokio's builder has one place for each hook and cannot say what is there, so a hook that you
-/// set before or after [`stall_hooks`](RuntimeBuilderExt::stall_hooks) and ours would replace each
-/// other: hand yours over here.
+/// Tokio's builder keeps one hook of each kind. One that you set on the builder before
+/// [`stall_hooks`](RuntimeBuilderExt::stall_hooks) is replaced, one that you set after it replaces
+/// ours. Set yours here: both are called.
 ///
-/// What is told, at the cost of some nanoseconds each time:
+/// What is reported, for a few nanoseconds each time:
 ///
 /// - Everywhere: which thread runs which worker, as soon as the worker wakes or goes to sleep.
-///   Otherwise that is learnt from ticks and marked polls.
+///   Without hooks that is learnt from ticks and marked polls.
 /// - Under `--cfg tokio_unstable`: every poll of every spawned task. A task that blocks and has no
 ///   other name is a stall of the handler `task spawned at src/jobs.rs:88`. The root future of
 ///   `block_on` and the tasks of a `LocalSet` are no tasks of the runtime: Tokio has no hook for
 ///   them.
 ///
-/// Your hook before a poll runs before the poll counts, the one after it when it counts no more,
-/// so that neither is part of it.
+/// Your hook before a poll runs before the poll is timed, and the one after it when the time is over:
+/// neither counts as part of the poll.
 #[derive(Default)]
 #[must_use = "hooks do nothing until they are given to a runtime's builder"]
 pub struct RuntimeHooks {
@@ -41,30 +41,30 @@ pub struct RuntimeHooks {
 }
 
 impl RuntimeHooks {
-    /// Ours alone.
+    /// No hooks of your own.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Yours for Tokio's [`on_thread_start`](Builder::on_thread_start).
+    /// Sets your hook for Tokio's [`on_thread_start`](Builder::on_thread_start).
     pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.thread_start = Some(Box::new(hook));
         self
     }
 
-    /// Yours for Tokio's [`on_thread_park`](Builder::on_thread_park).
+    /// Sets your hook for Tokio's [`on_thread_park`](Builder::on_thread_park).
     pub fn on_thread_park(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.thread_park = Some(Box::new(hook));
         self
     }
 
-    /// Yours for Tokio's [`on_thread_unpark`](Builder::on_thread_unpark).
+    /// Sets your hook for Tokio's [`on_thread_unpark`](Builder::on_thread_unpark).
     pub fn on_thread_unpark(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.thread_unpark = Some(Box::new(hook));
         self
     }
 
-    /// Yours for Tokio's `on_before_task_poll`.
+    /// Sets your hook for Tokio's `on_before_task_poll`.
     #[cfg(tokio_unstable)]
     pub fn on_before_task_poll(
         mut self,
@@ -74,7 +74,7 @@ impl RuntimeHooks {
         self
     }
 
-    /// Yours for Tokio's `on_after_task_poll`.
+    /// Sets your hook for Tokio's `on_after_task_poll`.
     #[cfg(tokio_unstable)]
     pub fn on_after_task_poll(
         mut self,
@@ -82,39 +82,6 @@ impl RuntimeHooks {
     ) -> Self {
         self.after_poll = Some(Box::new(hook));
         self
-    }
-
-    fn install(self, builder: &mut Builder) {
-        static LAST: AtomicU32 = AtomicU32::new(0);
-        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let thread = |hook: Option<Hook>| {
-            move || {
-                task_polls::note_thread(number);
-                if let Some(hook) = &hook {
-                    hook();
-                }
-            }
-        };
-        builder
-            .on_thread_start(thread(self.thread_start))
-            .on_thread_park(thread(self.thread_park))
-            .on_thread_unpark(thread(self.thread_unpark));
-        #[cfg(tokio_unstable)]
-        {
-            let (before, after) = (self.before_poll, self.after_poll);
-            builder.on_before_task_poll(move |task| {
-                if let Some(hook) = &before {
-                    hook(task);
-                }
-                task_polls::begin(number, task.spawned_at());
-            });
-            builder.on_after_task_poll(move |task| {
-                task_polls::end();
-                if let Some(hook) = &after {
-                    hook(task);
-                }
-            });
-        }
     }
 }
 
@@ -124,13 +91,13 @@ impl fmt::Debug for RuntimeHooks {
     }
 }
 
-/// Gives a runtime's builder our hooks.
+/// Adds the detector's hooks to a runtime's builder.
 pub trait RuntimeBuilderExt {
-    /// Has the runtime tell the detectors that watch it who its workers are and, under
-    /// `--cfg tokio_unstable`, what they poll.
+    /// Makes the runtime report its workers and, under `--cfg tokio_unstable`, its polls to the
+    /// detectors that watch it.
     ///
-    /// It replaces the hooks that the builder has: see [`RuntimeHooks`] for yours. A detector may
-    /// start before or after the runtime.
+    /// Replaces the hooks that the builder has; [`RuntimeHooks`] takes yours. A detector may start
+    /// before or after the runtime.
     ///
     /// ```
     /// use tower_stall::{RuntimeBuilderExt, RuntimeHooks, StallDetector};
@@ -148,7 +115,35 @@ pub trait RuntimeBuilderExt {
 
 impl RuntimeBuilderExt for Builder {
     fn stall_hooks(&mut self, hooks: RuntimeHooks) -> &mut Self {
-        hooks.install(self);
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let thread = |hook: Option<Hook>| {
+            move || {
+                task_polls::note_thread(number);
+                if let Some(hook) = &hook {
+                    hook();
+                }
+            }
+        };
+        self.on_thread_start(thread(hooks.thread_start))
+            .on_thread_park(thread(hooks.thread_park))
+            .on_thread_unpark(thread(hooks.thread_unpark));
+        #[cfg(tokio_unstable)]
+        {
+            let (before, after) = (hooks.before_poll, hooks.after_poll);
+            self.on_before_task_poll(move |task| {
+                if let Some(hook) = &before {
+                    hook(task);
+                }
+                task_polls::begin(number, task.spawned_at());
+            });
+            self.on_after_task_poll(move |task| {
+                task_polls::end();
+                if let Some(hook) = &after {
+                    hook(task);
+                }
+            });
+        }
         self
     }
 }

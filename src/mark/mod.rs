@@ -1,4 +1,4 @@
-//! What says whose code a thread polls: labels on futures, blocks, and every task of a runtime.
+//! Marks what a thread polls: labels on futures and blocks, and hooks for every task of a runtime.
 
 mod allow;
 mod hooks;
@@ -8,5 +8,5 @@ mod watched;
 
 pub use allow::allow_blocking;
 pub use hooks::{RuntimeBuilderExt, RuntimeHooks};
-pub(crate) use watched::Mark;
+pub(crate) use thread_slots::Mark;
 pub use watched::Watched;

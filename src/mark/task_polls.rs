@@ -1,21 +1,28 @@
-//! What a thread of a runtime with our hooks keeps: the detectors that watch the runtime, and the
-//! polls it is in.
+//! What the hooks keep for each thread: the detectors that watch its runtime, and its open polls.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
-use crate::mark::thread_slots;
+use super::thread_slots;
 use crate::runtime::Runtime;
 use crate::runtime::registry::{DetectorId, Registry};
 
 thread_local! {
-    static THREAD: RefCell<HookedThread> = const { RefCell::new(HookedThread::new()) };
+    static THREAD: RefCell<HookedThread> = const {
+        RefCell::new(HookedThread {
+            hooks: 0,
+            changes: 0,
+            watching: Vec::new(),
+            #[cfg(tokio_unstable)]
+            open: open::OpenPolls::new(),
+        })
+    };
 }
 
 struct HookedThread {
-    /// What `watching` is the answer for: the number of the hooks that asked, and the state of the detectors.
+    /// `watching` is valid for this number of the hooks and this version of the detectors.
     hooks: u32,
     changes: u64,
     watching: Vec<WatchingDetector>,
@@ -25,7 +32,7 @@ struct HookedThread {
 
 /// A detector that watches the runtime.
 struct WatchingDetector {
-    #[cfg_attr(not(tokio_unstable), allow(dead_code, reason = "polls are not told of"))]
+    #[cfg_attr(not(tokio_unstable), allow(dead_code, reason = "only polls need it"))]
     detector: DetectorId,
     registry: Weak<Registry>,
     runtime: Arc<Runtime>,
@@ -34,8 +41,8 @@ struct WatchingDetector {
 /// A thread starts, goes to sleep or wakes.
 pub(super) fn note_thread(hooks: u32) {
     with(|thread| {
-        thread.settle(hooks);
-        thread.say_who();
+        thread.update(hooks);
+        thread.note_worker();
     });
 }
 
@@ -52,18 +59,8 @@ fn with(act: impl FnOnce(&mut HookedThread)) {
 }
 
 impl HookedThread {
-    const fn new() -> Self {
-        Self {
-            hooks: 0,
-            changes: 0,
-            watching: Vec::new(),
-            #[cfg(tokio_unstable)]
-            open: open::OpenPolls::new(),
-        }
-    }
-
     #[inline]
-    fn settle(&mut self, hooks: u32) {
+    fn update(&mut self, hooks: u32) {
         let changes = Registry::changes();
         if (self.hooks, self.changes) != (hooks, changes) {
             self.refresh(hooks, changes);
@@ -75,14 +72,15 @@ impl HookedThread {
         let Ok(handle) = Handle::try_current() else { return };
         (self.hooks, self.changes) = (hooks, changes);
         let watching = |(registry, runtime): (Arc<Registry>, _)| {
-            thread_slots::prepare(registry.id);
+            // Before the first poll needs it.
+            thread_slots::slot(registry.id);
             WatchingDetector { detector: registry.id, registry: Arc::downgrade(&registry), runtime }
         };
         self.watching = Registry::watching(&handle).into_iter().map(watching).collect();
     }
 
-    /// Says which worker this thread runs, unless that is known.
-    fn say_who(&self) {
+    /// Notes which worker this thread runs, unless that is known.
+    fn note_worker(&self) {
         let Some(worker) = tokio::runtime::worker_index() else { return };
         let thread = thread_slots::thread_number();
         for watching in &self.watching {
@@ -98,26 +96,25 @@ impl HookedThread {
 
 #[cfg(tokio_unstable)]
 mod open {
-    //! The polls of tasks, one within the other where a task runs a runtime of its own.
+    //! The open polls of tasks. They nest where a task runs a runtime of its own.
 
     use std::panic::Location;
 
     use super::{WatchingDetector, with};
     use crate::labels::PollKind;
-    use crate::mark::thread_slots::{self, PollGuard};
+    use crate::mark::thread_slots::{Mark, PollGuard};
     use crate::runtime::registry::DetectorId;
     use crate::slot::LabelId;
 
-    /// Places whose labels a thread knows.
+    /// Size of each thread's cache of labels, by where a task was spawned.
     const PLACES: usize = 64;
     const THIS_FILE: &str = "src/mark/task_polls.rs";
     /// Where our own tasks are spawned.
     const OWN: &str = "src/ticker/";
 
     pub(super) struct OpenPolls {
-        guards: Vec<PollGuard>,
-        /// How many of them each poll has.
-        polls: Vec<usize>,
+        /// `None` where a poll begins, then its guards: one for each detector.
+        guards: Vec<Option<PollGuard>>,
         known: [Option<KnownPlace>; PLACES],
     }
 
@@ -132,29 +129,25 @@ mod open {
     /// A task is polled from now on.
     pub(crate) fn begin(hooks: u32, place: &'static Location<'static>) {
         with(|thread| {
-            thread.settle(hooks);
-            let before = thread.open.guards.len();
+            thread.update(hooks);
+            thread.open.guards.push(None);
             for watching in &thread.watching {
                 if let Some(label_id) = thread.open.label_id(watching, place) {
-                    thread.open.guards.push(thread_slots::enter(watching.detector, label_id));
+                    let mark = Mark { detector: watching.detector, label_id };
+                    thread.open.guards.push(Some(mark.enter()));
                 }
             }
-            thread.open.polls.push(thread.open.guards.len() - before);
         });
     }
 
     /// The poll that began last is over.
     pub(crate) fn end() {
-        with(|thread| {
-            for _ in 0..thread.open.polls.pop().unwrap_or(0) {
-                drop(thread.open.guards.pop());
-            }
-        });
+        with(|thread| while let Some(Some(_ended)) = thread.open.guards.pop() {});
     }
 
     impl OpenPolls {
         pub(super) const fn new() -> Self {
-            Self { guards: Vec::new(), polls: Vec::new(), known: [None; PLACES] }
+            Self { guards: Vec::new(), known: [None; PLACES] }
         }
 
         #[inline]
@@ -182,7 +175,7 @@ mod open {
 
     impl Drop for OpenPolls {
         fn drop(&mut self) {
-            // A thread that ends within a poll has given its slots back by now.
+            // A thread that ends inside a poll has given its slots back already.
             self.guards.drain(..).for_each(std::mem::forget);
         }
     }
@@ -203,8 +196,8 @@ mod open {
         in_crate.is_some_and(|file| file.starts_with(OWN))
     }
 
-    /// Without the folders that are only this machine's: crates that were fetched begin with their
-    /// name, the standard library with `library`.
+    /// The file without folders that differ between machines: fetched crates begin with their name,
+    /// the standard library with `library`.
     fn short(file: &str) -> &str {
         let after = |place: &str, folders: usize| {
             let rest = file.split_once(place)?.1;

@@ -1,9 +1,9 @@
-//! A thread's own slots: found without a lock, given back when the thread ends.
+//! The slots of each thread: found without a lock, given back when the thread ends.
 //!
-//! Slots live for ever and go from hand to hand through a pool, so that a slot can be named by a
-//! plain reference: one that outlives its thread, its detector and all futures, without
-//! counting.
+//! Slots are never freed; a pool hands them on. So a plain reference to a slot outlives its thread,
+//! its detector and all futures, without reference counts.
 
+use std::array::from_fn;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -37,29 +37,31 @@ struct Attachment {
     registry: Weak<Registry>,
 }
 
+/// What a marked future carries: a detector and a label. Two numbers, so that copies cost nothing
+/// and no detector is kept alive. The default is of no detector.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark {
+    pub(crate) detector: DetectorId,
+    pub(crate) label_id: LabelId,
+}
+
 /// An open poll of this thread; left when dropped, in a panic too.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct PollGuard {
-    slot: &'static Slot,
+    pub(crate) slot: &'static Slot,
     entered: Entered,
     /// A poll ends on the thread it began on.
     _on_this_thread: PhantomData<*mut ()>,
 }
 
-/// Enters a poll for `detector` on the calling thread.
-#[inline]
-pub(crate) fn enter(detector: DetectorId, label_id: LabelId) -> PollGuard {
-    let slot = slot(detector);
-    let entered = slot.enter(label_id, || identify(detector));
-    PollGuard { slot, entered, _on_this_thread: PhantomData }
-}
-
-impl PollGuard {
-    /// The slot that was entered.
+impl Mark {
+    /// Enters a poll on the calling thread.
     #[inline]
-    pub(crate) fn slot(&self) -> &'static Slot {
-        self.slot
+    pub(crate) fn enter(self) -> PollGuard {
+        let slot = slot(self.detector);
+        let entered = slot.enter(self.label_id, || identify(self.detector));
+        PollGuard { slot, entered, _on_this_thread: PhantomData }
     }
 }
 
@@ -70,54 +72,22 @@ impl Drop for PollGuard {
     }
 }
 
-/// Gives the calling thread its slot for `detector` before its first poll needs it.
-pub(crate) fn prepare(detector: DetectorId) {
-    slot(detector);
-}
-
-/// Counts a request that begins (+1) or ends (-1) on this thread.
+/// The calling thread's slot for `detector`, taken from the pool where it has none yet.
 #[inline]
-pub(crate) fn count_in_flight(detector: DetectorId, change: i64) {
-    slot(detector).count_in_flight(change);
-}
-
-#[inline]
-fn slot(detector: DetectorId) -> &'static Slot {
+pub(crate) fn slot(detector: DetectorId) -> &'static Slot {
     match CURRENT.get() {
         Some((current, slot)) if current == detector => slot,
         _ => attach(detector),
     }
 }
 
-/// Runs `block` as one that is meant to be there, for every detector that looks at this thread.
-pub(crate) fn allowed<R>(name: &'static str, block: impl FnOnce() -> R) -> R {
-    struct Allowed(Vec<(&'static Slot, Entered)>);
-    impl Drop for Allowed {
-        fn drop(&mut self) {
-            for (slot, entered) in self.0.drain(..).rev() {
-                slot.end_allowed(entered, clock::now);
-            }
-        }
-    }
-
-    let open = registries_here().into_iter().map(|registry| {
-        let label_id = registry.allowed_blocks.count(name);
-        let slot = slot(registry.id);
-        (slot, slot.begin_allowed(label_id, || identify(registry.id), clock::now))
-    });
-    let _allowed = Allowed(open.collect());
-    block()
-}
-
 /// The detectors that have a slot on this thread or watch the runtime it is in.
-fn registries_here() -> Vec<Arc<Registry>> {
-    let attached = |attached: &RefCell<Attached>| {
-        let registries =
-            attached.borrow().0.iter().filter_map(|here| here.registry.upgrade()).collect();
-        Some(registries)
-    };
-    let mut registries: Vec<Arc<Registry>> =
-        ATTACHED.try_with(attached).ok().flatten().unwrap_or_default();
+pub(super) fn registries_here() -> Vec<Arc<Registry>> {
+    let mut registries = Vec::new();
+    // There are none once thread-locals are destroyed.
+    let _ = ATTACHED.try_with(|attached| {
+        registries.extend(attached.borrow().0.iter().filter_map(|here| here.registry.upgrade()));
+    });
     if let Ok(handle) = Handle::try_current() {
         registries.extend(Registry::watching(&handle).into_iter().map(|(registry, _)| registry));
     }
@@ -127,11 +97,11 @@ fn registries_here() -> Vec<Arc<Registry>> {
 }
 
 #[cold]
-fn identify(detector: DetectorId) -> Identity {
+pub(super) fn identify(detector: DetectorId) -> Identity {
     Registry::find(detector).map(|registry| registry.identify(thread_number())).unwrap_or_default()
 }
 
-/// The kernel's number of this thread, or one of ours where the kernel tells none.
+/// The kernel's id of this thread, or a number of our own where there is none.
 pub(crate) fn thread_number() -> u32 {
     static LAST: AtomicU32 = AtomicU32::new(0);
     if NUMBER.get() == 0 {
@@ -147,7 +117,7 @@ pub(crate) fn thread_number() -> u32 {
 #[cold]
 fn attach(detector: DetectorId) -> &'static Slot {
     if detector == NO_DETECTOR {
-        return nobodys();
+        return unwatched();
     }
     let slot = ATTACHED.try_with(|attached| Some(attached.try_borrow_mut().ok()?.slot(detector)));
     match slot.ok().flatten() {
@@ -155,15 +125,15 @@ fn attach(detector: DetectorId) -> &'static Slot {
             CURRENT.set(Some((detector, slot)));
             slot
         }
-        // The thread is past its end and only drops what it leaves behind.
-        None => nobodys(),
+        // The thread ends: its thread-locals are destroyed, and values left in it are dropped.
+        None => unwatched(),
     }
 }
 
 /// A slot that no watchdog looks at.
-fn nobodys() -> &'static Slot {
-    static NOBODYS: OnceLock<Slot> = OnceLock::new();
-    NOBODYS.get_or_init(Slot::new)
+fn unwatched() -> &'static Slot {
+    static UNWATCHED: OnceLock<Slot> = OnceLock::new();
+    UNWATCHED.get_or_init(Slot::new)
 }
 
 impl Attached {
@@ -171,11 +141,16 @@ impl Attached {
         if let Some(here) = self.0.iter().find(|here| here.detector == detector) {
             return here.slot;
         }
-        // Detectors come and go: those that went leave a free slot behind.
-        self.0
-            .retain(|here| here.registry.strong_count() > 0 || here.slot.is_open() || !here.free());
+        // Slots of detectors that are gone are free again.
+        self.0.retain(|here| {
+            let is_needed = here.registry.strong_count() > 0 || here.slot.is_open();
+            if !is_needed {
+                here.free();
+            }
+            is_needed
+        });
         let slot = take_from_pool();
-        // Futures of a detector that is gone still want a slot, but nobody reads it.
+        // Futures outlive their detector: then they have a slot that nobody reads.
         let registry = Registry::find(detector).map_or_else(Weak::new, |registry| {
             registry.add_slot(slot);
             Arc::downgrade(&registry)
@@ -186,14 +161,13 @@ impl Attached {
 }
 
 impl Attachment {
-    /// Gives the slot back; always `true`.
-    fn free(&self) -> bool {
+    /// Gives the slot back.
+    fn free(&self) {
         let in_flight = self.slot.give_up();
         if let Some(registry) = self.registry.upgrade() {
             registry.remove_slot(self.slot, in_flight);
         }
         lock(&POOL).push(self.slot);
-        true
     }
 }
 
@@ -208,12 +182,12 @@ impl Drop for Attached {
 
 fn take_from_pool() -> &'static Slot {
     let mut pool = lock(&POOL);
-    if pool.is_empty() {
-        let chunk: Box<[Slot]> = (0..CHUNK).map(|_| Slot::new()).collect();
-        let chunk: &'static [Slot] = Box::leak(chunk);
-        pool.extend(chunk);
-    }
-    pool.pop().unwrap_or_else(nobodys)
+    pool.pop().unwrap_or_else(|| {
+        let chunk: &'static [Slot; CHUNK] = Box::leak(Box::new(from_fn(|_| Slot::new())));
+        let [slot, others @ ..] = chunk;
+        pool.extend(others);
+        slot
+    })
 }
 
 #[cfg(test)]
@@ -221,6 +195,10 @@ mod tests {
     use super::*;
     use crate::runtime::registry::tests::LIMITS;
     use crate::slot::SlotReading;
+
+    fn enter(registry: &Registry, label_id: u32) -> PollGuard {
+        Mark { detector: registry.id, label_id: LabelId(label_id) }.enter()
+    }
 
     fn slots(registry: &Registry) -> Vec<&'static Slot> {
         registry.slots()
@@ -231,8 +209,8 @@ mod tests {
         let registry = Registry::new(LIMITS);
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                drop(enter(registry.id, LabelId(1)));
-                count_in_flight(registry.id, 1);
+                drop(enter(&registry, 1));
+                slot(registry.id).count_in_flight(1);
                 assert_eq!(slots(&registry).len(), 1);
             });
             // The scope's end alone does not wait for the thread's destructors.
@@ -240,7 +218,7 @@ mod tests {
         });
         assert!(slots(&registry).is_empty());
         assert_eq!(
-            registry.requests_in_flight(std::iter::empty()),
+            registry.requests_in_flight(None, std::iter::empty()),
             1,
             "the count outlives the thread"
         );
@@ -249,8 +227,8 @@ mod tests {
     #[test]
     fn two_detectors_on_one_thread_see_their_own_labels() {
         let (first, second) = (Registry::new(LIMITS), Registry::new(LIMITS));
-        let outer = enter(first.id, LabelId(1));
-        let inner = enter(second.id, LabelId(2));
+        let outer = enter(&first, 1);
+        let inner = enter(&second, 2);
         let label_id = |registry: &Registry| match slots(registry)[0].read() {
             SlotReading::Open(open) => open.label_id.0,
             SlotReading::Between(_) => 0,
@@ -265,10 +243,10 @@ mod tests {
     #[test]
     fn a_panic_leaves_the_poll() {
         let registry = Registry::new(LIMITS);
-        drop(enter(registry.id, LabelId(1)));
+        drop(enter(&registry, 1));
         let before = slots(&registry)[0].sequence();
         let caught = std::panic::catch_unwind(|| {
-            let _guard = enter(registry.id, LabelId(1));
+            let _guard = enter(&registry, 1);
             std::panic::resume_unwind(Box::new("on purpose"));
         });
         assert!(caught.is_err());
@@ -279,7 +257,7 @@ mod tests {
     fn detectors_that_went_do_not_pile_up_slots() {
         for _ in 0..100 {
             let registry = Registry::new(LIMITS);
-            drop(enter(registry.id, LabelId(1)));
+            drop(enter(&registry, 1));
         }
         let held = ATTACHED.with(|attached| attached.borrow().0.len());
         assert!(held <= 2, "{held} slots are held");
@@ -290,13 +268,13 @@ mod tests {
         let registry = Registry::new(LIMITS);
         let id = registry.id;
         drop(registry);
-        drop(enter(id, LabelId(1)));
-        count_in_flight(id, -1);
+        drop(Mark { detector: id, label_id: LabelId(1) }.enter());
+        slot(id).count_in_flight(-1);
     }
 
     #[test]
     fn what_is_of_no_detector_takes_no_slot() {
-        drop(enter(NO_DETECTOR, LabelId::NONE));
+        drop(Mark::default().enter());
         assert!(CURRENT.get().is_none());
         assert!(ATTACHED.with(|attached| attached.borrow().0.is_empty()));
     }

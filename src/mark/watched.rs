@@ -1,4 +1,4 @@
-//! Futures with a name.
+//! Named futures.
 
 use std::fmt;
 use std::future::Future;
@@ -7,27 +7,10 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::mark::thread_slots;
-use crate::runtime::registry::DetectorId;
-use crate::slot::LabelId;
-
-/// What a marked future carries: a detector and a label. Two numbers, so that copies cost nothing
-/// and no detector is kept alive. The default is of no detector.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mark {
-    pub(crate) detector: DetectorId,
-    pub(crate) label_id: LabelId,
-}
-
-impl Mark {
-    #[inline]
-    pub(crate) fn enter(self) -> thread_slots::PollGuard {
-        thread_slots::enter(self.detector, self.label_id)
-    }
-}
+use super::thread_slots::Mark;
 
 pin_project! {
-    /// A future whose polls (and whose drop) count for a name.
+    /// A future whose polls and drop count for a handler name.
     ///
     /// Made by [`StallDetector::watched`](crate::StallDetector::watched),
     /// [`StallDetector::watched_root`](crate::StallDetector::watched_root) and
@@ -36,8 +19,8 @@ pin_project! {
     pub struct Watched<F> {
         // `None` only while it is dropped.
         #[pin]
-        future: Option<F>,
-        mark: Mark,
+        pub(crate) future: Option<F>,
+        pub(crate) mark: Mark,
     }
 
     impl<F> PinnedDrop for Watched<F> {
@@ -51,12 +34,6 @@ pin_project! {
     }
 }
 
-impl<F> Watched<F> {
-    pub(crate) fn new(mark: Mark, future: F) -> Self {
-        Self { future: Some(future), mark }
-    }
-}
-
 impl<F: Future> Future for Watched<F> {
     type Output = F::Output;
 
@@ -64,10 +41,7 @@ impl<F: Future> Future for Watched<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let _polling = this.mark.enter();
-        match this.future.as_pin_mut() {
-            Some(future) => future.poll(cx),
-            None => unreachable!("the future is there until it is dropped"),
-        }
+        this.future.as_pin_mut().expect("the future is there until it is dropped").poll(cx)
     }
 }
 

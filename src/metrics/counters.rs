@@ -261,9 +261,9 @@ mod tests {
         let store = StallStore::new(8);
         for number in 0..MOST_PAIRS + 5 {
             let handler = intern(&format!("handler {number}"));
-            add(&store, Stall { handler, ..stall(number as u64) }, None);
+            add(&store, Stall { handler: handler.into(), ..stall(number as u64) }, None);
         }
-        add(&store, Stall { handler: "handler 0", ..stall(999) }, None);
+        add(&store, Stall { handler: "handler 0".into(), ..stall(999) }, None);
         assert!(counters.follow_stalls(&mut seen, &store));
         let count =
             |handler| seen.counters[&("tokio_stalls_total", vec!["main", handler, "unknown"])];

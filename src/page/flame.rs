@@ -30,7 +30,7 @@ pub(super) fn graph(report: &Report) -> Option<Vec<u8>> {
 fn lines<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Vec<String> {
     let mut stacks: BTreeMap<String, Duration> = BTreeMap::new();
     for stall in stalls.filter(|stall| !stall.cause.is_environment()) {
-        let mut stack = plain(&handler(stall.handler));
+        let mut stack = plain(&handler(&stall.handler));
         match stall.stack.as_deref() {
             Some(taken) => {
                 for frame in inside(taken).iter().rev() {

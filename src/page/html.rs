@@ -36,7 +36,7 @@ pub(super) fn page(report: &Report, sources: &mut Sources) -> String {
 
 /// The page of one stall, with its whole stack.
 pub(super) fn stall(report: &Report, stall: &Stall, sources: &mut Sources) -> String {
-    let title = format!("Stall {}: {}", stall.id, handler(stall.handler));
+    let title = format!("Stall {}: {}", stall.id, handler(&stall.handler));
     let body = html! {
         (tables::facts(report, stall, sources))
         (tables::whole_stack(stall))

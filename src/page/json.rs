@@ -32,7 +32,7 @@ pub(super) fn document(report: &Report, sources: &mut Sources) -> Value {
             "state": report.verdict.state,
             "sentence": report.verdict.sentence,
             "about": advice.map(|advice| &advice.about),
-            "fix": advice.map(|advice| advice.fix),
+            "fix": advice.map(|advice| &advice.fix),
         },
         "runtimes": report.runtimes.iter().map(runtime).collect::<Vec<_>>(),
         "totals": {

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_the_environment_did_stands_beside_what_handlers_did() {
-        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..ended(1) };
+        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT.into(), ..ended(1) };
         let (_tokio, page) = page(vec![starved, ended(2), ended(3)]);
         let html = page.html();
         assert!(html.contains("2 stalls held workers for 600 ms in all"), "{html}");
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_picture_has_a_lane_for_each_worker_and_one_for_roots() {
-        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..ended(1) };
+        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT.into(), ..ended(1) };
         let lasts = Stall { in_progress: true, worker: Some(1), ..stall(2) };
         let count = |html: &str, what: &str| html.matches(what).count();
         let (_tokio, workers) = page(vec![starved, lasts.clone()]);
@@ -168,7 +168,7 @@ mod tests {
     #[cfg(feature = "flamegraph")]
     #[test]
     fn the_flame_graph_has_the_time_of_handlers_alone() {
-        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..ended(1) };
+        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT.into(), ..ended(1) };
         let (_tokio, page) = page(vec![starved, ended(2), ended(3)]);
         let graph = String::from_utf8(page.flame_graph().expect("a graph")).expect("text");
         for function in ["GET /hello", "app::load", "nanosleep"] {

@@ -55,7 +55,7 @@ pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
     let rows = html! {
         @for stall in &report.in_progress {
             tr {
-                th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(stall.handler)) } }
+                th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(&stall.handler)) } }
                 td class="number" { strong { (rough(stall.duration)) } }
                 td { (why(stall)) }
                 td class="place" { (place(stall.site.as_ref(), sources)) }
@@ -169,7 +169,7 @@ pub(super) fn recent(report: &Report, sources: &mut Sources) -> Markup {
             details id={ "stall-" (stall.id) } {
                 summary {
                     span class="id" { (stall.id) }
-                    span class="who" { (handler(stall.handler)) }
+                    span class="who" { (handler(&stall.handler)) }
                     span class="time" { (rough(stall.duration)) }
                     span class="why" { (stall.cause) }
                     span class="when" { (moment(stall.started_at, report.now)) }
@@ -242,12 +242,12 @@ pub(super) fn whole_stack(stall: &Stall) -> Markup {
             @if stack.by_signal { ", stopped by a signal for a moment" } @else { ", looked at from outside" }
             "."
         }
-        @if let Some(why) = stall.stack_missing { p { "Not whole: " (why) "." } }
+        @if let Some(why) = &stall.stack_missing { p { "Not whole: " (why) "." } }
     }
 }
 
 fn no_stack(stall: &Stall) -> Markup {
-    html! { p { "No stack: " (stall.stack_missing.unwrap_or("it could not be taken")) "." } }
+    html! { p { "No stack: " (stall.stack_missing.as_deref().unwrap_or("it could not be taken")) "." } }
 }
 
 fn frame(frame: &Frame) -> Markup {

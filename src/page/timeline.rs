@@ -106,7 +106,7 @@ impl Picture<'_> {
             if stall.in_progress { WIDTH } else { self.x(stall.started_at + stall.duration) };
         let class = if stall.cause.is_environment() { "outside" } else { "own" };
         let width = (until - from).max(2.0);
-        let (who, time) = (handler(stall.handler), rough(stall.duration));
+        let (who, time) = (handler(&stall.handler), rough(stall.duration));
         let when = ago(stall.started_at, self.report.now);
         html! {
             rect class=(class) x=(n(from.min(WIDTH - width))) y=(n(y)) width=(n(width)) height=(LANE - 5.0) {

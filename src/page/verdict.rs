@@ -1,5 +1,7 @@
 //! The state of the process in one sentence: a pure function of the page's data.
 
+use std::borrow::Cow;
+
 use crate::health::assess::{Blame, assess};
 use crate::label::printable;
 use crate::runtime::status::RuntimeSnapshot;
@@ -19,7 +21,7 @@ pub(super) struct Verdict {
 pub(super) struct Advice {
     /// What is wrong, and where.
     pub(super) about: String,
-    pub(super) fix: &'static str,
+    pub(super) fix: Cow<'static, str>,
 }
 
 impl Verdict {
@@ -61,7 +63,7 @@ pub(super) fn judge(
         };
         ("degraded", sentence, None)
     } else {
-        let advice = sites.first().map(|(key, totals)| so_far(key, totals.fix));
+        let advice = sites.first().map(|(key, totals)| so_far(key, totals.fix.clone()));
         ("healthy", "Healthy: no worker is blocked".to_owned(), advice)
     };
     Verdict { state, sentence, advice }
@@ -69,10 +71,10 @@ pub(super) fn judge(
 
 fn mend(stall: &Stall) -> Option<Advice> {
     let about = text::why(stall) + &text::place(stall.site.as_ref());
-    Some(Advice { about: printable(&about).into_owned(), fix: stall.fix })
+    Some(Advice { about: printable(&about).into_owned(), fix: stall.fix.clone() })
 }
 
-fn so_far(key: &SiteKey, fix: &'static str) -> Advice {
+fn so_far(key: &SiteKey, fix: Cow<'static, str>) -> Advice {
     let (handler, place) = (text::handler_title(key.handler), text::place(key.site.as_ref()));
     let about = format!("Most time so far: {handler}, {}{place}", key.cause);
     Advice { about: printable(&about).into_owned(), fix }
@@ -98,7 +100,7 @@ mod tests {
             in_progress: true,
             duration: Duration::from_secs(seconds),
             cause: Cause::Sleep,
-            fix: Cause::Sleep.fix(),
+            fix: Cause::Sleep.fix().into(),
             worker: Some(id as usize),
             site: Some(site),
             ..stall(id)
@@ -129,14 +131,14 @@ mod tests {
     #[test]
     fn stalls_of_one_handler_are_counted_together_and_others_beside_them() {
         let main = [main()];
-        let other = Stall { handler: "GET /other", ..lasts(3, 1) };
+        let other = Stall { handler: "GET /other".into(), ..lasts(3, 1) };
         let open = [lasts(1, 2), lasts(2, 12), other];
         let two = "GET /hello blocks 2 of 4 workers now, for 12 s; 1 more stall in progress";
         says(&main, &open, "degraded", two);
         let all = [lasts(0, 1), lasts(1, 1), lasts(2, 1), lasts(3, 1)];
         says(&main, &all, "degraded", "GET /hello blocks all 4 workers now, for 1.0 s");
         let single = [RuntimeSnapshot { workers: 1, ..main[0].clone() }];
-        let nameless = Stall { handler: UNATTRIBUTED, ..lasts(0, 1) };
+        let nameless = Stall { handler: UNATTRIBUTED.into(), ..lasts(0, 1) };
         let only = "A task without a name blocks the only worker now, for 1.0 s";
         says(&single, &[nameless], "degraded", only);
         let two = [main[0].clone(), RuntimeSnapshot { name: "background", ..main[0].clone() }];
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn the_environment_is_no_handlers_fault_and_yields_to_one() {
         let main = [main()];
-        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT, ..lasts(1, 30) };
+        let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT.into(), ..lasts(1, 30) };
         let both = [starved.clone(), lasts(2, 1)];
         let outside = "No handler's fault: 1 thread cannot run, for 30 s by now";
         says(&main, &[starved], "environment", outside);
@@ -177,7 +179,7 @@ mod tests {
             longest: Duration::from_secs(5),
             last_seen: SystemTime::UNIX_EPOCH,
             delayed_requests: 0,
-            fix: Cause::Sleep.fix(),
+            fix: Cause::Sleep.fix().into(),
             last: 3,
         };
         let verdict = judge(&[main()], &[], &[(key, totals)]);

@@ -66,9 +66,9 @@ pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
                 tracing::Level::$level,
                 event = $event,
                 stall = stall.id,
-                runtime = stall.runtime,
+                runtime = &*stall.runtime,
                 worker = stall.worker,
-                handler = stall.handler,
+                handler = &*stall.handler,
                 cause = stall.cause.as_str(),
                 detail = stall.detail.as_deref(),
                 blocked_ms = u64::try_from(stall.duration.as_millis()).unwrap_or(u64::MAX),
@@ -80,7 +80,7 @@ pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
                 code.line.number = stall.site.as_ref().and_then(|site| site.line),
                 trace_id = stall.trace_id.map(|id| format!("{id:032x}")),
                 suppressed,
-                fix = stall.fix,
+                fix = &*stall.fix,
                 "{message}"
             )
         };
@@ -122,7 +122,7 @@ pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
         stall = stall.map(|stall| stall.id),
         runtime,
         worker = stall.and_then(|stall| stall.worker),
-        handler = stall.map(|stall| stall.handler),
+        handler = stall.map(|stall| &*stall.handler),
         cause = stall.map(|stall| stall.cause.as_str()),
         detail = stall.and_then(|stall| stall.detail.as_deref()),
         frozen_ms = frozen / 1_000_000,
@@ -130,7 +130,7 @@ pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
         code.file.path = site.and_then(|site| site.file.as_deref()),
         code.line.number = site.and_then(|site| site.line),
         trace_id = stall.and_then(|stall| stall.trace_id).map(|id| format!("{id:032x}")),
-        fix = stall.map(|stall| stall.fix),
+        fix = stall.map(|stall| &*stall.fix),
         stack,
         "runtime {runtime:?} is dead, frozen for {}: {why}",
         human_nanos(frozen)

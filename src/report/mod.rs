@@ -240,8 +240,8 @@ impl Reporter {
                 self.log(("rescue", runtime), |suppressed| log::rescued(runtime, suppressed));
             }
             Message::Dead(runtime, frozen, stall) => {
+                self.dead.extend(stall.as_ref().map(|stall| stall.runtime()));
                 let stall = stall.map(|stall| stall.stall());
-                self.dead.extend(stall.as_ref().map(|stall| stall.runtime));
                 guarded(|| self.logger.write(|| log::dead(runtime, frozen, stall.as_ref())));
             }
         }
@@ -274,17 +274,17 @@ impl Reporter {
         }
     }
 
-    fn report(&mut self, event: Event, stall: &LiveStall) {
+    fn report(&mut self, event: Event, live: &LiveStall) {
         // It may have ended meanwhile: that is reported next.
-        let stall = &Stall { in_progress: event != Event::Ended, ..stall.stall() };
+        let stall = &Stall { in_progress: event != Event::Ended, ..live.stall() };
         if event == Event::Ended && !stall.cause.is_environment() {
-            self.dead.retain(|dead| *dead != stall.runtime);
+            self.dead.retain(|dead| *dead != live.runtime());
         }
-        if event == Event::Continues && self.dead.contains(&stall.runtime) {
+        if event == Event::Continues && self.dead.contains(&live.runtime()) {
             self.registry.suppressed.fetch_add(1, Relaxed);
             return;
         }
-        let topic = (stall.handler, stall.cause.as_str());
+        let topic = (live.handler(), stall.cause.as_str());
         self.log(topic, |suppressed| log::stall(event, stall, suppressed));
         if event != Event::Continues {
             for hook in &mut self.hooks {

@@ -1,4 +1,4 @@
-//! Blocks that [`allow_blocking`](crate::allow_blocking) ran, counted by name.
+//! Counts the blocks that [`allow_blocking`](crate::allow_blocking) ran, by name.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,14 +9,13 @@ use crate::labels::{LabelTable, OTHER, PollKind};
 use crate::slot::LabelId;
 use crate::sync::lock;
 
-/// Names with a series of their own; further ones count as `other`.
+/// Names with a series of their own. Further ones count as `other`.
 const MOST_NAMES: usize = 64;
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct AllowedBlocks {
     totals: Mutex<BTreeMap<&'static str, u64>>,
-    /// One for all names: such a block is never a stall, so its label is not shown.
+    /// The same for all names: such a block is never a stall, so its label is not shown.
     label_id: LabelId,
 }
 
@@ -26,7 +25,7 @@ impl AllowedBlocks {
         Self { totals: Mutex::default(), label_id }
     }
 
-    /// Counts a block and returns the label it is entered with.
+    /// Counts a block. Returns the label to enter it with.
     pub(crate) fn count(&self, name: &'static str) -> LabelId {
         let mut totals = lock(&self.totals);
         let name = if totals.len() < MOST_NAMES || totals.contains_key(name) {
@@ -38,7 +37,7 @@ impl AllowedBlocks {
         self.label_id
     }
 
-    /// The totals by name, since the start.
+    /// Calls `each` with each name and its total since the start.
     pub(crate) fn each(&self, mut each: impl FnMut(&'static str, u64)) {
         for (name, total) in &*lock(&self.totals) {
             each(name, *total);

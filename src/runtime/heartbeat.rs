@@ -1,71 +1,56 @@
-//! The heartbeat of a runtime: what its tick task stamps and the watchdog reads.
+//! The heartbeat of a runtime: the tick task records it and the watchdog reads it.
 
 use std::sync::Mutex;
 use std::task::Waker;
 
 use crate::clock::Nanos;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, lock, try_lock};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, lock, try_lock};
 
 use Ordering::{Acquire, Relaxed, Release};
 
-/// Lags kept for the watchdog: at the shortest tick (1 ms) enough for a quarter of a second
-/// between two scans, at the default (25 ms) for six seconds.
+/// Lags kept for the watchdog. Between two scans there may be 0.25 s at the shortest tick interval
+/// (1 ms), and 6 s at the default (25 ms).
 const KEPT: usize = 256;
 
-/// What the tick task does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum TickState {
-    /// Nothing: the runtime has no timers, its clock is paused, or it ended.
-    Off,
-    /// It waits to be nudged in real time, to see whether the runtime's clock runs.
-    Waiting,
-    /// It ticks.
-    Ticking,
-}
-
-/// One writer, the tick task; one reader of the lags, the watchdog.
+/// Written by the tick task. Only the watchdog reads the lags.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    state: AtomicU32,
+    /// `false` before the runtime's clock was seen to run, without timers, and after the end.
+    ticking: AtomicBool,
     due: AtomicU64,
     beat: AtomicU64,
     stamped: AtomicU64,
     lags: Box<[AtomicU64]>,
-    nudge: Mutex<Option<Waker>>,
+    waiting: Mutex<Option<Waker>>,
 }
 
 impl Heartbeat {
     pub(crate) fn new() -> Self {
         Self {
-            state: AtomicU32::new(TickState::Off as u32),
+            ticking: AtomicBool::new(false),
             due: AtomicU64::new(0),
             beat: AtomicU64::new(0),
             stamped: AtomicU64::new(0),
             lags: (0..KEPT).map(|_| AtomicU64::new(0)).collect(),
-            nudge: Mutex::new(None),
+            waiting: Mutex::new(None),
         }
     }
 
-    pub(crate) fn state(&self) -> TickState {
-        match self.state.load(Acquire) {
-            1 => TickState::Waiting,
-            2 => TickState::Ticking,
-            _ => TickState::Off,
-        }
+    pub(crate) fn is_ticking(&self) -> bool {
+        self.ticking.load(Acquire)
     }
 
-    /// When the tick that is awaited should wake.
+    /// When the next tick should wake.
     pub(crate) fn due(&self) -> Nanos {
         self.due.load(Acquire)
     }
 
-    /// When the last tick woke, or a task of ours ran; 0 before the first.
+    /// When the last tick woke or ping was answered; 0 before the first.
     pub(crate) fn beat(&self) -> Nanos {
         self.beat.load(Acquire)
     }
 
-    /// Gives each lag stamped since `seen` to `each` and moves `seen` on. Returns how many were
+    /// Calls `each` with the lags recorded since `seen`, and moves `seen` on. Returns how many were
     /// overwritten before they could be read.
     pub(crate) fn lags(&self, seen: &mut u64, mut each: impl FnMut(Nanos)) -> u64 {
         let stamped = self.stamped.load(Acquire);
@@ -77,21 +62,21 @@ impl Heartbeat {
         lost
     }
 
-    /// Wakes a tick task that waits to be nudged.
-    pub(crate) fn nudge(&self) {
-        if let Some(waker) = try_lock(&self.nudge).and_then(|mut nudge| nudge.take()) {
+    /// Wakes a tick task that [waits](Self::wait).
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = try_lock(&self.waiting).and_then(|mut waiting| waiting.take()) {
             waker.wake();
         }
     }
 
     // The tick task's side.
 
-    pub(crate) fn set_state(&self, state: TickState) {
-        self.state.store(state as u32, Release);
+    pub(crate) fn set_ticking(&self, ticking: bool) {
+        self.ticking.store(ticking, Release);
     }
 
-    pub(crate) fn wait_for_nudge(&self, waker: &Waker) {
-        *lock(&self.nudge) = Some(waker.clone());
+    pub(crate) fn wait(&self, waker: &Waker) {
+        *lock(&self.waiting) = Some(waker.clone());
     }
 
     pub(crate) fn expect(&self, due: Nanos) {
@@ -105,7 +90,7 @@ impl Heartbeat {
         self.touch(now);
     }
 
-    /// Another task of ours runs, whether ticks do or not.
+    /// A task of ours runs, whether ticks do or not.
     pub(crate) fn touch(&self, now: Nanos) {
         self.beat.fetch_max(now, Release);
     }

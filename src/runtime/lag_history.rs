@@ -1,17 +1,17 @@
-//! The largest lags of the last minutes, for the page: one writer, the watchdog.
+//! The largest lags of the last ten minutes, for the page. Only the watchdog writes them.
 
 use crate::clock::Nanos;
 use crate::sync::{AtomicU64, Ordering};
 
 use Ordering::Relaxed;
 
-/// The time of a point.
+/// The time that a point stands for.
 pub(crate) const STEP: Nanos = 2_000_000_000;
 /// Points kept: ten minutes.
 pub(crate) const POINTS: usize = 300;
 
-/// Each point has the number of its step in the upper half, so that one of an earlier round is
-/// known as such, and the lag in microseconds in the lower.
+/// A ring of points. The upper half of a point is the number of its step, which tells points of an
+/// earlier round apart. The lower half is the lag in microseconds.
 #[derive(Debug)]
 pub(crate) struct LagHistory(Box<[AtomicU64]>);
 
@@ -22,16 +22,16 @@ impl Default for LagHistory {
 }
 
 impl LagHistory {
-    /// A tick came that late, or is missing for so long.
+    /// A tick woke this late, or is missing and this late by now.
     pub(crate) fn note(&self, now: Nanos, lag: Nanos) {
         let point = &self.0[(now / STEP) as usize % POINTS];
         let lag = u32::try_from(lag / 1000).unwrap_or(u32::MAX);
         let noted = number(now) << 32 | u64::from(lag);
-        // Of the same step the larger lag is the larger number.
+        // In the same step, a larger lag is a larger number.
         point.store(noted.max(point.load(Relaxed)), Relaxed);
     }
 
-    /// The largest lag of each step up to now, oldest first; `None` where there was no tick.
+    /// The largest lag of each step up to now, oldest first; `None` without a tick.
     #[cfg(any(feature = "admin", test))]
     pub(crate) fn points(&self, now: Nanos) -> Vec<Option<Nanos>> {
         let last = now / STEP;
@@ -45,7 +45,7 @@ impl LagHistory {
     }
 }
 
-/// Of a step, from 1; it fits for 272 years.
+/// The number of a step, from 1. It fits into 32 bits for 272 years.
 fn number(now: Nanos) -> u64 {
     now / STEP + 1
 }
@@ -58,18 +58,18 @@ mod tests {
 
     #[test]
     fn each_step_keeps_its_largest_lag_for_ten_minutes() {
-        let trend = LagHistory::default();
-        trend.note(1, 3 * MS);
-        trend.note(2, 7 * MS);
-        trend.note(3, MS);
-        trend.note(2 * STEP, 5 * MS);
-        let points = trend.points(2 * STEP + 1);
+        let history = LagHistory::default();
+        history.note(1, 3 * MS);
+        history.note(2, 7 * MS);
+        history.note(3, MS);
+        history.note(2 * STEP, 5 * MS);
+        let points = history.points(2 * STEP + 1);
         assert_eq!(points.len(), POINTS);
         assert_eq!(points[POINTS - 3..], [Some(7 * MS), None, Some(5 * MS)]);
         assert!(points[..POINTS - 3].iter().all(Option::is_none));
         let round = POINTS as u64 * STEP;
-        assert_eq!(trend.points(round)[..2], [None, Some(5 * MS)], "what is older is gone");
-        trend.note(round, MS);
-        assert_eq!(trend.points(round)[POINTS - 1], Some(MS), "though it was larger before");
+        assert_eq!(history.points(round)[..2], [None, Some(5 * MS)], "what is older is gone");
+        history.note(round, MS);
+        assert_eq!(history.points(round)[POINTS - 1], Some(MS), "though it was larger before");
     }
 }

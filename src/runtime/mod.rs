@@ -1,5 +1,5 @@
-//! What a detector knows of the runtimes it watches, shared by the threads of the service, which
-//! write, and the watchdog, which reads.
+//! What a detector knows of the runtimes it watches. Threads of the service write it, and the watchdog
+//! reads it.
 //!
 //! [`Registry`](registry::Registry) is the shared state of one detector.
 
@@ -12,4 +12,4 @@ mod runtime;
 pub(crate) mod scan_barrier;
 pub(crate) mod status;
 
-pub(crate) use runtime::{Runtime, WorkerCounters, WorkerMeter, WorkerThread};
+pub(crate) use runtime::{Runtime, WorkerCounters, WorkerThread};

@@ -1,4 +1,4 @@
-//! The registry: what the threads of the service and the watchdog of one detector share.
+//! The registry: the state that threads of the service and the watchdog of one detector share.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -16,36 +16,35 @@ use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 
 use Ordering::{Acquire, Relaxed, Release};
 
-/// Runtimes that have a name and ticks of their own at a time; further ones share `other`.
+/// Runtimes with a name of their own at a time. Further ones share the name `other`.
 const MOST_RUNTIMES: usize = 32;
 
-/// Names a detector in slots, futures and thread-locals, and is never used again.
+/// Identifies a detector in slots, futures and thread-locals. Never reused.
 pub(crate) type DetectorId = u32;
-/// For what belongs to none.
+/// The id of no detector.
 pub(crate) const NO_DETECTOR: DetectorId = 0;
 
 static LAST_ID: AtomicU32 = AtomicU32::new(NO_DETECTOR);
 static REGISTRIES: Mutex<Vec<(DetectorId, Weak<Registry>)>> = Mutex::new(Vec::new());
-/// Moves whenever any detector begins or ends to watch a runtime.
+/// Grows whenever any detector starts or stops watching a runtime.
 static CHANGES: AtomicU64 = AtomicU64::new(1);
 
-/// What a registry is made from.
+/// The settings of a registry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) threshold: Nanos,
     pub(crate) handlers: usize,
     pub(crate) history: usize,
-    /// `false` where detection is switched off: threads have slots, but nobody looks at them.
+    /// `false` if detection is switched off: threads have slots, but nothing reads them.
     pub(crate) watching: bool,
-    /// How stacks are taken.
+    /// How stacks are taken: a label of the build info.
     pub(crate) capture: &'static str,
-    /// Called when a thread of a runtime not known yet shows up.
+    /// Called when a thread of an unknown runtime is found.
     pub(crate) on_new_runtime: Option<fn()>,
-    /// Marked polls count on threads without a worker too.
+    /// Whether marked polls count on threads without a worker too.
     pub(crate) everywhere: bool,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) id: DetectorId,
@@ -54,11 +53,10 @@ pub(crate) struct Registry {
     pub(crate) allowed_blocks: AllowedBlocks,
     pub(crate) store: StallStore,
     pub(crate) scan_barrier: ScanBarrier,
-    /// Log lines and reports that were not given out.
+    /// Log lines and reports that were suppressed.
     pub(crate) suppressed: AtomicU64,
-    /// How stacks are taken: a label of the build info.
     pub(crate) capture: &'static str,
-    /// Stacks that were wanted, by outcome.
+    /// Requested stacks, by outcome.
     pub(crate) captures: [AtomicU64; StackOutcome::COUNT],
     /// Requests that were turned away.
     pub(crate) shed: AtomicU64,
@@ -66,10 +64,10 @@ pub(crate) struct Registry {
     watching: AtomicBool,
     slots: Mutex<Vec<&'static Slot>>,
     runtimes: Mutex<Runtimes>,
-    /// Moves whenever `slots` or `runtimes` do.
+    /// Grows whenever `slots` or `runtimes` change.
     version: AtomicU64,
     claims: AtomicU64,
-    /// Of threads that ended.
+    /// Requests that began minus those that ended on threads that are gone.
     in_flight: AtomicI64,
 }
 
@@ -109,27 +107,24 @@ impl Registry {
         registry
     }
 
-    /// The detector of that number, if anything of it is left.
+    /// The registry of a detector, if it still exists.
     pub(crate) fn find(id: DetectorId) -> Option<Arc<Self>> {
         let registries = lock(&REGISTRIES);
-        registries
-            .iter()
-            .find(|(known, _)| *known == id)
-            .and_then(|(_, registry)| registry.upgrade())
+        registries.iter().find(|(known, _)| *known == id)?.1.upgrade()
     }
 
-    /// The detectors that watch the runtime of that handle, and what they know of it.
+    /// The detectors that watch the runtime of the handle, and what they know of it.
     pub(crate) fn watching(handle: &Handle) -> Vec<(Arc<Self>, Arc<Runtime>)> {
         let registries: Vec<_> =
             lock(&REGISTRIES).iter().filter_map(|(_, registry)| registry.upgrade()).collect();
         let watching = |registry: Arc<Self>| {
-            let runtime = registry.find_runtime(handle)?;
+            let runtime = lock(&registry.runtimes).find(handle)?;
             Some((registry, runtime))
         };
         registries.into_iter().filter_map(watching).collect()
     }
 
-    /// Moves whenever the answer of [`watching`](Self::watching) may have changed.
+    /// Grows whenever the answer of [`watching`](Self::watching) may have changed.
     #[inline]
     pub(crate) fn changes() -> u64 {
         CHANGES.load(Acquire)
@@ -146,13 +141,12 @@ impl Registry {
         self.version.fetch_add(1, Release);
     }
 
-    /// Takes a slot out whose thread ends; `in_flight` is its share of the requests.
+    /// Removes the slot of a thread that ends. `in_flight` is its share of the requests in flight.
     pub(crate) fn remove_slot(&self, slot: &'static Slot, in_flight: i64) {
         lock(&self.slots).retain(|known| !std::ptr::eq(*known, slot));
         self.in_flight.fetch_add(in_flight, Relaxed);
         let runtimes = lock(&self.runtimes);
-        let of_slot = runtimes.watched.iter().find(|runtime| runtime.index == slot.runtime());
-        if let Some(runtime) = of_slot {
+        if let Some(runtime) = runtimes.watched.iter().find(|known| known.index == slot.runtime()) {
             runtime.in_flight.fetch_add(in_flight, Relaxed);
         }
         drop(runtimes);
@@ -163,12 +157,12 @@ impl Registry {
         lock(&self.slots).clone()
     }
 
-    /// Moves whenever slots or runtimes come or go.
+    /// Grows whenever slots or runtimes come or go.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Acquire)
     }
 
-    /// Who the calling thread is, in the words of a slot.
+    /// The identity of the calling thread, for its slot.
     pub(crate) fn identify(&self, thread: u32) -> Identity {
         let Some(runtime) = Handle::try_current().ok().and_then(|handle| self.runtime(&handle))
         else {
@@ -180,7 +174,7 @@ impl Registry {
         Identity { place: Place { runtime: runtime.index, worker }, thread, claim }
     }
 
-    /// Notes which thread runs a worker now; returns the number of the claim.
+    /// Notes which thread runs a worker now. Returns the number of the claim.
     pub(crate) fn note_owner(&self, runtime: &Runtime, worker: Option<usize>, thread: u32) -> u64 {
         let claim = self.claims.fetch_add(1, Relaxed) + 1;
         if let Some(worker) = worker {
@@ -191,20 +185,16 @@ impl Registry {
 
     // Requests.
 
-    /// Requests inside the layer now: the sum of what each thread began and ended.
-    pub(crate) fn requests_in_flight(&self, slots: impl Iterator<Item = &'static Slot>) -> u64 {
-        let sum = slots.map(Slot::in_flight).sum::<i64>() + self.in_flight.load(Relaxed);
-        u64::try_from(sum).unwrap_or(0)
-    }
-
-    /// Those of one runtime: began and ended on its threads.
-    pub(crate) fn requests_of(
+    /// Requests inside the layer now, on the threads of one runtime or on all. `slots` are those of
+    /// [`slots`](Self::slots).
+    pub(crate) fn requests_in_flight(
         &self,
-        runtime: &Runtime,
+        runtime: Option<&Runtime>,
         slots: impl Iterator<Item = &'static Slot>,
     ) -> u64 {
-        let slots = slots.filter(|slot| slot.runtime() == runtime.index);
-        let sum = slots.map(Slot::in_flight).sum::<i64>() + runtime.in_flight.load(Relaxed);
+        let gone = runtime.map_or(&self.in_flight, |runtime| &runtime.in_flight);
+        let slots = slots.filter(|slot| runtime.is_none_or(|known| known.index == slot.runtime()));
+        let sum = slots.map(Slot::in_flight).sum::<i64>() + gone.load(Relaxed);
         u64::try_from(sum).unwrap_or(0)
     }
 
@@ -214,25 +204,32 @@ impl Registry {
         lock(&self.runtimes).watched.clone()
     }
 
-    fn find_runtime(&self, handle: &Handle) -> Option<Arc<Runtime>> {
-        let runtimes = lock(&self.runtimes);
-        runtimes.watched.iter().find(|runtime| runtime.id == handle.id()).cloned()
+    /// What is known of a runtime, which is watched from now on. `None` if the detector is off or
+    /// stopped.
+    pub(crate) fn runtime(&self, handle: &Handle) -> Option<Arc<Runtime>> {
+        self.find_or_add(None, handle)
     }
 
-    /// The entry of the runtime, made now if it is met for the first time; `None` when the
-    /// detector watches nothing (any more).
-    pub(crate) fn runtime(&self, handle: &Handle) -> Option<Arc<Runtime>> {
+    /// The same under a name that the user chose. A runtime that is already watched keeps its name.
+    pub(crate) fn add_runtime(&self, name: &str, handle: &Handle) -> Option<Arc<Runtime>> {
+        self.find_or_add(Some(name), handle)
+    }
+
+    fn find_or_add(&self, name: Option<&str>, handle: &Handle) -> Option<Arc<Runtime>> {
         if !self.is_watching() {
             return None;
         }
-        let (runtime, new) = lock(&self.runtimes).find_or_add(handle, None);
-        if new {
-            self.runtimes_changed();
-            if let Some(tell) = self.on_new_runtime {
-                tell();
-            }
+        let mut runtimes = lock(&self.runtimes);
+        if let Some(known) = runtimes.find(handle) {
+            return Some(known);
         }
-        // A detector that was stopped meanwhile has let go of all it knew before this one.
+        let runtime = runtimes.add(name, handle);
+        drop(runtimes);
+        self.runtimes_changed();
+        if let (None, Some(on_new_runtime)) = (name, self.on_new_runtime) {
+            on_new_runtime();
+        }
+        // If the detector was stopped meanwhile, it did not know of this runtime.
         if !self.is_watching() {
             self.release_runtimes();
             return None;
@@ -240,18 +237,7 @@ impl Registry {
         Some(runtime)
     }
 
-    /// Watches a runtime under a name of the user's choice; one that is watched already keeps
-    /// the name it has.
-    pub(crate) fn add_runtime(&self, name: &str, handle: &Handle) -> Option<Arc<Runtime>> {
-        if !self.is_watching() {
-            return None;
-        }
-        let (runtime, _) = lock(&self.runtimes).find_or_add(handle, Some(name));
-        self.runtimes_changed();
-        Some(runtime)
-    }
-
-    /// Forgets a runtime that ended.
+    /// Stops watching a runtime that has ended.
     pub(crate) fn remove_runtime(&self, ended: &Runtime) {
         ended.release();
         lock(&self.runtimes).watched.retain(|runtime| runtime.index != ended.index);
@@ -279,21 +265,22 @@ impl Registry {
 }
 
 impl Runtimes {
-    fn find_or_add(&mut self, handle: &Handle, name: Option<&str>) -> (Arc<Runtime>, bool) {
-        if let Some(known) = self.watched.iter().find(|runtime| runtime.id == handle.id()) {
-            return (Arc::clone(known), false);
-        }
-        self.last_index += 1;
-        let first = self.last_index == 1;
-        let named = name.is_some();
-        let name = self.free_name(name.or(first.then_some("main")));
-        let runtime = Arc::new(Runtime::new(self.last_index, name, named, handle));
-        self.watched.push(Arc::clone(&runtime));
-        (runtime, true)
+    fn find(&self, handle: &Handle) -> Option<Arc<Runtime>> {
+        self.watched.iter().find(|runtime| runtime.id == handle.id()).cloned()
     }
 
-    /// The name asked for, `main` for the first, or `runtime-2`, `runtime-3`, … Names of ended runtimes are given
-    /// again, so that programs that start runtimes all the time do not grow series.
+    fn add(&mut self, name: Option<&str>, handle: &Handle) -> Arc<Runtime> {
+        self.last_index += 1;
+        let first = self.last_index == 1;
+        let free = self.free_name(name.or(first.then_some("main")));
+        let runtime = Arc::new(Runtime::new(self.last_index, free, name.is_some(), handle));
+        self.watched.push(Arc::clone(&runtime));
+        runtime
+    }
+
+    /// The given name, or `runtime`, with a number from 2 unless the given name is free. The names of
+    /// runtimes that ended are reused, so that programs that keep starting runtimes do not add
+    /// series without end.
     fn free_name(&self, name: Option<&str>) -> &'static str {
         if self.watched.len() >= MOST_RUNTIMES {
             return OTHER;

@@ -1,4 +1,4 @@
-//! A watched runtime: its name, its counters, its heartbeat, who its workers are.
+//! A watched runtime: its name, its counters, its heartbeat, the threads that run its workers.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,13 +9,14 @@ use tokio::task::AbortHandle;
 use super::heartbeat::Heartbeat;
 use super::lag_history::LagHistory;
 use super::status::{RuntimeHealth, RuntimeSnapshot, RuntimeStatus, WorkerCounts};
-use crate::clock::Nanos;
+use crate::clock::{Nanos, nanos};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU64, Ordering, lock};
 
 use Ordering::{Acquire, Relaxed, Release};
 
-/// Bits of an owner that hold the thread; the rest holds the claim.
+/// Bits of an owner that hold the thread's id: Linux uses 22. The rest holds the claim.
 const THREAD_BITS: u32 = 24;
+const THREAD_MASK: u64 = (1 << THREAD_BITS) - 1;
 
 /// One runtime, as one detector watches it.
 #[derive(Debug)]
@@ -23,20 +24,20 @@ pub(crate) struct Runtime {
     pub(crate) index: u32,
     pub(crate) name: &'static str,
     pub(crate) id: Id,
-    /// The developer asked for it; otherwise it was met.
+    /// Whether the user named it. Otherwise it was found by a thread of it.
     pub(crate) named: bool,
-    /// A current-thread runtime, which may have nobody who drives it.
+    /// Whether it is a current-thread runtime, which may not be driven.
     pub(crate) single: bool,
     pub(crate) workers: usize,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) status: RuntimeStatus,
     pub(crate) lag_history: LagHistory,
-    /// Requests that began (or, negative, ended) on threads of it that are gone.
+    /// Requests that began minus those that ended on threads of it that are gone.
     pub(crate) in_flight: AtomicI64,
-    /// Gone when the runtime is: a kept handle keeps the runtime's files open.
+    /// Dropped with the runtime: a handle keeps the runtime's files open.
     handle: Mutex<Option<Handle>>,
-    task: Mutex<Option<AbortHandle>>,
-    armed: AtomicBool,
+    tick_task: Mutex<Option<AbortHandle>>,
+    tick_task_claimed: AtomicBool,
     ended: AtomicBool,
     owners: Box<[AtomicU64]>,
 }
@@ -49,33 +50,27 @@ pub(crate) struct WorkerCounters {
     pub(crate) busy: Nanos,
 }
 
-/// Reads the counters of one runtime's workers.
-#[derive(Debug)]
-pub(crate) struct WorkerMeter(RuntimeMetrics);
-
-impl WorkerMeter {
-    pub(crate) fn counters(&self, worker: usize) -> WorkerCounters {
-        WorkerCounters {
-            parks: self.0.worker_park_unpark_count(worker),
-            busy: crate::clock::nanos(self.0.worker_total_busy_duration(worker)),
-        }
-    }
-}
-
 /// A thread that was seen running a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WorkerThread {
     pub(crate) thread: u32,
-    /// Larger the later it was seen.
+    /// Larger if it was seen later.
     pub(crate) claim: u64,
 }
 
 impl WorkerCounters {
+    pub(crate) fn read(metrics: &RuntimeMetrics, worker: usize) -> Self {
+        Self {
+            parks: metrics.worker_park_unpark_count(worker),
+            busy: nanos(metrics.worker_total_busy_duration(worker)),
+        }
+    }
+
     pub(crate) fn is_parked(self) -> bool {
         self.parks & 1 == 1
     }
 
-    /// A worker that has not come round its loop even once.
+    /// Whether the worker has never run.
     pub(crate) fn is_fresh(self) -> bool {
         self == Self::default()
     }
@@ -96,8 +91,8 @@ impl Runtime {
             lag_history: LagHistory::default(),
             in_flight: AtomicI64::new(0),
             handle: Mutex::new(Some(handle.clone())),
-            task: Mutex::new(None),
-            armed: AtomicBool::new(false),
+            tick_task: Mutex::new(None),
+            tick_task_claimed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             owners: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -105,21 +100,21 @@ impl Runtime {
 
     /// Its status at `now`, without its lags.
     pub(crate) fn snapshot(&self, now: Nanos) -> RuntimeSnapshot {
-        let (found, workers) = (self.status.found(), self.status.workers());
-        let (beat, counts) = (self.heartbeat.beat(), !self.status.is_ignored());
+        let (status, beat) = (&self.status, self.heartbeat.beat());
+        let counts = !status.ignored.load(Relaxed);
         RuntimeSnapshot {
             name: self.name,
             is_first: self.index == 1,
             counts,
-            has_started: self.status.has_started(),
+            has_started: status.started.load(Relaxed),
             workers: self.workers,
-            stalled: workers.stalled as usize,
-            saturated: workers.saturated as usize,
-            oldest: Duration::from_nanos(workers.oldest),
+            stalled: status.stalled.load(Relaxed) as usize,
+            saturated: status.saturated.load(Relaxed) as usize,
+            oldest: Duration::from_nanos(status.oldest.load(Relaxed)),
             heartbeat_age: (beat > 0).then(|| Duration::from_nanos(now.saturating_sub(beat))),
-            frozen: Duration::from_nanos(found.frozen),
-            unready: found.unready && counts,
-            dead: found.dead && counts,
+            frozen: Duration::from_nanos(status.frozen.load(Relaxed)),
+            unready: status.unready.load(Relaxed) && counts,
+            dead: status.dead.load(Relaxed) && counts,
             lag: Vec::new(),
         }
     }
@@ -129,52 +124,48 @@ impl Runtime {
         lock(&self.handle).clone()
     }
 
-    /// What reads the workers' counters, while the runtime is watched. Keeps the runtime's files
-    /// open as the handle does.
-    pub(crate) fn meter(&self) -> Option<WorkerMeter> {
-        self.handle().map(|handle| WorkerMeter(handle.metrics()))
+    /// Tokio's metrics, while the runtime is watched. Like the handle, they keep the runtime's files
+    /// open.
+    pub(crate) fn metrics(&self) -> Option<RuntimeMetrics> {
+        self.handle().map(|handle| handle.metrics())
     }
 
     /// Notes that `thread` was seen running `worker`.
     pub(crate) fn note_owner(&self, worker: usize, thread: u32, claim: u64) {
         if let Some(owner) = self.owners.get(worker) {
-            let thread = u64::from(thread) & ((1 << THREAD_BITS) - 1);
+            let thread = u64::from(thread) & THREAD_MASK;
             owner.fetch_max((claim << THREAD_BITS) | thread, Relaxed);
         }
     }
 
-    /// Who was seen running `worker` last.
+    /// The thread that was last seen running `worker`.
     pub(crate) fn owner(&self, worker: usize) -> Option<WorkerThread> {
         let owner = self.owners.get(worker)?.load(Relaxed);
-        let thread = u32::try_from(owner & ((1 << THREAD_BITS) - 1)).unwrap_or(0);
+        let thread = (owner & THREAD_MASK) as u32;
         (owner != 0).then_some(WorkerThread { thread, claim: owner >> THREAD_BITS })
     }
 
     /// Whether `thread` was the last that was seen running `worker`.
     pub(crate) fn is_owner(&self, worker: usize, thread: u32) -> bool {
-        let mask = (1 << THREAD_BITS) - 1;
-        let owner = |owner: &AtomicU64| owner.load(Relaxed) & mask == u64::from(thread) & mask;
-        self.owners.get(worker).is_some_and(owner)
+        self.owner(worker).is_some_and(|owner| owner.thread == thread)
     }
 
-    /// Whether another thread was seen running `worker` after `claim`.
+    /// Whether another thread was seen running `worker` after `claim`, or there is no such worker.
     pub(crate) fn is_lost(&self, worker: usize, thread: u32, claim: u64) -> bool {
-        let Some(owner) = self.owners.get(worker) else { return true };
-        let owner = owner.load(Relaxed);
-        let mask = (1 << THREAD_BITS) - 1;
-        owner >> THREAD_BITS > claim && owner & mask != u64::from(thread) & mask
+        let is_later = |owner: WorkerThread| owner.claim > claim && owner.thread != thread;
+        worker >= self.workers || self.owner(worker).is_some_and(is_later)
     }
 
-    /// Whether the caller is the one to start the tick task.
-    pub(crate) fn arm(&self) -> bool {
-        !self.armed.swap(true, Relaxed)
+    /// Whether the caller has to start the tick task: `true` once.
+    pub(crate) fn claim_tick_task(&self) -> bool {
+        !self.tick_task_claimed.swap(true, Relaxed)
     }
 
-    pub(crate) fn set_task(&self, task: AbortHandle) {
-        *lock(&self.task) = Some(task);
+    pub(crate) fn set_tick_task(&self, task: AbortHandle) {
+        *lock(&self.tick_task) = Some(task);
     }
 
-    /// Said by the tick task when the runtime drops it.
+    /// Called when the runtime drops the tick task.
     pub(crate) fn end(&self) {
         self.ended.store(true, Release);
     }
@@ -183,12 +174,12 @@ impl Runtime {
         self.ended.load(Acquire)
     }
 
-    /// Lets go of the runtime: nothing of ours keeps it or runs on it afterwards.
+    /// Ends the watch: afterwards nothing of ours runs on the runtime or keeps it alive.
     pub(crate) fn release(&self) {
         self.end();
         self.status.set_workers(WorkerCounts::default());
-        self.status.set(RuntimeHealth::default());
-        let task = lock(&self.task).take();
+        self.status.set_health(RuntimeHealth::default());
+        let task = lock(&self.tick_task).take();
         if let Some(task) = task {
             task.abort();
         }
@@ -224,8 +215,9 @@ mod tests {
     #[test]
     fn a_released_runtime_has_no_counters() {
         let (_tokio, runtime) = runtime();
-        assert_eq!(runtime.meter().expect("watched").counters(0), WorkerCounters::default());
+        let metrics = runtime.metrics().expect("watched");
+        assert_eq!(WorkerCounters::read(&metrics, 0), WorkerCounters::default());
         runtime.release();
-        assert!(runtime.meter().is_none() && runtime.has_ended());
+        assert!(runtime.metrics().is_none() && runtime.has_ended());
     }
 }

@@ -1,17 +1,17 @@
-//! ScanBarrier that somebody waits for, to miss nothing that the watchdog is about to see.
+//! Lets a test wait for the next scan, so that it misses nothing that the watchdog is about to see.
 
 use crate::clock::Nanos;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 use Ordering::{Acquire, Release};
 
-/// The watchdog numbers its scans here. Whoever waits for one wakes it.
+/// The numbers of the scans that began and ended. Whoever waits for a scan unparks the watchdog.
 #[derive(Debug, Default)]
 pub(crate) struct ScanBarrier {
     wanted: AtomicBool,
     begun: AtomicU64,
     done: AtomicU64,
-    /// Since when the oldest open poll lasts of which it is not known yet whether it is a stall.
+    /// When the oldest open poll began that may still become a stall; `Nanos::MAX` if there is none.
     undecided: AtomicU64,
 }
 
@@ -24,11 +24,10 @@ impl ScanBarrier {
 
     pub(crate) fn begin(&self) {
         self.begun.fetch_add(1, Release);
-        // After it: who wants one from now on gets the next.
+        // In this order: whoever wants a scan from now on gets the next one.
         self.wanted.swap(false, Ordering::AcqRel);
     }
 
-    /// `undecided` is the latest time there is where none is open.
     pub(crate) fn end(&self, undecided: Nanos) {
         self.undecided.store(undecided, Release);
         self.done.store(self.begun.load(Acquire), Release);
@@ -37,8 +36,7 @@ impl ScanBarrier {
 
 #[cfg(feature = "testing")]
 impl ScanBarrier {
-    /// The number of the first scan that begins after this, which comes as soon as the watchdog
-    /// is woken.
+    /// The number of the next scan, which begins as soon as the watchdog is unparked.
     pub(crate) fn want(&self) -> u64 {
         let next = self.begun.load(Acquire) + 1;
         self.wanted.store(true, Release);
@@ -49,7 +47,7 @@ impl ScanBarrier {
         self.done.load(Acquire) >= scan
     }
 
-    /// Whether the last scan left a poll undecided that it knew before that time.
+    /// Whether the last scan left a poll undecided that began before that time.
     pub(crate) fn is_undecided(&self, before: Nanos) -> bool {
         self.undecided.load(Acquire) < before
     }

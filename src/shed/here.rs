@@ -1,4 +1,4 @@
-//! The runtime of the calling thread: found once, then remembered by the thread.
+//! The runtime of the calling thread, cached by the thread.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::runtime::Runtime;
-use crate::runtime::registry::{DetectorId, Registry};
+use crate::runtime::registry::{DetectorId, NO_DETECTOR, Registry};
 
 thread_local! {
-    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
+    static HERE: RefCell<Here> =
+        const { RefCell::new(Here { detector: NO_DETECTOR, changes: 0, runtime: None }) };
 }
 
-/// What a thread knows, as long as no runtime comes or goes.
+/// What a thread has cached; valid until a runtime comes or goes.
 struct Here {
     detector: DetectorId,
     changes: u64,
@@ -23,15 +24,14 @@ struct Here {
 #[inline]
 pub(super) fn sheds(registry: &Registry) -> bool {
     let changes = Registry::changes();
-    let answer = HERE.try_with(|here| {
-        let mut here = here.try_borrow_mut().ok()?;
-        let known = here.as_ref();
-        if known.is_none_or(|here| here.detector != registry.id || here.changes != changes) {
-            *here = Some(find(registry, changes));
+    let sheds = HERE.try_with(|here| {
+        let Ok(mut here) = here.try_borrow_mut() else { return false };
+        if (here.detector, here.changes) != (registry.id, changes) {
+            *here = find(registry, changes);
         }
-        here.as_ref()?.runtime.as_ref().map(|runtime| runtime.status.sheds())
+        here.runtime.as_ref().is_some_and(|runtime| runtime.status.sheds())
     });
-    answer.ok().flatten().unwrap_or(false)
+    sheds.unwrap_or(false)
 }
 
 #[cold]

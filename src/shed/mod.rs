@@ -1,6 +1,6 @@
 //! Turns requests away while their runtime is frozen.
 //!
-//! The rule stands in the watchdog, which writes a runtime's status; a request reads one flag.
+//! The watchdog has the rule and writes a flag of the runtime's status; a request reads that flag.
 
 mod here;
 mod service;
@@ -18,14 +18,13 @@ pub use service::{ShedFuture, ShedService};
 /// [`Builder::shed_after`](crate::Builder::shed_after): 503 with `Retry-After`, or for gRPC
 /// `UNAVAILABLE`, both without a body.
 ///
-/// It looks at the freeze there is, never at a mean: what was slow a minute ago turns nobody away,
-/// and with the first tick in time requests are let in again. While a runtime is frozen its workers
-/// run nothing, this neither; what it turns away is
+/// Only the current freeze counts, not an average: a slow minute in the past turns nobody away, and
+/// requests are let in again at the first tick in time. A frozen runtime cannot run this layer
+/// either. It turns away
 ///
-/// - on a multi-thread runtime what a worker takes up while ticks are missing,
-/// - on a current-thread runtime only the backlog: the requests that came during the freeze and are
-///   read, one after another, when it is over. Their callers have waited for long already, and many
-///   have given up.
+/// - on a multi-thread runtime the requests that a worker takes up while ticks are missing,
+/// - on a current-thread runtime only the backlog: the requests that arrived during the freeze and are
+///   read when it is over. Their callers have waited long, and many have given up.
 ///
 /// Put it around everything that costs something; inside or outside of
 /// [`StallLayer`](crate::StallLayer) is the same. Requests turned away are counted in
@@ -50,7 +49,7 @@ pub struct ShedLayer {
 }
 
 impl ShedLayer {
-    /// What `Retry-After` says: [`retry_after`](Self::retry_after).
+    /// Default for [`retry_after`](Self::retry_after): 1 s.
     pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
@@ -58,7 +57,7 @@ impl ShedLayer {
         Self { registry, retry_after }
     }
 
-    /// When a client may come again; whole seconds, rounded up.
+    /// Sets the `Retry-After` header, in whole seconds, rounded up.
     ///
     /// Defaults to [`DEFAULT_RETRY_AFTER`](Self::DEFAULT_RETRY_AFTER).
     #[must_use]
@@ -77,6 +76,7 @@ impl<S> Layer<S> for ShedLayer {
     type Service = ShedService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ShedService::new(inner, Arc::clone(&self.registry), self.retry_after.clone())
+        let Self { registry, retry_after } = self.clone();
+        ShedService { inner, registry, retry_after }
     }
 }

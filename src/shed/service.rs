@@ -19,16 +19,12 @@ use crate::runtime::registry::Registry;
 /// A service that turns requests away. Made by [`ShedLayer`](super::ShedLayer).
 #[derive(Clone)]
 pub struct ShedService<S> {
-    inner: S,
-    registry: Arc<Registry>,
-    retry_after: HeaderValue,
+    pub(super) inner: S,
+    pub(super) registry: Arc<Registry>,
+    pub(super) retry_after: HeaderValue,
 }
 
 impl<S> ShedService<S> {
-    pub(super) fn new(inner: S, registry: Arc<Registry>, retry_after: HeaderValue) -> Self {
-        Self { inner, registry, retry_after }
-    }
-
     /// The service inside.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -49,7 +45,7 @@ impl<S> ShedService<S> {
         let mut response = Response::new(Body::default());
         let headers = response.headers_mut();
         if is_grpc {
-            // An answer of headers alone; 14 is UNAVAILABLE, which clients may try again.
+            // A response without a body; 14 is UNAVAILABLE, which clients may retry.
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert("grpc-status", HeaderValue::from_static("14"));
             headers.insert("grpc-message", HeaderValue::from_static("the runtime is frozen"));
@@ -121,7 +117,7 @@ where
             KindProjection::Admitted { future } => future.poll(cx),
             KindProjection::Refused { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response)),
-                // It has been given out; a future must not be polled again after that.
+                // Polled again after it was ready, which a caller must not do.
                 None => Poll::Pending,
             },
         }

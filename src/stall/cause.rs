@@ -10,10 +10,14 @@ macro_rules! causes {
         /// Why a thread did not return from a poll, or why a runtime was frozen.
         ///
         /// [`_documentation::causes`](crate::_documentation::causes) says what each is read from.
+        /// Serialized as the value of the `cause` label.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Cause {
-            $($(#[doc = $doc])+ $variant,)+
+            $(
+                $(#[doc = $doc])+
+                $variant,
+            )+
         }
 
         impl Cause {
@@ -85,7 +89,7 @@ impl Cause {
         self.row().label
     }
 
-    /// One line on how to mend it.
+    /// One line on how to fix it.
     #[must_use]
     pub const fn fix(self) -> &'static str {
         self.row().fix

@@ -1,5 +1,6 @@
 //! A stall that may still last: what was known when it was counted, and what still moves.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::cause::Cause;
 use super::record::{PENDING, Stall};
 use super::stack_result::{NO_OWN_FRAME, NO_REASON, StackResult};
 use crate::clock::{Nanos, nanos};
+use crate::label::interned;
 use crate::sync::{AtomicU64, Ordering};
 
 use Ordering::{Acquire, Release};
@@ -17,7 +19,7 @@ pub(crate) struct LiveStall {
     counted: Stall,
     /// `None` inside where the system tells nothing.
     detail: OnceLock<Option<String>>,
-    taken: OnceLock<StackResult>,
+    stack_result: OnceLock<StackResult>,
     lasted: AtomicU64,
     delayed: AtomicU64,
     /// Requests in flight at its end; not there before.
@@ -30,7 +32,7 @@ impl LiveStall {
         Self {
             counted,
             detail: OnceLock::new(),
-            taken: OnceLock::new(),
+            stack_result: OnceLock::new(),
             lasted,
             delayed: AtomicU64::new(0),
             ended: OnceLock::new(),
@@ -62,9 +64,9 @@ impl LiveStall {
     }
 
     /// Says where the thread was.
-    pub(crate) fn set_stack_result(&self, taken: StackResult) {
+    pub(crate) fn set_stack_result(&self, result: StackResult) {
         // The first to know is right.
-        drop(self.taken.set(taken));
+        drop(self.stack_result.set(result));
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -73,15 +75,15 @@ impl LiveStall {
 
     /// Whether it is known what came of its stack.
     pub(crate) fn has_stack_result(&self) -> bool {
-        self.taken.get().is_some()
+        self.stack_result.get().is_some()
     }
 
     pub(crate) fn handler(&self) -> &'static str {
-        self.counted.handler
+        interned(self.counted.handler.clone())
     }
 
     pub(crate) fn runtime(&self) -> &'static str {
-        self.counted.runtime
+        interned(self.counted.runtime.clone())
     }
 
     /// Other requests that it has held up by now.
@@ -102,43 +104,43 @@ impl LiveStall {
 
     /// The stall as it stands.
     pub(crate) fn stall(&self) -> Stall {
+        // First: after the end the rest no longer moves.
         let requests_in_flight_at_end = self.ended.get().copied();
         let in_progress = requests_in_flight_at_end.is_none();
-        let delayed_requests = self.delayed.load(Acquire);
-        let duration = Duration::from_nanos(self.lasted.load(Acquire));
-        let answer = self.taken.get().cloned();
-        let is_complete = !in_progress && answer.is_some() && self.detail.get().is_some();
-        let answer = answer.unwrap_or_else(|| StackResult::missing(PENDING));
-        let StackResult { site, fix, given, stack, missing: stack_missing } = answer;
-        let stack_missing = stack_missing.or(stack.is_none().then_some(NO_REASON));
-        let no_site =
-            if stack.is_some() { NO_OWN_FRAME } else { stack_missing.unwrap_or(NO_REASON) };
-        let detail = self.detail.get().and_then(Option::as_ref).map(|detail| match &given {
-            // The call comes first; the thread may be in another by the time of the stack.
-            Some((call, given)) => match detail.strip_prefix(call) {
-                Some(rest) if rest.is_empty() || rest.starts_with(", ") => {
-                    format!("{call}{given}{rest}")
-                }
-                _ => detail.clone(),
-            },
-            None => detail.clone(),
-        });
-        let site_missing = site.is_none().then_some(no_site);
-        let counted = self.counted.clone();
-        let fix = fix.unwrap_or(counted.fix);
-        Stall {
-            duration,
+        let result = self.stack_result.get().cloned();
+        let is_complete = !in_progress && result.is_some() && self.detail.get().is_some();
+        let StackResult { site, fix, given, stack, missing } =
+            result.unwrap_or_else(|| StackResult::missing(PENDING));
+        let stack_missing = missing.or(stack.is_none().then_some(NO_REASON));
+        let no_site = stack_missing.filter(|_| stack.is_none()).unwrap_or(NO_OWN_FRAME);
+        let site_missing = site.is_none().then_some(no_site.into());
+        let detail = self.detail.get().and_then(Option::as_deref);
+        let mut stall = Stall {
+            duration: Duration::from_nanos(self.lasted()),
             in_progress,
-            detail,
-            fix,
+            detail: detail.map(|detail| with_given(detail, given)),
             site,
-            stack,
-            stack_missing,
             site_missing,
+            stack,
+            stack_missing: stack_missing.map(Cow::Borrowed),
             is_complete,
             requests_in_flight_at_end,
-            delayed_requests,
-            ..counted
+            delayed_requests: self.delayed(),
+            ..self.counted.clone()
+        };
+        if let Some(fix) = fix {
+            stall.fix = fix.into();
         }
+        stall
     }
+}
+
+/// Puts what the call was given after its name. The call comes first in `detail`; the thread may be
+/// in another by the time of the stack.
+fn with_given(detail: &str, given: Option<(&str, String)>) -> String {
+    let with = given.and_then(|(call, given)| {
+        let rest = detail.strip_prefix(call)?;
+        (rest.is_empty() || rest.starts_with(", ")).then(|| format!("{call}{given}{rest}"))
+    });
+    with.unwrap_or_else(|| detail.to_owned())
 }

@@ -1,5 +1,6 @@
 //! The record of a stall: plain data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,10 @@ pub(super) const PENDING: &str = "the stack is on its way";
 ///
 /// Given out by [`StallDetector::stalls`](crate::StallDetector::stalls) and to
 /// [`OnStall`](crate::OnStall) hooks.
+///
+/// Its texts are [`Cow`]s, a type that every Rust program knows: they compare with a `&str`, deref to
+/// one, and go as they are where a `String` or another `Cow` is made from them. Static ones are
+/// copied without an allocation, and a record read from elsewhere can own its texts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stall {
@@ -21,21 +26,21 @@ pub struct Stall {
     pub id: u64,
     /// The name of the runtime: `main`, `runtime-2`, or as given to
     /// [`StallDetector::watch`](crate::StallDetector::watch).
-    pub runtime: &'static str,
+    pub runtime: Cow<'static, str>,
     /// The index of the blocked worker as in Tokio's metrics; `None` for a root future.
     pub worker: Option<usize>,
     /// Route template, RPC method or name of the watched future; `environment` if the cause lies
     /// outside the program.
-    pub handler: &'static str,
+    pub handler: Cow<'static, str>,
     /// What the thread did, or what kept it from running.
     pub cause: Cause,
     /// What it waited for, and how much of the time it could not run: `read of /data/big.csv`,
     /// `recvfrom from 127.0.0.1:5432`. Filled in shortly after the stall was counted, where the
     /// system tells.
     pub detail: Option<String>,
-    /// One line on how to mend it: [`Cause::fix`], or something closer to the crate that blocks,
+    /// One line on how to fix it: [`Cause::fix`], or something closer to the crate that blocks,
     /// where the stack tells it.
-    pub fix: &'static str,
+    pub fix: Cow<'static, str>,
     /// When the poll was first seen, at most one scan after its begin.
     pub started_at: SystemTime,
     /// How long the poll has held the thread: so far, or in all once it ended. Never longer
@@ -52,12 +57,12 @@ pub struct Stall {
     /// yours on it. Filled in as `detail` is.
     pub site: Option<Site>,
     /// Why there is no site; `None` where there is one.
-    pub site_missing: Option<&'static str>,
-    /// What it was in when the stall was counted; `None` where it could not be taken.
+    pub site_missing: Option<Cow<'static, str>>,
+    /// The stack of the thread when the stall was counted; `None` where it could not be taken.
     pub stack: Option<Arc<Stack>>,
     /// Why there is no stack (yet), or only a part of one; `None` with a whole one. See
     /// [`is_stack_pending`](Self::is_stack_pending).
-    pub stack_missing: Option<&'static str>,
+    pub stack_missing: Option<Cow<'static, str>>,
     /// See [`is_complete`](Self::is_complete).
     pub(crate) is_complete: bool,
     /// Requests inside the layer when the stall was counted, the blocking one included.
@@ -84,7 +89,7 @@ impl Stall {
     /// known.
     #[must_use]
     pub fn is_stack_pending(&self) -> bool {
-        self.stack.is_none() && self.stack_missing.is_none_or(|why| why == PENDING)
+        self.stack.is_none() && self.stack_missing.as_deref().is_none_or(|why| why == PENDING)
     }
 }
 
@@ -101,11 +106,11 @@ pub struct Frame {
     pub file: Option<String>,
     /// The line in that file.
     pub line: Option<u32>,
-    /// Where the code was in memory; of an outer frame, the place it returns to.
+    /// Address in memory; of an outer frame, the return address.
     pub address: u64,
     /// The file name of the program or library the code belongs to.
     pub module: Option<String>,
-    /// The address as that file counts.
+    /// Module-relative address, for `addr2line -e`.
     pub offset: u64,
     /// The build id of that file, in hexadecimal digits.
     pub build_id: Option<String>,
@@ -115,7 +120,7 @@ pub struct Frame {
     pub own: bool,
 }
 
-/// What a thread was in, innermost frame first.
+/// The stack of a thread, innermost frame first.
 ///
 /// Shown with one line for each frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,9 +130,9 @@ pub struct Stack {
     pub frames: Vec<Frame>,
     /// Whether outer frames are missing.
     pub partial: bool,
-    /// The kernel's number of the thread.
+    /// The kernel's id of the thread.
     pub thread: u32,
-    /// Whether a signal stopped the thread for a moment; else it was looked at from outside.
+    /// Whether a signal stopped the thread for a moment; else the stack was read from outside.
     pub by_signal: bool,
 }
 
@@ -147,7 +152,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Takes a directory off the name of the file.
+    /// Strips a directory from the name of the file.
     pub(crate) fn leave_out(&mut self, directory: &Path) {
         let short = |file: &String| {
             Path::new(file).strip_prefix(directory).ok()?.to_str().map(str::to_owned)

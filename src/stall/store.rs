@@ -106,9 +106,9 @@ pub(crate) mod tests {
     pub(crate) fn stall(id: u64) -> Stall {
         Stall {
             id,
-            runtime: "main",
+            runtime: "main".into(),
             worker: Some(0),
-            handler: "GET /hello",
+            handler: "GET /hello".into(),
             cause: Cause::Unknown,
             detail: None,
             site: None,
@@ -119,7 +119,7 @@ pub(crate) mod tests {
             started_at: SystemTime::UNIX_EPOCH,
             duration: Duration::from_millis(100),
             in_progress: true,
-            fix: Cause::Unknown.fix(),
+            fix: Cause::Unknown.fix().into(),
             workers: 4,
             workers_stalled: 1,
             requests_in_flight: 0,

@@ -4,6 +4,7 @@
 //! The other is by handler, site and cause, where the site is known some time after the stall was
 //! counted. A stall never moves to another row, so that no sum shrinks.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use super::live::LiveStall;
 use super::record::{Site, Stall};
 use super::stack_result::StackResult;
 use crate::clock::{Nanos, nanos};
+use crate::label::interned;
 use crate::labels::OTHER;
 
 /// Pairs of handler and cause with rows of their own; further ones count for the handler `other`.
@@ -67,7 +69,7 @@ pub(crate) struct SiteTotals {
     pub(crate) last_seen: SystemTime,
     /// See [`Stall::delayed_requests`].
     pub(crate) delayed_requests: u64,
-    pub(crate) fix: &'static str,
+    pub(crate) fix: Cow<'static, str>,
     /// The id of the last of them.
     pub(crate) last: u64,
 }
@@ -82,7 +84,7 @@ impl SiteTotals {
             longest: Duration::ZERO,
             last_seen: stall.started_at,
             delayed_requests: 0,
-            fix: stall.fix,
+            fix: stall.fix.clone(),
             last: 0,
         }
     }
@@ -96,7 +98,7 @@ impl SiteTotals {
         self.last_seen = self.last_seen.max(other.last_seen);
         self.delayed_requests = self.delayed_requests.saturating_add(other.delayed_requests);
         if other.last > self.last {
-            (self.last, self.fix) = (other.last, other.fix);
+            (self.last, self.fix) = (other.last, other.fix.clone());
         }
     }
 }
@@ -270,7 +272,8 @@ impl HandlerTotals {
 
 /// Reserves the row of a stall.
 fn admit_site(rows: &mut HashMap<SiteKey, SiteTotals>, stall: &Stall) -> SiteKey {
-    let mut key = SiteKey { handler: stall.handler, site: stall.site.clone(), cause: stall.cause };
+    let handler = interned(stall.handler.clone());
+    let mut key = SiteKey { handler, site: stall.site.clone(), cause: stall.cause };
     if rows.len() >= MOST_SITES && !rows.contains_key(&key) {
         key = SiteKey { handler: OTHER, site: None, cause: stall.cause };
     }
@@ -294,7 +297,7 @@ fn sum(
         longest: time,
         last_seen: stall.started_at + stall.duration,
         delayed_requests: stall.delayed_requests,
-        fix: stall.fix,
+        fix: stall.fix.clone(),
         last: stall.id,
     };
     rows.entry(row).and_modify(|row| row.merge(&totals)).or_insert(totals);
@@ -392,7 +395,7 @@ mod tests {
     #[test]
     fn what_the_environment_had_stays_there() {
         let mut totals = StallTotals::default();
-        let excused = Stall { cause: Cause::Starved, handler: "environment", ..stall(1) };
+        let excused = Stall { cause: Cause::Starved, handler: "environment".into(), ..stall(1) };
         totals.add(&Arc::new(LiveStall::new(excused)));
         let real = Arc::new(LiveStall::new(stall(1)));
         totals.add(&real);
@@ -419,7 +422,7 @@ mod tests {
         let rows = totals.snapshot().0;
         assert_eq!(rows.len(), MOST_SHOWN + 1);
         assert_eq!(rows.iter().map(|(_, row)| row.stalls).sum::<u64>(), all as u64);
-        let starved = Stall { cause: Cause::Starved, handler: "environment", ..stall(1000) };
+        let starved = Stall { cause: Cause::Starved, handler: "environment".into(), ..stall(1000) };
         let mut with_environment = totals.sites.clone();
         sum(&mut with_environment, None, &starved, 0);
         let rows = most_time(with_environment.into_iter().collect());

@@ -1,4 +1,4 @@
-//! The check of the checks.
+//! A check that the other checks find blocking.
 
 use std::future::Future;
 use std::panic::Location;
@@ -10,7 +10,7 @@ use super::NoStalls;
 use crate::clock::{self, nanos};
 use crate::mark::allow_blocking;
 
-/// A thread that has no CPU for so long is on no machine to test on.
+/// How long a block is looked for at most.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Blocks the thread on purpose, for a few thresholds, and panics if that is not found: then the
@@ -48,12 +48,12 @@ pub fn assert_armed(threshold: Duration) -> impl Future<Output = ()> {
     }
 }
 
-/// Until it is found.
+/// Blocks until that is found.
 fn block(guard: &NoStalls, threshold: Duration) {
     let over = clock::now() + nanos(PATIENCE.max(threshold * 10));
     loop {
         std::thread::sleep(threshold * 3);
-        if !guard.is_watching() || !guard.stalls().is_empty() || clock::now() >= over {
+        if !guard.detector().is_watching() || !guard.stalls().is_empty() || clock::now() >= over {
             break;
         }
     }

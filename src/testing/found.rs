@@ -1,4 +1,4 @@
-//! What a test fails with.
+//! The message that a test fails with.
 
 use std::fmt;
 use std::panic::Location;
@@ -8,7 +8,7 @@ use crate::clock::human;
 use crate::stack::is_own;
 use crate::stall::{Stack, Stall};
 
-/// Stalls that are told in full.
+/// Stalls that are described in full.
 const MOST: usize = 5;
 
 pub(super) struct Found<'a> {
@@ -54,7 +54,7 @@ fn tell(f: &mut fmt::Formatter<'_>, stall: &Stall) -> fmt::Result {
     if let Some(stack) = &stall.stack {
         tell_stack(f, stack)?;
     }
-    match stall.stack_missing {
+    match &stall.stack_missing {
         Some(why) if stall.stack.is_some() => writeln!(f, "  the stack is not whole: {why}"),
         Some(why) => writeln!(f, "  no stack: {why}"),
         None => Ok(()),
@@ -111,12 +111,12 @@ mod tests {
         ];
         Stall {
             id: 1,
-            runtime: "main",
+            runtime: "main".into(),
             worker: Some(2),
-            handler: "GET /hello",
+            handler: "GET /hello".into(),
             cause: Cause::Sleep,
             detail: Some("nanosleep, 5 s".into()),
-            fix: Cause::Sleep.fix(),
+            fix: Cause::Sleep.fix().into(),
             started_at: SystemTime::UNIX_EPOCH,
             duration: Duration::from_millis(104),
             in_progress: false,
@@ -171,7 +171,7 @@ GET /hello blocked worker 2 of runtime "main" for 104 ms: sleep (nanosleep, 5 s)
             detail: None,
             site: None,
             stack: None,
-            stack_missing: Some("the poll has ended"),
+            stack_missing: Some("the poll has ended".into()),
             in_progress: true,
             ..stall()
         };

@@ -15,9 +15,9 @@ use crate::mark::allow_blocking;
 use crate::stall::Stall;
 use crate::sync::lock;
 
-/// What waits of ours are allowed as.
+/// The name under which our own waits are allowed.
 pub(super) const WAITS: &str = "tower_stall::testing";
-/// How much longer than the threshold it may take to know whether an open poll is a stall.
+/// How long it may take, beyond the threshold, to know whether an open poll is a stall.
 const DECIDE: Duration = Duration::from_secs(5);
 /// How long names and stacks are waited for.
 const NAMES: Duration = Duration::from_secs(10);
@@ -55,9 +55,9 @@ pub struct NoStalls {
     what: &'static str,
     place: &'static Location<'static>,
     threshold: Duration,
-    /// Stalls that the reporter has told of: their details are known.
+    /// Stalls that the hook was called for: their details are known.
     told: Arc<Mutex<BTreeSet<u64>>>,
-    /// Stalls that the test has panicked of, or was meant to have.
+    /// Stalls that the test has panicked about, or was meant to have.
     settled: Mutex<BTreeSet<u64>>,
 }
 
@@ -110,7 +110,7 @@ impl NoStalls {
         self.detector().watch(name, runtime);
     }
 
-    /// The stalls so far that a test fails of, newest first.
+    /// The stalls so far that fail the test, newest first.
     #[must_use]
     pub fn stalls(&self) -> Vec<Stall> {
         let mut stalls = self.detector().stalls();
@@ -130,13 +130,9 @@ impl NoStalls {
         }
     }
 
-    pub(super) fn is_watching(&self) -> bool {
-        self.detector().is_watching()
-    }
-
-    /// Why a block that was there is not found; `None` if it is.
+    /// Why a block on purpose was not found; `None` if it was.
     pub(super) fn why_unarmed(&self) -> Option<&'static str> {
-        if !self.is_watching() {
+        if !self.detector.is_watching() {
             return Some("TOWER_STALL is off");
         }
         let found = self.detector().stalls();
@@ -147,12 +143,12 @@ impl NoStalls {
         })
     }
 
-    /// Does not fail of what was found so far.
+    /// Ignores the stalls so far.
     pub(super) fn forgive(&self) {
         lock(&self.settled).extend(self.detector().stalls().iter().map(|stall| stall.id));
     }
 
-    /// What to fail with, if there is something: each stall is told of once.
+    /// The message to fail with, if there are new stalls.
     fn judge(&self) -> Option<String> {
         let seen = clock::wall(self.detector().settle(self.threshold + DECIDE));
         let over = clock::now() + nanos(NAMES);
@@ -167,17 +163,17 @@ impl NoStalls {
         (!stalls.is_empty()).then(|| found.to_string())
     }
 
-    /// Those that began before that time and were not told of, oldest first.
+    /// Stalls that began before that time and are new, oldest first.
     fn new_stalls(&self, before: SystemTime) -> Vec<Stall> {
         let settled = lock(&self.settled);
         let mut stalls = self.stalls();
-        // Our own wait is none of the test's.
+        // Not those of our own wait.
         stalls.retain(|stall| stall.started_at < before && !settled.contains(&stall.id));
         stalls.reverse();
         stalls
     }
 
-    /// Whether everything stands in the record that ever will.
+    /// Whether the record is as complete as it gets.
     fn is_known(&self, stall: &Stall) -> bool {
         let answered = !stall.is_stack_pending();
         lock(&self.told).contains(&stall.id) && (answered || !self.detector().takes_stacks())

@@ -11,8 +11,8 @@ use crate::stall::{Cause, Site, Stall};
 #[cfg(feature = "admin")]
 pub(crate) use page::*;
 
-pub(crate) fn handler(stall: &Stall) -> &'static str {
-    match stall.handler {
+pub(crate) fn handler(stall: &Stall) -> &str {
+    match &*stall.handler {
         UNATTRIBUTED => "a task without a name",
         handler => handler,
     }
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_has_no_name_is_told_as_such() {
-        let stall = Stall { handler: UNATTRIBUTED, ..stall(3) };
+        let stall = Stall { handler: UNATTRIBUTED.into(), ..stall(3) };
         assert!(started(&stall).starts_with("a task without a name has blocked"));
         assert!(ended(&stall).ends_with(": a task without a name"));
     }
@@ -132,7 +132,7 @@ mod tests {
         let stopped = Stall {
             cause: Cause::Suspended,
             detail: Some("suspended for 500 ms of 531 ms".into()),
-            handler: "environment",
+            handler: "environment".into(),
             worker: Some(2),
             ..stall(3)
         };

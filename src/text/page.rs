@@ -32,7 +32,7 @@ pub(crate) fn blocks_now(
         true => format!(" of runtime {:?}", stall.runtime),
         false => String::new(),
     };
-    let (who, time) = (handler_title(stall.handler), rough(stall.duration));
+    let (who, time) = (handler_title(&stall.handler), rough(stall.duration));
     format!("{who} blocks {whom}{runtime} now, for {time}")
 }
 

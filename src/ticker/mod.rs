@@ -1,14 +1,13 @@
-//! The probe: one task on each watched runtime, which ticks, and whose end is the runtime's.
+//! The tasks of a detector on the runtimes it watches: one tick task each, and short ones now and
+//! then.
 //!
-//! The task shows in `num_alive_tasks`. It ticks by the runtime's own timers, because those are
-//! what the tasks of the service feel; a runtime without timers has the task all the same, since
-//! it is dropped with the runtime and so tells that the runtime is gone.
+//! The tick task counts in `num_alive_tasks`. It uses the runtime's own timers, as the tasks of the
+//! service do. A runtime without timers has the task too: it is dropped with the runtime, which shows
+//! that the runtime has ended.
 
-mod ping;
+mod tasks;
 mod tick;
 mod timers;
-mod worker_map;
 
-pub(crate) use ping::ask;
-pub(crate) use tick::arm;
-pub(crate) use worker_map::map_workers;
+pub(crate) use tasks::{map_workers, ping};
+pub(crate) use tick::start;

@@ -1,52 +1,50 @@
 //! The tick task.
 
 use std::future::poll_fn;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use super::{tasks, timers};
 use crate::clock::{self, Nanos, nanos};
-use crate::mark::thread_slots;
 use crate::runtime::Runtime;
-use crate::runtime::heartbeat::TickState;
 use crate::runtime::registry::Registry;
 
-/// How long a paused clock is left alone before it is looked at again.
-const PAUSED: Nanos = 1_000_000_000;
-/// Of Tokio's timers.
+/// How often to check whether a paused clock runs again.
+const PAUSED_INTERVAL: Nanos = 1_000_000_000;
+/// The resolution of Tokio's timers.
 const RESOLUTION: Nanos = 1_000_000;
 
-/// Ends the watch of the runtime that drops it.
+/// Ends the watch of a runtime when the runtime drops it.
 struct Sentinel(Arc<Runtime>);
 
 impl Drop for Sentinel {
     fn drop(&mut self) {
-        self.0.heartbeat.set_state(TickState::Off);
+        self.0.heartbeat.set_ticking(false);
         self.0.end();
     }
 }
 
-/// Starts the task of a runtime, once.
-pub(crate) fn arm(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Duration) {
+/// Starts the tick task of a runtime, once.
+pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Duration) {
     let Some(handle) = runtime.handle() else { return };
-    if !runtime.arm() {
+    if !runtime.claim_tick_task() {
         return;
     }
-    // Where the question could end the process, a runtime that the developer named is taken to
-    // have timers, which shows at the start if it is wrong, and one that was only met is not.
-    let ticks =
-        if cfg!(panic = "abort") { runtime.named } else { super::timers::has_timers(&handle) };
+    // If the check could abort the process, a runtime that the user named is assumed to have timers:
+    // if that is wrong, it shows at the start. One that was only found is not.
+    let ticks = if cfg!(panic = "abort") { runtime.named } else { timers::has_timers(&handle) };
     if ticks {
         runtime.heartbeat.expect(clock::now() + nanos(tick));
-        runtime.heartbeat.set_state(TickState::Waiting);
     } else {
-        runtime.status.start();
+        runtime.status.started.store(true, Relaxed);
     }
     let sentinel = Sentinel(Arc::clone(runtime));
     let task = handle.spawn(run(sentinel, Arc::downgrade(registry), ticks, nanos(tick)));
-    runtime.set_task(task.abort_handle());
+    runtime.set_tick_task(task.abort_handle());
     if runtime.has_ended() {
-        // It was let go of while the task was made.
+        // It was released while the task was spawned.
         runtime.release();
     }
 }
@@ -56,49 +54,49 @@ async fn run(sentinel: Sentinel, registry: Weak<Registry>, ticks: bool, tick: Na
     if ticks {
         clock_runs(runtime, tick).await;
         while tick_once(runtime, &registry, tick).await {}
-        runtime.heartbeat.set_state(TickState::Off);
+        runtime.heartbeat.set_ticking(false);
     }
     std::future::pending::<()>().await;
 }
 
-/// Waits until the runtime's clock is seen to keep step with real time, without making a timer:
-/// one made under a paused clock would move it.
+/// Waits until the runtime's clock runs at the speed of real time. Makes no timer, which would advance
+/// a paused clock.
 async fn clock_runs(runtime: &Runtime, tick: Nanos) {
     loop {
         let (virtual_start, start) = (clock::runtime_now(), clock::now());
-        nudged(runtime).await;
-        runtime.status.start();
+        woken(runtime).await;
+        runtime.status.started.store(true, Relaxed);
         let real = clock::now() - start;
         let virtual_time = nanos(clock::runtime_now().duration_since(virtual_start));
         if real >= tick / 2 && virtual_time.abs_diff(real) <= real / 2 {
             break;
         }
-        let wait = if real < tick / 2 { tick } else { PAUSED };
+        let wait = if real < tick / 2 { tick } else { PAUSED_INTERVAL };
         runtime.heartbeat.expect(clock::now() + wait);
     }
     let first = clock::now();
     runtime.heartbeat.expect(first + tick);
     runtime.heartbeat.stamp(first, first);
-    runtime.heartbeat.set_state(TickState::Ticking);
+    runtime.heartbeat.set_ticking(true);
 }
 
-/// Waits for the watchdog's nudge.
-async fn nudged(runtime: &Runtime) {
+/// Waits until the watchdog wakes the task.
+async fn woken(runtime: &Runtime) {
     let mut waiting = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut waiting, true) {
             return Poll::Ready(());
         }
-        runtime.heartbeat.wait_for_nudge(cx.waker());
+        runtime.heartbeat.wait(cx.waker());
         Poll::Pending
     })
     .await;
 }
 
-/// Waits for the tick that is due and stamps it; `false` when the clock was paused meanwhile.
+/// Waits for the next tick and records it. Returns `false` if the clock was paused meanwhile.
 async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>, tick: Nanos) -> bool {
     let due = runtime.heartbeat.due();
-    // Real time is read outside of virtual time, so that a clock that runs is never ahead of it.
+    // Real time is read before and after virtual time, so that a clock that runs is never ahead of it.
     let start = clock::now();
     let virtual_start = clock::runtime_now();
     let wait = Duration::from_nanos(due.saturating_sub(start));
@@ -108,13 +106,13 @@ async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>, tick: Nanos) ->
     if virtual_time > now - start + RESOLUTION {
         return false;
     }
-    // What is awaited next is told before what was, so that the watchdog never takes an old due
-    // time for a missing tick.
+    // The next due time is stored before the lag, so that the watchdog never takes the old one for a
+    // missing tick.
     let next = due + tick;
     runtime.heartbeat.expect(if next > now { next } else { now + tick });
     runtime.heartbeat.stamp(due, now);
     if let Some(registry) = registry.upgrade() {
-        registry.note_owner(runtime, tokio::runtime::worker_index(), thread_slots::thread_number());
+        tasks::note_owner(&registry, runtime);
     }
     true
 }

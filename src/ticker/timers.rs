@@ -1,4 +1,4 @@
-//! Whether a runtime has timers: Tokio tells only by a panic.
+//! Whether a runtime has timers. Tokio shows it only by a panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ use crate::sync::lock;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Makes a timer that is never polled. On a runtime without timers that panics; the panic stays
-/// on this thread, in this function, and the process's panic hook does not hear of it.
+/// Makes a timer that is never polled, which panics on a runtime without timers. The panic is caught
+/// here, and the panic hook of the process is not called for it.
 ///
-/// Not to be asked in a program built with `panic = "abort"`, which would not survive a no.
+/// Must not be called in a program built with `panic = "abort"`.
 pub(super) fn has_timers(handle: &Handle) -> bool {
     if std::thread::panicking() {
         // The hook cannot be changed now.

@@ -5,73 +5,87 @@ use crate::procfs::cgroup::ControlGroups;
 use crate::procfs::thread::own_delay;
 use crate::stall::Cause;
 
-/// A wake-up that is late by less is ordinary noise.
+/// A shorter lateness is noise.
 const LATE: Nanos = 1_000_000;
-/// The thread's run-queue delay is read when it is late, and at least this often: small delays add up.
-const READ: Nanos = 1_000_000_000;
-/// How long the process is taken to stay in its control groups.
-const FIND: Nanos = 10_000_000_000;
+/// The run-queue delay of the thread is read when it is late, and at least this often: small delays
+/// add up.
+const READ_INTERVAL: Nanos = 1_000_000_000;
+/// How often to look up the control groups of the process, which can be moved.
+const FIND_INTERVAL: Nanos = 10_000_000_000;
 
-/// Sums since the watchdog began. What a poll suffered is the difference between two moments.
+/// Time in which the watchdog's thread could not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LostTime {
+    /// It was late without waiting for a CPU: the process was suspended.
+    pub(super) suspended: Nanos,
+    /// It waited for a CPU.
+    pub(super) delayed: Nanos,
+}
+
+impl LostTime {
+    pub(super) fn total(self) -> Nanos {
+        self.suspended + self.delayed
+    }
+
+    /// What was lost since an earlier reading.
+    pub(super) fn since(self, earlier: Self) -> Self {
+        let delayed = self.delayed - earlier.delayed;
+        Self { suspended: self.suspended - earlier.suspended, delayed }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Environment {
-    /// The watchdog was late without having waited for a CPU: the process stood still.
-    pub(super) suspended: Nanos,
-    /// The watchdog waited for a CPU.
-    pub(super) delayed: Nanos,
+    last_scan: Nanos,
+    /// Time since the last scan.
+    pub(super) elapsed: Nanos,
+    /// Lost since the start of the watchdog. What a poll lost is the difference of two readings.
+    pub(super) lost: LostTime,
+    /// Lost since the last scan.
+    pub(super) lost_since_last: LostTime,
+    /// The run-queue delay when it was last read.
     last: Option<Nanos>,
     read_at: Nanos,
-    /// `delayed` and `suspended` in this scan alone.
-    since_last: (Nanos, Nanos),
     quota: ControlGroups,
     found_at: Nanos,
 }
 
 impl Environment {
-    /// A scan begins, that much later than it should. On the watchdog's thread.
+    pub(super) fn new(now: Nanos) -> Self {
+        Self { last_scan: now, ..Self::default() }
+    }
+
+    /// A scan begins, `late` after it was due. To be called on the watchdog's thread.
     pub(super) fn update(&mut self, now: Nanos, late: Nanos) {
-        self.since_last = (0, 0);
-        if late >= LATE || now.saturating_sub(self.read_at) >= READ {
+        self.elapsed = now.saturating_sub(self.last_scan);
+        self.last_scan = now;
+        self.lost_since_last = LostTime::default();
+        if late >= LATE || now.saturating_sub(self.read_at) >= READ_INTERVAL {
             self.read_at = now;
             self.add(late, own_delay());
         }
     }
 
     fn add(&mut self, late: Nanos, own: Option<Nanos>) {
-        let delayed = match (self.last, own) {
-            (Some(last), Some(own)) => own.saturating_sub(last),
-            _ => 0,
-        };
+        let delayed = own.zip(self.last).map_or(0, |(own, last)| own.saturating_sub(last));
         self.last = own;
-        // A wait for a CPU makes late too; only the rest of the lateness has no other explanation.
+        // A wait for a CPU is part of the lateness. Only suspension explains the rest.
         let suspended = if late >= LATE { late.saturating_sub(delayed) } else { 0 };
-        self.delayed += delayed;
-        self.suspended += suspended;
-        self.since_last = (delayed, suspended);
+        self.lost.delayed += delayed;
+        self.lost.suspended += suspended;
+        self.lost_since_last = LostTime { suspended, delayed };
     }
 
-    /// For how long the watchdog could not run, since it began.
-    pub(super) fn lost(&self) -> Nanos {
-        self.suspended + self.delayed
+    /// What held up the process for most of the time since the last scan.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        let LostTime { suspended, delayed } = self.lost_since_last;
+        let cause = if suspended > delayed { Cause::Suspended } else { Cause::Starved };
+        (suspended + delayed > self.elapsed / 2).then_some(cause)
     }
 
-    /// For how long it could not since the last scan.
-    pub(super) fn lost_since_last(&self) -> Nanos {
-        self.since_last.0 + self.since_last.1
-    }
-
-    /// What held the process up for most of the time since the last scan.
-    pub(super) fn cause_of(&self, time: Nanos) -> Option<Cause> {
-        let (delayed, suspended) = self.since_last;
-        (delayed + suspended > time / 2).then_some(match suspended > delayed {
-            true => Cause::Suspended,
-            false => Cause::Starved,
-        })
-    }
-
-    /// Where throttling is counted. Looked up again now and then: a process can be moved.
+    /// The control groups that count throttling.
     pub(super) fn quota(&mut self, now: Nanos) -> ControlGroups {
-        if self.found_at == 0 || now.saturating_sub(self.found_at) >= FIND {
+        if self.found_at == 0 || now.saturating_sub(self.found_at) >= FIND_INTERVAL {
             self.found_at = now;
             self.quota = ControlGroups::find();
         }
@@ -88,18 +102,12 @@ mod tests {
         let mut environment = Environment::default();
         environment.add(0, Some(1_000_000));
         environment.add(436_000_000, Some(430_000_000));
-        assert_eq!(
-            (environment.delayed, environment.suspended),
-            (429_000_000, 7_000_000),
-            "a quota"
-        );
+        let throttled = LostTime { delayed: 429_000_000, suspended: 7_000_000 };
+        assert_eq!(environment.lost, throttled, "a quota");
         environment.add(500_000_000, Some(430_000_000));
-        assert_eq!(
-            (environment.delayed, environment.suspended),
-            (429_000_000, 507_000_000),
-            "a stop"
-        );
+        let stopped = LostTime { suspended: 507_000_000, ..throttled };
+        assert_eq!(environment.lost, stopped, "a stop");
         environment.add(300_000, Some(430_000_000));
-        assert_eq!(environment.suspended, 507_000_000, "noise");
+        assert_eq!(environment.lost, stopped, "noise");
     }
 }

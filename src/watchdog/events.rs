@@ -1,4 +1,4 @@
-//! What a scan finds, as a list: the watchdog's only way out.
+//! What a scan finds, as a list of events: the watchdog's only output.
 
 use std::sync::Arc;
 
@@ -9,62 +9,61 @@ use crate::slot::Slot;
 use crate::stack::PollProof;
 use crate::stall::{Cause, LiveStall};
 
-/// Events that memory is kept for. A scan after a long freeze brings thousands, once.
+/// The number of events whose memory is kept. After a long freeze one scan has thousands.
 const KEPT: usize = 1024;
 
-/// Something that a scan found, or wants to be done.
+/// Something that a scan has found, or a request to its consumer.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A runtime is watched from now on.
     RuntimeAppeared(Arc<Runtime>),
-    /// A tick woke late, or is that late by now.
+    /// A tick woke this late, or is missing and this late by now.
     Lag { runtime: &'static str, lag: Nanos },
-    /// Ticks that woke, but whose lags could not be kept.
+    /// Number of ticks whose lags were overwritten before they were read.
     LagsLost(u64),
-    /// The runtime was frozen for that much further time.
+    /// The runtime was frozen for this long since the last such event.
     Frozen { runtime: &'static str, cause: Cause, time: Nanos },
-    /// A stall crossed its threshold, or one that was the environment's turned out to be the
-    /// program's.
+    /// A poll became a stall, or one that was blamed on the environment turned out to be the
+    /// program's own.
     StallCounted { stall: Arc<LiveStall>, thread: Box<StalledThread> },
-    /// A stall has lasted for the next power of two of its threshold.
+    /// A stall has reached its threshold times the next power of two.
     StallContinues(Arc<LiveStall>),
     /// A stall is over.
     StallEnded(Arc<LiveStall>),
-    /// A handler was in a poll at this scan; `time` is what that stands for.
+    /// A handler was inside a poll at this scan, which stands for `time`.
     HandlerBusy { handler: &'static str, time: Nanos },
-    /// To do: find out whether a worker's thread is in one poll.
+    /// Request: take a stack that shows whether a worker's thread is in one poll.
     Prove(Arc<PollProof>),
-    /// To do: find out which threads run the workers.
+    /// Request: find out which threads run the workers.
     MapWorkers(Arc<Runtime>),
-    /// To do: wake a parked worker, since timers and sockets of the runtime stand still; the first
-    /// time for this stall, or again.
+    /// Request: wake a parked worker, because no timer fires and no socket is polled. `first` is
+    /// whether it is the first attempt for this stall.
     Rescue { runtime: Arc<Runtime>, first: bool },
-    /// To do: find out whether the runtime still polls tasks.
+    /// Request: find out whether the runtime still polls tasks.
     Ping(Arc<Runtime>),
-    /// The runtime is frozen for that long and has polled no task of a [`Ping`](Self::Ping);
-    /// `stall` is what it blames.
+    /// The runtime is frozen for this long and has not answered a [`Ping`](Self::Ping). `stall` is
+    /// blamed for it.
     Dead { runtime: Arc<Runtime>, frozen: Nanos, stall: Option<Arc<LiveStall>> },
-    /// The last event of each scan, which began that much later than it should.
+    /// The last event of each scan, which began `late` after it was due.
     Scanned { now: Nanos, late: Nanos },
 }
 
-/// The thread of a new stall, for a closer look.
+/// The thread of a new stall, for the capture of its stack.
 #[derive(Debug)]
 pub(crate) struct StalledThread {
-    /// The kernel's number of the thread.
+    /// The kernel's id of the thread.
     pub(crate) id: u32,
     pub(crate) cause_report: Option<CauseReport>,
-    /// The slot that the poll is open in, and its number there.
+    /// The slot of the poll, and its sequence number there; `None` for a poll that is not marked.
     pub(super) poll: Option<(&'static Slot, u64)>,
 }
 
-/// The events of one scan, in their order.
+/// The events of one scan, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Events(Vec<Event>);
 
 impl StalledThread {
-    /// Whether the poll is still open, for other threads to ask. Of a worker without a slot nobody
-    /// can tell.
+    /// Whether the poll is still open, to be called on any thread. Without a slot it is assumed to be.
     pub(crate) fn still(&self) -> impl Fn() -> bool + Send + 'static {
         let poll = self.poll;
         move || poll.is_none_or(|(slot, sequence)| slot.sequence() == sequence)
@@ -76,7 +75,7 @@ impl Events {
         self.0.push(event);
     }
 
-    /// Whether some of them begin or end a stall.
+    /// Whether any of them counts or ends a stall.
     pub(crate) fn count_or_end_stalls(&self) -> bool {
         let does = |event: &_| matches!(event, Event::StallCounted { .. } | Event::StallEnded(_));
         self.0.iter().any(does)
@@ -87,7 +86,7 @@ impl Events {
         self.0.drain(..)
     }
 
-    /// Forgets what nobody took, and gives back unusually much memory.
+    /// Drops what was not taken, and the memory of more than [`KEPT`] events.
     pub(super) fn clear(&mut self) {
         self.0.clear();
         self.0.shrink_to(KEPT);

@@ -1,31 +1,30 @@
 //! The evidence about one poll that lasts.
 
-use super::environment::Environment;
+use super::environment::{Environment, LostTime};
 use crate::cause::{CauseReport, Evidence, telling};
 use crate::clock::Nanos;
 use crate::procfs::cgroup::ControlGroups;
 use crate::procfs::thread::{ThreadSample, ThreadState};
 
-/// What is known of a poll from the scan on that first saw it. Its thread is sampled from the second
+/// What is known of a poll since the first scan that saw it. Its thread is sampled from the second
 /// scan on: most polls are over by then.
 #[derive(Debug, Default)]
 pub(super) struct EvidenceLog {
-    /// What the environment had suffered when the poll was first seen.
-    suspended: Nanos,
-    delayed: Nanos,
+    /// The environment's lost time when the poll was first seen.
+    lost: LostTime,
     first: Option<FirstSample>,
-    /// A sample within a system call, where the first had the thread awake.
+    /// A sample inside a system call, if the thread was running at the first sample.
     between: Option<ThreadSample>,
     last: Option<ThreadSample>,
-    report: Option<CauseReport>,
+    /// What [`classify`](Self::classify) found last.
+    pub(super) report: Option<CauseReport>,
 }
 
-/// The first sample, and what to subtract from later readings.
+/// The first sample, and the readings at that time.
 #[derive(Debug)]
 struct FirstSample {
     at: Nanos,
-    suspended: Nanos,
-    delayed: Nanos,
+    lost: LostTime,
     sample: ThreadSample,
     quota: ControlGroups,
     throttles: Option<u64>,
@@ -34,10 +33,10 @@ struct FirstSample {
 impl EvidenceLog {
     /// A poll is seen for the first time.
     pub(super) fn begin(environment: &Environment) -> Self {
-        Self { suspended: environment.suspended, delayed: environment.delayed, ..Self::default() }
+        Self { lost: environment.lost, ..Self::default() }
     }
 
-    /// It is seen again. Returns how much of its time was the environment's, as far as is known.
+    /// The poll is seen again. Returns the environment's share of its time, as far as it is known.
     pub(super) fn sample(
         &mut self,
         now: Nanos,
@@ -52,12 +51,12 @@ impl EvidenceLog {
             }
             Some(_) => {}
         }
-        let delayed = self.first.as_ref().map_or(0, |first| first.delayed - self.delayed);
-        delayed + (environment.suspended - self.suspended)
+        let delayed = self.first.as_ref().map_or(0, |first| first.lost.since(self.lost).delayed);
+        delayed + environment.lost.since(self.lost).suspended
     }
 
-    /// It has lasted long enough to be a stall: finds the cause. Returns how much of its time was the
-    /// environment's.
+    /// The poll has lasted long enough to be a stall: finds the cause. Returns the environment's share
+    /// of its time.
     pub(super) fn classify(
         &mut self,
         now: Nanos,
@@ -68,6 +67,7 @@ impl EvidenceLog {
         let first = self.first.get_or_insert_with(|| FirstSample::new(now, thread, environment));
         let last = if now > first.at { ThreadSample::take(thread) } else { first.sample.clone() };
         let throttled = first.quota.throttles().zip(first.throttles);
+        let lost_before = first.lost.since(self.lost);
         let evidence = Evidence {
             lasted,
             watched: now - first.at,
@@ -75,24 +75,19 @@ impl EvidenceLog {
             first: first.sample.clone(),
             between: self.between.clone(),
             last: last.clone(),
-            suspended: environment.suspended - first.suspended,
-            suspended_before: first.suspended - self.suspended,
-            delayed_before: first.delayed - self.delayed,
+            suspended: environment.lost.since(first.lost).suspended,
+            suspended_before: lost_before.suspended,
+            delayed_before: lost_before.delayed,
             throttled: throttled.is_some_and(|(now, then)| now > then),
         };
         self.last = Some(last);
         self.report.insert(CauseReport::new(thread, evidence)).classification.excused
     }
 
-    /// Whether its thread has waited in one system call from the first sample to the last.
+    /// Whether the thread has waited in one system call from the first sample to the last.
     pub(super) fn waited_throughout(&self) -> bool {
-        let first = self.first.as_ref().map(|first| &first.sample);
-        first.zip(self.last.as_ref()).is_some_and(|(first, last)| first.is_same_wait(last))
-    }
-
-    /// What [`classify`](Self::classify) found last.
-    pub(super) fn cause_report(&self) -> Option<CauseReport> {
-        self.report.clone()
+        let samples = self.first.as_ref().zip(self.last.as_ref());
+        samples.is_some_and(|(first, last)| first.sample.is_same_wait(last))
     }
 }
 
@@ -100,13 +95,6 @@ impl FirstSample {
     fn new(at: Nanos, thread: u32, environment: &mut Environment) -> Self {
         let quota = environment.quota(at);
         let throttles = quota.throttles();
-        Self {
-            at,
-            suspended: environment.suspended,
-            delayed: environment.delayed,
-            sample: ThreadSample::take(thread),
-            quota,
-            throttles,
-        }
+        Self { at, lost: environment.lost, sample: ThreadSample::take(thread), quota, throttles }
     }
 }

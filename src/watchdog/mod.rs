@@ -1,19 +1,19 @@
-//! The watchdog: a thread that reads the slots and counters, and tells what it found as a list of
+//! The watchdog: a thread that reads slots and counters, and reports what it finds as a list of
 //! [`Event`]s.
 //!
 //! ```text
-//! run ──► scan ──► read:  watched_slot  watched_runtime  unattributed   (slots, counters, /proc)
-//!  │        │             evidence  environment
+//! run ──► scan ──► read:   watched_slot  watched_worker  watched_runtime  (slots, counters, /proc)
+//!  │        │              evidence  environment
 //!  │        ├────► decide: rules                                        (plain data and the time)
-//!  │        └────► file:  open_stall ──► the store of stalls, the status of runtimes
-//!  └── events ──► a consumer, who knows metrics, log and ticks
+//!  │        └────► file:   open_stall ──► the store of stalls, the status of runtimes
+//!  └── events ──► the consumer, which knows metrics, log and ticks
 //! ```
 //!
 //! The watchdog knows no metrics, no log and no admin server. The consumer gets the events after the
-//! scan, so that who hears of a stall finds it in the store and in the status of its runtime.
+//! scan: by then a stall is in the store and in the status of its runtime.
 //!
-//! It never waits for anybody: it takes no lock that is held while code of others runs, and those
-//! that a reader may hold it only tries. A scan that finds nothing allocates nothing.
+//! The watchdog never waits. It takes no lock that is held while foreign code runs, and only tries
+//! those that a reader may hold. A scan that finds nothing allocates nothing.
 
 mod environment;
 mod events;
@@ -23,9 +23,9 @@ mod rules;
 mod run;
 mod scan;
 mod settings;
-mod unattributed;
 mod watched_runtime;
 mod watched_slot;
+mod watched_worker;
 
 pub(crate) use events::{Event, Events, StalledThread};
 pub(crate) use rules::health::Patience;

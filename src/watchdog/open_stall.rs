@@ -1,5 +1,5 @@
-//! Stalls from the scan that counts them to the one that finds them over, and the requests that they
-//! hold up.
+//! Stalls from the scan that counts them to the scan that finds them over, and the requests that they
+//! delay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use super::events::{Event, Events, StalledThread};
 use super::rules::poll::PollEvent;
 use crate::clock::{self, Nanos};
 use crate::labels::ENVIRONMENT;
+use crate::slot::Place;
 use crate::stall::{Cause, LiveStall, StackResult, Stall};
 
 /// A stall that is counted and not over.
@@ -16,9 +17,9 @@ pub(super) struct OpenStall {
     pub(super) live: Arc<LiveStall>,
     /// The index of its runtime.
     pub(super) runtime: u32,
-    /// Requests that are the stall itself.
-    own_requests: u64,
-    /// All inside the layer at the last scan.
+    /// Whether the stalled poll is a request itself.
+    is_request: bool,
+    /// Requests inside the layer at the last scan.
     in_flight: u64,
 }
 
@@ -30,49 +31,35 @@ pub(super) struct Requests {
     pub(super) of_runtime: Vec<(u32, u64)>,
 }
 
-/// Where a stall is kept.
+/// Where an open stall is kept, by indexes of the scanner's lists.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum StallPlace {
-    /// By the place of its slot in the list.
+pub(super) enum StallOwner {
     Slot(usize),
-    /// By the places of runtime and worker in the lists.
-    Worker(usize, usize),
+    Worker { runtime: usize, worker: usize },
 }
 
 /// A poll that is long enough to be a stall.
 pub(super) struct StalledPoll {
-    pub(super) place: StallPlace,
-    /// The index of its runtime, and its worker, as slots say it.
-    pub(super) runtime: u32,
-    pub(super) worker: Option<u32>,
+    pub(super) owner: StallOwner,
+    pub(super) place: Place,
     pub(super) label: &'static str,
     pub(super) since: Nanos,
     pub(super) trace: u128,
-    /// Whether it is a request itself.
     pub(super) is_request: bool,
     pub(super) thread: StalledThread,
-    /// Its stack, where that was wanted to prove it.
+    /// Its stack, if that was taken already to prove the poll.
     pub(super) stack: Option<StackResult>,
 }
 
-/// A stall that begins with this scan: a poll, and what it is blamed on.
+/// A stall that begins with this scan.
 pub(super) struct NewStall {
     pub(super) poll: StalledPoll,
-    pub(super) lasted: Nanos,
-    handler: &'static str,
-    cause: Cause,
-}
-
-/// What a record says of the runtime of a stall.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RuntimeNow {
-    pub(super) name: &'static str,
-    pub(super) workers: usize,
-    pub(super) stalled: usize,
+    /// Without what the scan knows only at its end: the id, the runtime and the requests in flight.
+    pub(super) record: Stall,
 }
 
 impl NewStall {
-    /// The stall that begins with that event of a poll, if one does.
+    /// The stall that begins with the event of a poll, if one does.
     pub(super) fn begins(event: PollEvent, poll: impl FnOnce() -> StalledPoll) -> Option<Self> {
         let (lasted, is_blamed) = match event {
             PollEvent::Counted(lasted) => (lasted, true),
@@ -89,62 +76,57 @@ impl NewStall {
             poll.stack = None;
             (ENVIRONMENT, classification.map(|found| found.excuse))
         };
-        Some(Self { poll, lasted, handler, cause: cause.unwrap_or(Cause::Unknown) })
-    }
-
-    /// Its record, under that number.
-    pub(super) fn record(&mut self, id: u64, runtime: RuntimeNow, in_flight: u64) -> LiveStall {
-        let poll = &mut self.poll;
-        let live = LiveStall::new(Stall {
-            id,
-            runtime: runtime.name,
-            worker: poll.worker.map(|worker| worker as usize),
-            handler: self.handler,
-            cause: self.cause,
+        let cause = cause.unwrap_or(Cause::Unknown);
+        let record = Stall {
+            id: 0,
+            runtime: "none".into(),
+            worker: poll.place.worker.map(|worker| worker as usize),
+            handler: handler.into(),
+            cause,
             detail: None,
-            fix: self.cause.fix(),
+            fix: cause.fix().into(),
             started_at: clock::wall(poll.since),
-            duration: Duration::from_nanos(self.lasted),
+            duration: Duration::from_nanos(lasted),
             in_progress: true,
-            workers: runtime.workers,
-            workers_stalled: runtime.stalled,
+            workers: 0,
+            workers_stalled: 0,
             site: None,
             stack: None,
             site_missing: None,
             stack_missing: None,
             is_complete: false,
-            requests_in_flight: in_flight,
+            requests_in_flight: 0,
             requests_in_flight_at_end: None,
             delayed_requests: 0,
             trace_id: (poll.trace != 0).then_some(poll.trace),
-        });
-        if let Some(stack) = poll.stack.take() {
-            live.set_stack_result(stack);
-        }
-        live
+        };
+        Some(Self { poll, record })
     }
 }
 
 impl OpenStall {
-    pub(super) fn new(live: Arc<LiveStall>, poll: &StalledPoll) -> Self {
-        let own_requests = u64::from(poll.is_request);
-        Self { live, runtime: poll.runtime, own_requests, in_flight: 0 }
+    /// Opens the stall of a poll, with its complete record.
+    pub(super) fn new(record: Stall, poll: &mut StalledPoll) -> Self {
+        let live = Arc::new(LiveStall::new(record));
+        if let Some(stack) = poll.stack.take() {
+            live.set_stack_result(stack);
+        }
+        Self { live, runtime: poll.place.runtime, is_request: poll.is_request, in_flight: 0 }
     }
 
-    /// Counts the requests that are held up by now. They never become fewer.
+    /// Counts the requests that are delayed by now. The number never decreases.
     pub(super) fn count_requests(&mut self, requests: &Requests) {
         self.in_flight = requests.in_flight;
         let mut of_runtime = requests.of_runtime.iter();
-        let Some((_, in_flight)) = of_runtime.find(|(index, _)| *index == self.runtime) else {
-            return;
-        };
-        let others = in_flight.saturating_sub(self.own_requests);
+        let in_flight = of_runtime.find(|(index, _)| *index == self.runtime);
+        let in_flight = in_flight.map_or(0, |(_, in_flight)| *in_flight);
+        let others = in_flight.saturating_sub(u64::from(self.is_request));
         if others > self.live.delayed() && !self.live.cause().is_environment() {
             self.live.delay(others);
         }
     }
 
-    /// Brings a stall up to date with what became of its poll, if it has one.
+    /// Updates a stall, if there is one, with what became of its poll.
     pub(super) fn follow(stall: &mut Option<Self>, event: PollEvent, events: &mut Events) {
         match (event, &stall) {
             (PollEvent::Ended(lasted), _) => Self::end(stall, lasted, events),
@@ -157,8 +139,7 @@ impl OpenStall {
         }
     }
 
-    /// Closes the record of a stall, if there is one. It has lasted for that long, or for what is
-    /// known already.
+    /// Ends a stall, if there is one. It never becomes shorter than it was at the last scan.
     pub(super) fn end(stall: &mut Option<Self>, lasted: Nanos, events: &mut Events) {
         if let Some(stall) = stall.take() {
             stall.live.end(lasted, stall.in_flight);

@@ -1,4 +1,4 @@
-//! The loop of the watchdog's thread: sleep, scan, hand over what was found.
+//! The loop of the watchdog's thread: sleep, scan, hand over the events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +10,8 @@ use super::settings::WatchdogSettings;
 use crate::clock::{self, Nanos};
 use crate::runtime::registry::Registry;
 
-/// Scans until `stop` is set; to be woken by `unpark` then. `consume` gets the events of each scan:
-/// it takes them on this thread, and so must not block.
+/// Scans until `stop` is set; the thread has to be unparked then. `consume` gets the events of each
+/// scan on this thread, and must not block.
 pub(crate) fn run(
     registry: Arc<Registry>,
     settings: WatchdogSettings,
@@ -22,31 +22,28 @@ pub(crate) fn run(
     let mut jitter = Jitter(clock::now() | 1);
     let mut last = clock::now();
     while !stop.load(Ordering::Acquire) {
-        let shortest = scanner.shortest_threshold();
-        let mut wake =
-            last + jitter.around(interval(settings.scan_interval, registry.threshold, shortest));
-        // A poll is counted when it crosses the threshold, and not up to a scan later.
-        if let Some(due) = scanner.next_due() {
-            wake = wake.min(due);
-        }
+        let shortest = registry.labels.shortest_threshold();
+        let interval = interval(settings.scan_interval, registry.threshold, shortest);
+        // A poll is counted when it reaches its threshold, not up to a scan later.
+        let wake = (last + jitter.around(interval)).min(scanner.open_polls.due);
         let barrier = &registry.scan_barrier;
         let now = sleep_until(wake, || stop.load(Ordering::Acquire) || barrier.is_wanted());
         barrier.begin();
         let events = scanner.scan(now, now.saturating_sub(wake));
         consume(events);
         events.clear();
-        // Last of all: who waits for a scan finds what it brought in the metrics.
-        barrier.end(scanner.undecided_since());
+        // Last: whoever waits for a scan finds its results in the metrics.
+        barrier.end(scanner.open_polls.undecided_since);
         last = now;
     }
 }
 
-/// Routes with a shorter threshold than the detector's are looked at more often than was set.
+/// The scan interval, shortened if the shortest threshold of a route is below the detector's.
 fn interval(scan: Nanos, threshold: Nanos, shortest: Nanos) -> Nanos {
     if shortest < threshold { scan.min(shortest / 4) } else { scan }
 }
 
-/// Returns the time it woke.
+/// Sleeps until `wake`, or until `at_once` holds. Returns the time.
 fn sleep_until(wake: Nanos, at_once: impl Fn() -> bool) -> Nanos {
     loop {
         let now = clock::now();
@@ -57,11 +54,11 @@ fn sleep_until(wake: Nanos, at_once: impl Fn() -> bool) -> Nanos {
     }
 }
 
-/// Scatters scans, so that they do not march in step with what they sample.
+/// Varies the scan interval, so that scans do not run in step with what they sample.
 struct Jitter(u64);
 
 impl Jitter {
-    /// `interval`, give or take a fifth.
+    /// `interval` ± 20 %.
     fn around(&mut self, interval: Nanos) -> Nanos {
         // Marsaglia's xorshift64.
         self.0 ^= self.0 << 13;
@@ -77,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scans_are_as_set_unless_a_route_wants_more() {
+    fn the_interval_is_as_set_unless_a_route_needs_a_shorter_one() {
         assert_eq!(interval(100, 100, 100), 100);
         assert_eq!(interval(25, 100, Nanos::MAX), 25);
         assert_eq!(interval(25, 100, 20), 5);

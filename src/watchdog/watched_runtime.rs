@@ -1,52 +1,44 @@
-//! What the watchdog keeps of one runtime, and what a scan sums up of it.
+//! What the watchdog knows of one runtime, and the totals of a scan.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio::runtime::RuntimeMetrics;
 
 use super::environment::Environment;
 use super::events::{Event, Events};
-use super::open_stall::{OpenStall, RuntimeNow};
-use super::rules::cpu_wait::CpuWait;
+use super::open_stall::OpenStall;
 use super::rules::freeze::{FreezeInput, FreezeTracker};
-use super::rules::health::{HealthAction, HealthInput, HealthTracker, Patience};
+use super::rules::health::{HealthAction, HealthInput, HealthTracker};
 use super::rules::poll::{Holds, PollTracker};
 use super::rules::rescue::{DriverState, Rescuer};
-use super::unattributed::Unattributed;
+use super::settings::WatchdogSettings;
+use super::watched_worker::WatchedWorker;
 use crate::clock::{Nanos, nanos};
 use crate::labels::PollKind;
 use crate::procfs::thread::RunQueueSample;
-use crate::runtime::heartbeat::TickState;
-use crate::runtime::status::{RuntimeHealth, WorkerCounts};
-use crate::runtime::{Runtime, WorkerCounters, WorkerMeter, WorkerThread};
+use crate::runtime::status::WorkerCounts;
+use crate::runtime::{Runtime, WorkerCounters, WorkerThread};
 use crate::slot::OpenPoll;
-use crate::stall::Cause;
+use crate::stall::{Cause, Stall};
 
 pub(super) struct WatchedRuntime {
     pub(super) runtime: Arc<Runtime>,
+    settings: WatchdogSettings,
     tick: Nanos,
     threshold: Nanos,
-    meter: Option<WorkerMeter>,
+    /// `None` once the runtime has ended.
+    metrics: Option<RuntimeMetrics>,
     pub(super) workers: Vec<WatchedWorker>,
     freeze: FreezeTracker,
     lags_seen: u64,
     last_lag: Nanos,
     health: HealthTracker,
     rescuer: Rescuer,
-    totals: ScanTotals,
-    /// When it may next be asked who runs the workers.
+    pub(super) totals: ScanTotals,
+    /// When to map the worker threads next.
     map_at: Nanos,
-    /// How often it was.
+    /// Attempts so far.
     maps: u32,
-}
-
-#[derive(Default)]
-pub(super) struct WatchedWorker {
-    counters: WorkerCounters,
-    pub(super) unchanged_since: Nanos,
-    /// It is known why it does not come round.
-    explained: bool,
-    cpu_wait: CpuWait,
-    pub(super) unattributed: Unattributed,
 }
 
 // Attempts to map worker threads: 8 at 25 ms, then one a second, 32 in all.
@@ -56,51 +48,56 @@ const QUICK_MAP: Nanos = 25_000_000;
 const SLOW_MAP: Nanos = 1_000_000_000;
 
 /// What one scan finds in one runtime.
-#[derive(Clone, Copy, Default)]
-struct ScanTotals {
-    /// Workers that are stalled.
+#[derive(Default)]
+pub(super) struct ScanTotals {
+    /// Stalled workers.
     stalled: usize,
-    /// When the last of them began to be.
+    /// When the newest of their stalls began.
     stalled_since: Nanos,
-    /// How long the oldest stall lasts.
+    /// How long the oldest stall has lasted.
     oldest: Nanos,
-    /// Its cause.
+    /// Its cause. Known from the scan after it was counted.
     cause: Option<Cause>,
     /// The environment holds up a worker.
     excused: bool,
-    /// A worker is in a block that is meant to be there.
+    /// A worker is in an allowed block.
     allowed: bool,
 }
 
-/// What a poll means for its worker.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Standing {
-    /// Nothing yet.
-    Open,
-    /// The environment holds the worker up.
-    Excused,
-    /// It stalls the worker; the cause is there from the scan after it was counted.
-    Stalled { since: Nanos, cause: Option<Cause> },
-}
-
-impl Standing {
-    pub(super) fn of(tracker: &PollTracker, stall: Option<&OpenStall>) -> Self {
+impl ScanTotals {
+    /// Adds an open poll. Returns whether it explains that its worker makes no progress.
+    pub(super) fn add(
+        &mut self,
+        now: Nanos,
+        has_worker: bool,
+        tracker: &PollTracker,
+        stall: Option<&OpenStall>,
+    ) -> bool {
         if tracker.is_counted() {
-            Self::Stalled { since: tracker.since(), cause: stall.map(|stall| stall.live.cause()) }
+            let age = now.saturating_sub(tracker.since);
+            if age >= self.oldest {
+                (self.oldest, self.cause) = (age, stall.map(|stall| stall.live.cause()));
+            }
+            if has_worker {
+                self.stalled += 1;
+                self.stalled_since = self.stalled_since.max(tracker.since);
+            }
         } else if tracker.is_excused() {
-            Self::Excused
+            self.excused |= has_worker;
         } else {
-            Self::Open
+            return false;
         }
+        true
     }
 }
 
 impl WatchedRuntime {
-    pub(super) fn new(runtime: Arc<Runtime>, tick: Duration, threshold: Nanos) -> Self {
+    pub(super) fn new(runtime: Arc<Runtime>, settings: WatchdogSettings, threshold: Nanos) -> Self {
         Self {
-            tick: nanos(tick),
+            settings,
+            tick: nanos(settings.tick_interval),
             threshold,
-            meter: runtime.meter(),
+            metrics: runtime.metrics(),
             workers: (0..runtime.workers).map(|_| WatchedWorker::default()).collect(),
             freeze: FreezeTracker::default(),
             lags_seen: 0,
@@ -117,26 +114,16 @@ impl WatchedRuntime {
     /// Begins a scan: reads the counters of the workers.
     pub(super) fn read_workers(&mut self, now: Nanos) {
         self.totals = ScanTotals::default();
-        let Some(meter) = &self.meter else { return };
+        let Some(metrics) = &self.metrics else { return };
         for (at, worker) in self.workers.iter_mut().enumerate() {
-            worker.explained = false;
-            let counters = meter.counters(at);
-            if counters != worker.counters || worker.unchanged_since == 0 {
-                (worker.counters, worker.unchanged_since) = (counters, now);
-            }
+            worker.read(now, WorkerCounters::read(metrics, at));
         }
-    }
-
-    // While the slots are read.
-
-    pub(super) fn is_at(&self, open: &OpenPoll) -> bool {
-        self.runtime.index == open.identity.place.runtime
     }
 
     /// What an open poll of this runtime holds up.
     pub(super) fn holds(&mut self, open: &OpenPoll, kind: PollKind) -> Holds {
         let place = open.identity.place;
-        let (Some(worker), Some(meter)) = (place.worker, &self.meter) else {
+        let (Some(worker), Some(metrics)) = (place.worker, &self.metrics) else {
             return Holds::without_worker(kind);
         };
         let at = worker as usize;
@@ -148,51 +135,39 @@ impl WatchedRuntime {
             self.workers[at].explained = true;
             return Holds::Nothing;
         }
-        // Read after the slot: what the worker did before the poll is in the counters then.
-        Holds::Worker(meter.counters(at))
+        // Read after the slot: the counters then include what the worker did before the poll.
+        Holds::Worker(WorkerCounters::read(metrics, at))
     }
 
-    /// Adds a poll to what this scan sums up. One without a worker stalls none.
-    pub(super) fn sum_up(&mut self, now: Nanos, worker: Option<u32>, standing: Standing) {
-        let totals = &mut self.totals;
-        match standing {
-            Standing::Open => return,
-            Standing::Excused => totals.excused |= worker.is_some(),
-            Standing::Stalled { since, cause } => {
-                let age = now.saturating_sub(since);
-                if age >= totals.oldest {
-                    (totals.oldest, totals.cause) = (age, cause);
-                }
-                if worker.is_some() {
-                    totals.stalled += 1;
-                    totals.stalled_since = totals.stalled_since.max(since);
-                }
-            }
-        }
+    /// Adds an open poll of this runtime to the totals.
+    pub(super) fn add_poll(
+        &mut self,
+        now: Nanos,
+        worker: Option<u32>,
+        tracker: &PollTracker,
+        stall: Option<&OpenStall>,
+    ) {
+        let explains = self.totals.add(now, worker.is_some(), tracker, stall);
         if let Some(worker) = worker {
-            self.workers[worker as usize].explained = true;
+            self.workers[worker as usize].explained |= explains;
         }
     }
 
-    // Once the slots have been read.
-
-    /// Who runs that worker, if it has not come round since the last scan for no known reason.
-    pub(super) fn stands_still(&self, worker: usize, now: Nanos) -> Option<WorkerThread> {
-        let WatchedWorker { counters, unchanged_since, explained, .. } = &self.workers[worker];
-        let moves = *unchanged_since == now || counters.is_parked() || counters.is_fresh();
-        if moves || *explained || self.meter.is_none() {
-            return None;
-        }
-        self.runtime.owner(worker)
+    /// The thread that runs the worker, if the worker has made no progress since the last scan for no
+    /// known reason.
+    pub(super) fn still_thread(&self, worker: usize, now: Nanos) -> Option<WorkerThread> {
+        let watched = &self.workers[worker];
+        let is_still = watched.stands_still(now, 1) && !watched.explained;
+        if is_still && self.metrics.is_some() { self.runtime.owner(worker) } else { None }
     }
 
-    /// Whether that thread was seen on a worker of this runtime after it was seen on its own.
-    pub(super) fn is_later(&self, owner: WorkerThread) -> bool {
+    /// Whether the same thread was seen later on a worker of this runtime.
+    pub(super) fn has_taken(&self, owner: WorkerThread) -> bool {
         let mut owners = (0..self.workers.len()).filter_map(|worker| self.runtime.owner(worker));
         owners.any(|other| other.thread == owner.thread && other.claim > owner.claim)
     }
 
-    /// Asks who runs the workers, where one that has run is not known.
+    /// Requests a map of the worker threads if a worker has run and its thread is not known.
     pub(super) fn map_workers(&mut self, now: Nanos, events: &mut Events) {
         if now < self.map_at || self.maps >= MOST_MAPS {
             return;
@@ -211,11 +186,7 @@ impl WatchedRuntime {
     /// Publishes how many workers are stalled and saturated.
     pub(super) fn publish_workers(&self, now: Nanos) {
         let saturated = self.workers.iter().filter(|worker| {
-            let unchanged = now.saturating_sub(worker.unchanged_since);
-            let counters = worker.counters;
-            !self.runtime.single
-                && unchanged >= self.threshold
-                && !(counters.is_parked() || counters.is_fresh() || worker.explained)
+            !self.runtime.single && !worker.explained && worker.stands_still(now, self.threshold)
         });
         self.runtime.status.set_workers(WorkerCounts {
             stalled: self.totals.stalled as u32,
@@ -224,25 +195,22 @@ impl WatchedRuntime {
         });
     }
 
-    /// What a record of a stall says of this runtime.
-    pub(super) fn now(&self) -> RuntimeNow {
-        let Runtime { name, workers, .. } = *self.runtime;
-        RuntimeNow { name, workers, stalled: self.totals.stalled }
+    /// Completes the record of a stall of this runtime.
+    pub(super) fn complete(&self, record: &mut Stall) {
+        (record.runtime, record.workers) = (self.runtime.name.into(), self.runtime.workers);
+        record.workers_stalled = self.totals.stalled;
     }
 
-    // Once the workers have been read.
-
-    /// Reads the ticks that came, fills in those that are missing, and adds up how long the runtime
-    /// is frozen. `environment` is what held the whole process up since the last scan.
-    pub(super) fn read_heartbeat(
+    /// Reads the lags of ticks, fills in those of missing ticks, and adds up frozen time.
+    pub(super) fn read_ticks(
         &mut self,
         now: Nanos,
-        environment: Option<Cause>,
+        environment: &Environment,
         events: &mut Events,
     ) {
         let Runtime { name, ref heartbeat, ref lag_history, .. } = *self.runtime;
-        if heartbeat.state() == TickState::Waiting && now >= heartbeat.due() {
-            heartbeat.nudge();
+        if !heartbeat.is_ticking() && now >= heartbeat.due() {
+            heartbeat.wake();
         }
         let mut record = |lag| {
             lag_history.note(now, lag);
@@ -252,99 +220,80 @@ impl WatchedRuntime {
             self.last_lag = lag;
             record(lag);
         });
-        let input = self.freeze_input();
+        let all_stalled = self.totals.stalled >= self.runtime.workers;
+        let input = FreezeInput {
+            due: self.due(),
+            beat: heartbeat.beat(),
+            tick: self.tick,
+            threshold: self.threshold,
+            driven: !self.runtime.single,
+            all_stalled_since: all_stalled.then_some(self.totals.stalled_since),
+            allowed: self.totals.allowed,
+        };
         self.freeze.missing(now, input).for_each(record);
         if lost > 0 {
             events.push(Event::LagsLost(lost));
         }
         let time = self.freeze.frozen(now, input);
         if time > 0 {
-            let cause = self.totals.cause.or(environment).unwrap_or(Cause::Unknown);
+            let cause = self.totals.cause.or_else(|| environment.cause()).unwrap_or(Cause::Unknown);
             events.push(Event::Frozen { runtime: name, cause, time });
         }
     }
 
-    /// Judges and publishes what a freeze means for the runtime's health. `time` is what has passed
-    /// since the last scan.
-    pub(super) fn judge_health(
-        &mut self,
-        now: Nanos,
-        time: Nanos,
-        environment: &Environment,
-        patience: Patience,
-    ) -> (RuntimeHealth, HealthAction) {
+    /// Judges and publishes the health of the runtime.
+    pub(super) fn judge_health(&mut self, now: Nanos, environment: &Environment) -> HealthAction {
         let due = self.due();
         let frozen_since = self.freeze.since();
         // The wait for a CPU is read from files: not for every tick that is a little late.
         let reads = frozen_since.is_some() || due.is_some_and(|due| now > due + self.tick);
-        let waited = self.waited_for_a_cpu(time, reads);
+        let elapsed = environment.elapsed;
+        let waited = self.waited_for_cpu(elapsed, reads);
         let input = HealthInput {
             frozen_since,
             overdue: due.is_some_and(|due| now > due),
-            environment: environment.lost_since_last().max(waited).min(time),
+            environment: environment.lost_since_last.total().max(waited).min(elapsed),
             excused: self.totals.excused && self.totals.cause.is_none(),
             lag: self.last_lag,
             answers: self.runtime.status.answers(),
         };
-        let (health, action) = self.health.update(now, input, patience);
-        self.runtime.status.set(health);
-        (health, action)
+        let (health, action) = self.health.update(now, input, self.settings.patience);
+        self.runtime.status.set_health(health);
+        action
     }
 
-    /// Wakes a parked worker where that helps timers and sockets.
+    /// Requests to wake a parked worker if that helps timers and sockets.
     pub(super) fn rescue(&mut self, now: Nanos, environment: &Environment, events: &mut Events) {
-        if self.runtime.single {
+        if !self.settings.rescue || self.runtime.single {
             return;
         }
         let driver = DriverState {
             due: self.due(),
             tick: self.tick,
-            lost: environment.lost(),
+            lost: environment.lost.total(),
             parked: self.workers.iter().any(|worker| worker.counters.is_parked()),
-            held: self.workers.iter().any(|worker| worker.is_held(now, self.tick)),
+            held: self.workers.iter().any(|worker| worker.stands_still(now, self.tick)),
         };
         if let Some(first) = self.rescuer.update(now, driver) {
             events.push(Event::Rescue { runtime: Arc::clone(&self.runtime), first });
         }
     }
 
-    /// When the awaited tick should wake; `None` where nothing ticks.
+    /// When the next tick should wake; `None` if nothing ticks.
     fn due(&self) -> Option<Nanos> {
         let heartbeat = &self.runtime.heartbeat;
-        (heartbeat.state() == TickState::Ticking).then(|| heartbeat.due())
+        heartbeat.is_ticking().then(|| heartbeat.due())
     }
 
-    fn freeze_input(&self) -> FreezeInput {
-        let all_stalled = self.totals.stalled >= self.runtime.workers;
-        FreezeInput {
-            due: self.due(),
-            beat: self.runtime.heartbeat.beat(),
-            tick: self.tick,
-            threshold: self.threshold,
-            driven: !self.runtime.single,
-            all_stalled_since: all_stalled.then_some(self.totals.stalled_since),
-            allowed: self.totals.allowed,
-        }
-    }
-
-    /// For how long a worker waited for a CPU since the last scan, as far as that is known: of
-    /// several the one that waited longest. Known from the second scan in a row on that `reads`.
-    fn waited_for_a_cpu(&mut self, time: Nanos, reads: bool) -> Nanos {
+    /// The longest time that a worker waited for a CPU since the last scan. Known from the second
+    /// scan in a row that `reads`.
+    fn waited_for_cpu(&mut self, elapsed: Nanos, reads: bool) -> Nanos {
         let Self { runtime, workers, .. } = self;
         let waited = workers.iter_mut().enumerate().map(|(at, worker)| {
-            let owner = if reads { runtime.owner(at) } else { None };
-            let sample =
-                owner.and_then(|owner| Some((owner.thread, RunQueueSample::of(owner.thread)?)));
-            worker.cpu_wait.update(sample, time)
+            let thread = runtime.owner(at).filter(|_| reads).map(|owner| owner.thread);
+            let sample = thread.and_then(|thread| Some((thread, RunQueueSample::of(thread)?)));
+            worker.cpu_wait.update(sample, elapsed)
         });
         waited.max().unwrap_or(0)
-    }
-}
-
-impl WatchedWorker {
-    /// Whether it is not parked and has not come round for that long.
-    fn is_held(&self, now: Nanos, time: Nanos) -> bool {
-        let moves = self.counters.is_parked() || self.counters.is_fresh();
-        !moves && now.saturating_sub(self.unchanged_since) >= time
     }
 }

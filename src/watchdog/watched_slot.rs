@@ -1,4 +1,4 @@
-//! What the watchdog keeps of one slot.
+//! What the watchdog knows of one slot.
 
 use super::environment::Environment;
 use super::events::{Events, StalledThread};
@@ -17,26 +17,23 @@ pub(super) struct WatchedSlot {
 
 impl WatchedSlot {
     pub(super) fn new(slot: &'static Slot) -> Self {
-        Self {
-            slot,
-            tracker: PollTracker::default(),
-            evidence: EvidenceLog::default(),
-            stall: None,
-        }
+        let (tracker, evidence) = (PollTracker::default(), EvidenceLog::default());
+        Self { slot, tracker, evidence, stall: None }
     }
 
-    /// Reads the slot, and ends what is over. Returns the poll that is open, and when it was seen.
+    /// Reads the slot and ends the stall of a poll that is over. Returns the open poll, and when it
+    /// was seen.
     pub(super) fn read(&mut self, now: Nanos, events: &mut Events) -> Option<(OpenPoll, Nanos)> {
         let reading = self.slot.read();
         let (SlotReading::Between(sequence) | SlotReading::Open(OpenPoll { sequence, .. })) =
             reading;
         let mut seen_at = now;
-        if sequence != self.tracker.sequence() {
-            // Polls that begin are timed after they were seen, so that none is made longer.
+        if sequence != self.tracker.sequence {
+            // The clock is read after the slot, so that no new poll seems longer than it is.
             seen_at = clock::now();
-            // Whoever polls may have another worker by its next poll.
+            // The thread may run another worker at its next poll.
             self.slot.ask();
-            let left_at = self.slot.left_at(self.tracker.sequence());
+            let left_at = self.slot.left_at(self.tracker.sequence);
             if let Some(lasted) = self.tracker.close(sequence, seen_at, left_at) {
                 OpenStall::end(&mut self.stall, lasted, events);
             }
@@ -47,7 +44,7 @@ impl WatchedSlot {
         }
     }
 
-    /// Finds out what the open poll has become, and collects evidence about it.
+    /// Collects evidence about the open poll, and decides whether it is a stall.
     pub(super) fn observe(
         &mut self,
         open: &OpenPoll,
@@ -56,47 +53,32 @@ impl WatchedSlot {
         holds: Holds,
         environment: &mut Environment,
     ) -> PollEvent {
-        let excused = match holds {
-            Holds::Nothing => 0,
-            _ => self.collect_evidence(open, seen_at, threshold, environment),
+        let Self { slot, tracker, evidence, .. } = self;
+        let thread = open.identity.thread;
+        let excused = match tracker.lasts(open.sequence, seen_at) {
+            _ if holds == Holds::Nothing => 0,
+            Some(lasted) if lasted >= threshold => {
+                evidence.classify(seen_at, lasted, thread, environment)
+            }
+            Some(_) => evidence.sample(seen_at, thread, environment),
+            None if tracker.is_counted() => 0,
+            None => {
+                *evidence = EvidenceLog::begin(environment);
+                0
+            }
         };
         let sample = PollSample { sequence: open.sequence, threshold, holds, excused };
-        let event = self.tracker.observe(seen_at, sample);
+        let event = tracker.observe(seen_at, sample);
         if matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_)) {
-            self.slot.want_leave_time();
+            slot.want_leave_time();
         }
         event
     }
 
-    /// Returns how much of the time of an open poll was not its doing, as far as is known.
-    fn collect_evidence(
-        &mut self,
-        open: &OpenPoll,
-        now: Nanos,
-        threshold: Nanos,
-        environment: &mut Environment,
-    ) -> Nanos {
-        let Self { tracker, evidence, .. } = self;
-        let thread = open.identity.thread;
-        match tracker.lasts(open.sequence, now) {
-            Some(lasted) if lasted >= threshold => {
-                evidence.classify(now, lasted, thread, environment)
-            }
-            Some(_) => evidence.sample(now, thread, environment),
-            None => {
-                if !tracker.is_counted() {
-                    *evidence = EvidenceLog::begin(environment);
-                }
-                0
-            }
-        }
-    }
-
-    /// What a closer look at the open poll can start from.
     pub(super) fn thread(&self, open: &OpenPoll) -> StalledThread {
         StalledThread {
             id: open.identity.thread,
-            cause_report: self.evidence.cause_report(),
+            cause_report: self.evidence.report.clone(),
             poll: Some((self.slot, open.sequence)),
         }
     }

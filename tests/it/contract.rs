@@ -1,7 +1,6 @@
 //! The contract of a tower service, and that answers come through unchanged.
 
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,11 +10,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service, ServiceExt};
-use tower_stall::layer::{RequestHead, ResponseBody, ResponseFuture};
-use tower_stall::{
-    BuildError, Builder, Cause, MetricInfo, MetricKind, Stall, StallDetector, StallLayer,
-    StallService, Watched,
-};
+use tower_stall::StallService;
+use tower_stall::layer::ResponseBody;
 use tower_test::mock::{Handle, Mock, Spawn};
 
 use crate::support::Rig;
@@ -267,32 +263,4 @@ fn a_service_outlives_its_detector() {
     let answer = runtime.block_on(service.oneshot(Request::new(()))).expect("an answer");
     let body = runtime.block_on(answer.into_body().collect()).expect("a body");
     assert_eq!(body.to_bytes(), "still here");
-}
-
-#[test]
-fn public_types_are_what_users_need_them_to_be() {
-    fn all<T: Send + Sync + Unpin + Debug>() {}
-    fn shared<T: Send + Sync + Debug>() {}
-    fn cloned<T: Clone>() {}
-    fn error<T: std::error::Error + Send + Sync + 'static>() {}
-    all::<StallDetector>();
-    all::<Stall>();
-    all::<Cause>();
-    all::<BuildError>();
-    all::<MetricInfo>();
-    all::<MetricKind>();
-    all::<StallLayer>();
-    all::<StallService<()>>();
-    all::<ResponseFuture<std::future::Ready<()>>>();
-    all::<ResponseBody<Full<Bytes>>>();
-    all::<Watched<std::future::Ready<()>>>();
-    all::<RequestHead<'static>>();
-    // What a user's future or service is, is up to them; nothing of ours takes it away.
-    shared::<Watched<std::future::Pending<std::marker::PhantomPinned>>>();
-    fn sent<T: Send + Debug>() {}
-    sent::<Builder>();
-    cloned::<StallLayer>();
-    cloned::<StallService<()>>();
-    cloned::<Stall>();
-    error::<BuildError>();
 }

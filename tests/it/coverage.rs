@@ -82,7 +82,7 @@ fn check(rig: &Rig, app: Router, handler: &str) {
     let address = rig.serve(app);
     assert_eq!(fetch(address, "/here"), (200, "done".to_owned()));
     let stall = rig.one_stall(handler);
-    assert_eq!((stall.runtime, stall.workers), ("main", 2));
+    assert_eq!((&*stall.runtime, stall.workers), ("main", 2));
     assert!(stall.worker.is_some_and(|worker| worker < 2), "{stall:?}");
 }
 

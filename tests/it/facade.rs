@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tower_stall::{HISTOGRAM_BUCKETS, METRICS, StallDetector, allow_blocking};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tower_stall::{METRICS, StallDetector, allow_blocking};
 
+use crate::recorder::{nothing_twice, recorder};
 use crate::support::child;
 use crate::support::{LIMIT, Rig, THRESHOLD, fetch, metric, runtime, samples, wait_until};
 
@@ -22,15 +23,6 @@ fn stalls(page: &str, handler: &str) -> Option<f64> {
     metric(page, "tokio_stalls_total", &labels)
 }
 
-#[track_caller]
-fn nothing_twice(page: &str) {
-    let mut seen = BTreeSet::new();
-    for line in page.lines().filter(|line| !line.is_empty()) {
-        let (series, _) = line.rsplit_once(' ').expect("a value");
-        assert!(seen.insert(series), "{series} is there twice");
-    }
-}
-
 fn render(handle: &PrometheusHandle) -> impl Fn() -> String + Send + Sync + 'static {
     let handle = handle.clone();
     move || handle.render()
@@ -42,13 +34,7 @@ fn each_metric_has_one_way_out() {
 }
 
 fn each_way() {
-    let mut builder = PrometheusBuilder::new();
-    for (name, buckets) in HISTOGRAM_BUCKETS {
-        builder = builder
-            .set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)
-            .expect("there are buckets");
-    }
-    let recorder = builder.build_recorder();
+    let recorder = recorder();
     let handle = recorder.handle();
 
     the_facade_works_for_a_recorder_that_comes_late(recorder, &handle);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tower_stall::StallDetector;
 
 use crate::support::child;
+use crate::support::detector::{blocking, the_stall};
 
 #[test]
 fn a_forked_child_drops_the_detector_at_once_and_the_parent_keeps_it() {
@@ -52,11 +53,7 @@ fn forks_and_drops() {
     let status = status.expect("our child");
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "{status}");
 
-    runtime.spawn(stall.watched("after the fork", async {
-        std::thread::sleep(Duration::from_millis(400));
-    }));
-    while stall.stalls().is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(40), "the parent's detector goes on");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let after = runtime.spawn(blocking(&stall, "after the fork"));
+    the_stall(&stall);
+    runtime.block_on(after).expect("the parent's detector goes on");
 }

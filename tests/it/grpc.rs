@@ -1,5 +1,6 @@
 //! Labels of gRPC methods, which arrive as raw paths, over plain HTTP services.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
@@ -40,7 +41,7 @@ fn labels<const N: usize>(
     layer: &StallLayer,
     answer: Answer,
     paths: [&str; N],
-) -> [&'static str; N] {
+) -> [Cow<'static, str>; N] {
     paths.map(|path| label(asker, layer, answer, "POST", "application/grpc+proto", path))
 }
 
@@ -51,7 +52,7 @@ fn label(
     method: &str,
     content_type: &str,
     path: &str,
-) -> &'static str {
+) -> Cow<'static, str> {
     let block = asker.blocking();
     let service = tower::service_fn(move |_: Request| {
         block();

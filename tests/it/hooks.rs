@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tower_stall::{OnStall, Stall, StallDetector};
 
-use crate::support::{LIMIT, Rig, THRESHOLD, runtime, wait_for};
+use crate::support::{LIMIT, Rig, THRESHOLD, block_until, runtime, wait_for};
 
 fn calls() -> (impl OnStall, Receiver<Stall>) {
     let (sender, receiver) = channel();
@@ -89,8 +89,9 @@ fn a_hook_may_drop_the_detector() {
     };
     let builder = StallDetector::builder().threshold(THRESHOLD).on_stall(hook);
     let stall = runtime.block_on(async { builder.start() }).expect("a detector");
-    let blocking = stall.watched("import", async {
-        std::thread::sleep(THRESHOLD * 4);
+    let owned = Arc::clone(&owner);
+    let blocking = stall.watched("import", async move {
+        block_until(|| owned.lock().expect("no panic").is_none());
     });
     *owner.lock().expect("no panic") = Some(stall);
     runtime.block_on(runtime.spawn(blocking)).expect("no panic");

@@ -67,7 +67,7 @@ impl Asker {
         })
     }
 
-    fn label(&self, app: Router, method: &str, path: &str) -> &'static str {
+    fn label(&self, app: Router, method: &str, path: &str) -> Cow<'static, str> {
         let request = http::Request::builder().method(method).uri(path);
         self.stall(app, request.body(Body::empty()).expect("a request")).handler
     }

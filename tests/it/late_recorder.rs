@@ -4,7 +4,8 @@
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tower_stall::StallDetector;
 
-use crate::support::{LIMIT, THRESHOLD, child, find, runtime, wait_for, wait_until};
+use crate::support::detector::blocking;
+use crate::support::{LIMIT, child, find, runtime, wait_for, wait_until};
 
 #[test]
 fn a_recorder_that_comes_late_has_all_series() {
@@ -14,8 +15,7 @@ fn a_recorder_that_comes_late_has_all_series() {
 fn comes_late() {
     let runtime = runtime(2);
     let stall = runtime.block_on(async { StallDetector::builder().start() }).expect("a detector");
-    let watched = stall.watched("early", async { std::thread::sleep(THRESHOLD * 6) });
-    runtime.block_on(runtime.spawn(watched)).expect("no panic");
+    runtime.block_on(runtime.spawn(blocking(&stall, "early"))).expect("no panic");
     wait_until(LIMIT, || stall.stalls().iter().any(|stall| !stall.in_progress));
     // The first metrics go out within a second or two, to nobody.
     std::thread::sleep(std::time::Duration::from_secs(3));

@@ -7,9 +7,13 @@ mod contract;
 mod fork;
 mod hooks;
 mod log;
+#[cfg(feature = "admin")]
+#[path = "../support/recorder.rs"]
+mod recorder;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
+mod types;
 mod watched;
 
 // These look at the admin server.

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tower_stall::{LAG_BUCKETS, METRICS, MetricKind, STALL_BUCKETS, allow_blocking};
 
-use crate::support::{LIMIT, Rig, block_until, client, fetch, metric, samples, scrape, wait_until};
+use crate::recorder::nothing_twice;
+use crate::support::{
+    ALONE, LIMIT, Rig, block_until, client, fetch, metric, samples, scrape, wait_until,
+};
 
 fn kind(kind: MetricKind) -> &'static str {
     match kind {
@@ -75,12 +78,7 @@ fn each_series_has_the_labels_of_the_table() {
 
 #[test]
 fn no_series_is_there_twice() {
-    let page = used().metrics();
-    let mut seen = BTreeSet::new();
-    for line in page.lines().filter(|line| !line.is_empty()) {
-        let (series, _) = line.rsplit_once(' ').expect("a value");
-        assert!(seen.insert(series), "{series}");
-    }
+    nothing_twice(&used().metrics());
 }
 
 #[test]
@@ -163,7 +161,7 @@ fn facts_about_the_detector_are_there_from_the_start() {
 
 #[test]
 fn the_admin_server_ends_with_the_detector() {
-    let rig = Rig::new(1, |builder| builder);
+    let rig = Rig::new(1, |builder| builder.admin(ALONE));
     let admin = rig.stall.admin_addr().expect("an admin server");
     scrape(admin);
     drop(rig);

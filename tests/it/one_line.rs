@@ -46,11 +46,6 @@ fn serve(runtime: &Runtime, app: impl FnOnce() -> Router + Send + 'static) -> So
     told.recv_timeout(LIMIT).expect("an address")
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 #[test]
 fn called_inside_a_runtime() {
     child::run("one_line::called_inside_a_runtime", &[], || {
@@ -79,10 +74,7 @@ fn called_before_there_is_a_runtime() {
 #[test]
 fn all_layers_share_one_detector_and_further_runtimes_are_watched() {
     let test = "one_line::all_layers_share_one_detector_and_further_runtimes_are_watched";
-    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    child::run(test, &[("TOWER_STALL_ADMIN", &admin.to_string())], || {
-        let admin = std::env::var("TOWER_STALL_ADMIN").expect("it is set");
-        let admin: SocketAddr = admin.parse().expect("an address");
+    child::run(test, &[("TOWER_STALL_ADMIN", "127.0.0.1:0")], || {
         let log = log();
         let runtimes = [runtime(2), runtime(1)];
         for (runtime, name) in runtimes.iter().zip(["main", "runtime-2"]) {
@@ -91,6 +83,8 @@ fn all_layers_share_one_detector_and_further_runtimes_are_watched() {
             assert_eq!(fetch(address, "/block"), (200, "done".to_owned()));
             assert_eq!(started(&log, name), 1, "{name}");
         }
+        let stall = tower_stall::detector().expect("it has started");
+        let admin = stall.admin_addr().expect("an admin server");
         wait_until(LIMIT, || {
             let page = scrape(admin);
             let stalls = |runtime| {

@@ -1,7 +1,6 @@
 //! Child processes, and what must be installed for some of them.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -9,12 +8,6 @@ use std::time::{Duration, Instant};
 use crate::support::find;
 pub(crate) use crate::support::needs::has;
 pub(crate) use crate::support::{LIMIT, wait_for};
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback");
-    listener.local_addr().expect("bound").port()
-}
 
 /// A child that does not outlive the test.
 pub(crate) struct Process(pub(crate) Child);

@@ -1,12 +1,14 @@
 //! A real Prometheus scrapes the example, and its HTTP API is asked.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 
 use serde_json::Value;
 
-use super::child::{LIMIT, Process, Server, free_port, has, try_get, wait_for};
+use super::child::{LIMIT, Process, Server, has, try_get, wait_for};
 
 /// What is scraped, and the labels it gets, in YAML.
 pub(crate) struct Target<'a> {
@@ -32,8 +34,10 @@ impl Prometheus {
         targets: &[Target<'_>],
         rules: &[(&str, String)],
     ) -> Self {
-        let port = free_port();
-        let folder = std::env::temp_dir().join(format!("tower-stall-prometheus-{port}"));
+        static FOLDERS: AtomicU32 = AtomicU32::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tower-stall-prometheus-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("a folder");
         let mut config = format!(
             "global: {{scrape_interval: {interval}, scrape_timeout: {interval}, evaluation_interval: 1s}}\n\
@@ -48,15 +52,17 @@ impl Prometheus {
         for (name, text) in rules {
             std::fs::write(folder.join(format!("{name}_rules.yml")), text).expect("a file");
         }
-        let process = Command::new("prometheus")
+        let mut process = Command::new("prometheus")
             .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--web.listen-address=127.0.0.1:0")
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("prometheus");
-        Self { _process: Process(process), url: format!("http://127.0.0.1:{port}"), folder }
+        let log = BufReader::new(process.stderr.take().expect("a pipe"));
+        let process = Process(process);
+        Self { _process: process, url: format!("http://{}", listens_at(log)), folder }
     }
 
     /// The data of an answer of the HTTP API; none while it is not up yet.
@@ -80,6 +86,21 @@ impl Prometheus {
     }
 }
 
+/// The address that a Prometheus says it listens at. What it logs is read to its end.
+fn listens_at(log: impl BufRead + Send + 'static) -> String {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            let address = line.split_once("address=").map(|(_, address)| address.to_owned());
+            if let Some(address) = address.filter(|_| line.contains("Listening on")) {
+                drop(tell.send(address));
+            }
+        }
+    });
+    let address = told.recv_timeout(LIMIT).expect("it listens");
+    address.split_whitespace().next().expect("an address").to_owned()
+}
+
 impl Drop for Prometheus {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.folder));
@@ -92,9 +113,10 @@ fn promtool_finds_no_fault_with_the_page() {
         return;
     }
     let server = Server::start(&["--workers", "2"]);
-    server.get("/blocking?ms=300");
+    // Again where the machine is so busy that hardly any of the time was the handler's own.
     wait_for(LIMIT, || {
-        server.metric("tokio_stall_duration_seconds_count", &[]).filter(|stalls| *stalls == 1.0)
+        server.get("/blocking?ms=300");
+        server.metric("tokio_stall_duration_seconds_count", &[]).filter(|stalls| *stalls >= 1.0)
     });
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -124,7 +146,7 @@ fn a_real_prometheus_sees_stalls_freezes_and_lag_as_they_happen() {
         "histogram_quantile(0.5, sum by (le) (rate(tokio_event_loop_lag_seconds_bucket[10s])))";
     prometheus.wait_for(quick, |lag| lag < 0.1);
 
-    let request = server.get_in_background("/blocking?ms=8000");
+    let request = server.get_in_background("/blocking?ms=15000");
     prometheus.wait_for("tokio_stall_in_progress_seconds", |age| age > 1.0);
     prometheus.wait_for("tokio_workers_stalled", |stalled| stalled == 1.0);
     prometheus.wait_for(r#"tokio_frozen_seconds_total{cause="sleep"}"#, |frozen| frozen >= 2.0);
@@ -140,8 +162,8 @@ fn a_real_prometheus_sees_stalls_freezes_and_lag_as_they_happen() {
     assert_eq!(request.join().expect("no panic"), Some(200));
     prometheus.wait_for("tokio_stall_in_progress_seconds", |age| age == 0.0);
     let seconds = prometheus
-        .wait_for(r#"tokio_stalled_seconds_total{handler="GET /blocking"}"#, |s| s >= 7.0);
-    assert!(seconds <= 9.0, "{seconds}");
+        .wait_for(r#"tokio_stalled_seconds_total{handler="GET /blocking"}"#, |s| s >= 14.0);
+    assert!(seconds <= 17.0, "{seconds}");
     prometheus.wait_for(r#"increase(tokio_frozen_seconds_total{cause="sleep"}[1m])"#, |s| s > 5.0);
 }
 

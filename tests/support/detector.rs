@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tower_stall::{Stall, StallDetector};
+use tower_stall::{Stall, StallDetector, Watched};
 
 pub(crate) use super::{LIMIT, wait_for};
-use super::{find, is_own, runtime};
+use super::{block_until, find, is_own, runtime};
 
 pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -28,6 +28,21 @@ pub(crate) fn detector(runtime: &Runtime) -> StallDetector {
 
 pub(crate) fn block(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// Blocks the calling thread until so many stalls of that handler are shown, while they last.
+pub(crate) fn block_until_shown(stall: &StallDetector, handler: &str, number: usize) {
+    let is_it = |stall: &&Stall| stall.in_progress && stall.handler == handler && is_own(stall);
+    block_until(|| stall.stalls().iter().filter(is_it).count() >= number);
+}
+
+/// A watched future that blocks its thread until its stall is shown.
+pub(crate) fn blocking(
+    stall: &StallDetector,
+    handler: &'static str,
+) -> Watched<impl Future<Output = ()> + use<>> {
+    let seen = stall.clone();
+    stall.watched(handler, async move { block_until_shown(&seen, handler, 1) })
 }
 
 /// The stalls that are the program's own.

@@ -26,6 +26,10 @@ pub(crate) use rig::{Block, Rig};
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// The threshold of a [`Rig`], unless set.
 pub(crate) const THRESHOLD: Duration = Duration::from_millis(100);
+/// For a server whose port has to be free once it has ended: other tests bind theirs elsewhere.
+pub(crate) const ALONE: ([u8; 4], u16) =
+    if cfg!(target_os = "linux") { ([127, 0, 0, 2], 0) } else { ([127, 0, 0, 1], 0) };
+
 /// Waits until `condition` holds; panics when `limit` is over.
 #[track_caller]
 pub(crate) fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) {

@@ -1,6 +1,8 @@
 //! Freezes: seen from outside while they last.
 
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::support::detector::*;
 
@@ -19,7 +21,9 @@ fn ticking(stall: &tower_stall::StallDetector) -> f64 {
 fn a_frozen_current_thread_runtime_moves_in_the_metrics_while_it_is_frozen() {
     let runtime = current_thread();
     let stall = detector(&runtime);
-    let scraper = std::thread::scope(|scope| {
+    let (blocked_for, (release, is_released)) = (OnceLock::new(), channel::<()>());
+    let (end, has_ended) = tokio::sync::oneshot::channel::<()>();
+    std::thread::scope(|scope| {
         let scraper = scope.spawn(|| {
             let before = ticking(&stall);
             let early = wait_for(LIMIT, || {
@@ -38,20 +42,32 @@ fn a_frozen_current_thread_runtime_moves_in_the_metrics_while_it_is_frozen() {
                 (metrics.value("tokio_frozen_seconds_total", &[MAIN]) >= 2.0).then_some(metrics)
             });
             assert!(the_stall(&stall).in_progress, "all that while it lasts");
-            later
+            assert!(later.value("tokio_event_loop_heartbeat_age_seconds", &[MAIN]) > 1.0);
+            drop(release);
+            let frozen: Duration = *wait_for(LIMIT, || blocked_for.get());
+            let after = wait_for(LIMIT, || {
+                let metrics = scrape(&stall);
+                let age = metrics.value("tokio_event_loop_heartbeat_age_seconds", &[MAIN]);
+                (age < 1.0).then_some(metrics)
+            });
+            drop(end);
+            let counted = after.value("tokio_frozen_seconds_total", &[MAIN]);
+            let all = frozen.as_secs_f64();
+            assert!(
+                (all - 2.0..=all + 1.0).contains(&counted),
+                "whole seconds: {counted} of {all}"
+            );
         });
         runtime.block_on(async {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            stall.watched("GET /freezes", async { block(Duration::from_secs(4)) }).await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            let start = Instant::now();
+            let freezes = async { assert!(is_released.recv_timeout(2 * LIMIT).is_err()) };
+            stall.watched("GET /freezes", freezes).await;
+            blocked_for.set(start.elapsed()).expect("once");
+            drop(has_ended.await);
         });
-        scraper.join().expect("the scraper's checks hold")
+        scraper.join().expect("the scraper's checks hold");
     });
-    let after = scrape(&stall);
-    let frozen = after.value("tokio_frozen_seconds_total", &[MAIN]);
-    assert!((3.0..=5.0).contains(&frozen), "four seconds, in whole ones: {frozen}");
-    assert!(scraper.value("tokio_event_loop_heartbeat_age_seconds", &[MAIN]) > 1.0);
-    assert!(after.value("tokio_event_loop_heartbeat_age_seconds", &[MAIN]) < 3.0);
 }
 
 #[test]
@@ -59,8 +75,12 @@ fn all_workers_blocked_is_a_freeze_and_metrics_are_served_through_it() {
     let runtime = multi_thread(2);
     let stall = detector(&runtime);
     ticking(&stall);
+    let release = Arc::new(Barrier::new(3));
     for _ in 0..2 {
-        runtime.spawn(stall.watched("both", async { block(Duration::from_secs(3)) }));
+        let held = Arc::clone(&release);
+        runtime.spawn(stall.watched("both", async move {
+            held.wait();
+        }));
     }
     wait_for(LIMIT, || {
         let metrics = scrape(&stall);
@@ -68,7 +88,8 @@ fn all_workers_blocked_is_a_freeze_and_metrics_are_served_through_it() {
         (metrics.value("tokio_frozen_seconds_total", &[MAIN]) >= 1.0 && stalled == 2.0)
             .then_some(())
     });
-    assert!(stall.stalls().iter().all(|stall| stall.in_progress));
+    assert!(own(&stall).iter().all(|stall| stall.in_progress));
+    release.wait();
 }
 
 #[test]

@@ -11,13 +11,14 @@ fn runtimes_are_told_apart_by_name() {
     let (main, background, third) = (multi_thread(2), multi_thread(3), current_thread());
     let stall = detector(&main);
     stall.watch("background", background.handle());
-    background.spawn(stall.watched("import", async { block(ms(500)) }));
+    background.spawn(blocking(&stall, "import"));
     let seen = the_stall(&stall);
-    assert_eq!((seen.runtime, seen.workers), ("background", 3));
+    assert_eq!((&*seen.runtime, seen.workers), ("background", 3));
     // Not announced: it is met when a marked future shows up on it.
-    third.block_on(stall.watched("late", async { block(ms(500)) }));
-    let seen = wait_for(LIMIT, || stall.stalls().into_iter().find(|stall| stall.id == 2));
-    assert_eq!((seen.runtime, seen.worker, seen.handler), ("runtime-2", Some(0), "late"));
+    third.block_on(blocking(&stall, "late"));
+    let is_late = |stall: &tower_stall::Stall| stall.handler == "late";
+    let seen = own(&stall).into_iter().find(is_late).expect("it was shown");
+    assert_eq!((&*seen.runtime, seen.worker), ("runtime-2", Some(0)));
     let metrics = scrape(&stall);
     assert_eq!(metrics.value("tokio_workers", &[r#"runtime="background""#]), 3.0);
     assert_eq!(metrics.value("tokio_workers", &[r#"runtime="runtime-2""#]), 1.0);
@@ -92,7 +93,7 @@ fn a_second_detector_on_a_runtime_starts_where_the_first_ended() {
     let runtime = multi_thread(2);
     for round in 0..3 {
         let stall = detector(&runtime);
-        runtime.spawn(stall.watched("round", async { block(ms(300)) }));
+        runtime.spawn(blocking(&stall, "round"));
         assert_eq!(the_stall(&stall).handler, "round", "round {round}");
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::block_in_place;
@@ -18,8 +19,9 @@ fn a_current_thread_runtime_that_nobody_drives_is_neither_stalled_nor_frozen() {
     let runtime = current_thread();
     let stall = detector(&runtime);
     // It ticks while it is driven, so that its ticks are missing afterwards.
+    let start = Instant::now();
     runtime.block_on(async { tokio::time::sleep(ms(300)).await });
-    let ticks = scrape(&stall).value("tokio_event_loop_lag_seconds_count", &[MAIN]);
+    let ticks = start.elapsed().div_duration_f64(tower_stall::Builder::DEFAULT_TICK_INTERVAL);
     block(ms(1000));
     let metrics = scrape(&stall);
     assert_eq!(metrics.value("tokio_frozen_seconds_total", &[MAIN]), 0.0);
@@ -30,9 +32,9 @@ fn a_current_thread_runtime_that_nobody_drives_is_neither_stalled_nor_frozen() {
     );
     assert_none(&stall);
     // An open slot proves that somebody drives it.
-    runtime.block_on(stall.watched("driven", async { block(ms(500)) }));
+    runtime.block_on(blocking(&stall, "driven"));
     let seen = the_stall(&stall);
-    assert_eq!((seen.handler, seen.worker), ("driven", Some(0)));
+    assert_eq!((&*seen.handler, seen.worker), ("driven", Some(0)));
 }
 
 // (d)
@@ -42,7 +44,9 @@ fn a_worker_that_has_done_nothing_yet_is_not_saturated_and_its_first_poll_counts
     let runtime = multi_thread(8);
     let stall = detector(&runtime);
     for _ in 0..8 {
-        runtime.spawn(stall.watched("first", async { block(ms(500)) }));
+        let seen = stall.clone();
+        let first = async move { block_until_shown(&seen, "first", 8) };
+        runtime.spawn(stall.watched("first", first));
     }
     wait_for(LIMIT, || (own(&stall).len() == 8).then_some(()));
     let fresh = multi_thread(8);
@@ -62,9 +66,11 @@ fn a_root_future_without_a_worker_counts_only_if_it_is_declared() {
     let foreign = stall.watched("foreign", async { block(ms(400)) });
     std::thread::spawn(move || handle.block_on(foreign)).join().expect("no panic");
     assert_none(&stall);
-    runtime.block_on(stall.watched_root("declared", async { block(ms(400)) }));
+    let seen_by = stall.clone();
+    let root = async move { block_until_shown(&seen_by, "declared", 1) };
+    runtime.block_on(stall.watched_root("declared", root));
     let seen = the_stall(&stall);
-    assert_eq!((seen.handler, seen.worker), ("declared", None));
+    assert_eq!((&*seen.handler, seen.worker), ("declared", None));
     let metrics = scrape(&stall);
     assert_eq!(metrics.value("tokio_frozen_seconds_total", &[MAIN]), 0.0);
 }
@@ -120,12 +126,12 @@ fn block_in_place_with_no_thread_left_is_a_stall() {
         }
     });
     wait_for(LIMIT, || running.load(Ordering::Acquire).then_some(()));
-    let task =
-        runtime.spawn(stall.watched("in place", async { block_in_place(|| block(ms(600))) }));
-    runtime.block_on(task).expect("no panic");
+    let seen = stall.clone();
+    let in_place = async move { block_in_place(|| block_until_shown(&seen, "in place", 1)) };
+    runtime.block_on(runtime.spawn(stall.watched("in place", in_place))).expect("no panic");
     release.store(true, Ordering::Release);
     let stalls = ended(&stall);
-    assert_eq!((stalls.len(), stalls[0].handler), (1, "in place"), "{stalls:#?}");
+    assert_eq!((stalls.len(), &*stalls[0].handler), (1, "in place"), "{stalls:#?}");
 }
 
 #[test]
@@ -144,15 +150,21 @@ fn a_thread_that_gave_its_worker_away_is_not_believed_to_have_it() {
 fn what_blocks_before_block_in_place_is_a_stall_that_ends_there() {
     let runtime = multi_thread(2);
     let stall = detector(&runtime);
-    let task = runtime.spawn(stall.watched("before", async {
-        block(ms(400));
-        block_in_place(|| block(ms(1500)));
+    let seen = stall.clone();
+    let (release, is_released) = channel::<()>();
+    let task = runtime.spawn(stall.watched("before", async move {
+        block_until_shown(&seen, "before", 1);
+        block_in_place(|| is_released.recv())
     }));
-    let stalls = ended(&stall);
-    assert!(!task.is_finished(), "the stall ended when the worker was given away");
-    assert!(stalls[0].duration < ms(1500), "{stalls:#?}");
-    runtime.block_on(task).expect("no panic");
-    assert_eq!(own(&stall).len(), 1);
+    // The stall ends when the worker is given away: the task goes on until it is released.
+    let before = ended(&stall);
+    assert!(!task.is_finished());
+    block(ms(500));
+    drop(release);
+    assert!(runtime.block_on(task).expect("no panic").is_err());
+    let after = own(&stall);
+    assert_eq!(after.len(), 1, "{after:#?}");
+    assert_eq!((after[0].id, after[0].duration), (before[0].id, before[0].duration));
 }
 
 #[test]
@@ -171,10 +183,11 @@ fn a_thread_that_has_its_worker_back_is_believed_again() {
                     }));
                 }
                 for repeat in 1..=5 {
-                    let task = runtime.spawn(stall.watched("again", async {
+                    let seen = stall.clone();
+                    let task = runtime.spawn(stall.watched("again", async move {
                         block_in_place(|| block(ms(90)));
                         tokio::task::yield_now().await;
-                        block(ms(400));
+                        block_until_shown(&seen, "again", 1);
                     }));
                     runtime.block_on(task).expect("no panic");
                     wait_for(LIMIT, || (own(&stall).len() == repeat).then_some(()));
@@ -190,7 +203,7 @@ fn a_thread_that_has_its_worker_back_is_believed_again() {
 fn a_runtime_without_timers_has_its_slots_watched_and_no_panic_is_heard() {
     let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     let stall = detector(&runtime);
-    runtime.spawn(stall.watched("timeless", async { block(ms(500)) }));
+    runtime.spawn(blocking(&stall, "timeless"));
     assert_eq!(the_stall(&stall).handler, "timeless");
     ended(&stall);
     let metrics = scrape(&stall);
@@ -226,7 +239,7 @@ fn a_clock_that_starts_paused_moves_no_more_than_without_us() {
     assert_eq!(virtual_time(&runtime, ms(1500)), without);
     assert_eq!(scrape(&stall).get("tokio_event_loop_heartbeat_age_seconds", &[MAIN]), None);
     // Stalls are still found: slots know no clock.
-    runtime.block_on(stall.watched("paused", async { block(ms(500)) }));
+    runtime.block_on(blocking(&stall, "paused"));
     assert_eq!(the_stall(&stall).handler, "paused");
 }
 

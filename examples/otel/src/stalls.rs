@@ -66,10 +66,10 @@ fn any_span(trace: TraceId) -> SpanId {
 fn attributes(stall: &Stall) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("stall", number(stall.id)),
-        KeyValue::new("runtime", stall.runtime),
-        KeyValue::new("handler", stall.handler),
+        KeyValue::new("runtime", stall.runtime.clone()),
+        KeyValue::new("handler", stall.handler.clone()),
         KeyValue::new("cause", stall.cause.as_str()),
-        KeyValue::new("fix", stall.fix),
+        KeyValue::new("fix", stall.fix.clone()),
         KeyValue::new("workers", number(stall.workers)),
         KeyValue::new("workers_stalled", number(stall.workers_stalled)),
         KeyValue::new("requests_in_flight", number(stall.requests_in_flight)),

@@ -12,6 +12,11 @@ const LATE: f64 = 10.0;
 /// How much a time may be too short: what is counted from was seen a little later.
 const EARLY: f64 = 0.1;
 
+/// How many times as long five calls take as one (the median of three): five, and one, with room for
+/// a machine that is busy.
+const IN_TURN: RangeInclusive<f64> = 3.5..=12.0;
+const AT_ONCE: RangeInclusive<f64> = 0.3..=3.3;
+
 fn slides(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slides"));
     command.args(arguments).stdin(Stdio::null()).output().expect("the example")
@@ -65,21 +70,21 @@ fn says(found: &Value, field: &str, parts: &[&str]) {
 #[test]
 fn what_blocks_takes_its_turn_and_what_awaits_does_not() {
     let five = &find("sleepers", "1a");
-    // Five, or more where the machine is busy.
-    in_range(five, "ratio", 4.5..=8.0);
+    // Five; where the machine is busy either side may be late.
+    in_range(five, "ratio", IN_TURN);
     assert_eq!(five["stalls_counted"], 8, "three calls alone, and five: {five:#}");
     for experiment in ["2a", "2b"] {
         let once = &find("sleepers", experiment);
         // One, or so; on a blocked runtime it is five.
-        in_range(once, "ratio", 0.4..=3.0);
+        in_range(once, "ratio", AT_ONCE);
         assert_eq!(once["stalls_counted"], 0, "{once:#}");
     }
 }
 
 #[test]
 fn four_workers_sleep_four_at_a_time() {
-    // Two rounds, if Tokio spreads the calls well.
-    in_range(&find("sleepers", "1b"), "ratio", 1.5..=4.5);
+    // Two rounds, if Tokio spreads the calls well, and less than five.
+    in_range(&find("sleepers", "1b"), "ratio", 1.2..=4.7);
 }
 
 #[test]

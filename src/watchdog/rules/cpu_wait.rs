@@ -1,40 +1,31 @@
-//! For how long a worker was ready to run and had no CPU, scan by scan: a pure function of what the
-//! scheduler says of its thread.
+//! How long a worker was ready to run but had no CPU, per scan, from the scheduler's statistics of
+//! its thread.
 
 use crate::clock::Nanos;
 use crate::procfs::thread::RunQueueSample;
 
-/// What was read last, and of which thread.
+/// The last sample, and the thread it was taken of.
 #[derive(Debug, Default)]
-pub(in crate::watchdog) struct CpuWait {
+pub(crate) struct CpuWait {
     last: Option<(u32, RunQueueSample)>,
 }
 
 impl CpuWait {
-    /// How much of the `time` since the last update the thread of that number waited, if it was
-    /// looked at then.
-    pub(in crate::watchdog) fn update(
-        &mut self,
-        now: Option<(u32, RunQueueSample)>,
-        time: Nanos,
-    ) -> Nanos {
-        match (std::mem::replace(&mut self.last, now), now) {
-            (Some((thread, before)), Some((same, now))) if same == thread => {
-                waited(before, now, time)
-            }
-            _ => 0,
-        }
+    /// How much of the `time` since the last update the thread waited for a CPU. 0 unless `now` and
+    /// the last sample are of the same thread.
+    pub(crate) fn update(&mut self, now: Option<(u32, RunQueueSample)>, time: Nanos) -> Nanos {
+        let samples = std::mem::replace(&mut self.last, now).zip(now);
+        let samples = samples.filter(|((before, _), (now, _))| before == now);
+        samples.map_or(0, |((_, before), (_, now))| waited(before, now, time))
     }
 }
 
-/// A wait is in the scheduler's sum when it is over. Until then it shows in that a thread which is
-/// ready has not run.
+/// The scheduler adds a wait to `delay` once it is over. Until then, the thread is ready and its CPU
+/// time does not grow.
 fn waited(before: RunQueueSample, now: RunQueueSample, time: Nanos) -> Nanos {
     let over = now.delay.saturating_sub(before.delay);
-    let open = match before.ready && now.ready {
-        true => time.saturating_sub(now.cpu.saturating_sub(before.cpu)),
-        false => 0,
-    };
+    let ran = now.cpu.saturating_sub(before.cpu);
+    let open = if before.ready && now.ready { time.saturating_sub(ran) } else { 0 };
     over.max(open).min(time)
 }
 
@@ -54,7 +45,7 @@ mod tests {
         assert_eq!(
             update(RunQueueSample { cpu: 5045, delay: 755, ..SAMPLE }),
             25,
-            "the sum is told later"
+            "the sum arrives later"
         );
         assert_eq!(update(RunQueueSample { cpu: 5070, delay: 755, ..SAMPLE }), 0, "computes");
     }
@@ -73,11 +64,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_another_thread_or_long_ago_tells_nothing() {
+    fn samples_of_another_thread_or_long_ago_show_nothing() {
         let mut cpu_wait = CpuWait::default();
         assert_eq!(cpu_wait.update(Some((7, SAMPLE)), 25), 0);
         assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 0, "another thread");
-        assert_eq!(cpu_wait.update(None, 25), 0, "it was not looked at, or could not be");
+        assert_eq!(cpu_wait.update(None, 25), 0, "it was not sampled");
         assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 0);
         assert_eq!(cpu_wait.update(Some((8, SAMPLE)), 25), 25);
     }

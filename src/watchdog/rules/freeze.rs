@@ -1,46 +1,43 @@
-//! When a runtime is frozen, and which ticks are missing: the rules for one runtime's heartbeat, as
-//! pure functions of what was seen.
+//! When a runtime is frozen, and which ticks are missing: the rules for the heartbeat of one runtime.
 
 use crate::clock::Nanos;
 
 /// A freeze or an undriven runtime fills in at most this much of missing ticks.
 const MOST_FILLED: Nanos = 120_000_000_000;
 
-/// What is known of one runtime's heartbeat.
+/// What is known of the heartbeat of one runtime.
 #[derive(Debug, Default)]
-pub(in crate::watchdog) struct FreezeTracker {
+pub(crate) struct FreezeTracker {
     due: Nanos,
     filled: u64,
-    /// A due time that is missed because of a block that is meant to be there.
+    /// A due time that was missed because of an allowed block.
     excused: Option<Nanos>,
-    /// Up to when frozen time has been counted_until.
-    counted_until: Option<Nanos>,
-    /// When this freeze began.
-    since: Nanos,
+    /// When the current freeze began, and up to when its time has been counted.
+    freeze: Option<(Nanos, Nanos)>,
 }
 
-/// A runtime as it looks now.
+/// What this scan has read of the runtime.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::watchdog) struct FreezeInput {
+pub(crate) struct FreezeInput {
     /// When the awaited tick should wake; `None` where nothing ticks.
-    pub(in crate::watchdog) due: Option<Nanos>,
+    pub(crate) due: Option<Nanos>,
     /// When the last tick woke.
-    pub(in crate::watchdog) beat: Nanos,
-    pub(in crate::watchdog) tick: Nanos,
-    pub(in crate::watchdog) threshold: Nanos,
-    /// A tick that is missing proves something: not so on a current-thread runtime that
-    /// perhaps nobody drives.
-    pub(in crate::watchdog) driven: bool,
-    /// Since when every worker is stalled, if they are.
-    pub(in crate::watchdog) all_stalled_since: Option<Nanos>,
-    /// A worker is in a block that is meant to be there.
-    pub(in crate::watchdog) allowed: bool,
+    pub(crate) beat: Nanos,
+    pub(crate) tick: Nanos,
+    pub(crate) threshold: Nanos,
+    /// Whether a missing tick proves a freeze. It does not on a current-thread runtime, which may
+    /// not be driven.
+    pub(crate) driven: bool,
+    /// Since when all workers are stalled, if they are.
+    pub(crate) all_stalled_since: Option<Nanos>,
+    /// A worker is in an allowed block.
+    pub(crate) allowed: bool,
 }
 
 impl FreezeTracker {
-    /// The missing ticks' lags that are to be recorded now: how late the awaited tick is at each
-    /// later due time that has passed.
-    pub(in crate::watchdog) fn missing(
+    /// The lags of missing ticks to record now: how late the awaited tick was at each later due time
+    /// that has passed. Each is returned once.
+    pub(crate) fn missing(
         &mut self,
         now: Nanos,
         input: FreezeInput,
@@ -57,41 +54,31 @@ impl FreezeTracker {
         (from + 1..=missed).map(move |number| number * tick)
     }
 
-    /// How much further time the runtime was frozen for, since this was last asked.
-    pub(in crate::watchdog) fn frozen(&mut self, now: Nanos, input: FreezeInput) -> Nanos {
+    /// The frozen time since the last call.
+    pub(crate) fn frozen(&mut self, now: Nanos, input: FreezeInput) -> Nanos {
         if input.allowed {
             self.excused = input.due;
-            self.counted_until = None;
+            self.freeze = None;
             return 0;
         }
         let overdue = input.due.filter(|due| {
             input.driven && now.saturating_sub(*due) > input.threshold && self.excused != Some(*due)
         });
-        let since = match (overdue, input.all_stalled_since) {
-            (Some(due), Some(stalled)) => Some(due.min(stalled)),
-            (due, stalled) => due.or(stalled),
-        };
-        match (since, self.counted_until) {
-            (Some(since), counted_until) => {
-                if counted_until.is_none() {
-                    self.since = since;
-                }
-                let from = counted_until.unwrap_or(since);
-                self.counted_until = Some(now.max(from));
-                now.saturating_sub(from)
-            }
-            (None, Some(counted_until)) => {
-                self.counted_until = None;
-                // It ended when the tick woke, if that is what ended it.
-                input.beat.clamp(counted_until, now.max(counted_until)) - counted_until
-            }
-            (None, None) => 0,
+        if let Some(since) = overdue.into_iter().chain(input.all_stalled_since).min() {
+            let (since, counted) = self.freeze.unwrap_or((since, since));
+            self.freeze = Some((since, now.max(counted)));
+            now.saturating_sub(counted)
+        } else if let Some((_, counted)) = self.freeze.take() {
+            // If a tick ended the freeze, it ended when that tick woke.
+            input.beat.clamp(counted, now.max(counted)) - counted
+        } else {
+            0
         }
     }
 
-    /// Since when the runtime is frozen, if it was when last asked.
-    pub(in crate::watchdog) fn since(&self) -> Option<Nanos> {
-        self.counted_until.map(|_| self.since)
+    /// When the current freeze began.
+    pub(crate) fn since(&self) -> Option<Nanos> {
+        self.freeze.map(|(since, _)| since)
     }
 }
 
@@ -151,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn frozen_time_is_told_while_it_lasts_and_up_to_the_tick_that_ends_it() {
+    fn frozen_time_is_counted_while_it_lasts_and_up_to_the_tick_that_ends_it() {
         let mut freeze = FreezeTracker::default();
         assert_eq!(freeze.frozen(1100, INPUT), 0);
         assert_eq!(freeze.frozen(1101, INPUT), 101);
@@ -172,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_meant_to_be_there_is_no_freeze_nor_what_it_delays() {
+    fn an_allowed_block_is_no_freeze_nor_is_what_it_delays() {
         let mut freeze = FreezeTracker::default();
         assert_eq!(freeze.frozen(1500, FreezeInput { allowed: true, ..INPUT }), 0);
         assert_eq!(freeze.frozen(1501, INPUT), 0, "the tick is still missing because of it");

@@ -1,137 +1,141 @@
-//! Whether a runtime can serve, has to be restarted, or should turn requests away: the rules, as
-//! pure functions of its freezes.
+//! Whether a runtime is ready, dead, or should shed load, judged by its freezes.
 //!
-//! A freeze counts less the time in which the environment kept the process from running.
+//! Time in which the environment kept the process from running is subtracted from a freeze.
 
 use crate::clock::Nanos;
 use crate::runtime::status::RuntimeHealth;
 
-/// A task that is to answer before a runtime is dead has this long.
-const ANSWER: Nanos = 1_000_000_000;
+/// How long a runtime has to poll the task of a ping before it counts as dead.
+const PING_TIMEOUT: Nanos = 1_000_000_000;
 
-/// For how long a freeze is borne.
+/// How long a freeze may last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     pub(crate) dead_after: Nanos,
     pub(crate) unready_after: Nanos,
-    /// For how long there must be no freeze before the runtime is ready again.
+    /// How long there must be no freeze before the runtime is ready again.
     pub(crate) ready_after: Nanos,
     pub(crate) shed_after: Nanos,
 }
 
 /// What is known of one runtime.
 #[derive(Debug, Default)]
-pub(in crate::watchdog) struct HealthTracker {
+pub(crate) struct HealthTracker {
     last: Nanos,
-    /// The environment's time of the freeze there is, or of what may become one.
+    /// The environment's share of the current freeze, or of an overdue tick that may become one.
     environment: Nanos,
-    is_frozen: bool,
-    /// When the last freeze was over.
+    /// When the last freeze ended.
     thawed: Nanos,
-    unready: bool,
-    dead: bool,
-    sheds: bool,
-    asked: Option<Asked>,
+    /// The result of the last update.
+    health: RuntimeHealth,
+    ping: Option<Ping>,
 }
 
-/// A task was started that is to answer.
+/// The state when a ping was sent.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Ping {
     frozen: Nanos,
     answers: u64,
 }
 
-/// A runtime as it looks now.
+/// What this scan has read of the runtime.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::watchdog) struct HealthInput {
-    pub(in crate::watchdog) frozen_since: Option<Nanos>,
-    /// A tick should have come by now.
-    pub(in crate::watchdog) overdue: bool,
-    /// The environment's time, since the last look.
-    pub(in crate::watchdog) environment: Nanos,
-    /// Workers are held up by the environment, and none by the program.
-    pub(in crate::watchdog) excused: bool,
-    /// How late the last tick was that came.
-    pub(in crate::watchdog) lag: Nanos,
-    /// How many tasks have answered so far.
-    pub(in crate::watchdog) answers: u64,
+pub(crate) struct HealthInput {
+    pub(crate) frozen_since: Option<Nanos>,
+    /// The awaited tick is late.
+    pub(crate) overdue: bool,
+    /// Time that the environment took since the last update.
+    pub(crate) environment: Nanos,
+    /// The environment holds up workers, and the program none.
+    pub(crate) excused: bool,
+    /// How late the last tick woke.
+    pub(crate) lag: Nanos,
+    /// How many pings were answered so far.
+    pub(crate) answers: u64,
 }
 
-/// What is to be done.
+/// What the watchdog has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::watchdog) enum HealthAction {
+pub(crate) enum HealthAction {
     Nothing,
-    /// Start a task that answers.
-    Ask,
-    /// Say that only a restart helps.
-    Die,
+    /// Spawn a task that shows whether the runtime still polls tasks.
+    Ping,
+    /// Report that the runtime is dead, frozen for this long.
+    ReportDead {
+        frozen: Nanos,
+    },
 }
 
 impl HealthTracker {
-    pub(in crate::watchdog) fn update(
+    pub(crate) fn update(
         &mut self,
         now: Nanos,
         input: HealthInput,
         patience: Patience,
     ) -> (RuntimeHealth, HealthAction) {
-        let (mut frozen, mut act) = (0, HealthAction::Nothing);
-        match input.frozen_since {
-            None => self.is_well(now, input, patience),
-            Some(since) => {
-                frozen = self.frozen(now, since, input);
-                self.unready |= frozen >= patience.unready_after;
-                self.sheds |= frozen >= patience.shed_after;
-                act = self.dies(frozen, input.answers, patience.dead_after);
-            }
-        }
-        self.is_frozen = input.frozen_since.is_some();
+        let action = match input.frozen_since {
+            Some(since) => self.freeze(now, since, input, patience),
+            None => self.thaw(now, input, patience),
+        };
         self.last = now;
-        (RuntimeHealth { frozen, unready: self.unready, dead: self.dead, sheds: self.sheds }, act)
+        (self.health, action)
     }
 
-    fn is_well(&mut self, now: Nanos, input: HealthInput, patience: Patience) {
-        if self.is_frozen {
+    fn thaw(&mut self, now: Nanos, input: HealthInput, patience: Patience) -> HealthAction {
+        let health = &mut self.health;
+        if health.frozen > 0 {
             self.thawed = now;
         }
         self.environment = if input.overdue { self.environment + input.environment } else { 0 };
-        (self.dead, self.asked) = (false, None);
-        self.unready &= now.saturating_sub(self.thawed) < patience.ready_after;
-        // The tick that ends a freeze is as late as the freeze was long: only the next one tells.
-        self.sheds &= input.lag >= patience.shed_after / 2;
+        (health.frozen, health.dead, self.ping) = (0, false, None);
+        health.unready &= now.saturating_sub(self.thawed) < patience.ready_after;
+        // The tick that ends a freeze is as late as the freeze was long: wait for the next one.
+        health.sheds &= input.lag >= patience.shed_after / 2;
+        HealthAction::Nothing
     }
 
-    /// How long it is frozen, at least 1.
-    fn frozen(&mut self, now: Nanos, since: Nanos, input: HealthInput) -> Nanos {
-        self.environment = match (input.excused, self.is_frozen) {
+    fn freeze(
+        &mut self,
+        now: Nanos,
+        since: Nanos,
+        input: HealthInput,
+        patience: Patience,
+    ) -> HealthAction {
+        let lasted = now.saturating_sub(since);
+        self.environment = match (input.excused, self.health.frozen > 0) {
             (false, _) => self.environment + input.environment,
             (true, true) => self.environment + now.saturating_sub(self.last),
-            (true, false) => now.saturating_sub(since),
+            (true, false) => lasted,
         };
-        now.saturating_sub(since).saturating_sub(self.environment).max(1)
+        // At least 1: 0 means that it is not frozen.
+        let frozen = lasted.saturating_sub(self.environment).max(1);
+        self.health.frozen = frozen;
+        self.health.unready |= frozen >= patience.unready_after;
+        self.health.sheds |= frozen >= patience.shed_after;
+        self.check_alive(frozen, input.answers, patience.dead_after)
     }
 
-    fn dies(&mut self, frozen: Nanos, answers: u64, dead_after: Nanos) -> HealthAction {
-        let wait = ANSWER.min(dead_after / 2);
-        let Some(asked) = self.asked else {
-            if frozen + wait < dead_after {
-                return HealthAction::Nothing;
+    /// Sends pings to a runtime that is frozen for nearly `dead_after`. It is dead if it answers none.
+    fn check_alive(&mut self, frozen: Nanos, answers: u64, dead_after: Nanos) -> HealthAction {
+        let timeout = PING_TIMEOUT.min(dead_after / 2);
+        let timed_out = |ping: Ping| frozen.saturating_sub(ping.frozen) >= timeout;
+        match self.ping {
+            Some(ping) if answers > ping.answers => {
+                // It polls tasks: timers or sockets are held up, not the runtime.
+                self.health.dead = false;
+                if !timed_out(ping) {
+                    return HealthAction::Nothing;
+                }
             }
-            self.asked = Some(Asked { frozen, answers });
-            return HealthAction::Ask;
-        };
-        let waited = frozen.saturating_sub(asked.frozen) >= wait;
-        if answers > asked.answers {
-            // It runs tasks: timers or sockets are held up, not the runtime.
-            self.dead = false;
-            if waited {
-                self.asked = Some(Asked { frozen, answers });
-                return HealthAction::Ask;
+            Some(ping) if timed_out(ping) && frozen >= dead_after && !self.health.dead => {
+                self.health.dead = true;
+                return HealthAction::ReportDead { frozen };
             }
-        } else if waited && frozen >= dead_after && !self.dead {
-            self.dead = true;
-            return HealthAction::Die;
+            None if frozen + timeout >= dead_after => {}
+            _ => return HealthAction::Nothing,
         }
-        HealthAction::Nothing
+        self.ping = Some(Ping { frozen, answers });
+        HealthAction::Ping
     }
 }
 
@@ -179,7 +183,7 @@ mod tests {
         assert!(update(&mut health, 3000 * MS, WELL).unready);
         assert!(update(&mut health, 4999 * MS, WELL).unready);
         let again = HealthInput { frozen_since: Some(4900 * MS), ..FROZEN };
-        assert!(update(&mut health, 5000 * MS, again).unready, "a short one begins the wait anew");
+        assert!(update(&mut health, 5000 * MS, again).unready, "a short one restarts the wait");
         assert!(update(&mut health, 5100 * MS, WELL).unready);
         assert!(update(&mut health, 7099 * MS, WELL).unready);
         assert!(!update(&mut health, 7100 * MS, WELL).unready);
@@ -193,24 +197,25 @@ mod tests {
             (found.dead, act)
         };
         assert_eq!(act(58_999 * MS, 4), (false, HealthAction::Nothing));
-        assert_eq!(act(59_000 * MS, 4), (false, HealthAction::Ask));
+        assert_eq!(act(59_000 * MS, 4), (false, HealthAction::Ping));
         assert_eq!(act(59_500 * MS, 5), (false, HealthAction::Nothing), "it has run");
-        assert_eq!(act(60_000 * MS, 5), (false, HealthAction::Ask), "and is asked again");
+        assert_eq!(act(60_000 * MS, 5), (false, HealthAction::Ping), "and is pinged again");
         assert_eq!(act(60_500 * MS, 5), (false, HealthAction::Nothing));
-        assert_eq!(act(61_000 * MS, 5), (true, HealthAction::Die));
+        assert_eq!(act(61_000 * MS, 5), (true, HealthAction::ReportDead { frozen: 61_000 * MS }));
         assert_eq!(act(90_000 * MS, 5), (true, HealthAction::Nothing), "said once");
-        assert_eq!(act(90_025 * MS, 6), (false, HealthAction::Ask), "it has run after all");
+        assert_eq!(act(90_025 * MS, 6), (false, HealthAction::Ping), "it has run after all");
         assert!(!update(&mut health, 90_100 * MS, WELL).dead);
     }
 
     #[test]
-    fn a_short_patience_halves_the_wait_for_an_answer() {
+    fn a_short_patience_shortens_the_timeout_of_a_ping() {
         let patience = Patience { dead_after: 600 * MS, ..PATIENCE };
         let mut health = HealthTracker::default();
         let acts = (1..=6).map(|tenth| health.update(tenth * 100 * MS, FROZEN, patience).1);
         let acts: Vec<_> = acts.collect();
-        let (nothing, ask, die) = (HealthAction::Nothing, HealthAction::Ask, HealthAction::Die);
-        assert_eq!(acts, [nothing, nothing, ask, nothing, nothing, die]);
+        let (nothing, ping) = (HealthAction::Nothing, HealthAction::Ping);
+        let dead = HealthAction::ReportDead { frozen: 600 * MS };
+        assert_eq!(acts, [nothing, nothing, ping, nothing, nothing, dead]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The rules: what decides, apart from what reads. They are fed with plain data and the time.
+//! The rules decide; other modules read. A rule is a pure function of plain data and the time.
 
 pub(super) mod cpu_wait;
 pub(super) mod freeze;

@@ -1,9 +1,9 @@
-//! When an open poll is a stall: the rules for one slot, as pure functions of what was seen.
+//! When an open poll is a stall: the rules for one slot.
 //!
-//! The same odd number at two scans means at least that long in one poll. It is a stall once
-//! that is the threshold, unless the poll has lost its worker meanwhile (another thread took it
-//! over: `block_in_place`), which shows in the worker's counters moving, or in another thread
-//! being seen on it.
+//! The same odd sequence number at two scans means that one poll has lasted at least that long. It
+//! is a stall once it has lasted for the threshold, unless it has lost its worker: with
+//! `block_in_place` another thread takes over the worker. Then the worker's counters move, or another
+//! thread is seen running it.
 
 use crate::clock::Nanos;
 use crate::labels::PollKind;
@@ -11,14 +11,14 @@ use crate::runtime::WorkerCounters;
 
 /// What is known of one slot.
 #[derive(Debug, Default)]
-pub(in crate::watchdog) struct PollTracker {
-    sequence: u64,
+pub(crate) struct PollTracker {
+    pub(crate) sequence: u64,
     /// When the poll was first seen.
-    since: Nanos,
+    pub(crate) since: Nanos,
     /// When it was last seen.
     seen: Nanos,
-    /// The worker's counters when the poll was first seen.
-    counters: Option<WorkerCounters>,
+    /// What it held up when it was first seen.
+    holds: Holds,
     state: PollState,
 }
 
@@ -27,184 +27,161 @@ enum PollState {
     /// No poll is open.
     #[default]
     Quiet,
-    /// One is open, and may become a stall at `due`.
+    /// A poll is open that may become a stall at `due`.
     Open { due: Nanos },
-    /// It is a stall, to be told again once it has lasted for `next`.
+    /// It is a stall, to be reported again once it has lasted for `next`.
     Counted { next: Nanos },
-    /// It would be one, but for the environment; to be told again as above.
+    /// It would be a stall, but most of the time was the environment's; reported again likewise.
     Excused { next: Nanos },
-    /// One is open that cannot be a stall.
+    /// A poll is open that cannot be a stall.
     Exempt,
 }
 
-/// An open poll as it looks now.
+/// An open poll at one scan.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::watchdog) struct PollSample {
-    pub(in crate::watchdog) sequence: u64,
-    pub(in crate::watchdog) threshold: Nanos,
-    pub(in crate::watchdog) holds: Holds,
-    /// How much of its time was not its doing.
-    pub(in crate::watchdog) excused: Nanos,
+pub(crate) struct PollSample {
+    pub(crate) sequence: u64,
+    pub(crate) threshold: Nanos,
+    pub(crate) holds: Holds,
+    /// How much of its time was the environment's.
+    pub(crate) excused: Nanos,
 }
 
-/// What the poll holds up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::watchdog) enum Holds {
-    /// A worker whose counters these are.
+/// What a poll holds up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// A worker with these counters.
     Worker(WorkerCounters),
-    /// A thread whose blocking counts by itself: a declared root future.
+    /// The thread of a root future.
     Root,
-    /// Nothing that counts: no worker, one that another thread runs, or a block that is meant
-    /// to be there.
+    /// Nothing that counts: there is no worker, another thread has taken it over, or the block is
+    /// allowed.
+    #[default]
     Nothing,
 }
 
-/// What follows from a sample.
+/// What a sample shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::watchdog) enum PollEvent {
-    /// Nothing to tell.
+pub(crate) enum PollEvent {
+    /// Nothing new.
     None,
-    /// It became a stall, after this long. It may have been an excused one before.
+    /// It became a stall after this long. It may have been excused before.
     Counted(Nanos),
-    /// It has lasted for the threshold, but most of that was not its doing.
+    /// It has lasted for the threshold, but most of that time was the environment's.
     Excused(Nanos),
-    /// It is still the same stall.
+    /// The stall lasts, for this long so far.
     Lasts(Nanos),
-    /// It has reached the next power of two of its threshold.
+    /// The stall has reached the threshold times the next power of two.
     Doubled(Nanos),
-    /// It was a stall and lost its worker: it ended when it was last seen.
+    /// The stall lost its worker: it ended when it was last seen.
     Ended(Nanos),
 }
 
 impl Holds {
-    /// Of a poll that holds no worker.
-    pub(in crate::watchdog) fn without_worker(kind: PollKind) -> Self {
+    /// What a poll of this kind holds up on a thread that runs no worker.
+    pub(crate) fn without_worker(kind: PollKind) -> Self {
         if kind == PollKind::Root { Self::Root } else { Self::Nothing }
     }
 }
 
 impl PollTracker {
-    pub(in crate::watchdog) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// When the poll was first seen.
-    pub(in crate::watchdog) fn since(&self) -> Nanos {
-        self.since
-    }
-
     /// Whether the open poll is a stall.
-    pub(in crate::watchdog) fn is_counted(&self) -> bool {
+    pub(crate) fn is_counted(&self) -> bool {
         matches!(self.state, PollState::Counted { .. })
     }
 
-    /// Whether it would be one, but for the environment.
-    pub(in crate::watchdog) fn is_excused(&self) -> bool {
+    /// Whether it would be a stall, but for the environment.
+    pub(crate) fn is_excused(&self) -> bool {
         matches!(self.state, PollState::Excused { .. })
     }
 
-    /// How long the open poll of that number has lasted, if it was seen before and evidence
-    /// about it is of use.
-    pub(in crate::watchdog) fn lasts(&self, sequence: u64, now: Nanos) -> Option<Nanos> {
+    /// How long the open poll has lasted, if it was seen before and evidence can still change
+    /// whether it is a stall.
+    pub(crate) fn lasts(&self, sequence: u64, now: Nanos) -> Option<Nanos> {
         let same = self.sequence == sequence;
         let undecided = matches!(self.state, PollState::Open { .. } | PollState::Excused { .. });
         (same && undecided).then(|| now - self.since)
     }
 
     /// Whether the open poll cannot become a stall.
-    pub(in crate::watchdog) fn is_exempt(&self) -> bool {
+    pub(crate) fn is_exempt(&self) -> bool {
         self.state == PollState::Exempt
     }
 
     /// When the open poll becomes a stall.
-    pub(in crate::watchdog) fn due(&self) -> Option<Nanos> {
+    pub(crate) fn due(&self) -> Option<Nanos> {
         match self.state {
             PollState::Open { due } => Some(due),
             _ => None,
         }
     }
 
-    /// The number moved on to `sequence`. If a stall was open it lasted for the time returned;
-    /// `left_at` is when the thread says it ended, if it was asked in time.
-    pub(in crate::watchdog) fn close(
+    /// The slot has moved on to `sequence`. Returns how long the stall lasted, if there was one.
+    /// `left_at` is when the thread says that the poll ended, if it was asked in time.
+    pub(crate) fn close(
         &mut self,
         sequence: u64,
         now: Nanos,
         left_at: Option<Nanos>,
     ) -> Option<Nanos> {
-        let counted = self.is_counted() || self.is_excused();
+        let was_stall = self.is_counted() || self.is_excused();
         self.sequence = sequence;
         self.state = PollState::Quiet;
         let end = left_at.unwrap_or(self.seen).clamp(self.seen, now.max(self.seen));
-        counted.then(|| end - self.since)
+        was_stall.then(|| end - self.since)
     }
 
-    /// The poll is open now.
-    pub(in crate::watchdog) fn observe(&mut self, now: Nanos, sample: PollSample) -> PollEvent {
+    /// A poll is open at this scan.
+    pub(crate) fn observe(&mut self, now: Nanos, sample: PollSample) -> PollEvent {
         if self.state == PollState::Quiet || self.sequence != sample.sequence {
-            self.begin(now, sample);
+            let state = PollState::Open { due: now + sample.threshold };
+            let PollSample { sequence, holds, .. } = sample;
+            *self = Self { sequence, since: now, seen: now, holds, state };
         }
         if self.state == PollState::Exempt {
             return PollEvent::None;
         }
         if !self.still_holds(sample.holds) {
-            let was_counted = self.is_counted() || self.is_excused();
+            let was_stall = self.is_counted() || self.is_excused();
             self.state = PollState::Exempt;
             let lasted = self.seen - self.since;
-            return if was_counted { PollEvent::Ended(lasted) } else { PollEvent::None };
+            return if was_stall { PollEvent::Ended(lasted) } else { PollEvent::None };
         }
         self.seen = now;
+        let PollSample { threshold, excused, .. } = sample;
         let lasted = now - self.since;
-        match self.state {
-            PollState::Counted { next } if lasted >= next => {
-                self.state = PollState::Counted { next: power_above(lasted, sample.threshold) };
-                PollEvent::Doubled(lasted)
-            }
-            PollState::Counted { .. } => PollEvent::Lasts(lasted),
-            _ if lasted - sample.excused.min(lasted) >= sample.threshold => {
-                self.state = PollState::Counted { next: power_above(lasted, sample.threshold) };
-                PollEvent::Counted(lasted)
-            }
-            PollState::Excused { next } if lasted >= next => {
-                self.state = PollState::Excused { next: power_above(lasted, sample.threshold) };
-                PollEvent::Doubled(lasted)
-            }
-            PollState::Excused { .. } => PollEvent::Lasts(lasted),
-            // Less is nearly a stall of its own doing, and soon will be one.
-            _ if lasted >= sample.threshold && sample.excused > lasted / 2 => {
-                self.state = PollState::Excused { next: power_above(lasted, sample.threshold) };
-                PollEvent::Excused(lasted)
-            }
-            _ => {
-                self.state =
-                    PollState::Open { due: self.since + sample.threshold + sample.excused };
-                PollEvent::None
-            }
-        }
-    }
-
-    fn begin(&mut self, now: Nanos, sample: PollSample) {
-        self.sequence = sample.sequence;
-        self.since = now;
-        self.seen = now;
-        self.counters = match sample.holds {
-            Holds::Worker(counters) => Some(counters),
-            _ => None,
+        let next = power_above(lasted, threshold);
+        let again = |next| match lasted < next {
+            true => PollEvent::Lasts(lasted),
+            false => PollEvent::Doubled(lasted),
         };
-        self.state = PollState::Open { due: now + sample.threshold };
+        let event;
+        (self.state, event) = match self.state {
+            PollState::Counted { next: due } => (PollState::Counted { next }, again(due)),
+            _ if lasted.saturating_sub(excused) >= threshold => {
+                (PollState::Counted { next }, PollEvent::Counted(lasted))
+            }
+            PollState::Excused { next: due } => (PollState::Excused { next }, again(due)),
+            // With a smaller share of the environment's it will soon be a stall of its own.
+            _ if lasted >= threshold && excused > lasted / 2 => {
+                (PollState::Excused { next }, PollEvent::Excused(lasted))
+            }
+            _ => (PollState::Open { due: self.since + threshold + excused }, PollEvent::None),
+        };
+        event
     }
 
     fn still_holds(&self, holds: Holds) -> bool {
         match holds {
-            // A worker that is parked, or came round its loop, is not in this poll.
-            Holds::Worker(now) => self.counters == Some(now) && !now.is_parked(),
+            // A worker that has parked or gone on is not in this poll.
+            Holds::Worker(now) => self.holds == holds && !now.is_parked(),
             Holds::Root => true,
             Holds::Nothing => false,
         }
     }
 }
 
-/// The smallest threshold × 2ⁿ above `lasted`, n ≥ 1.
+/// The smallest `threshold` × 2ⁿ above `lasted`, with n ≥ 1.
 fn power_above(lasted: Nanos, threshold: Nanos) -> Nanos {
     let mut next = threshold.max(1).saturating_mul(2);
     while next <= lasted && next < Nanos::MAX {
@@ -223,16 +200,17 @@ mod tests {
         PollSample { sequence, threshold: 100, holds, excused: 0 }
     }
 
-    /// Looks at one poll at each of the times and returns what followed.
-    fn look(times: &[Nanos], holds: Holds) -> (PollTracker, Vec<PollEvent>) {
+    /// Observes one poll at each of the times.
+    fn observe(times: &[Nanos], holds: Holds) -> (PollTracker, Vec<PollEvent>) {
         let mut tracker = PollTracker::default();
         let steps = times.iter().map(|now| tracker.observe(*now, sample(1, holds))).collect();
         (tracker, steps)
     }
 
     #[test]
-    fn a_poll_is_a_stall_at_the_threshold_and_told_again_at_powers_of_two() {
-        let (_, steps) = look(&[1000, 1099, 1100, 1150, 1210, 1399, 1900], Holds::Worker(ACTIVE));
+    fn a_poll_is_a_stall_at_the_threshold_and_reported_again_at_powers_of_two() {
+        let (_, steps) =
+            observe(&[1000, 1099, 1100, 1150, 1210, 1399, 1900], Holds::Worker(ACTIVE));
         assert_eq!(
             steps,
             [
@@ -249,25 +227,25 @@ mod tests {
 
     #[test]
     fn the_watchdog_wants_to_wake_when_the_poll_becomes_a_stall() {
-        let (tracker, _) = look(&[1000, 1030], Holds::Worker(ACTIVE));
+        let (tracker, _) = observe(&[1000, 1030], Holds::Worker(ACTIVE));
         assert_eq!(tracker.due(), Some(1100));
-        let (tracker, _) = look(&[1000, 1100], Holds::Worker(ACTIVE));
+        let (tracker, _) = observe(&[1000, 1100], Holds::Worker(ACTIVE));
         assert_eq!(tracker.due(), None);
     }
 
     #[test]
-    fn another_poll_starts_anew() {
-        let (mut tracker, _) = look(&[1000, 1090], Holds::Worker(ACTIVE));
+    fn another_poll_starts_again() {
+        let (mut tracker, _) = observe(&[1000, 1090], Holds::Worker(ACTIVE));
         assert_eq!(tracker.close(2, 1095, None), None);
         assert_eq!(tracker.observe(1101, sample(3, Holds::Worker(ACTIVE))), PollEvent::None);
-        assert_eq!(tracker.since(), 1101);
+        assert_eq!(tracker.since, 1101);
     }
 
     #[test]
     fn the_end_is_what_the_thread_says_within_what_was_seen() {
         for (left_at, lasted) in [(Some(1130), 130), (None, 120), (Some(1), 120), (Some(9999), 140)]
         {
-            let (mut tracker, _) = look(&[1000, 1100, 1120], Holds::Worker(ACTIVE));
+            let (mut tracker, _) = observe(&[1000, 1100, 1120], Holds::Worker(ACTIVE));
             assert_eq!(tracker.close(2, 1140, left_at), Some(lasted), "{left_at:?}");
         }
     }
@@ -287,7 +265,7 @@ mod tests {
     fn a_parked_worker_is_not_held_by_any_poll() {
         let parked = WorkerCounters { parks: 3, ..ACTIVE };
         assert_eq!(
-            look(&[1000, 1500], Holds::Worker(parked)).1,
+            observe(&[1000, 1500], Holds::Worker(parked)).1,
             [PollEvent::None, PollEvent::None]
         );
     }
@@ -304,20 +282,23 @@ mod tests {
 
     #[test]
     fn a_root_future_counts_without_a_worker_and_others_do_not() {
-        assert_eq!(look(&[1000, 1100], Holds::Root).1, [PollEvent::None, PollEvent::Counted(100)]);
-        assert_eq!(look(&[1000, 1100], Holds::Nothing).1, [PollEvent::None, PollEvent::None]);
+        assert_eq!(
+            observe(&[1000, 1100], Holds::Root).1,
+            [PollEvent::None, PollEvent::Counted(100)]
+        );
+        assert_eq!(observe(&[1000, 1100], Holds::Nothing).1, [PollEvent::None, PollEvent::None]);
     }
 
     #[test]
-    fn a_late_watchdog_tells_once() {
-        let (_, steps) = look(&[1000, 99_000, 99_001], Holds::Root);
+    fn a_late_watchdog_reports_once() {
+        let (_, steps) = observe(&[1000, 99_000, 99_001], Holds::Root);
         assert_eq!(steps, [PollEvent::None, PollEvent::Counted(98_000), PollEvent::Lasts(98_001)]);
     }
 
-    /// Looks at one poll at each of the times, with so much of it excused.
-    fn excused(sights: &[(Nanos, Nanos)]) -> (PollTracker, Vec<PollEvent>) {
+    /// Observes one poll at each of the times, with so much of it excused.
+    fn excused(samples: &[(Nanos, Nanos)]) -> (PollTracker, Vec<PollEvent>) {
         let mut tracker = PollTracker::default();
-        let steps = sights.iter().map(|(now, excused)| {
+        let steps = samples.iter().map(|(now, excused)| {
             tracker
                 .observe(*now, PollSample { excused: *excused, ..sample(1, Holds::Worker(ACTIVE)) })
         });
@@ -336,9 +317,9 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_that_the_environment_held_is_told_as_such_and_may_turn_out_to_be_a_stall() {
-        let sights = [(1000, 0), (1110, 80), (1150, 110), (1210, 120), (1250, 120)];
-        let (mut tracker, steps) = excused(&sights);
+    fn a_poll_that_the_environment_held_is_excused_and_may_turn_out_to_be_a_stall() {
+        let samples = [(1000, 0), (1110, 80), (1150, 110), (1210, 120), (1250, 120)];
+        let (mut tracker, steps) = excused(&samples);
         let expected = [
             PollEvent::None,
             PollEvent::Excused(110),
@@ -348,7 +329,7 @@ mod tests {
         ];
         assert_eq!(steps, expected);
         assert_eq!(tracker.close(2, 1260, None), Some(250));
-        let (mut tracker, _) = excused(&sights[..3]);
+        let (mut tracker, _) = excused(&samples[..3]);
         assert!(tracker.is_excused() && !tracker.is_counted());
         assert_eq!(tracker.close(2, 1160, None), Some(150), "an excused one ends too");
     }

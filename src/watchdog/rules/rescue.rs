@@ -1,54 +1,54 @@
-//! When a runtime needs a nudge: the rules, as pure functions of what was seen.
+//! When to wake a parked worker so that timers and sockets of the runtime go on.
 //!
-//! The worker that waits on the runtime's I/O driver and timers leaves them when it gets work, and
-//! wakes another worker to take them over only if there is more work than one task. If that task
-//! then blocks, all timers and sockets stand still, though other workers are parked (tokio#4730).
-//! Any task from outside wakes one of them, which finds the driver free.
+//! One worker waits on the runtime's I/O and time drivers. When it gets a task to run, it wakes
+//! another worker to take over the drivers only if there are more tasks. If that task blocks, no
+//! timer fires and no socket is polled, although other workers are parked (tokio#4730). Spawning any
+//! task from outside the runtime wakes one of them, which takes over the drivers.
 
 use crate::clock::Nanos;
 
-/// A tick is overdue when it is that many ticks late.
+/// A tick is overdue when it is late by this many tick intervals.
 const TICKS: Nanos = 2;
 
 /// What is known of one runtime.
 #[derive(Debug, Default)]
-pub(in crate::watchdog) struct Rescuer {
-    /// Not again before then.
-    rest_until: Nanos,
-    /// It was told of this stall.
-    told: bool,
-    /// What the watchdog had lost when the tick was not overdue last.
+pub(crate) struct Rescuer {
+    /// The earliest time of the next attempt.
+    next_at: Nanos,
+    /// The current stall was rescued at least once.
+    rescued: bool,
+    /// The watchdog's lost time when the tick was last not overdue.
     lost: Nanos,
 }
 
-/// A runtime as it looks now.
+/// What this scan has read of the runtime.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::watchdog) struct DriverState {
+pub(crate) struct DriverState {
     /// When the awaited tick should wake; `None` where nothing ticks.
-    pub(in crate::watchdog) due: Option<Nanos>,
-    pub(in crate::watchdog) tick: Nanos,
-    /// For how long the watchdog could not run itself, since it began.
-    pub(in crate::watchdog) lost: Nanos,
-    pub(in crate::watchdog) parked: bool,
-    /// A worker has not come round for a tick or longer, and is not parked.
-    pub(in crate::watchdog) held: bool,
+    pub(crate) due: Option<Nanos>,
+    pub(crate) tick: Nanos,
+    /// How long the watchdog itself could not run, since its start.
+    pub(crate) lost: Nanos,
+    pub(crate) parked: bool,
+    /// A worker is not parked and has made no progress for at least one tick interval.
+    pub(crate) held: bool,
 }
 
 impl Rescuer {
-    /// Whether to start a task now, and then whether it is the first for this stall.
-    pub(in crate::watchdog) fn update(&mut self, now: Nanos, driver: DriverState) -> Option<bool> {
-        self.told &= driver.held;
+    /// `None` if no task has to be spawned now; otherwise whether it is the first for this stall.
+    pub(crate) fn update(&mut self, now: Nanos, driver: DriverState) -> Option<bool> {
+        self.rescued &= driver.held;
         let wait = TICKS * driver.tick;
         let Some(due) = driver.due.filter(|due| now > *due) else {
             self.lost = driver.lost;
             return None;
         };
         let late = (now - due).saturating_sub(driver.lost - self.lost);
-        if late < wait || !driver.parked || !driver.held || now < self.rest_until {
+        if late < wait || !driver.parked || !driver.held || now < self.next_at {
             return None;
         }
-        self.rest_until = now + wait;
-        Some(!std::mem::replace(&mut self.told, true))
+        self.next_at = now + wait;
+        Some(!std::mem::replace(&mut self.rescued, true))
     }
 }
 

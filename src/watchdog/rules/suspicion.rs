@@ -1,14 +1,14 @@
-//! Whether a worker that does not come round its loop, while no marked poll says why, is in one
-//! poll: a state machine.
+//! Whether a worker that makes no progress, and that no marked poll explains, is in one poll: a state
+//! machine.
 //!
-//! Tokio updates the counters of a worker when it parks and now and then, so that a healthy worker
-//! under load looks the same for a while. That its counters stand still is a suspicion. One poll is
-//! proven by a stack that is taken after the threshold and shows the worker in a poll, together with
-//! either of
+//! Tokio updates the counters of a worker when it parks, and otherwise only now and then: those of a
+//! healthy worker under load stand still for a while. So counters that stand still are a suspicion.
+//! The proof of one poll is a stack that is taken after the threshold and shows the worker in a poll,
+//! together with one of
 //!
-//! - the same wait: its thread has waited in one system call since the suspicion began;
-//! - no return: a breakpoint at the address that the poll of an *earlier* stack returns to has not
-//!   been hit since, and the later stack returns there too.
+//! - the same wait: the thread has waited in one system call since the suspicion began;
+//! - no return: a breakpoint at the return address of the poll in an *earlier* stack was not hit
+//!   since, and the poll in the later stack has the same return address.
 //!
 //! ```text
 //!   Clear ──► Suspected ──► Asked ──────── same wait ────────► Proven ──► Stalled
@@ -21,25 +21,25 @@
 //! |---|---|---|
 //! | `Clear` | the worker stands still | `Suspected` |
 //! | `Resting` | the rest is over | `Suspected` |
-//! | `Suspected` | the threshold is over | `Asked`: a stack is taken |
+//! | `Suspected` | it lasts for the threshold | `Asked`: a stack is taken |
 //! | `Asked` | in a poll, by the same wait | `Proven` |
-//! | | in a poll, and returns are counted now | `Counting`: the time begins anew |
-//! | | in a poll, but neither proof can be had; in no poll; no answer in 30 s | `Resting` |
-//! | `Counting` | the threshold is over without a return | `AskedAgain`: another stack is taken |
+//! | | in a poll, and returns are counted from now on | `Counting`: the time starts again |
+//! | | in a poll, but neither proof is possible; in no poll; no answer in 30 s | `Resting` |
+//! | `Counting` | the threshold passes without a return | `AskedAgain`: another stack is taken |
 //! | | a poll returned | `Resting` |
-//! | `AskedAgain` | in a poll that returns to the same address, and none returned | `Proven` |
+//! | `AskedAgain` | in a poll with the same return address, and none returned | `Proven` |
 //! | | a poll returned; in another poll or none; no answer in 30 s | `Resting` |
-//! | `Proven` | it is a stall, without the environment's share | `Stalled`, in the same scan |
+//! | `Proven` | it is a stall, the environment's share subtracted | `Stalled`, in the same scan |
 //! | | it would be one, but for the environment | `Excused`, in the same scan |
 //! | | the proof no longer holds | `Resting` |
-//! | `Excused` | it is a stall without the environment's share too | `Stalled` |
+//! | `Excused` | it is a stall, the environment's share subtracted | `Stalled` |
 //! | | neither proof holds any more; another thread | `Clear`: the stall ends |
 //! | `Stalled` | neither proof holds any more; another thread | `Clear`: the stall ends |
-//! | `Suspected` … `Proven` | another thread runs the worker | `Suspected` anew |
-//! | any but `Resting` | the worker moves, or a slot explains it | `Clear`; a stall ends |
+//! | `Suspected` … `Proven` | another thread runs the worker | `Suspected` again |
+//! | any but `Resting` | the worker makes progress, or a slot explains it | `Clear`; a stall ends |
 //!
-//! A rest lasts one second, and twice as long each further time until the worker moves. That it moves
-//! does not end a rest: only the next one is short again.
+//! A rest lasts one second, and each further one twice as long until the worker makes progress. That
+//! does not end a rest, but makes the next one short again.
 
 use std::sync::Arc;
 
@@ -48,45 +48,45 @@ use crate::clock::Nanos;
 use crate::stack::{PollProof, ProvenPoll};
 use crate::stall::StackResult;
 
-/// How long an answer is waited for. The first stack of a process takes seconds to get its names,
-/// where debug information is large.
+/// How long to wait for a stack. The symbols of the first one take seconds if there is much debug
+/// information.
 const PATIENCE: Nanos = 30_000_000_000;
-/// How long a worker is left alone once it turned out not to be in one poll: stacks are not free.
+/// The first rest of a worker that turned out not to be in one poll: stacks are not free.
 const REST: Nanos = 1_000_000_000;
-/// The longest rest is that many doublings of the first: 64 s.
+/// How often a rest can double, up to 64 s.
 const MOST_DOUBLINGS: u32 = 6;
 
-/// What is known of one worker, from its last move on.
+/// What is known of one worker since its last progress.
 #[derive(Debug, Default)]
-pub(in crate::watchdog) struct Suspicion {
+pub(crate) struct Suspicion {
     state: State,
-    /// The thread that is suspected.
+    /// The suspected thread.
     thread: u32,
-    /// Numbers what is taken for one poll, for the tracker.
+    /// The tracker's sequence number of what may be one poll.
     sequence: u64,
-    /// Its time, and what that makes of it.
-    tracker: PollTracker,
-    /// Rests since the worker last moved.
+    /// What the worker may be in, as one poll.
+    pub(crate) tracker: PollTracker,
+    /// Rests since the worker last made progress.
     rests: u32,
 }
 
-/// See the module.
+/// The states of the table above.
 #[derive(Debug, Default)]
 enum State {
     /// Nothing is suspected.
     #[default]
     Clear,
-    /// It was not in one poll, or that could not be told: nothing is suspected until then.
+    /// It was not in one poll, or there was no proof: nothing is suspected until then.
     Resting { until: Nanos },
-    /// It stands still, for less than the threshold so far.
+    /// It makes no progress, for less than the threshold so far.
     Suspected,
-    /// For longer: a stack was asked for.
+    /// The threshold is over: a stack was requested.
     Asked { proof: Arc<PollProof> },
-    /// That stack showed a poll, whose returns are counted since. The time begins anew with it.
+    /// The stack showed a poll, whose returns are counted since. The time starts again with it.
     Counting { first: Arc<PollProof> },
-    /// There was no return for the threshold: another stack was asked for.
+    /// There was no return for the threshold: another stack was requested.
     AskedAgain { first: Arc<PollProof>, second: Arc<PollProof> },
-    /// It is in one poll, which is not a stall yet: some of the time was the environment's.
+    /// It is in one poll that is no stall yet: some of the time was the environment's.
     Proven(OnePoll),
     /// It would be a stall, but most of the time was the environment's.
     Excused(OnePoll),
@@ -94,92 +94,90 @@ enum State {
     Stalled(OnePoll),
 }
 
-/// A poll that is proven.
+/// A proven poll.
 #[derive(Debug)]
 struct OnePoll {
     /// The stack that proved it.
     stack: Arc<PollProof>,
-    /// What counts returns; where nothing can, the same wait is the proof.
+    /// Counts returns. `None` if that is not possible: then the same wait is the proof.
     counter: Option<Arc<PollProof>>,
 }
 
-/// A worker that does not come round.
+/// A worker that makes no progress at a scan.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::watchdog) struct StillWorker {
-    /// Its thread.
-    pub(in crate::watchdog) thread: u32,
-    /// Of a current-thread runtime.
-    pub(in crate::watchdog) single: bool,
-    pub(in crate::watchdog) threshold: Nanos,
+pub(crate) struct StillWorker {
+    pub(crate) now: Nanos,
+    pub(crate) thread: u32,
+    /// Whether it belongs to a current-thread runtime.
+    pub(crate) single: bool,
+    pub(crate) threshold: Nanos,
 }
 
-/// What the evidence says of the time since the suspicion began.
+/// What the evidence shows about the time since the suspicion began.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::watchdog) struct Weighed {
-    /// How much of it was the environment's.
-    pub(in crate::watchdog) excused: Nanos,
-    /// The thread has waited in one system call all the time.
-    pub(in crate::watchdog) same_wait: bool,
+pub(crate) struct Weighed {
+    /// The environment's share.
+    pub(crate) excused: Nanos,
+    /// Whether the thread has waited in one system call throughout.
+    pub(crate) same_wait: bool,
 }
 
-/// What the caller has to do.
+/// What the watchdog has to do.
 #[derive(Debug)]
-pub(in crate::watchdog) enum Step {
+pub(crate) enum Step {
     Nothing,
-    /// Begin to collect evidence, from now on.
+    /// Start to collect evidence.
     Collect,
-    /// Have a stack taken, and the question answered by it.
+    /// Request a stack that answers whether the thread is in one poll.
     Ask(Arc<PollProof>),
-    /// Tell what became of the poll.
+    /// Report what became of the poll.
     Poll(PollEvent),
 }
 
-/// The answer to a question, as it stands.
+/// What a requested stack shows so far.
 enum Answer<'a> {
     Awaited,
-    /// The thread is in no poll, or that cannot be told, or could not in time.
+    /// The thread is in no poll, or there was no usable stack in time.
     No,
     InPoll(&'a ProvenPoll),
 }
 
 impl Suspicion {
-    /// The worker has not come round since the last scan. `weigh` is called where the evidence
-    /// decides, with the time since the suspicion began.
-    pub(in crate::watchdog) fn update(
+    /// The worker has made no progress since the last scan. `weigh` reads the evidence, given the
+    /// time since the suspicion began. It is called only if that decides.
+    pub(crate) fn update(
         &mut self,
-        now: Nanos,
         worker: StillWorker,
         weigh: impl FnOnce(Nanos) -> Weighed,
     ) -> Step {
+        let now = worker.now;
         let same_thread = worker.thread == self.thread;
-        let lasted = now.saturating_sub(self.tracker.since());
+        let lasted = now.saturating_sub(self.tracker.since);
         let is_over = lasted >= worker.threshold;
         let (state, step) = match std::mem::take(&mut self.state) {
-            State::Clear => self.suspect(now, worker),
+            State::Clear => self.suspect(worker),
             resting @ State::Resting { until } if now < until => (resting, Step::Nothing),
-            State::Resting { .. } => self.suspect(now, worker),
+            State::Resting { .. } => self.suspect(worker),
 
-            // A stall goes on while either proof holds. Evidence costs a few reads of files, so it
-            // is only asked where a breakpoint does not tell, and while it may turn an excuse down.
+            // A stall goes on while either proof holds. Evidence costs a few file reads, so it is
+            // read only without a breakpoint, and while an excused poll may become a stall.
             State::Excused(poll) | State::Stalled(poll) => {
                 let no_return = poll.has_not_returned();
                 let weighed = (!no_return || self.tracker.is_excused()).then(|| weigh(lasted));
                 let holds = no_return || weighed.is_some_and(|weighed| weighed.same_wait);
                 if same_thread && holds {
-                    self.observe(now, worker, poll, weighed.map_or(0, |weighed| weighed.excused))
+                    self.observe(worker, poll, weighed.map_or(0, |weighed| weighed.excused))
                 } else {
-                    (
-                        State::Clear,
-                        Step::Poll(self.forget().map_or(PollEvent::None, PollEvent::Ended)),
-                    )
+                    let ended = self.forget().map_or(PollEvent::None, PollEvent::Ended);
+                    (State::Clear, Step::Poll(ended))
                 }
             }
 
-            // What was found out about another thread says nothing of this one.
-            _ if !same_thread => self.suspect(now, worker),
+            // What is known of another thread says nothing about this one.
+            _ if !same_thread => self.suspect(worker),
 
             State::Suspected if is_over => {
-                let proof = question(now, worker);
+                let proof = request(worker);
                 (State::Asked { proof: Arc::clone(&proof) }, Step::Ask(proof))
             }
             State::Suspected => (State::Suspected, Step::Nothing),
@@ -188,20 +186,15 @@ impl Suspicion {
                 Answer::Awaited => (State::Asked { proof }, Step::Nothing),
                 Answer::No => self.rest(now),
                 Answer::InPoll(found) => {
-                    let (counts, counts_since) = (found.returns.is_some(), found.since);
-                    let weighed = weigh(lasted);
-                    if weighed.same_wait {
-                        // From here on the breakpoint is the cheaper proof, if there is one.
-                        let counter = counts.then(|| Arc::clone(&proof));
-                        self.observe(
-                            now,
-                            worker,
-                            OnePoll { stack: proof, counter },
-                            weighed.excused,
-                        )
-                    } else if counts {
-                        // Polls before it may have been others: only the time since counts.
-                        self.begin(counts_since, worker);
+                    let counted_since = found.returns.is_some().then_some(found.since);
+                    let Weighed { excused, same_wait } = weigh(lasted);
+                    if same_wait {
+                        // From now on the breakpoint is the cheaper proof, if there is one.
+                        let counter = counted_since.map(|_| Arc::clone(&proof));
+                        self.observe(worker, OnePoll { stack: proof, counter }, excused)
+                    } else if let Some(since) = counted_since {
+                        // Before the breakpoint was set, it may have been in other polls.
+                        self.begin(since, worker);
                         (State::Counting { first: proof }, Step::Collect)
                     } else {
                         self.rest(now)
@@ -211,7 +204,7 @@ impl Suspicion {
 
             State::Counting { first } if !has_not_returned(&first) => self.rest(now),
             State::Counting { first } if is_over => {
-                let second = question(now, worker);
+                let second = request(worker);
                 (State::AskedAgain { first, second: Arc::clone(&second) }, Step::Ask(second))
             }
             counting @ State::Counting { .. } => (counting, Step::Nothing),
@@ -220,12 +213,12 @@ impl Suspicion {
             State::AskedAgain { first, second } => match answer(&second, now) {
                 Answer::Awaited => (State::AskedAgain { first, second }, Step::Nothing),
                 Answer::No => self.rest(now),
-                // A poll of something else, further in or out, does not pass the breakpoint.
+                // A poll of an inner or outer future does not hit the breakpoint.
                 Answer::InPoll(found) if !returns_to_the_same(&first, found) => self.rest(now),
                 Answer::InPoll(_) => {
                     let excused = weigh(lasted).excused;
                     let poll = OnePoll { stack: second, counter: Some(first) };
-                    self.observe(now, worker, poll, excused)
+                    self.observe(worker, poll, excused)
                 }
             },
 
@@ -235,7 +228,7 @@ impl Suspicion {
             State::Proven(poll) => {
                 let Weighed { excused, same_wait } = weigh(lasted);
                 if poll.counter.is_some() || same_wait {
-                    self.observe(now, worker, poll, excused)
+                    self.observe(worker, poll, excused)
                 } else {
                     self.rest(now)
                 }
@@ -245,9 +238,9 @@ impl Suspicion {
         step
     }
 
-    /// The worker came round (`moved`), or it is known why it does not. If it had a stall, that
-    /// lasted for the time returned.
-    pub(in crate::watchdog) fn clear(&mut self, moved: bool) -> Option<Nanos> {
+    /// The worker made progress (`moved`), or it is known why it does not. Returns how long the stall
+    /// lasted, if there was one.
+    pub(crate) fn clear(&mut self, moved: bool) -> Option<Nanos> {
         if moved {
             self.rests = 0;
         }
@@ -260,18 +253,13 @@ impl Suspicion {
         }
     }
 
-    /// What the worker may be in, as one poll.
-    pub(in crate::watchdog) fn tracker(&self) -> &PollTracker {
-        &self.tracker
-    }
-
-    /// Whether it may turn out to be in one poll, and to blame for that.
-    pub(in crate::watchdog) fn is_undecided(&self) -> bool {
+    /// Whether the worker may yet turn out to be stalled by one poll.
+    pub(crate) fn is_undecided(&self) -> bool {
         !matches!(self.state, State::Clear | State::Resting { .. } | State::Stalled(_))
     }
 
-    /// The stack that proved it.
-    pub(in crate::watchdog) fn stack(&self) -> Option<StackResult> {
+    /// The stack that proved the poll.
+    pub(crate) fn stack(&self) -> Option<StackResult> {
         match &self.state {
             State::Proven(poll) | State::Excused(poll) | State::Stalled(poll) => {
                 found(&poll.stack).map(|found| found.taken.clone())
@@ -281,27 +269,21 @@ impl Suspicion {
     }
 
     /// A suspicion begins.
-    fn suspect(&mut self, now: Nanos, worker: StillWorker) -> (State, Step) {
+    fn suspect(&mut self, worker: StillWorker) -> (State, Step) {
         self.thread = worker.thread;
-        self.begin(now, worker);
+        self.begin(worker.now, worker);
         (State::Suspected, Step::Collect)
     }
 
-    /// What is taken for one poll begins at that time.
+    /// What may be one poll begins at that time.
     fn begin(&mut self, since: Nanos, worker: StillWorker) {
         self.sequence += 1;
         self.tracker.observe(since, self.sample(worker, 0));
     }
 
-    /// It is in one poll: what is that by now?
-    fn observe(
-        &mut self,
-        now: Nanos,
-        worker: StillWorker,
-        poll: OnePoll,
-        excused: Nanos,
-    ) -> (State, Step) {
-        let event = self.tracker.observe(now, self.sample(worker, excused));
+    /// It is in one poll: the tracker decides whether that is a stall.
+    fn observe(&mut self, worker: StillWorker, poll: OnePoll, excused: Nanos) -> (State, Step) {
+        let event = self.tracker.observe(worker.now, self.sample(worker, excused));
         let state = if self.tracker.is_counted() {
             State::Stalled(poll)
         } else if self.tracker.is_excused() {
@@ -312,7 +294,7 @@ impl Suspicion {
         (state, Step::Poll(event))
     }
 
-    /// It is not in one poll, or that cannot be told.
+    /// It is not in one poll, or there is no proof.
     fn rest(&mut self, now: Nanos) -> (State, Step) {
         let until = now + (REST << self.rests);
         self.rests = (self.rests + 1).min(MOST_DOUBLINGS);
@@ -320,21 +302,21 @@ impl Suspicion {
         (State::Resting { until }, Step::Nothing)
     }
 
-    /// What was taken for one poll is over. If it was a stall, that lasted for the time returned.
+    /// What may have been one poll is over. Returns how long the stall lasted, if there was one.
     fn forget(&mut self) -> Option<Nanos> {
         self.sequence += 1;
         self.tracker.close(self.sequence, 0, None)
     }
 
     fn sample(&self, worker: StillWorker, excused: Nanos) -> PollSample {
-        // Whether the worker still has its thread was asked before, by its counters.
-        let holds = Holds::Root;
-        PollSample { sequence: self.sequence, threshold: worker.threshold, holds, excused }
+        // The counters have already shown that the thread still runs the worker.
+        let StillWorker { threshold, .. } = worker;
+        PollSample { sequence: self.sequence, threshold, holds: Holds::Root, excused }
     }
 }
 
 impl OnePoll {
-    /// Whether it is known to go on by the counter.
+    /// Whether the counter proves that it goes on.
     fn has_not_returned(&self) -> bool {
         let last = found(&self.stack);
         self.counter.as_deref().is_some_and(|counter| {
@@ -343,12 +325,12 @@ impl OnePoll {
     }
 }
 
-fn question(now: Nanos, worker: StillWorker) -> Arc<PollProof> {
-    Arc::new(PollProof::new(worker.thread, worker.single, now))
+fn request(worker: StillWorker) -> Arc<PollProof> {
+    Arc::new(PollProof::new(worker.thread, worker.single, worker.now))
 }
 
 fn answer(proof: &PollProof, now: Nanos) -> Answer<'_> {
-    // In this order: an answer that comes in between is taken.
+    // Checked first, so that an answer that arrives in between still counts.
     let is_late = !proof.is_open(now, PATIENCE);
     match proof.answer() {
         Some(Some(found)) => Answer::InPoll(found),
@@ -361,7 +343,7 @@ fn found(proof: &PollProof) -> Option<&ProvenPoll> {
     proof.answer().flatten()
 }
 
-/// Whether no poll has returned where that stack's does, since it was taken.
+/// Whether no poll has returned to the return address in that stack since it was taken.
 fn has_not_returned(counter: &PollProof) -> bool {
     found(counter).is_some_and(ProvenPoll::still)
 }

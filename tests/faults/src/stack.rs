@@ -15,13 +15,14 @@ pub(crate) const FAULTS: &[Fault] = &[
 
 /// More than 4 KiB of stack for each call: more than is copied in all.
 #[inline(never)]
+#[rustfmt::skip]
 fn deep_recursion(depth: u32, over: &AtomicBool) -> u64 {
     let mut room = black_box([0_u64; 512]);
     if depth > 0 {
         room[0] = deep_recursion(depth - 1, over);
     }
-    while depth == 0 && !over.load(Relaxed) {
-        here!(thread::sleep(NAP));
+    if depth == 0 {
+        here!(()); while !over.load(Relaxed) { thread::sleep(NAP) }
     }
     black_box(room)[0]
 }
@@ -32,8 +33,7 @@ fn stacker_segment(over: &AtomicBool) {
 }
 
 #[inline(never)]
+#[rustfmt::skip]
 fn on_the_segment(over: &AtomicBool) {
-    while !over.load(Relaxed) {
-        here!(thread::sleep(NAP));
-    }
+    here!(()); while !over.load(Relaxed) { thread::sleep(NAP) }
 }

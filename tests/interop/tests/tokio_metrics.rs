@@ -2,16 +2,19 @@
 //!
 //! The recorder is the process's own: this is one test in a process of its own.
 
+#[path = "../../support/recorder.rs"]
+mod recorder;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use recorder::{nothing_twice, recorder};
 use tokio_metrics::{RuntimeMetricsReporterBuilder, TaskMetricsReporterBuilder, TaskMonitor};
 use tower::{Layer, ServiceExt};
-use tower_stall::{HISTOGRAM_BUCKETS, METRICS, MetricKind, Stall, StallDetector};
+use tower_stall::{METRICS, MetricKind, Stall, StallDetector};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_millis(300);
@@ -36,20 +39,6 @@ fn block(stall: &StallDetector, handler: &str) {
     }
 }
 
-/// A recorder as the documentation of both has it.
-fn install() -> PrometheusHandle {
-    let mut builder = PrometheusBuilder::new();
-    for (name, buckets) in HISTOGRAM_BUCKETS {
-        builder = builder
-            .set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)
-            .expect("there are buckets");
-    }
-    let recorder = builder.build_recorder();
-    let handle = recorder.handle();
-    metrics::set_global_recorder(recorder).expect("it is the first");
-    handle
-}
-
 /// The value of a series.
 fn value(page: &str, series: &str) -> Option<f64> {
     let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
@@ -65,18 +54,11 @@ fn of_handler(page: &str, name: &str, handler: &str) -> f64 {
         .sum()
 }
 
-#[track_caller]
-fn nothing_twice(page: &str) {
-    let mut seen = BTreeSet::new();
-    for line in page.lines().filter(|line| !line.is_empty()) {
-        let what = line.rsplit_once(' ').expect("a value or a kind").0;
-        assert!(seen.insert(what), "{what} is there twice");
-    }
-}
-
 #[test]
 fn they_run_together() {
-    let page = install();
+    let recorder = recorder();
+    let page = recorder.handle();
+    metrics::set_global_recorder(recorder).expect("it is the first");
     let names = Arc::new(Mutex::new(BTreeSet::new()));
     let told = || {
         let names = Arc::clone(&names);

@@ -97,16 +97,20 @@ impl Service<http::Request<Body>> for Cart {
     }
 }
 
+/// A stall of that duration was a call that blocked, and no noise of a busy machine.
+const LONG: Duration = Duration::from_millis(200);
+
+/// The stalls of calls, newest first, without those that the environment caused.
+fn long_stalls(stall: &StallDetector) -> Vec<Stall> {
+    let stalls = stall.stalls().into_iter();
+    stalls.filter(|stall| stall.duration >= LONG && !stall.cause.is_environment()).collect()
+}
+
 fn block_until_seen(stall: &StallDetector) {
-    let before = stall.stalls().first().map_or(0, |newest| newest.id);
+    let before = long_stalls(stall).len();
     let start = Instant::now();
-    while start.elapsed() < LIMIT {
-        let newest = stall.stalls().first().map_or(0, |newest| newest.id);
-        // Once more than the threshold, whatever else was seen.
-        if newest > before && start.elapsed() >= Duration::from_millis(300) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(2));
+    while long_stalls(stall).len() == before && start.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(25));
     }
 }
 
@@ -149,18 +153,16 @@ impl Rig {
     }
 
     /// The label under which a blocking call of the method is recorded.
-    fn label(&self, method: &'static str, expected: Code) -> &'static str {
-        let long = |stall: &&Stall| stall.duration >= Duration::from_millis(200);
-        let known = self.stall.stalls().iter().filter(long).count();
+    fn label(&self, method: &'static str, expected: Code) -> String {
+        let known = long_stalls(&self.stall).len();
         assert_eq!(self.call(method), expected, "{method}");
         let start = Instant::now();
         loop {
-            let stalls = self.stall.stalls();
-            let stalls: Vec<_> = stalls.iter().filter(long).collect();
+            let stalls = long_stalls(&self.stall);
             if stalls.len() > known {
                 assert_eq!(stalls.len(), known + 1, "one call, one record: {stalls:#?}");
                 assert_eq!(stalls[0].requests_in_flight, 1);
-                return stalls[0].handler;
+                return stalls[0].handler.to_string();
             }
             assert!(start.elapsed() < LIMIT, "{method} was not seen");
             std::thread::sleep(Duration::from_millis(2));

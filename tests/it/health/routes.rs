@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::MS;
 use crate::support::*;
 
 #[test]
@@ -61,8 +60,8 @@ fn probes_are_answered_while_every_worker_is_blocked() {
     for path in ["/livez", "/readyz", "/metrics", "/livez?format=json"] {
         let begin = Instant::now();
         rig.probe(path);
-        // Some milliseconds, on a quiet machine.
-        assert!(begin.elapsed() < 1000 * MS, "{path} took {:?}", begin.elapsed());
+        // Some milliseconds, on a quiet machine. The workers are blocked for far longer.
+        assert!(begin.elapsed() < LIMIT / 4, "{path} took {:?}", begin.elapsed());
     }
     let (status, told) = rig.probe("/elsewhere");
     assert_eq!((status, told.contains("/livez")), (404, true));

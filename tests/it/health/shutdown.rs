@@ -17,7 +17,7 @@ fn is_open(admin: SocketAddr) -> bool {
 #[test]
 fn a_clone_drains_in_the_shutdown_future_and_the_port_closes_last() {
     let runtime = runtime(2);
-    let start = async { StallDetector::builder().admin(([127, 0, 0, 1], 0)).start() };
+    let start = async { StallDetector::builder().admin(ALONE).start() };
     let stall = runtime.block_on(start).expect("a detector");
     let admin = stall.admin_addr().expect("an admin server");
     wait_until(LIMIT, || fetch(admin, "/readyz").0 == 200);
@@ -63,7 +63,7 @@ fn a_clone_drains_in_the_shutdown_future_and_the_port_closes_last() {
 #[test]
 fn the_drop_of_the_last_clone_stops_it() {
     let runtime = runtime(1);
-    let start = async { StallDetector::builder().admin(([127, 0, 0, 1], 0)).start() };
+    let start = async { StallDetector::builder().admin(ALONE).start() };
     let stall = runtime.block_on(start).expect("a detector");
     let admin = stall.admin_addr().expect("an admin server");
     let moved = stall.clone();

@@ -110,7 +110,7 @@ fn nasty_names_are_shown_and_do_nothing() {
     let document = document(admin);
     let recent = document["recent"].as_array().expect("a list");
     let ours = recent.iter().find(|row| row["id"] == stall.id).expect("it is there");
-    assert_eq!(ours["handler"], stall.handler);
+    assert_eq!(ours["handler"], *stall.handler);
     assert_eq!(ours["detail"].as_str(), stall.detail.as_deref());
 
     let metrics = rig.metrics();

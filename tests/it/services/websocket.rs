@@ -152,7 +152,7 @@ fn one_that_is_not_is_a_plain_task_with_its_line() {
         say(&both, "sleep");
         both.rig.long_stalls().into_iter().next()
     });
-    assert_eq!((stall.handler, stall.cause), ("unattributed", tower_stall::Cause::Sleep));
+    assert_eq!((&*stall.handler, stall.cause), ("unattributed", tower_stall::Cause::Sleep));
     let site = stall.site.expect("a site");
     assert_eq!(site.function, "it::services::websocket::sleeps_in_one_piece");
 }

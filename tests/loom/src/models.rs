@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicU64;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use crate::slot::{Entered, Identity, LabelId, OpenPoll, Place, Slot, SlotReading};
+use crate::slot::{
+    Entered, Identity, LabelId, NO_TRACE, OpenPoll, Place, Slot, SlotReading, Trace,
+};
 use crate::sync::Ordering::Relaxed;
 
 /// How often in one execution a thread is interrupted that could go on. One is enough where the
@@ -46,6 +48,10 @@ fn trace(poll: u64) -> u128 {
     (u128::from(poll) << 64) | u128::from(poll)
 }
 
+fn halves(poll: u64) -> Trace {
+    [poll; 2]
+}
+
 fn leave(slot: &Slot, entered: Entered) {
     slot.leave(entered, || 0);
 }
@@ -73,8 +79,8 @@ pub fn a_reading_belongs_to_one_poll() {
             for poll in [1, 3] {
                 slot.ask();
                 let entered = slot.enter(LabelId(poll), || identity(poll));
-                let before = slot.swap_trace(trace(poll.into()));
-                assert_eq!(before, 0);
+                let before = slot.swap_trace(halves(poll.into()));
+                assert_eq!(before, NO_TRACE);
                 slot.swap_trace(before);
                 leave(slot, entered);
             }
@@ -97,10 +103,10 @@ pub fn nested_labels_stay_inside_their_poll() {
         |slot| {
             for poll in [1, 3] {
                 let outer = slot.enter(LabelId(poll * 10), || identity(1));
-                let before = slot.swap_trace(trace(u64::from(poll) * 10));
+                let before = slot.swap_trace(halves(u64::from(poll) * 10));
                 let inner =
                     slot.enter(LabelId(poll * 10 + 1), || unreachable!("not the outermost"));
-                let between = slot.swap_trace(trace(u64::from(poll) * 10 + 1));
+                let between = slot.swap_trace(halves(u64::from(poll) * 10 + 1));
                 slot.swap_trace(between);
                 leave(slot, inner);
                 slot.swap_trace(before);
@@ -232,9 +238,9 @@ pub fn an_allowed_block_is_never_blamed() {
 pub fn owners_do_not_mix() {
     fn own(slot: &Slot, number: u32, inside: bool) {
         let entered = slot.enter(LabelId(number), || identity(number));
-        slot.swap_trace(trace(number.into()));
+        slot.swap_trace(halves(number.into()));
         if !inside {
-            slot.swap_trace(0);
+            slot.swap_trace(NO_TRACE);
             leave(slot, entered);
         }
         assert_eq!(slot.give_up(), 0);

@@ -59,11 +59,22 @@ fn nobody_is_blamed(stalls: &[Stall], name: &str) {
     assert!(blamed.is_empty(), "{blamed:#?}");
 }
 
-/// The stall of that handler, while it blocks with `fault`.
+/// The stall of that handler, which commits `fault` again and again, in one poll, until it is seen.
 #[track_caller]
-fn blamed(rig: &Rig, name: &'static str, fault: impl FnOnce() + Send + 'static) -> Stall {
-    rig.runtime.spawn(rig.stall.watched(name, async move { fault() }));
-    wait_for(LIMIT, || rig.stall.stalls().into_iter().find(|stall| stall.handler == name))
+fn blamed(rig: &Rig, name: &'static str, fault: fn()) -> Stall {
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&over);
+    let task = rig.runtime.spawn(rig.stall.watched(name, async move {
+        let start = Instant::now();
+        while !is_over.load(Ordering::Relaxed) && start.elapsed() < LIMIT {
+            fault();
+        }
+    }));
+    let seen =
+        wait_for(LIMIT, || rig.stall.stalls().into_iter().find(|stall| stall.handler == name));
+    over.store(true, Ordering::Relaxed);
+    rig.runtime.block_on(task).expect("no panic");
+    seen
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tower_stall::{Cause, Stall};
 use crate::support::*;
 
 /// Longer than any of it takes.
-const LONG: Duration = Duration::from_secs(15);
+const LONG: Duration = Duration::from_secs(60);
 
 /// Runs `fault` on a worker until it is recorded, then lets go of it with `release`.
 #[track_caller]
@@ -33,8 +33,8 @@ fn check(
         let mut stalls = rig.stall.stalls().into_iter();
         stalls.find(|stall| stall.handler == "fault" && stall.detail.is_some() >= detail.is_some())
     });
-    assert!(stall.in_progress, "{stall:#?}");
     release();
+    assert!(stall.in_progress, "{stall:#?}");
     rig.runtime.block_on(task).expect("no panic");
     assert_eq!(stall.cause, cause, "{stall:#?}");
     let found = stall.detail.as_deref().unwrap_or_default();
@@ -46,29 +46,39 @@ fn check(
     stall
 }
 
+/// Runs `nap`, one call that sleeps, again and again until the stall is recorded.
+#[track_caller]
+fn check_naps(detail: &str, nap: impl Fn() + Send + 'static) -> Stall {
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&over);
+    let naps = move || {
+        while !is_over.load(Ordering::Relaxed) {
+            nap();
+        }
+    };
+    check(Cause::Sleep, Some(detail), naps, || over.store(true, Ordering::Relaxed))
+}
+
 #[test]
 fn sleeping() {
-    let sleep = || std::thread::sleep(Duration::from_secs(1));
-    let stall = check(Cause::Sleep, Some("clock_nanosleep"), sleep, || {});
+    let stall = check_naps("clock_nanosleep", || std::thread::sleep(Duration::from_secs(1)));
     assert_eq!(stall.fix, "use tokio::time::sleep(..).await");
 }
 
 #[test]
 fn sleeping_in_c() {
-    let sleep = || {
+    check_naps("nanosleep", || {
         // SAFETY: it has no conditions.
         unsafe { libc::usleep(900_000) };
-    };
-    check(Cause::Sleep, Some("nanosleep"), sleep, || {});
+    });
 }
 
 #[test]
 fn a_poll_of_nothing_is_a_sleep() {
-    let sleep = || {
+    check_naps("poll", || {
         // SAFETY: no descriptor is named, so no memory is touched.
         unsafe { libc::poll(std::ptr::null_mut(), 0, 1000) };
-    };
-    check(Cause::Sleep, Some("poll"), sleep, || {});
+    });
 }
 
 #[test]
@@ -186,8 +196,10 @@ fn reading_from_a_unix_socket() {
 
 #[test]
 fn waiting_for_a_child() {
-    let wait = || assert!(Command::new("sleep").arg("1").status().expect("a child").success());
-    check(Cause::ProcessWait, Some("wait"), wait, || {});
+    // It ends with its input.
+    let (input, ours) = std::io::pipe().expect("a pipe");
+    let wait = || assert!(Command::new("cat").stdin(input).status().expect("a child").success());
+    check(Cause::ProcessWait, Some("wait"), wait, || drop(ours));
 }
 
 #[test]

@@ -22,6 +22,15 @@ const ATTEMPTS: usize = 5;
 /// What blocks until it is told to end.
 type Fault = fn(&AtomicBool);
 
+/// Ends a fault, also when the test fails: the runtime waits for its workers.
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Computes.
 pub(crate) fn spin(end: &AtomicBool) {
     while !end.load(Ordering::Acquire) {
@@ -29,22 +38,30 @@ pub(crate) fn spin(end: &AtomicBool) {
     }
 }
 
-/// Sleeps, in one call.
-pub(crate) fn sleep(_: &AtomicBool) {
-    std::thread::sleep(Duration::from_secs(1));
+// A fault that waits does so in calls of a second: whenever it is looked at, it is in one.
+
+/// Sleeps.
+pub(crate) fn sleep(end: &AtomicBool) {
+    while !end.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
-/// Waits for a lock that another thread has, in one call.
-pub(crate) fn lock(_: &AtomicBool) {
+/// Waits for a message, as for a lock that another thread has.
+pub(crate) fn lock(end: &AtomicBool) {
     let (_sender, receiver) = std::sync::mpsc::channel::<()>();
-    assert!(receiver.recv_timeout(Duration::from_secs(1)).is_err());
+    while !end.load(Ordering::Acquire) {
+        assert!(receiver.recv_timeout(Duration::from_secs(1)).is_err());
+    }
 }
 
-/// Reads from a socket, in one call.
-pub(crate) fn receive(_: &AtomicBool) {
+/// Reads from a socket.
+pub(crate) fn receive(end: &AtomicBool) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
-    assert!(socket.recv(&mut [0]).is_err());
+    while !end.load(Ordering::Acquire) {
+        assert!(socket.recv(&mut [0]).is_err());
+    }
 }
 
 impl Watched {
@@ -61,6 +78,7 @@ impl Watched {
         let ended = Arc::clone(&end);
         let watched = self.rig.stall.watched(handler, async move { fault(&ended) });
         let task = self.rig.runtime.spawn(watched);
+        let ends = Ends(end);
         let started = || self.told("stall_started", handler);
         let begin = Instant::now();
         while started() == 0 {
@@ -69,7 +87,7 @@ impl Watched {
         }
         // The other worker goes on.
         assert_eq!(self.rig.run(async { 7 }), 7);
-        end.store(true, Ordering::Release);
+        drop(ends);
         self.rig.runtime.block_on(task).expect("no panic");
         wait_until(LIMIT, || self.told("stall_ended", handler) == 1);
         assert_eq!(started(), 1);
@@ -78,19 +96,33 @@ impl Watched {
         let line = self.events.of(handler).remove(0);
         assert_eq!(line.field("cause"), stall.cause.as_str());
         // Told without its stack, the line has no more than the cause to go by.
-        assert!([stall.fix, stall.cause.fix()].contains(&line.field("fix")));
+        assert!([&*stall.fix, stall.cause.fix()].contains(&line.field("fix")));
         assert!(!stall.in_progress && stall.duration >= THRESHOLD, "{stall:#?}");
         stall
     }
 
-    /// The stack of a stall, which may get its names after its end.
+    /// A stall with its stack, which may get its names after its end.
     #[track_caller]
-    pub(crate) fn stack(&self, handler: &'static str, fault: Fault) -> Arc<Stack> {
-        self.stall(handler, fault);
-        wait_for(LIMIT, || {
-            let mut stalls = self.rig.stall.stalls().into_iter();
-            stalls.find(|stall| stall.handler == handler)?.stack
-        })
+    pub(crate) fn with_stack(&self, handler: &str, fault: Fault) -> Stall {
+        for attempt in 0..ATTEMPTS {
+            let handler: &'static str = format!("{handler} {attempt}").leak();
+            self.stall(handler, fault);
+            let stall = wait_for(LIMIT, || {
+                let mut stalls = self.rig.stall.stalls().into_iter();
+                let answered = |stall: &Stall| !stall.is_stack_pending();
+                stalls.find(|stall| stall.handler == handler && answered(stall))
+            });
+            if stall.stack.is_some() {
+                return stall;
+            }
+        }
+        panic!("no stack in {ATTEMPTS} attempts: {:#?}", self.rig.stall.stalls());
+    }
+
+    /// The stack of a stall.
+    #[track_caller]
+    pub(crate) fn stack(&self, handler: &str, fault: Fault) -> Arc<Stack> {
+        self.with_stack(handler, fault).stack.expect("it has one")
     }
 
     /// Has each of the two workers poll something that is watched, and park after the other: the
@@ -145,7 +177,7 @@ impl Watched {
                 stalls.find(|stall| stall.handler == handler && !stall.is_stack_pending())
             });
             assert_eq!(stall.cause, cause, "{stall:#?}");
-            assert_eq!(stall.stack_missing, Some(missing), "{stall:#?}");
+            assert_eq!(stall.stack_missing.as_deref(), Some(missing), "{stall:#?}");
             assert!(stall.stack.is_none() && stall.site.is_none(), "{stall:#?}");
             wait_until(LIMIT, || count(outcome) > before || count("timeout") > late);
             if count(outcome) > before {

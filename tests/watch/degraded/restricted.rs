@@ -174,27 +174,6 @@ fn as_nobody(test: &str, body: impl FnOnce()) {
     );
 }
 
-/// How often a busy machine may keep a stack from coming in time.
-const ATTEMPTS: usize = 5;
-
-/// The stall of a handler, with its stack.
-#[track_caller]
-fn with_stack(watched: &Watched, handler: &str, fault: fn(&AtomicBool)) -> Stall {
-    for attempt in 0..ATTEMPTS {
-        let handler: &'static str = format!("{handler} {attempt}").leak();
-        watched.stall(handler, fault);
-        let stall = wait_for(LIMIT, || {
-            let mut stalls = watched.rig.stall.stalls().into_iter();
-            let answered = |stall: &Stall| !stall.is_stack_pending();
-            stalls.find(|stall| stall.handler == handler && answered(stall))
-        });
-        if stall.stack.is_some() {
-            return stall;
-        }
-    }
-    panic!("no stack in {ATTEMPTS} attempts: {:#?}", watched.rig.stall.stalls());
-}
-
 fn function(stall: &Stall) -> Option<&str> {
     stall.site.as_ref().map(|site| site.function.as_str())
 }
@@ -221,7 +200,7 @@ fn a_handler_has_cause_detail_stack_and_site() {
     as_nobody("degraded::restricted::a_handler_has_cause_detail_stack_and_site", || {
         restrict(&[REFUSED]);
         let watched = Watched::new(|builder| builder);
-        let slept = with_stack(&watched, "sleep", sleep);
+        let slept = watched.with_stack("sleep", sleep);
         assert_eq!(
             (slept.cause, function(&slept)),
             (Cause::Sleep, Some("watch::degraded::found::sleep"))
@@ -232,7 +211,7 @@ fn a_handler_has_cause_detail_stack_and_site() {
         let stack = slept.stack.expect("a stack");
         assert!(!stack.partial && !stack.by_signal, "{stack:?}");
 
-        let spun = with_stack(&watched, "spin", spin);
+        let spun = watched.with_stack("spin", spin);
         assert_eq!(
             (spun.cause, function(&spun)),
             (Cause::Cpu, Some("watch::degraded::found::spin"))
@@ -249,14 +228,14 @@ fn under_an_older_filter_who_computes_has_only_the_innermost_frame() {
     as_nobody(test, || {
         restrict(&[REFUSED, REFUSED_BEFORE]);
         let watched = Watched::new(|builder| builder);
-        let slept = with_stack(&watched, "sleep", sleep);
+        let slept = watched.with_stack("sleep", sleep);
         assert_eq!(
             (slept.cause, function(&slept)),
             (Cause::Sleep, Some("watch::degraded::found::sleep"))
         );
         assert!(!slept.stack.expect("a stack").partial);
 
-        let spun = with_stack(&watched, "spin", spin);
+        let spun = watched.with_stack("spin", spin);
         assert_eq!(spun.cause, Cause::Cpu);
         assert!(spun.stack.expect("a stack").partial);
     });
@@ -270,7 +249,7 @@ fn a_plain_task_that_computes_is_not_proven_to_block() {
         let watched = Watched::new(|builder| builder);
         watched.meet_workers();
         // Its names have been read.
-        with_stack(&watched, "before", spin);
+        watched.with_stack("before", spin);
         let begin = std::time::Instant::now();
         let long = || begin.elapsed() > LIMIT / 4 && saturated(&watched) == Some(1.0);
         assert!(!is_computing_found(&watched, long));
@@ -288,7 +267,7 @@ fn a_plain_task_that_computes_is_proven_to_block_without_the_filter() {
         }
         let watched = Watched::new(|builder| builder);
         watched.meet_workers();
-        with_stack(&watched, "before", spin);
+        watched.with_stack("before", spin);
         assert!(is_computing_found(&watched, || false));
     });
 }

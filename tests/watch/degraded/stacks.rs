@@ -16,7 +16,7 @@ fn nothing_is_taken_when_it_is_off() {
         let stall = watched.stall(handler, fault);
         assert_eq!(stall.cause, cause, "{stall:#?}");
         assert!(stall.stack.is_none());
-        assert_eq!(stall.stack_missing, Some("stacks are off"));
+        assert_eq!(stall.stack_missing.as_deref(), Some("stacks are off"));
     }
     assert_eq!(watched.captures("ok"), None, "no series");
     let off = [("capture", "off")];

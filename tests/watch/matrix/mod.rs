@@ -89,7 +89,7 @@ fn check(driven: &Driven, mark: Mark, fault: Fault) {
     }
     let site = stall.site.as_ref().map(|site| site.function.as_str());
     assert_eq!(
-        (stall.handler, stall.cause, stall.runtime, site),
+        (&*stall.handler, stall.cause, &*stall.runtime, site),
         (&*handler, fault.cause(), "main", Some(fault.site())),
         "{shape:?} {mark:?}: {stall:#?}"
     );

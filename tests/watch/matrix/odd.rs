@@ -19,7 +19,7 @@ fn a_runtime_inside_spawn_blocking() {
     };
     rig.run(async { tokio::task::spawn_blocking(inside).await.expect("no panic") });
     let stall = rig.one_stall("inner");
-    assert_eq!((stall.runtime, stall.worker, stall.workers), ("runtime-2", Some(0), 1));
+    assert_eq!((&*stall.runtime, stall.worker, stall.workers), ("runtime-2", Some(0), 1));
 }
 
 #[test]
@@ -89,6 +89,10 @@ fn a_detector_may_start_before_or_after_the_runtimes_it_watches() {
         runtime.block_on(task).expect("no panic");
         let stalls = stall.stalls();
         let is_it = |stall: &&tower_stall::Stall| stall.handler == handler;
-        assert_eq!(stalls.iter().find(is_it).map(|stall| stall.runtime), Some(name), "{stalls:#?}");
+        assert_eq!(
+            stalls.iter().find(is_it).map(|stall| &*stall.runtime),
+            Some(name),
+            "{stalls:#?}"
+        );
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::stack::ReturnCount;
 
 const THRESHOLD: Nanos = 100;
-const WORKER: StillWorker = StillWorker { thread: 7, single: false, threshold: THRESHOLD };
+const WORKER: StillWorker = StillWorker { now: 0, thread: 7, single: false, threshold: THRESHOLD };
 /// Where polls return to.
 const ADDRESS: u64 = 0x1000;
 /// What a counter says that could not count all the time.
@@ -99,7 +99,7 @@ impl Scene {
             self.weighed += 1;
             self.evidence
         };
-        match self.suspicion.update(now, self.worker, weigh) {
+        match self.suspicion.update(StillWorker { now, ..self.worker }, weigh) {
             Step::Nothing => Seen::Nothing,
             Step::Collect => Seen::Collects,
             Step::Poll(event) => Seen::Poll(event),
@@ -218,7 +218,7 @@ fn a_breakpoint_that_no_longer_counts_leaves_the_wait_as_proof() {
 #[test]
 fn no_return_between_two_stacks_is_a_stall_from_the_first_of_them() {
     let mut scene = Scene::counting();
-    assert_eq!(scene.scan(OVER + 109), Seen::Nothing, "the time began anew with the stack");
+    assert_eq!(scene.scan(OVER + 109), Seen::Nothing, "the time started again with the stack");
     assert_eq!(scene.scan(OVER + 110), Seen::Asks);
     assert_eq!(scene.scan(OVER + 120), Seen::Nothing);
     scene.answer(OVER + 125, Stack::Counted(ADDRESS));
@@ -283,7 +283,7 @@ fn a_proven_poll_that_was_another_is_no_stall() {
 fn an_excused_poll_may_turn_out_to_be_a_stall() {
     let mut scene = Scene::waiting(80, Stack::Counted(ADDRESS));
     scene.expect("Excused");
-    assert!(scene.suspicion.tracker().is_excused() && scene.suspicion.is_undecided());
+    assert!(scene.suspicion.tracker.is_excused() && scene.suspicion.is_undecided());
     let weighed = scene.weighed;
     assert_eq!(scene.scan(OVER + 60), Seen::Poll(PollEvent::Lasts(160)));
     assert_eq!(scene.weighed, weighed + 1, "it is looked at again, breakpoint or not");
@@ -301,7 +301,7 @@ fn an_excused_poll_ends_as_a_stall_does() {
 }
 
 #[test]
-fn another_thread_is_suspected_anew() {
+fn another_thread_is_suspected_again() {
     let before: [fn() -> Scene; 5] = [
         || {
             let mut scene = Scene::new();

@@ -1,5 +1,6 @@
 //! Calls in watched polls, and what is seen of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +23,7 @@ const HANDLERS: usize = 4096;
 pub(crate) struct Stalls {
     pub(crate) quietly: usize,
     pub(crate) by_signal: usize,
-    without: BTreeMap<&'static str, usize>,
+    without: BTreeMap<Cow<'static, str>, usize>,
 }
 
 /// The same of all calls; clones share it.
@@ -49,7 +50,10 @@ impl Seen {
         match &stall.stack {
             Some(stack) if stack.by_signal => seen.by_signal += 1,
             Some(_) => seen.quietly += 1,
-            None => *seen.without.entry(stall.stack_missing.unwrap_or("none")).or_default() += 1,
+            None => {
+                let why = stall.stack_missing.clone().unwrap_or("none".into());
+                *seen.without.entry(why).or_default() += 1;
+            }
         }
     }
 }

@@ -1,0 +1,75 @@
+//! What the watchdog knows of one worker. The rules for one that makes no progress while no marked
+//! poll explains it are in [`suspicion`](super::rules::suspicion).
+
+use super::environment::Environment;
+use super::events::{Event, Events, StalledThread};
+use super::evidence::EvidenceLog;
+use super::open_stall::OpenStall;
+use super::rules::cpu_wait::CpuWait;
+use super::rules::poll::PollEvent;
+use super::rules::suspicion::{Step, StillWorker, Suspicion, Weighed};
+use crate::clock::Nanos;
+use crate::runtime::WorkerCounters;
+
+#[derive(Default)]
+pub(super) struct WatchedWorker {
+    pub(super) counters: WorkerCounters,
+    pub(super) unchanged_since: Nanos,
+    /// Whether it is known why it makes no progress.
+    pub(super) explained: bool,
+    pub(super) cpu_wait: CpuWait,
+    pub(super) suspicion: Suspicion,
+    evidence: EvidenceLog,
+    pub(super) stall: Option<OpenStall>,
+}
+
+impl WatchedWorker {
+    /// Begins a scan.
+    pub(super) fn read(&mut self, now: Nanos, counters: WorkerCounters) {
+        self.explained = false;
+        if counters != self.counters || self.unchanged_since == 0 {
+            (self.counters, self.unchanged_since) = (counters, now);
+        }
+    }
+
+    /// Whether it is awake and has made no progress for at least `time`.
+    pub(super) fn stands_still(&self, now: Nanos, time: Nanos) -> bool {
+        let waits = self.counters.is_parked() || self.counters.is_fresh();
+        !waits && now.saturating_sub(self.unchanged_since) >= time
+    }
+
+    /// No marked poll explains why the worker makes no progress.
+    pub(super) fn suspect(
+        &mut self,
+        worker: StillWorker,
+        environment: &mut Environment,
+        events: &mut Events,
+    ) -> PollEvent {
+        let Self { suspicion, evidence, .. } = self;
+        let step = suspicion.update(worker, |lasted| {
+            let excused = evidence.classify(worker.now, lasted, worker.thread, environment);
+            Weighed { excused, same_wait: evidence.waited_throughout() }
+        });
+        match step {
+            Step::Nothing => {}
+            Step::Collect => {
+                *evidence = EvidenceLog::begin(environment);
+                evidence.sample(worker.now, worker.thread, environment);
+            }
+            Step::Ask(proof) => events.push(Event::Prove(proof)),
+            Step::Poll(event) => return event,
+        }
+        PollEvent::None
+    }
+
+    /// The worker makes progress, or it is known why it does not.
+    pub(super) fn clear(&mut self, now: Nanos, events: &mut Events) {
+        if let Some(lasted) = self.suspicion.clear(self.unchanged_since == now) {
+            OpenStall::end(&mut self.stall, lasted, events);
+        }
+    }
+
+    pub(super) fn thread(&self, id: u32) -> StalledThread {
+        StalledThread { id, cause_report: self.evidence.report.clone(), poll: None }
+    }
+}
