@@ -8,7 +8,7 @@ use crate::clock::{self, Nanos, nanos};
 use crate::metrics::{Counters, Sink};
 use crate::report::{self, FLUSH, Reports};
 use crate::runtime::registry::Registry;
-use crate::stack::{PollProof, Stacks, WantedStack};
+use crate::stack::{LIMITED, PollProof, Stacks, WantedStack};
 use crate::stall::{ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
 use crate::watchdog::{Event, Events, StalledThread};
@@ -96,7 +96,14 @@ impl Pipeline {
             Event::Frozen { runtime, cause, time } => counters.frozen(out, runtime, cause, time),
             Event::HandlerBusy { handler, time } => counters.busy(out, handler, time),
             Event::StallCounted { stall, thread } => self.stall_counted(&stall, *thread),
-            Event::StallContinues(stall) => reports.stall(report::Event::Continues, &stall),
+            Event::StallContinues { stall, thread } => {
+                reports.stall(report::Event::Continues, &stall);
+                if let Some(thread) = thread
+                    && self.admits()
+                {
+                    self.take_stack(&stall, &thread);
+                }
+            }
             Event::StallEnded(stall) => {
                 Counters::ended(out, &stall);
                 reports.stall(report::Event::Ended, &stall);
@@ -131,14 +138,24 @@ impl Pipeline {
         let captures = self.captures(stall);
         // Before the request: the stack may arrive at once.
         self.reports.started(stall, thread.cause_report.take(), captures);
-        if captures && let Some(stacks) = &self.stacks {
-            stacks.take(WantedStack {
-                thread: thread.id,
-                still: Box::new(thread.still()),
-                sampled: self.reports.sampled(stall),
-                named: self.reports.named(stall),
-            });
+        if captures {
+            self.take_stack(stall, &thread);
         }
+    }
+
+    fn take_stack(&self, stall: &Arc<LiveStall>, thread: &StalledThread) {
+        let Some(stacks) = &self.stacks else { return };
+        let (still, news) = (Box::new(thread.still()), self.reports.stack_news(stall));
+        stacks.take(WantedStack { thread: thread.id, still, news });
+    }
+
+    /// Whether there is CPU time for another stack. Counts those that are left out.
+    fn admits(&mut self) -> bool {
+        let admits = self.stacks.as_mut().is_some_and(|stacks| stacks.admits(clock::now()));
+        if !admits {
+            self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
+        }
+        admits
     }
 
     fn follow_stalls(&mut self) -> bool {
@@ -152,19 +169,22 @@ impl Pipeline {
 
     /// Whether to take a stack of the stall. If not, its record says why.
     fn captures(&mut self, stall: &LiveStall) -> bool {
-        let why = match &mut self.stacks {
-            _ if stall.cause().is_environment() => ENVIRONMENT,
-            None => OFF,
-            Some(_) if stall.has_stack_result() => return false,
-            Some(stacks) => match stacks.admit(stall.handler(), clock::now()) {
-                Ok(()) => return true,
-                Err(why) => {
-                    self.registry.captures[StackOutcome::Limited as usize].fetch_add(1, Relaxed);
-                    why
-                }
-            },
+        let result = if stall.cause().is_environment() {
+            StackResult::missing(ENVIRONMENT)
+        } else if self.stacks.is_none() {
+            StackResult::missing(OFF)
+        } else if stall.has_stack_result() {
+            return false;
+        } else if self.admits() {
+            return true;
+        } else {
+            StackResult {
+                may_come: true,
+                last_seen: self.registry.store.last_site(stall.handler(), stall.cause()),
+                ..StackResult::missing(LIMITED)
+            }
         };
-        stall.set_stack_result(StackResult::missing(why));
+        stall.set_stack_result(result);
         false
     }
 

@@ -39,7 +39,12 @@ fn lines<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Vec<String> {
                     stack.push_str(&plain(&name));
                 }
             }
-            None => stack.push_str(";(no stack)"),
+            None => {
+                stack.push_str(";(no stack)");
+                if let Some(last) = &stall.last_seen {
+                    stack.push_str(&plain(&format!(", last seen at {}", last.function)));
+                }
+            }
         }
         *stacks.entry(stack).or_default() += stall.duration;
     }

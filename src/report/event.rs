@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Started,
+    /// It was reported without a site, which is known now.
+    Located,
     Continues,
     Ended,
 }

@@ -55,6 +55,7 @@ pub(super) fn all_unmatched() {
 pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
     let message = match event {
         Event::Started => text::started(stall),
+        Event::Located => text::located(stall),
         Event::Continues => text::continues(stall),
         Event::Ended => text::ended(stall),
     };
@@ -90,17 +91,20 @@ pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
         (Event::Continues, false) => write!(WARN, "stall_continues"),
         (Event::Started, true) => write!(INFO, "stall_started"),
         (Event::Continues, true) => write!(INFO, "stall_continues"),
+        (Event::Located, _) => write!(WARN, "stall_located"),
         (Event::Ended, _) => write!(INFO, "stall_ended"),
     }
-    if let (Event::Started, Some(stack)) = (event, &stall.stack) {
-        tracing::debug!(
-            target: "tower_stall",
-            event = "stall_stack",
-            stall = stall.id,
-            stack = on_one_line(stack),
-            "the stack of stall {}", stall.id
-        );
-    }
+}
+
+pub(super) fn stack(stall: &Stall) {
+    let Some(stack) = &stall.stack else { return };
+    tracing::debug!(
+        target: "tower_stall",
+        event = "stall_stack",
+        stall = stall.id,
+        stack = on_one_line(stack),
+        "the stack of stall {}", stall.id
+    );
 }
 
 /// Kubernetes keeps the last 2048 bytes of the log of a container that ends: the whole line fits.

@@ -21,7 +21,8 @@ use crate::clock::{self, Nanos};
 use crate::label::printable;
 use crate::metrics::{Batch, Facade, Gauges};
 use crate::runtime::registry::Registry;
-use crate::stall::{LiveStall, StackOutcome, StackResult, Stall};
+use crate::stack::StackNews;
+use crate::stall::{LiveStall, StackOutcome, Stall};
 pub(crate) use event::Event;
 use limiter::Limiter;
 use log::Logger;
@@ -35,12 +36,17 @@ pub(crate) const FLUSH: Duration = Duration::from_secs(1);
 /// How often the metrics are described again: the recorder may be a new one.
 const FLUSHES_BETWEEN_INTRODUCTIONS: u32 = 10;
 
+/// Stalls without a site of which a later site is still reported.
+const MOST_UNLOCATED: usize = 64;
+
 #[derive(Debug)]
 enum Message {
     /// A stall was counted. Its stack is on its way, or is not taken.
     Counted(Arc<LiveStall>, Option<CauseReport>, bool),
     /// The stack of a stall was taken, or not. It has no names yet.
     Sampled(Arc<LiveStall>, StackOutcome),
+    /// The record of a stall has its site. Its stack still lacks names.
+    Located(Arc<LiveStall>),
     /// The record of a stall has its stack, or the reason why there is none.
     Named(Arc<LiveStall>),
     /// A stall goes on, or has ended.
@@ -72,30 +78,26 @@ impl Reports {
         }
     }
 
-    /// To be called with the outcome of the stall's stack.
-    pub(crate) fn sampled(&self, stall: &Arc<LiveStall>) -> Box<dyn FnOnce(StackOutcome) + Send> {
-        let (answer, stall) = (self.answer(), Arc::clone(stall));
-        Box::new(move |outcome| answer(Message::Sampled(stall, outcome)))
-    }
-
-    /// To be called with the stall's stack, or the reason why there is none.
-    pub(crate) fn named(&self, stall: &Arc<LiveStall>) -> Box<dyn FnOnce(StackResult) + Send> {
-        let (answer, stall) = (self.answer(), Arc::clone(stall));
-        Box::new(move |result| {
-            stall.set_stack_result(result);
-            answer(Message::Named(stall));
-        })
-    }
-
-    /// Sends from another thread, for which the reporter does not stay alive. It waits for answers
-    /// with a deadline, so that they may be lost.
-    fn answer(&self) -> impl FnOnce(Message) + Send + use<> {
-        let queue = Arc::downgrade(&self.queue);
-        move |message| {
+    /// To be called with what becomes of the stall's stack, on other threads. The reporter does not
+    /// stay alive for it, and waits for it with a deadline, so that it may be lost.
+    pub(crate) fn stack_news(&self, stall: &Arc<LiveStall>) -> Box<dyn FnMut(StackNews) + Send> {
+        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
+        Box::new(move |news| {
+            let message = match news {
+                StackNews::Sampled(outcome) => Message::Sampled(Arc::clone(&stall), outcome),
+                StackNews::Located(site, fix) => {
+                    stall.locate(site, fix);
+                    Message::Located(Arc::clone(&stall))
+                }
+                StackNews::Named(result) => {
+                    stall.set_stack_result(result);
+                    Message::Named(Arc::clone(&stall))
+                }
+            };
             if let Some(queue) = queue.upgrade() {
                 drop(queue.try_send(message));
             }
-        }
+        })
     }
 
     /// A stall goes on, or has ended.
@@ -152,6 +154,8 @@ pub(crate) struct Reporter {
     /// what is left of the log of a container that is killed, so none follow.
     dead: Vec<&'static str>,
     pending: PendingStalls,
+    /// Stalls that were reported without a site, the last one first.
+    unlocated: Vec<Arc<LiveStall>>,
     hooks: Vec<Box<dyn OnStall>>,
     /// The gauges, where metrics go out by the facade.
     gauges: Option<Gauges>,
@@ -175,6 +179,7 @@ impl Reporter {
             logger: Logger::new(),
             dead: Vec::new(),
             pending: PendingStalls::default(),
+            unlocated: Vec::new(),
             hooks,
             gauges: facade.then(|| Gauges::new(Arc::clone(&registry))),
             facade: Facade::default(),
@@ -217,6 +222,7 @@ impl Reporter {
                     self.pending.add(stall);
                 } else {
                     self.report(Event::Started, &stall);
+                    self.log_stack(&stall);
                 }
             }
             Message::Sampled(stall, outcome) => {
@@ -225,10 +231,11 @@ impl Reporter {
                     self.registry.captures[outcome as usize].fetch_add(1, Relaxed);
                 }
             }
+            Message::Located(stall) => self.located(&stall),
             Message::Named(stall) => {
-                if let Some(pending) = self.pending.take(&stall) {
-                    self.report_pending(pending);
-                }
+                self.located(&stall);
+                self.unlocated.retain(|known| known.id() != stall.id());
+                self.log_stack(&stall);
             }
             Message::Later(event, stall) => match self.pending.get_mut(&stall) {
                 Some(pending) => pending.then.push(event),
@@ -257,6 +264,19 @@ impl Reporter {
         guarded(|| gauges.show(&mut self.facade));
     }
 
+    /// Reports a stall that waited for its site; or reports the site, if the stall was reported
+    /// without it.
+    fn located(&mut self, stall: &Arc<LiveStall>) {
+        if let Some(pending) = self.pending.take(stall) {
+            self.report_pending(pending);
+        } else if stall.has_site()
+            && self.unlocated.extract_if(.., |known| known.id() == stall.id()).count() > 0
+        {
+            // Whatever the limits: the first line of the stall counted already.
+            guarded(|| self.logger.write(|| log::stall(Event::Located, &stall.stall(), 0)));
+        }
+    }
+
     /// Reports stalls whose stack does not come in time.
     fn report_overdue(&mut self, now: Nanos) {
         for pending in self.pending.take_overdue(now) {
@@ -269,6 +289,10 @@ impl Reporter {
             self.registry.captures[StackOutcome::Timeout as usize].fetch_add(1, Relaxed);
         }
         self.report(Event::Started, &stall);
+        if !stall.has_site() && !stall.cause().is_environment() {
+            self.unlocated.truncate(MOST_UNLOCATED - 1);
+            self.unlocated.insert(0, Arc::clone(&stall));
+        }
         for event in then {
             self.report(event, &stall);
         }
@@ -290,6 +314,13 @@ impl Reporter {
             for hook in &mut self.hooks {
                 guarded(|| hook.on_stall(stall));
             }
+        }
+    }
+
+    fn log_stack(&mut self, stall: &LiveStall) {
+        let stall = stall.stall();
+        if stall.stack.is_some() {
+            self.log(("stack", stall.cause.as_str()), |_| log::stack(&stall));
         }
     }
 

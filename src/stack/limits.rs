@@ -1,40 +1,53 @@
-//! How often stacks are taken.
+//! How much CPU time stacks may cost.
+
+use std::sync::Arc;
 
 use crate::clock::Nanos;
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::own_cpu_time;
 
-/// Stacks of one handler are taken no more often.
-const INTERVAL: Nanos = 1_000_000_000;
-/// Handlers that are remembered. Each is forgotten after the interval; while there are more, those
-/// that came last wait.
-const MOST_HANDLERS: usize = 256;
+/// One part in so many of a core.
+const SHARE: u64 = 100;
+/// What is saved up at most while no stack is taken: enough for the first stack of a program, whose
+/// names take the longest.
+const MOST_SAVED: Nanos = 1_000_000_000;
 
-/// Why none is taken.
-const TOO_SOON: &str = "limited: one was taken of this handler within the last second";
-const TOO_MANY: &str = "limited: many were taken of other handlers within the last second";
+/// Why a stall has no stack if the budget is spent.
+pub(crate) const LIMITED: &str =
+    "limited: stacks have used up their share of CPU time, 1 % of a core";
 
-/// One stack a second and handler, of a bounded number of handlers.
-#[derive(Debug, Default)]
-pub(super) struct Limits {
-    /// The handlers of the last interval, and when a stack was taken of them.
-    taken: Vec<(&'static str, Nanos)>,
+/// CPU time that was spent, by all threads that spend it.
+pub(super) type Spent = Arc<AtomicU64>;
+
+/// Does some work, and adds the CPU time of this thread to what was spent.
+pub(super) fn charged<T>(spent: &Spent, work: impl FnOnce() -> T) -> T {
+    let begin = own_cpu_time();
+    let result = work();
+    spent.fetch_add(own_cpu_time().saturating_sub(begin), Ordering::Relaxed);
+    result
 }
 
-impl Limits {
-    /// Whether a stack of that handler may be taken now; counts as taken then.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub(super) fn admit(&mut self, handler: &'static str, now: Nanos) -> Result<(), &'static str> {
-        self.taken.retain(|(_, at)| now.saturating_sub(*at) < INTERVAL);
-        if self.taken.iter().any(|(known, _)| *known == handler) {
-            return Err(TOO_SOON);
-        }
-        if self.taken.len() >= MOST_HANDLERS {
-            return Err(TOO_MANY);
-        }
-        self.taken.push((handler, now));
-        Ok(())
+/// A share of a core for stacks, by what they really cost.
+#[derive(Debug)]
+pub(super) struct Budget {
+    spent: Spent,
+    /// All that was granted so far. What was not spent in time is taken back.
+    granted: Nanos,
+    /// When it was granted last.
+    at: Option<Nanos>,
+}
+
+impl Budget {
+    pub(super) fn new(spent: Spent) -> Self {
+        Self { spent, granted: MOST_SAVED, at: None }
+    }
+
+    /// Whether another stack may be taken.
+    pub(super) fn admits(&mut self, now: Nanos) -> bool {
+        let spent = self.spent.load(Ordering::Relaxed);
+        let elapsed = now.saturating_sub(self.at.replace(now).unwrap_or(now));
+        self.granted = (self.granted + elapsed / SHARE).min(spent + MOST_SAVED);
+        spent < self.granted
     }
 }
 
@@ -42,24 +55,40 @@ impl Limits {
 mod tests {
     use super::*;
 
+    const SECOND: Nanos = 1_000_000_000;
+
     #[test]
-    fn one_stack_a_second_of_each_handler() {
-        let mut limits = Limits::default();
-        assert_eq!([limits.admit("a", 0), limits.admit("b", 1)], [Ok(()); 2]);
-        assert_eq!(limits.admit("a", INTERVAL - 1), Err(TOO_SOON));
-        assert_eq!(limits.admit("a", INTERVAL), Ok(()), "what was refused does not count");
-        assert_eq!(limits.admit("b", INTERVAL), Err(TOO_SOON));
-        assert_eq!(limits.admit("b", INTERVAL + 1), Ok(()));
+    fn a_hundredth_of_a_core_is_granted() {
+        let spent = Spent::default();
+        let mut budget = Budget::new(Arc::clone(&spent));
+        let mut taken = 0;
+        // Each costs 5 ms, and one is wanted every 10 ms.
+        for now in (0..100 * SECOND).step_by(10_000_000) {
+            if budget.admits(now) {
+                spent.fetch_add(5_000_000, Ordering::Relaxed);
+                taken += 1;
+            }
+        }
+        assert_eq!(taken, 2 * SECOND / 5_000_000, "the second that is saved, and 1 % of 100 s");
     }
 
     #[test]
-    fn the_memory_of_handlers_is_bounded() {
-        let mut limits = Limits::default();
-        let names = (0..2 * MOST_HANDLERS).map(|n| &*Box::leak(n.to_string().into_boxed_str()));
-        let admitted = names.filter(|name| limits.admit(name, 7).is_ok()).count();
-        assert_eq!((admitted, limits.taken.len()), (MOST_HANDLERS, MOST_HANDLERS));
-        assert_eq!(limits.admit("later", 7), Err(TOO_MANY));
-        assert_eq!(limits.admit("later", 7 + INTERVAL), Ok(()));
-        assert_eq!(limits.taken.len(), 1);
+    fn cheap_stacks_are_all_taken() {
+        let spent = Spent::default();
+        let mut budget = Budget::new(Arc::clone(&spent));
+        for now in (0..1_000 * SECOND).step_by(100_000_000) {
+            assert!(budget.admits(now));
+            spent.fetch_add(900_000, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_bounded() {
+        let spent = Spent::default();
+        let mut budget = Budget::new(Arc::clone(&spent));
+        assert!(budget.admits(0) && budget.admits(1_000_000 * SECOND));
+        spent.fetch_add(MOST_SAVED, Ordering::Relaxed);
+        assert!(!budget.admits(1_000_000 * SECOND));
+        assert!(budget.admits(1_000_001 * SECOND));
     }
 }

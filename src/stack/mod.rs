@@ -36,6 +36,7 @@ mod stacks;
 mod symbolizer;
 mod user_frame;
 
+pub(crate) use limits::LIMITED;
 pub use mode::{Capture, ParseCaptureError};
 #[cfg(feature = "__bench")]
 pub(crate) use native::bench;
@@ -43,6 +44,6 @@ pub(crate) use native::bench;
 pub(crate) use proof::ReturnCount;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
-pub(crate) use stacks::{Stacks, WantedStack};
+pub(crate) use stacks::{StackNews, Stacks, WantedStack};
 #[cfg(feature = "testing")]
 pub(crate) use user_frame::is_own;

@@ -119,3 +119,19 @@ pub(crate) enum NoLines {
     /// The lookup was ended.
     Ended,
 }
+
+impl NoLines {
+    /// Why, and what to do.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoFile => "no lines: the file of the program is not there any more",
+            Self::NoDebugInfo => {
+                "no lines: the program has no debug information, which `debug = \"limited\"` in \
+                 its Cargo profile adds"
+            }
+            Self::TooLarge => "no lines: too little memory is left to read debug information",
+            Self::Unreadable => "no lines: the debug information cannot be read",
+            Self::Ended => "no lines: the detector has stopped",
+        }
+    }
+}

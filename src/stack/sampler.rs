@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use super::limits::{Spent, charged};
 use super::mode::Capture;
 use super::native::Taker;
 use super::raw::Captured;
@@ -27,6 +28,8 @@ pub(crate) struct Sampler {
     queue: SyncSender<StackRequest>,
     thread: OwnedThread,
     stop: Arc<AtomicBool>,
+    /// CPU time that stacks have cost.
+    spent: Spent,
 }
 
 /// A request for the stack of a thread.
@@ -45,8 +48,16 @@ impl Sampler {
         let (queue, jobs) = sync_channel(QUEUE);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = OwnedThread::spawn("stall-capture", move || run(&jobs, mode, &stopped))?;
-        Ok(Self { queue, thread, stop })
+        let spent = Spent::default();
+        let charge = Arc::clone(&spent);
+        let run = move || run(&jobs, mode, &stopped, &charge);
+        let thread = OwnedThread::spawn("stall-capture", run)?;
+        Ok(Self { queue, thread, stop, spent })
+    }
+
+    /// The CPU time that stacks have cost. Whoever works on them adds to it.
+    pub(super) fn spent(&self) -> Spent {
+        Arc::clone(&self.spent)
     }
 
     /// Asks for a stack. Never waits.
@@ -66,21 +77,22 @@ impl Sampler {
     ///
     /// The name of the thread, if it has not ended within `limit`.
     pub(crate) fn end(self, limit: Duration) -> Result<(), &'static str> {
-        let Self { queue, thread, stop } = self;
+        let Self { queue, thread, stop, .. } = self;
         stop.store(true, Ordering::Release);
         drop(queue);
         thread.join(limit)
     }
 }
 
-fn run(jobs: &Receiver<StackRequest>, mode: Capture, stop: &AtomicBool) {
+fn run(jobs: &Receiver<StackRequest>, mode: Capture, stop: &AtomicBool, spent: &Spent) {
     let mut taker = Taker::new(mode);
     while let Ok(StackRequest { thread, still, done }) = jobs.recv() {
         if stop.load(Ordering::Acquire) {
             break;
         }
         // The parsers read memory that may hold anything: a panic ends this capture and no other.
-        let taken = catch_unwind(AssertUnwindSafe(|| taker.take(thread, &still, DEADLINE)));
+        let take = AssertUnwindSafe(|| taker.take(thread, &still, DEADLINE));
+        let taken = charged(spent, || catch_unwind(take));
         let captured = taken.unwrap_or_else(|_| {
             taker = Taker::new(mode);
             Captured::failed("the unwinder panicked")

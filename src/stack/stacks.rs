@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::limits::Limits;
+use super::limits::Budget;
 use super::proof::PollProof;
 use super::raw::Captured;
 use super::sampler::{Sampler, StackRequest};
 use super::symbolizer::{Symbolizer, Unnamed};
 use crate::clock::Nanos;
-use crate::stall::{Frame, StackOutcome, StackResult};
+use crate::stall::{Frame, Site, StackOutcome, StackResult};
 use crate::sync::{AtomicBool, Ordering};
 
 /// The watchdog's end: never waits. When it is dropped the symbolizer ends.
@@ -20,7 +20,7 @@ pub(crate) struct Stacks {
     sampler: Arc<Sampler>,
     /// What is under way keeps no thread alive: it has weak references.
     unnamed: Arc<SyncSender<Unnamed>>,
-    limits: Limits,
+    budget: Budget,
     /// Tells the symbolizer to hurry.
     stops: Arc<AtomicBool>,
 }
@@ -37,10 +37,21 @@ pub(crate) struct WantedStack {
     pub(crate) thread: u32,
     /// Whether the thread is still in the poll that the stall is about.
     pub(crate) still: Box<dyn Fn() -> bool + Send>,
-    /// Called first, on the sampler's thread, or at once where nothing is taken.
-    pub(crate) sampled: Box<dyn FnOnce(StackOutcome) + Send>,
-    /// Called then, on the symbolizer's thread, or on that of `sampled` where it has no time.
-    pub(crate) named: Box<dyn FnOnce(StackResult) + Send>,
+    pub(crate) news: StackNewsFn,
+}
+
+/// Called with what becomes of a stack, on the threads that it happens on.
+pub(super) type StackNewsFn = Box<dyn FnMut(StackNews) + Send>;
+
+/// What becomes of a stack, in this order.
+#[derive(Debug)]
+pub(crate) enum StackNews {
+    /// It was taken, or not. It has no names yet.
+    Sampled(StackOutcome),
+    /// The site is known, and a closer fix if there is one; further frames have no names yet.
+    Located(Site, Option<&'static str>),
+    /// All is known. Comes last, and always.
+    Named(StackResult),
 }
 
 impl Stacks {
@@ -52,31 +63,29 @@ impl Stacks {
         hint: fn(&[Frame]) -> Option<&'static str>,
     ) -> (Self, Symbolizer) {
         let stops = Arc::new(AtomicBool::new(false));
-        let (unnamed, symbolizer) = Symbolizer::new(others, hint, Arc::clone(&stops));
-        let limits = Limits::default();
-        (Self { sampler, unnamed: Arc::new(unnamed), limits, stops }, symbolizer)
+        let (unnamed, symbolizer) =
+            Symbolizer::new(others, hint, Arc::clone(&stops), sampler.spent());
+        let budget = Budget::new(sampler.spent());
+        (Self { sampler, unnamed: Arc::new(unnamed), budget, stops }, symbolizer)
     }
 
-    /// Whether a stack of that handler may be taken now.
-    ///
-    /// # Errors
-    ///
-    /// Why not, in words.
-    pub(crate) fn admit(&mut self, handler: &'static str, now: Nanos) -> Result<(), &'static str> {
-        self.limits.admit(handler, now)
+    /// Whether there is CPU time for another stack.
+    pub(crate) fn admits(&mut self, now: Nanos) -> bool {
+        self.budget.admits(now)
     }
 
     /// Takes a stack that was admitted.
     pub(crate) fn take(&self, wanted: WantedStack) {
-        let WantedStack { thread, still, sampled, named } = wanted;
+        let WantedStack { thread, still, mut news } = wanted;
         let unnamed = Arc::downgrade(&self.unnamed);
         self.ask(thread, still, move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
-            sampled(captured.outcome);
-            if let Err(refused) = unnamed.try_send(Unnamed::Stall(captured, named))
-                && let Unnamed::Stall(_, named) = inner(refused)
+            news(StackNews::Sampled(captured.outcome));
+            if let Err(refused) = unnamed.try_send(Unnamed::Stall(captured, news))
+                && let Unnamed::Stall(_, mut news) = inner(refused)
             {
-                named(StackResult::missing("too many stacks wait for their names"));
+                let why = "too many stacks wait for their names";
+                news(StackNews::Named(StackResult { may_come: true, ..StackResult::missing(why) }));
             }
         });
     }

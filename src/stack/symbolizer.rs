@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::limits::{Spent, charged};
 use super::native::Symbols;
 use super::poll_frame::poll_returns_to;
 use super::proof::{PollProof, ReturnCount};
-use super::raw::Captured;
+use super::raw::{Captured, NoLines};
+use super::stacks::{StackNews, StackNewsFn};
 use super::user_frame::{mark_own, site};
 use crate::clock;
-use crate::stall::{Frame, StackResult};
+use crate::stall::{Frame, Site, StackResult};
 use crate::sync::AtomicBool;
 use crate::sys::{Returns, returns_are_counted};
 
@@ -24,8 +26,7 @@ type Hint = fn(&[Frame]) -> Option<&'static str>;
 
 /// A stack without names, and who waits for it.
 pub(super) enum Unnamed {
-    /// Called with the stack on this thread.
-    Stall(Captured, Box<dyn FnOnce(StackResult) + Send>),
+    Stall(Captured, StackNewsFn),
     PollProof(Captured, Arc<PollProof>),
 }
 
@@ -42,6 +43,7 @@ pub(crate) struct Symbolizer {
     directory: Option<PathBuf>,
     /// Whether breakpoints work, once that is known.
     counts: Option<bool>,
+    spent: Spent,
 }
 
 impl Symbolizer {
@@ -50,26 +52,31 @@ impl Symbolizer {
         others: Vec<String>,
         hint: Hint,
         stops: Arc<AtomicBool>,
+        spent: Spent,
     ) -> (SyncSender<Unnamed>, Self) {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
         let symbols = Symbols::new(stops);
-        (sender, Self { queue, symbols, hint, others, directory, counts: None })
+        (sender, Self { queue, symbols, hint, others, directory, counts: None, spent })
     }
 
     /// What is read here is debug information of any origin, by parsers of others: one that panics
     /// ends the work on this stack and no other.
     pub(crate) fn run(mut self) {
+        let spent = Arc::clone(&self.spent);
         while let Ok(unnamed) = self.queue.recv() {
             match unnamed {
-                Unnamed::Stall(captured, named) => {
-                    let result = catch_unwind(AssertUnwindSafe(|| self.name(captured)));
+                Unnamed::Stall(captured, mut news) => {
+                    let mut located = |site, fix| news(StackNews::Located(site, fix));
+                    let name = AssertUnwindSafe(|| self.name(captured, &mut located));
+                    let result = charged(&spent, || catch_unwind(name));
                     let missing = "the reader of debug information panicked";
                     let result = result.unwrap_or_else(|_| StackResult::missing(missing));
-                    drop(catch_unwind(AssertUnwindSafe(|| named(result))));
+                    drop(catch_unwind(AssertUnwindSafe(|| news(StackNews::Named(result)))));
                 }
                 Unnamed::PollProof(captured, proof) => {
-                    drop(catch_unwind(AssertUnwindSafe(|| self.prove(captured, &proof))));
+                    let prove = AssertUnwindSafe(|| self.prove(captured, &proof));
+                    drop(charged(&spent, || catch_unwind(prove)));
                     // Unless it was proven.
                     proof.not_held();
                 }
@@ -79,7 +86,7 @@ impl Symbolizer {
 
     /// Is the thread in a poll, and in the same one from now on?
     fn prove(&mut self, captured: Captured, proof: &PollProof) {
-        let result = self.name(captured);
+        let result = self.name(captured, &mut |_, _| {});
         let Some(stack) = &result.stack else { return };
         if let Ok(returns_to) = poll_returns_to(stack, proof.single) {
             let counts = *self.counts.get_or_insert_with(returns_are_counted);
@@ -89,21 +96,44 @@ impl Symbolizer {
         }
     }
 
-    fn name(&mut self, captured: Captured) -> StackResult {
-        let given = captured.stack.as_ref().and_then(|raw| raw.given.clone());
-        let mut stack = captured.stack.map(|raw| self.symbols.symbolize(&raw, |_| {}).0);
-        let others: Vec<_> = self.others.iter().map(String::as_str).collect();
-        if let Some(stack) = &mut stack {
-            mark_own(&mut stack.frames, &others);
+    /// `located` is called once, if there is a site: before the frames outside of it have names.
+    fn name(
+        &mut self,
+        captured: Captured,
+        located: &mut dyn FnMut(Site, Option<&'static str>),
+    ) -> StackResult {
+        let Self { symbols, hint, others, directory, .. } = self;
+        let others: Vec<_> = others.iter().map(String::as_str).collect();
+        let find = |frames: &[Frame]| {
+            let (inner, mut site) = site(frames, &others)?;
+            if let Some(directory) = &*directory {
+                site.leave_out(directory);
+            }
+            Some((site, hint(&frames[..inner])))
+        };
+        let Some(raw) = captured.stack else {
+            return StackResult { may_come: true, ..StackResult::missing(captured.reason) };
+        };
+        let mut is_located = false;
+        let (mut stack, no_lines) = symbols.symbolize(&raw, |frames| {
+            if !is_located && let Some((site, fix)) = find(frames) {
+                is_located = true;
+                located(site, fix);
+            }
+        });
+        mark_own(&mut stack.frames, &others);
+        let (site, fix) = find(&stack.frames).map_or((None, None), |(site, fix)| (Some(site), fix));
+        let fix = fix.or_else(|| site.is_none().then(|| hint(&stack.frames)).flatten());
+        let partial = (!captured.reason.is_empty()).then_some(captured.reason);
+        let missing = partial.or(no_lines.map(NoLines::as_str));
+        StackResult {
+            site,
+            fix,
+            given: raw.given,
+            stack: Some(Arc::new(stack)),
+            missing,
+            ..StackResult::default()
         }
-        let frames = stack.as_ref().map_or(&[][..], |stack| &stack.frames);
-        let (inner, mut site) = site(frames, &others).unzip();
-        if let (Some(site), Some(directory)) = (&mut site, &self.directory) {
-            site.leave_out(directory);
-        }
-        let fix = (self.hint)(&frames[..inner.unwrap_or(frames.len())]);
-        let missing = (!captured.reason.is_empty()).then_some(captured.reason);
-        StackResult { site, fix, given, stack: stack.map(Arc::new), missing }
     }
 }
 

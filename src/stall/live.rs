@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::record::{PENDING, Stall};
+use super::record::{PENDING, Site, Stall};
 use super::stack_result::{NO_OWN_FRAME, NO_REASON, StackResult};
 use crate::clock::{Nanos, nanos};
 use crate::label::interned;
@@ -19,7 +19,11 @@ pub(crate) struct LiveStall {
     counted: Stall,
     /// `None` inside where the system tells nothing.
     detail: OnceLock<Option<String>>,
+    /// What is known of its stack before all of it has names: the site.
+    located: OnceLock<StackResult>,
     stack_result: OnceLock<StackResult>,
+    /// The stack of a later attempt, if the first had none.
+    later_result: OnceLock<StackResult>,
     lasted: AtomicU64,
     delayed: AtomicU64,
     /// Requests in flight at its end; not there before.
@@ -32,7 +36,9 @@ impl LiveStall {
         Self {
             counted,
             detail: OnceLock::new(),
+            located: OnceLock::new(),
             stack_result: OnceLock::new(),
+            later_result: OnceLock::new(),
             lasted,
             delayed: AtomicU64::new(0),
             ended: OnceLock::new(),
@@ -63,10 +69,44 @@ impl LiveStall {
         drop(self.detail.set(detail));
     }
 
-    /// Says where the thread was.
-    pub(crate) fn set_stack_result(&self, result: StackResult) {
+    /// Says where the thread was, while further frames are still without names.
+    pub(crate) fn locate(&self, site: Site, fix: Option<&'static str>) {
+        let located = StackResult { site: Some(site), fix, ..StackResult::missing(PENDING) };
         // The first to know is right.
-        drop(self.stack_result.set(result));
+        drop(self.located.set(located));
+    }
+
+    /// Sets the stack, or says why there is none. A stack may come later if there was none.
+    pub(crate) fn set_stack_result(&self, result: StackResult) {
+        let has_stack = result.stack.is_some();
+        if let Err(result) = self.stack_result.set(result)
+            && has_stack
+            && self.may_have_stack_later()
+        {
+            drop(self.later_result.set(result));
+        }
+    }
+
+    /// Whether it makes sense to ask for its stack again.
+    pub(crate) fn may_have_stack_later(&self) -> bool {
+        self.later_result.get().is_none()
+            && self.stack_result.get().is_some_and(|result| result.may_come)
+    }
+
+    /// Whether its site is known, or that it will never be.
+    pub(crate) fn is_site_final(&self) -> bool {
+        let is_last = !self.may_have_stack_later() || self.is_ended();
+        self.cause().is_environment() || self.has_site() || self.has_stack_result() && is_last
+    }
+
+    pub(crate) fn has_site(&self) -> bool {
+        self.result().is_some_and(|result| result.site.is_some())
+    }
+
+    /// What is known of its stack.
+    fn result(&self) -> Option<&StackResult> {
+        let last = self.later_result.get().or_else(|| self.stack_result.get());
+        last.or_else(|| self.located.get())
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -107,9 +147,10 @@ impl LiveStall {
         // First: after the end the rest no longer moves.
         let requests_in_flight_at_end = self.ended.get().copied();
         let in_progress = requests_in_flight_at_end.is_none();
-        let result = self.stack_result.get().cloned();
-        let is_complete = !in_progress && result.is_some() && self.detail.get().is_some();
-        let StackResult { site, fix, given, stack, missing } =
+        let has_result = self.has_stack_result();
+        let is_complete = !in_progress && has_result && self.detail.get().is_some();
+        let result = self.result().cloned();
+        let StackResult { site, fix, given, stack, missing, last_seen, .. } =
             result.unwrap_or_else(|| StackResult::missing(PENDING));
         let stack_missing = missing.or(stack.is_none().then_some(NO_REASON));
         let no_site = stack_missing.filter(|_| stack.is_none()).unwrap_or(NO_OWN_FRAME);
@@ -121,6 +162,7 @@ impl LiveStall {
             detail: detail.map(|detail| with_given(detail, given)),
             site,
             site_missing,
+            last_seen,
             stack,
             stack_missing: stack_missing.map(Cow::Borrowed),
             is_complete,

@@ -58,9 +58,12 @@ pub struct Stall {
     pub site: Option<Site>,
     /// Why there is no site; `None` where there is one.
     pub site_missing: Option<Cow<'static, str>>,
+    /// Where the last stall of the same handler and cause was, if this one has no stack because
+    /// stacks had used up their CPU time. This one may be somewhere else.
+    pub last_seen: Option<Site>,
     /// The stack of the thread when the stall was counted; `None` where it could not be taken.
     pub stack: Option<Arc<Stack>>,
-    /// Why there is no stack (yet), or only a part of one; `None` with a whole one. See
+    /// Why there is no stack (yet), only a part of one, or one without lines; else `None`. See
     /// [`is_stack_pending`](Self::is_stack_pending).
     pub stack_missing: Option<Cow<'static, str>>,
     /// See [`is_complete`](Self::is_complete).

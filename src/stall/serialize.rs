@@ -44,6 +44,7 @@ serialize_fields!(|stall: Stall| {
     "stack": stall.stack.as_deref(),
     "stack_missing": stall.stack_missing,
     "site_missing": stall.site_missing,
+    "last_seen": stall.last_seen,
     "is_complete": stall.is_complete(),
 });
 

@@ -50,8 +50,13 @@ pub(crate) struct StackResult {
     /// The call it was in, and its arguments as text, to follow its name.
     pub(crate) given: Option<(&'static str, String)>,
     pub(crate) stack: Option<Arc<Stack>>,
-    /// Why it is missing, or only a part.
+    /// Why it is missing, only a part, or without lines.
     pub(crate) missing: Option<&'static str>,
+    /// Whether there is no stack yet, but the next attempt may have one.
+    pub(crate) may_come: bool,
+    /// Where the last stall of the same handler and cause was, if this one has no stack for want of
+    /// CPU time.
+    pub(crate) last_seen: Option<Site>,
 }
 
 impl StackResult {

@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use super::cause::Cause;
 use super::live::LiveStall;
-use super::record::Stall;
+use super::record::{Site, Stall};
 use super::totals::StallTotals;
 #[cfg(feature = "admin")]
 use super::totals::{SiteKey, SiteTotals};
@@ -67,6 +68,12 @@ impl StallStore {
         StoreSnapshot { sums, in_progress, recent }
     }
 
+    /// Where the last stall of a handler with that cause was. Never waits: `None` if the store is
+    /// locked.
+    pub(crate) fn last_site(&self, handler: &str, cause: Cause) -> Option<Site> {
+        try_lock(&self.kept)?.totals.last_site(handler, cause).cloned()
+    }
+
     /// Reads the sums if they may have changed since `version`, which is updated. Never waits: returns
     /// `false` if the store is locked.
     pub(crate) fn read_totals(&self, version: &mut u64, read: impl FnOnce(&StallTotals)) -> bool {
@@ -114,6 +121,7 @@ pub(crate) mod tests {
             site: None,
             stack: None,
             site_missing: None,
+            last_seen: None,
             stack_missing: None,
             is_complete: false,
             started_at: SystemTime::UNIX_EPOCH,

@@ -183,7 +183,7 @@ impl StallTotals {
                 stall.entry.set_stack_result(missing);
             }
             // The environment has no site.
-            let is_known = stall.entry.has_stack_result() || stall.entry.cause().is_environment();
+            let is_known = stall.entry.is_site_final();
             if stall.site.is_none() && is_known {
                 stall.site = Some(admit_site(&mut self.sites, &stall.entry.stall()));
             }
@@ -218,6 +218,14 @@ impl StallTotals {
             handlers.entry(stall.handler).or_default().add(stall.totals());
         }
         handlers
+    }
+
+    /// The site of the last stall of a handler with that cause, as far as stalls are over.
+    pub(super) fn last_site(&self, handler: &str, cause: Cause) -> Option<&Site> {
+        let rows = self.sites.iter().filter(|(key, row)| {
+            key.handler == handler && key.cause == cause && key.site.is_some() && row.stalls > 0
+        });
+        rows.max_by_key(|(_, row)| row.last).and_then(|(key, _)| key.site.as_ref())
     }
 
     /// The time of each known site, including stalls in progress.

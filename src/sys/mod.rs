@@ -14,6 +14,6 @@ mod peer;
 mod thread;
 
 pub(crate) use calls::{Waits, system_call};
-pub(crate) use native::{Returns, returns_are_counted};
+pub(crate) use native::{Returns, own_cpu_time, returns_are_counted};
 pub(crate) use peer::peer;
 pub(crate) use thread::thread_id;

@@ -129,6 +129,7 @@ mod tests {
             }),
             stack: Some(Arc::new(Stack { frames: frames.into(), ..Stack::default() })),
             site_missing: None,
+            last_seen: None,
             stack_missing: None,
             is_complete: false,
             requests_in_flight: 1,

@@ -26,6 +26,14 @@ pub(crate) fn place(site: Option<&Site>) -> String {
     site.map_or_else(String::new, |site| format!(" at {site}"))
 }
 
+/// Where a stall is, or where the last one of the same kind was.
+fn place_of(stall: &Stall) -> String {
+    match (&stall.site, &stall.last_seen) {
+        (None, Some(last)) => format!(", last seen at {last}"),
+        (site, _) => place(site.as_ref()),
+    }
+}
+
 pub(crate) fn why(stall: &Stall) -> String {
     match (&stall.detail, stall.cause) {
         (Some(detail), cause) => format!("{cause} ({detail})"),
@@ -51,7 +59,7 @@ pub(crate) fn blocks(stall: &Stall) -> String {
         stall.runtime,
         human(stall.duration),
         why(stall),
-        place(stall.site.as_ref())
+        place_of(stall)
     )
 }
 
@@ -73,6 +81,11 @@ pub(crate) fn started(stall: &Stall) -> String {
     format!("{blocks} · {share} · {requests} in flight")
 }
 
+/// What was missing in the first line of a stall.
+pub(crate) fn located(stall: &Stall) -> String {
+    format!("stall {} is {}{}", stall.id, handler(stall), place(stall.site.as_ref()))
+}
+
 pub(crate) fn continues(stall: &Stall) -> String {
     let (id, whom, time) = (stall.id, whom(stall), human(stall.duration));
     match stall.cause.is_environment() {
@@ -90,7 +103,7 @@ pub(crate) fn ended(stall: &Stall) -> String {
 }
 
 fn culprit(stall: &Stall) -> String {
-    format!("{}{}", handler(stall), place(stall.site.as_ref()))
+    format!("{}{}", handler(stall), place_of(stall))
 }
 
 #[cfg(test)]

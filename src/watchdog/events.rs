@@ -27,7 +27,9 @@ pub(crate) enum Event {
     /// program's own.
     StallCounted { stall: Arc<LiveStall>, thread: Box<StalledThread> },
     /// A stall has reached its threshold times the next power of two.
-    StallContinues(Arc<LiveStall>),
+    ///
+    /// `thread` is there if the stall has no stack yet and another attempt makes sense.
+    StallContinues { stall: Arc<LiveStall>, thread: Option<Box<StalledThread>> },
     /// A stall is over.
     StallEnded(Arc<LiveStall>),
     /// A handler was inside a poll at this scan, which stands for `time`.
@@ -49,7 +51,7 @@ pub(crate) enum Event {
 }
 
 /// The thread of a new stall, for the capture of its stack.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct StalledThread {
     /// The kernel's id of the thread.
     pub(crate) id: u32,

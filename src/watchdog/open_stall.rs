@@ -17,6 +17,8 @@ pub(super) struct OpenStall {
     pub(super) live: Arc<LiveStall>,
     /// The index of its runtime.
     pub(super) runtime: u32,
+    /// For another attempt to take its stack.
+    thread: StalledThread,
     /// Whether the stalled poll is a request itself.
     is_request: bool,
     /// Requests inside the layer at the last scan.
@@ -93,6 +95,7 @@ impl NewStall {
             site: None,
             stack: None,
             site_missing: None,
+            last_seen: None,
             stack_missing: None,
             is_complete: false,
             requests_in_flight: 0,
@@ -111,7 +114,9 @@ impl OpenStall {
         if let Some(stack) = poll.stack.take() {
             live.set_stack_result(stack);
         }
-        Self { live, runtime: poll.place.runtime, is_request: poll.is_request, in_flight: 0 }
+        let thread = StalledThread { cause_report: None, ..poll.thread };
+        let (runtime, is_request) = (poll.place.runtime, poll.is_request);
+        Self { live, runtime, thread, is_request, in_flight: 0 }
     }
 
     /// Counts the requests that are delayed by now. The number never decreases.
@@ -133,7 +138,9 @@ impl OpenStall {
             (PollEvent::Lasts(lasted), Some(stall)) => stall.live.last(lasted),
             (PollEvent::Doubled(lasted), Some(stall)) => {
                 stall.live.last(lasted);
-                events.push(Event::StallContinues(Arc::clone(&stall.live)));
+                let thread = stall.live.may_have_stack_later().then(|| stall.thread.clone());
+                let (stall, thread) = (Arc::clone(&stall.live), thread.map(Box::new));
+                events.push(Event::StallContinues { stall, thread });
             }
             _ => {}
         }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use crate::clock::{self, Nanos};
 use crate::procfs::cgroup::{ControlGroups, CpuQuota};
 use crate::sync::{AtomicBool, Ordering};
-use crate::sys::native::cpu_time;
-use crate::sys::thread_id;
+use crate::sys::own_cpu_time;
 
 /// The share of a quota that is used at most: one in so many.
 const SHARE: u64 = 5;
@@ -58,11 +57,6 @@ impl Pace {
             self.rested = used;
         }
     }
-}
-
-/// How long this thread has been on a CPU.
-fn own_cpu_time() -> Nanos {
-    cpu_time(thread_id()).unwrap_or(0)
 }
 
 fn memory(left: Option<u64>) -> Option<u64> {

@@ -9,6 +9,11 @@ pub(crate) fn cpu_time(thread: u32) -> Option<u64> {
     if result == 0 { nanos } else { None }
 }
 
+/// How long this thread has been on a CPU, in nanoseconds.
+pub(crate) fn own_cpu_time() -> u64 {
+    cpu_time(crate::sys::thread_id()).unwrap_or(0)
+}
+
 /// The clock of a thread's CPU time, by the kernel's formula.
 pub(super) fn cpu_clock(thread: u32) -> libc::clockid_t {
     (!(thread as libc::clockid_t) << 3) | 6

@@ -10,7 +10,7 @@ mod pointer_args;
 mod returns;
 pub(crate) mod signal;
 
-pub(crate) use cpu_time::cpu_time;
+pub(crate) use cpu_time::{cpu_time, own_cpu_time};
 pub(crate) use pointer_args::{Given, given};
 pub(crate) use returns::{Returns, returns_are_counted};
 

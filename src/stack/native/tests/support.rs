@@ -89,7 +89,10 @@ pub(super) fn ask_for(sampler: &Sampler, thread: u32, way: Way) -> (Captured, Ra
 pub(super) fn symbolize(stack: &RawStack) -> Stack {
     static SYMBOLS: Mutex<Option<Symbols>> = Mutex::new(None);
     let mut symbols = lock(&SYMBOLS);
-    symbols.get_or_insert_with(|| Symbols::new(std::sync::Arc::default())).symbolize(stack, |_| {}).0
+    symbols
+        .get_or_insert_with(|| Symbols::new(std::sync::Arc::default()))
+        .symbolize(stack, |_| {})
+        .0
 }
 
 /// The names of all functions, innermost first.
