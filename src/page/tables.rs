@@ -58,7 +58,7 @@ pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
                 th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(&stall.handler)) } }
                 td class="number" { strong { (rough(stall.duration)) } }
                 td { (why(stall)) }
-                td class="place" { (place(stall.site.as_ref(), sources)) }
+                td class="place" { (place_of(stall, sources)) }
                 td class="word" { (stall.runtime) ", " (whom(stall)) }
                 td class="number" { (stall.delayed_requests) }
             }
@@ -196,7 +196,7 @@ pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Ma
                 @if stall.in_progress { " so far" }
             }
             dt { "Cause" } dd { (why(stall)) }
-            dt { "Where" } dd { (place(stall.site.as_ref(), sources)) }
+            dt { "Where" } dd { (place_of(stall, sources)) }
             dt { "Fix" } dd { strong { (stall.fix) } }
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
@@ -252,6 +252,16 @@ fn no_stack(stall: &Stall) -> Markup {
 
 fn frame(frame: &Frame) -> Markup {
     html! { code { (printable(&frame.to_string())) } @if frame.inlined { " " small { "inlined" } } }
+}
+
+/// Where a stall is, or where the last one of the same kind was.
+fn place_of(stall: &Stall, sources: &mut Sources) -> Markup {
+    match (&stall.site, &stall.last_seen) {
+        (None, last @ Some(_)) => html! {
+            span class="none" { "not known; last seen at " } (place(last.as_ref(), sources))
+        },
+        (site, _) => place(site.as_ref(), sources),
+    }
 }
 
 fn place(site: Option<&Site>, sources: &mut Sources) -> Markup {

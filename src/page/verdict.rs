@@ -70,7 +70,7 @@ pub(super) fn judge(
 }
 
 fn mend(stall: &Stall) -> Option<Advice> {
-    let about = text::why(stall) + &text::place(stall.site.as_ref());
+    let about = text::why(stall) + &text::place_of(stall);
     Some(Advice { about: printable(&about).into_owned(), fix: stall.fix.clone() })
 }
 

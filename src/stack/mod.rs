@@ -44,6 +44,6 @@ pub(crate) use native::bench;
 pub(crate) use proof::ReturnCount;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
-pub(crate) use stacks::{StackNews, Stacks, WantedStack};
+pub(crate) use stacks::{Stacks, WantedStack};
 #[cfg(feature = "testing")]
 pub(crate) use user_frame::is_own;

@@ -11,7 +11,7 @@ use super::raw::Captured;
 use super::sampler::{Sampler, StackRequest};
 use super::symbolizer::{Symbolizer, Unnamed};
 use crate::clock::Nanos;
-use crate::stall::{Frame, Site, StackOutcome, StackResult};
+use crate::stall::{Frame, StackNews, StackOutcome, StackResult};
 use crate::sync::{AtomicBool, Ordering};
 
 /// The watchdog's end: never waits. When it is dropped the symbolizer ends.
@@ -37,21 +37,8 @@ pub(crate) struct WantedStack {
     pub(crate) thread: u32,
     /// Whether the thread is still in the poll that the stall is about.
     pub(crate) still: Box<dyn Fn() -> bool + Send>,
-    pub(crate) news: StackNewsFn,
-}
-
-/// Called with what becomes of a stack, on the threads that it happens on.
-pub(super) type StackNewsFn = Box<dyn FnMut(StackNews) + Send>;
-
-/// What becomes of a stack, in this order.
-#[derive(Debug)]
-pub(crate) enum StackNews {
-    /// It was taken, or not. It has no names yet.
-    Sampled(StackOutcome),
-    /// The site is known, and a closer fix if there is one; further frames have no names yet.
-    Located(Site, Option<&'static str>),
-    /// All is known. Comes last, and always.
-    Named(StackResult),
+    /// Called with what becomes of it, on the threads that it happens on.
+    pub(crate) news: Box<dyn FnMut(StackNews) + Send>,
 }
 
 impl Stacks {

@@ -11,10 +11,9 @@ use super::native::Symbols;
 use super::poll_frame::poll_returns_to;
 use super::proof::{PollProof, ReturnCount};
 use super::raw::{Captured, NoLines};
-use super::stacks::{StackNews, StackNewsFn};
 use super::user_frame::{mark_own, site};
 use crate::clock;
-use crate::stall::{Frame, Site, StackResult};
+use crate::stall::{Frame, Site, StackNews, StackResult};
 use crate::sync::AtomicBool;
 use crate::sys::{Returns, returns_are_counted};
 
@@ -26,7 +25,8 @@ type Hint = fn(&[Frame]) -> Option<&'static str>;
 
 /// A stack without names, and who waits for it.
 pub(super) enum Unnamed {
-    Stall(Captured, StackNewsFn),
+    /// Called with the news on this thread.
+    Stall(Captured, Box<dyn FnMut(StackNews) + Send>),
     PollProof(Captured, Arc<PollProof>),
 }
 

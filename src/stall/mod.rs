@@ -12,7 +12,7 @@ mod totals;
 pub use cause::Cause;
 pub(crate) use live::LiveStall;
 pub use record::{Frame, Site, Stack, Stall};
-pub(crate) use stack_result::{ENVIRONMENT, OFF, StackOutcome, StackResult};
+pub(crate) use stack_result::{ENVIRONMENT, OFF, StackNews, StackOutcome, StackResult};
 pub(crate) use store::StallStore;
 #[cfg(feature = "admin")]
 pub(crate) use store::StoreSnapshot;

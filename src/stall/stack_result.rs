@@ -59,6 +59,17 @@ pub(crate) struct StackResult {
     pub(crate) last_seen: Option<Site>,
 }
 
+/// What becomes of a stack, in this order.
+#[derive(Debug)]
+pub(crate) enum StackNews {
+    /// It was taken, or not. It has no names yet.
+    Sampled(StackOutcome),
+    /// The site is known, and a closer fix if there is one; further frames have no names yet.
+    Located(Site, Option<&'static str>),
+    /// All is known. Comes last, and always.
+    Named(StackResult),
+}
+
 impl StackResult {
     /// No stack, and why.
     pub(crate) fn missing(why: &'static str) -> Self {

@@ -27,7 +27,7 @@ pub(crate) fn place(site: Option<&Site>) -> String {
 }
 
 /// Where a stall is, or where the last one of the same kind was.
-fn place_of(stall: &Stall) -> String {
+pub(crate) fn place_of(stall: &Stall) -> String {
     match (&stall.site, &stall.last_seen) {
         (None, Some(last)) => format!(", last seen at {last}"),
         (site, _) => place(site.as_ref()),

@@ -3,7 +3,7 @@
 use gimli::{AttributeValue, DebugInfoOffset, UnitOffset};
 
 use super::file::demangle;
-use super::{Bytes, Unit, UnitRef};
+use super::types::{Bytes, Unit, UnitRef};
 use crate::stack::raw::NoLines;
 
 /// How many entries are read until it is asked whether to go on.

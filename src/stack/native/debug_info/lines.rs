@@ -2,7 +2,7 @@
 
 use gimli::LineProgramHeader;
 
-use super::{Bytes, UnitRef};
+use super::types::{Bytes, UnitRef};
 use crate::stack::raw::NoLines;
 
 /// How many rows are read until it is asked whether to go on.

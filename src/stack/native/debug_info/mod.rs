@@ -10,6 +10,7 @@ mod file;
 mod functions;
 mod lines;
 mod split;
+mod types;
 mod units;
 
 use gimli::{EndianSlice, LittleEndian};
@@ -17,45 +18,10 @@ use gimli::{EndianSlice, LittleEndian};
 use self::file::ObjectFile;
 use self::functions::Function;
 use self::lines::{Lines, Row};
+use self::types::UnitRef;
+pub(in crate::stack::native) use self::types::{Limits, Location};
 use self::units::units;
 use crate::stack::raw::{Image, NoLines};
-
-type Bytes<'a> = EndianSlice<'a, LittleEndian>;
-type Dwarf<'a> = gimli::Dwarf<Bytes<'a>>;
-type Unit<'a> = gimli::Unit<Bytes<'a>>;
-type UnitRef<'a, 'u> = gimli::UnitRef<'u, Bytes<'a>>;
-
-/// Where code is from: a function, or one that was inlined into it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::stack::native) struct Location {
-    /// Without the hash.
-    pub(in crate::stack::native) function: Option<String>,
-    pub(in crate::stack::native) file: Option<String>,
-    pub(in crate::stack::native) line: Option<u32>,
-}
-
-/// What a lookup is to find, and what it may use.
-pub(in crate::stack::native) struct Limits<'a> {
-    /// Whether files and lines are wanted, and functions that were inlined. Else it finds what the
-    /// symbol table has.
-    pub(in crate::stack::native) lines: bool,
-    /// Bytes of memory for debug information that is compressed in its file.
-    pub(in crate::stack::native) memory: u64,
-    /// Called every now and then; the lookup ends where it returns `false`.
-    pub(in crate::stack::native) goes_on: &'a mut dyn FnMut() -> bool,
-}
-
-impl From<gimli::Error> for NoLines {
-    fn from(_: gimli::Error) -> Self {
-        Self::Unreadable
-    }
-}
-
-impl From<object::read::Error> for NoLines {
-    fn from(_: object::read::Error) -> Self {
-        Self::Unreadable
-    }
-}
 
 /// Finds out where code is from, by addresses as the file of the module counts them. `found` is
 /// called once with the index of each address and its locations, the innermost inlined function

@@ -6,7 +6,7 @@ use std::path::Path;
 use gimli::{DwarfPackageSections, DwarfSections, EndianSlice, LittleEndian};
 
 use super::file::ObjectFile;
-use super::{Dwarf, Unit, UnitRef};
+use super::types::{Dwarf, Unit, UnitRef};
 use crate::stack::raw::NoLines;
 
 /// Calls `read` with the functions of a unit: its own, those in the package beside the program

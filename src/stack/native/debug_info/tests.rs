@@ -144,35 +144,3 @@ fn another_file_in_the_place_of_the_module_is_not_read() {
     let other = Image { build_id: Some("00".into()), ..image };
     assert_eq!(all(&other, &addresses(&program, 1)), Err(NoLines::NoFile));
 }
-
-#[test]
-fn bench_it() {
-    let (image, program) = program();
-    let file = ObjectFile::open(&image).unwrap();
-    for n in [1, 1, 10, 30, 300, 2000] {
-        let addresses = addresses(&program, n);
-        let t = std::time::Instant::now();
-        let b = rss();
-        let f = file.functions(&addresses);
-        let t1 = t.elapsed();
-        let r = all(&image, &addresses).unwrap();
-        eprintln!(
-            "{n} symbols {t1:?} all {:?} {} kB {:?}",
-            t.elapsed() - t1,
-            rss() - b,
-            r[0].last().map(|l| l.line)
-        );
-        drop(f);
-    }
-}
-fn rss() -> i64 {
-    let s = std::fs::read_to_string("/proc/self/status").unwrap();
-    s.lines()
-        .find(|l| l.starts_with("RssAnon"))
-        .unwrap()
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
-}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use gimli::DebugInfoOffset;
 
-use super::{Dwarf, Limits};
+use super::types::{Dwarf, Limits};
 use crate::stack::raw::NoLines;
 
 /// How many entries are read until it is asked whether to go on.
