@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Handle;
 
@@ -107,7 +106,7 @@ impl Threads {
         }
         let tick = watchdog.tick_interval;
         let mut pipeline = Pipeline::new(Arc::clone(registry), reports, out, (tick, sites), stacks);
-        let stop: Arc<AtomicBool> = Arc::clone(&self.stop);
+        let stop = Arc::clone(&self.stop);
         let registry = Arc::clone(registry);
         let watch =
             move || watchdog::run(registry, watchdog, |events| pipeline.consume(events), &stop);

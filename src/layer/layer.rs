@@ -1,7 +1,6 @@
 //! The layer and its settings.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::runtime::registry::Registry;
 /// covers and how it labels.
 ///
 /// [`StallDetector::layer`]: crate::StallDetector::layer
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct StallLayer {
     settings: Arc<Settings>,
 }
@@ -101,11 +100,5 @@ impl<S> Layer<S> for StallLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         StallService { inner, settings: Arc::clone(&self.settings) }
-    }
-}
-
-impl fmt::Debug for StallLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.settings.fmt(f)
     }
 }

@@ -1,7 +1,5 @@
 //! A request's head, and the label and trace id that its parts carry.
 
-use std::array::from_fn;
-
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 
 use crate::mark::Mark;
@@ -115,21 +113,34 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The trace id of a W3C `traceparent` header: `00-<32 hex>-<16 hex>-<2 hex>`; 0 for none.
 #[inline]
 pub(super) fn trace_id(headers: &HeaderMap) -> u128 {
-    headers.get(&TRACEPARENT).map_or(0, |header| parse_traceparent(header.as_bytes()))
+    match headers.get(&TRACEPARENT) {
+        Some(header) => parse_traceparent(header.as_bytes()),
+        None => 0,
+    }
 }
 
 fn parse_traceparent(header: &[u8]) -> u128 {
     let well_formed = header.len() >= 55
-        && [header[2], header[35], header[52]] == *b"---"
-        && header[..2] != *b"ff";
+        && header[2] == b'-'
+        && header[35] == b'-'
+        && header[52] == b'-'
+        && &header[..2] != b"ff";
     if !well_formed {
         return 0;
     }
-    let values: [u8; 32] = from_fn(|at| number(header[3 + at]));
-    if values.iter().fold(0, |all, value| all | value) >= 16 {
+    let (mut values, mut wrong) = ([0; 32], 0);
+    for (value, digit) in values.iter_mut().zip(&header[3..35]) {
+        *value = number(*digit);
+        wrong |= *value;
+    }
+    if wrong >= 16 {
         return 0;
     }
-    u128::from_be_bytes(from_fn(|at| (values[2 * at] << 4) | values[2 * at + 1]))
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(values.chunks_exact(2)) {
+        *byte = (pair[0] << 4) | pair[1];
+    }
+    u128::from_be_bytes(id)
 }
 
 /// The value of a lower-case hexadecimal digit; 16 for any other byte.

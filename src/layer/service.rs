@@ -1,6 +1,5 @@
 //! The service.
 
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,7 +12,7 @@ use super::request::RequestHead;
 use super::settings::Settings;
 
 /// A service whose requests are marked. Made by [`StallLayer`](super::StallLayer).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct StallService<S> {
     pub(super) inner: S,
     pub(super) settings: Arc<Settings>,
@@ -57,14 +56,5 @@ where
         let polling = mark.enter();
         let in_flight = Some(polling.in_flight(mark));
         ResponseFuture { inner: Some(self.inner.call(request)), mark, in_flight, learn }
-    }
-}
-
-impl<S: fmt::Debug> fmt::Debug for StallService<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StallService")
-            .field("inner", &self.inner)
-            .field("settings", &self.settings)
-            .finish()
     }
 }

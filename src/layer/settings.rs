@@ -66,7 +66,7 @@ fn contained<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StallLayer")
+        f.debug_struct("Settings")
             .field("threshold", &Duration::from_nanos(self.labels.threshold))
             .field("handler_name", &self.handler_name.is_some())
             .field("trace_id", &self.trace_id.is_some())

@@ -59,8 +59,10 @@ impl Mark {
     /// Enters a poll on the calling thread.
     #[inline]
     pub(crate) fn enter(self) -> PollGuard {
-        let slot = slot(self.detector);
-        let entered = slot.enter(self.label_id, || identify(self.detector));
+        let Self { detector, label_id } = self;
+        let slot = slot(detector);
+        // Moved, so that nothing is put on the stack for a call that is rare.
+        let entered = slot.enter(label_id, move || identify(detector));
         PollGuard { slot, entered, _on_this_thread: PhantomData }
     }
 }
