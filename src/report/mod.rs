@@ -269,6 +269,7 @@ impl Reporter {
         if let Some(pending) = self.pending.take(stall) {
             self.report_pending(pending);
         } else if stall.has_site()
+            && !self.dead.contains(&stall.runtime())
             && self.unlocated.extract_if(.., |known| known.id() == stall.id()).count() > 0
         {
             // Whatever the limits: the first line of the stall counted already.

@@ -65,6 +65,7 @@ fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
     let (site, stall, sources) = wait_for(LIMIT, || {
         let document = document(admin);
         let (site, stall) = (ours(&document, "sites")?, ours(&document, "recent")?);
+        (stall["is_complete"] == true).then_some(())?;
         Some((site, stall, document["sources"].clone()))
     });
     assert_eq!(stall["id"], open["id"]);

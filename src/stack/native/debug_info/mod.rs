@@ -43,6 +43,10 @@ pub(in crate::stack::native) fn locations(
     if limits.lines {
         lines = file.find_debug_info(image);
         if lines.is_ok() {
+            // What is compressed costs time and memory each time: too much for a system library.
+            let memory = if image.is_program { limits.memory } else { 0 };
+            let mut goes_on = || (limits.goes_on)();
+            let limits = &mut Limits { lines: true, memory, goes_on: &mut goes_on };
             lines = with_lines(&file, addresses, limits, &mut |index, locations| {
                 is_found[index] = true;
                 found(index, locations);
