@@ -167,5 +167,5 @@ pub use shed::{ShedFuture, ShedLayer, ShedService};
 #[doc(hidden)]
 #[allow(unused_imports, unreachable_pub, reason = "empty where no stack is taken")]
 pub use stack::bench::*;
-pub use stack::{Capture, ParseCaptureError};
+pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 pub use stall::{Cause, Frame, Site, Stack, Stall};

@@ -55,6 +55,11 @@ pub enum BuildError {
         "max_sites is 0, so no site could be named: use 1 or more (the default is {DEFAULT_MAX_SITES})"
     )]
     MaxSitesZero,
+    /// Stacks would have no CPU time, or more than a core.
+    #[error(
+        "capture_cpu_percent is {0}: use 1 to 100 (the default is {DEFAULT_CAPTURE_CPU_PERCENT}), or set capture to off"
+    )]
+    CaptureCpuPercentOutOfRange(usize),
     /// Every runtime would be dead at once.
     #[error(
         "dead_after is 0, so any freeze would end the process: use 1s or more (the default is {DEFAULT_DEAD_AFTER:?})"

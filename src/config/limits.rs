@@ -12,6 +12,7 @@ pub(crate) const MIN_TICK_INTERVAL: Duration = Duration::from_millis(1);
 pub(crate) const DEFAULT_HISTORY: usize = 256;
 pub(crate) const DEFAULT_MAX_SITES: usize = 64;
 pub(crate) const DEFAULT_MAX_HANDLERS: usize = 128;
+pub(crate) const DEFAULT_CAPTURE_CPU_PERCENT: usize = 1;
 pub(crate) const DEFAULT_DEAD_AFTER: Duration = Duration::from_secs(60);
 pub(crate) const DEFAULT_UNREADY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) const DEFAULT_READY_AFTER: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::health::Readiness;
-use crate::stack::Capture;
+use crate::stack::{Capture, Symbols};
 
 /// What to write instead of a text that cannot be read.
 pub(super) type Expected = &'static str;
@@ -39,6 +39,10 @@ pub(super) fn address(text: &str) -> Result<Option<SocketAddr>, Expected> {
 
 pub(super) fn capture(text: &str) -> Result<Capture, Expected> {
     text.parse().map_err(|_| "auto, no-signal or off")
+}
+
+pub(super) fn symbols(text: &str) -> Result<Symbols, Expected> {
+    text.parse().map_err(|_| "auto, lines, functions or addresses")
 }
 
 pub(super) fn readiness(text: &str) -> Result<Readiness, Expected> {

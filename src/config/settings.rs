@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use super::BuildError;
 use super::limits::*;
-use super::parse::{Expected, address, capture, duration, list, number, readiness, switch};
+use super::parse::{
+    Expected, address, capture, duration, list, number, readiness, switch, symbols,
+};
 use crate::health::Readiness;
 use crate::report::OnStall;
-use crate::stack::Capture;
+use crate::stack::{Capture, Symbols};
 
 /// Renders a page of metrics.
 #[cfg(feature = "admin")]
@@ -86,6 +88,8 @@ settings! {
     max_handlers: usize = DEFAULT_MAX_HANDLERS, number;
     max_sites: usize = DEFAULT_MAX_SITES, number;
     capture: Capture = Capture::Auto, capture;
+    capture_cpu_percent: usize = DEFAULT_CAPTURE_CPU_PERCENT, number;
+    symbols: Symbols = Symbols::Auto, symbols;
     site_skips: Vec<String> = Vec::new(), list;
     admin: Option<SocketAddr> = None, address;
     pages_public: bool = false, switch;
@@ -124,6 +128,8 @@ impl Settings {
             (self.history == 0).then_some(HistoryZero),
             (self.max_handlers == 0).then_some(MaxHandlersZero),
             (self.max_sites == 0).then_some(MaxSitesZero),
+            (!(1..=100).contains(&self.capture_cpu_percent))
+                .then_some(CaptureCpuPercentOutOfRange(self.capture_cpu_percent)),
             self.dead_after.is_zero().then_some(DeadAfterZero),
             self.unready_after.is_zero().then_some(UnreadyAfterZero),
             self.shed_after.is_zero().then_some(ShedAfterZero),

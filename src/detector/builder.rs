@@ -10,7 +10,7 @@ use super::start::{launch, registry};
 use crate::config::{BuildError, Settings, limits};
 use crate::health::Readiness;
 use crate::report::OnStall;
-use crate::stack::Capture;
+use crate::stack::{Capture, Symbols};
 
 /// Sets up a detector. Made by [`StallDetector::builder`].
 ///
@@ -47,6 +47,8 @@ impl Builder {
     pub const DEFAULT_MAX_SITES: usize = limits::DEFAULT_MAX_SITES;
     /// Default for [`max_handlers`](Self::max_handlers): 128.
     pub const DEFAULT_MAX_HANDLERS: usize = limits::DEFAULT_MAX_HANDLERS;
+    /// Default for [`capture_cpu_percent`](Self::capture_cpu_percent): 1 % of a core.
+    pub const DEFAULT_CAPTURE_CPU_PERCENT: usize = limits::DEFAULT_CAPTURE_CPU_PERCENT;
     /// Default for [`dead_after`](Self::dead_after): 60 s.
     pub const DEFAULT_DEAD_AFTER: Duration = limits::DEFAULT_DEAD_AFTER;
     /// Default for [`unready_after`](Self::unready_after): 1 s.
@@ -117,6 +119,27 @@ impl Builder {
     /// Defaults to [`Capture::Auto`].
     pub fn capture(mut self, capture: Capture) -> Self {
         self.settings.capture = capture;
+        self
+    }
+
+    /// How much CPU time stacks and their names may cost in the long run, in percent of one core;
+    /// 1 to 100.
+    ///
+    /// Up to two seconds of CPU time are saved up while no stack is taken. Once they are spent, a
+    /// stall has no stack, and [`Stall::last_seen`](crate::Stall::last_seen) says where the last one
+    /// of the same kind was.
+    ///
+    /// Defaults to [`DEFAULT_CAPTURE_CPU_PERCENT`](Self::DEFAULT_CAPTURE_CPU_PERCENT).
+    pub fn capture_cpu_percent(mut self, percent: usize) -> Self {
+        self.settings.capture_cpu_percent = percent;
+        self
+    }
+
+    /// What the frames of stacks show.
+    ///
+    /// Defaults to [`Symbols::Auto`].
+    pub fn symbols(mut self, symbols: Symbols) -> Self {
+        self.settings.symbols = symbols;
         self
     }
 
@@ -314,6 +337,8 @@ mod tests {
             (|builder| builder.history(0), "history is 0"),
             (|builder| builder.max_handlers(0), "max_handlers is 0"),
             (|builder| builder.max_sites(0), "max_sites is 0"),
+            (|builder| builder.capture_cpu_percent(0), "capture_cpu_percent is 0"),
+            (|builder| builder.capture_cpu_percent(101), "capture_cpu_percent is 101"),
             (|builder| builder.dead_after(Duration::ZERO), "dead_after is 0"),
             (|builder| builder.unready_after(Duration::ZERO), "unready_after is 0"),
             (|builder| builder.shed_after(Duration::ZERO), "shed_after is 0"),

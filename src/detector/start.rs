@@ -17,7 +17,7 @@ use crate::metrics::Batch;
 use crate::owned_thread::OwnedThread;
 use crate::report::Reporter;
 use crate::runtime::registry::{Limits, Registry};
-use crate::stack::{Capture, Sampler, Stacks};
+use crate::stack::{Capture, Sampler, StackSettings, Stacks};
 use crate::watchdog::{self, Patience, WatchdogSettings};
 
 /// The shared state for those settings.
@@ -100,7 +100,13 @@ impl Threads {
         self.reporter = Some(spawn("stall-reporter", move || reporter.run())?);
         let mut stacks = None;
         if let Some(sampler) = self.sampler.clone() {
-            let (taken, symbolizer) = Stacks::new(sampler, settings.site_skips, hint);
+            let stack_settings = StackSettings {
+                others: settings.site_skips,
+                hint,
+                symbols: settings.symbols,
+                cpu_percent: settings.capture_cpu_percent as u64,
+            };
+            let (taken, symbolizer) = Stacks::new(sampler, stack_settings);
             self.symbolizer = Some(spawn("stall-symbols", move || symbolizer.run())?);
             stacks = Some(taken);
         }

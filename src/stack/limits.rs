@@ -6,8 +6,6 @@ use crate::clock::Nanos;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::own_cpu_time;
 
-/// One part in so many of a core.
-const SHARE: u64 = 100;
 /// What is saved up at most while no stack is taken: enough for the first stack of a program, whose
 /// names take the longest.
 const MOST_SAVED: Nanos = 2_000_000_000;
@@ -31,6 +29,8 @@ pub(super) fn charged<T>(spent: &Spent, work: impl FnOnce() -> T) -> T {
 #[derive(Debug)]
 pub(super) struct Budget {
     spent: Spent,
+    /// Percent of a core.
+    percent: u64,
     /// All that was granted so far. What was not spent in time is taken back.
     granted: Nanos,
     /// When it was granted last.
@@ -38,15 +38,15 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(spent: Spent) -> Self {
-        Self { spent, granted: MOST_SAVED, at: None }
+    pub(super) fn new(spent: Spent, percent: u64) -> Self {
+        Self { spent, percent, granted: MOST_SAVED, at: None }
     }
 
     /// Whether another stack may be taken.
     pub(super) fn admits(&mut self, now: Nanos) -> bool {
         let spent = self.spent.load(Ordering::Relaxed);
         let elapsed = now.saturating_sub(self.at.replace(now).unwrap_or(now));
-        self.granted = (self.granted + elapsed / SHARE).min(spent + MOST_SAVED);
+        self.granted = (self.granted + elapsed / 100 * self.percent).min(spent + MOST_SAVED);
         spent < self.granted
     }
 }
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_hundredth_of_a_core_is_granted() {
         let spent = Spent::default();
-        let mut budget = Budget::new(Arc::clone(&spent));
+        let mut budget = Budget::new(Arc::clone(&spent), 1);
         let mut taken = 0;
         // Each costs 5 ms, and one is wanted every 10 ms.
         for now in (0..100 * SECOND).step_by(10_000_000) {
@@ -69,14 +69,14 @@ mod tests {
                 taken += 1;
             }
         }
-        let granted = MOST_SAVED + 100 * SECOND / SHARE;
+        let granted = MOST_SAVED + 100 * SECOND / 100;
         assert_eq!(taken, granted / 5_000_000, "what is saved, and 1 % of 100 s");
     }
 
     #[test]
     fn cheap_stacks_are_all_taken() {
         let spent = Spent::default();
-        let mut budget = Budget::new(Arc::clone(&spent));
+        let mut budget = Budget::new(Arc::clone(&spent), 1);
         for now in (0..1_000 * SECOND).step_by(100_000_000) {
             assert!(budget.admits(now));
             spent.fetch_add(900_000, Ordering::Relaxed);
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn what_is_saved_is_bounded() {
         let spent = Spent::default();
-        let mut budget = Budget::new(Arc::clone(&spent));
+        let mut budget = Budget::new(Arc::clone(&spent), 1);
         assert!(budget.admits(0) && budget.admits(1_000_000 * SECOND));
         spent.fetch_add(MOST_SAVED, Ordering::Relaxed);
         assert!(!budget.admits(1_000_000 * SECOND));

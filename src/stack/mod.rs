@@ -37,7 +37,7 @@ mod symbolizer;
 mod user_frame;
 
 pub(crate) use limits::LIMITED;
-pub use mode::{Capture, ParseCaptureError};
+pub use mode::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 #[cfg(feature = "__bench")]
 pub(crate) use native::bench;
 #[cfg(test)]
@@ -45,5 +45,6 @@ pub(crate) use proof::ReturnCount;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
 pub(crate) use stacks::{Stacks, WantedStack};
+pub(crate) use symbolizer::StackSettings;
 #[cfg(feature = "testing")]
 pub(crate) use user_frame::is_own;

@@ -1,4 +1,4 @@
-//! The setting that says how stacks are taken.
+//! The settings that say how stacks are taken and what they show.
 
 use std::fmt;
 use std::str::FromStr;
@@ -56,6 +56,58 @@ impl FromStr for Capture {
     }
 }
 
+/// What the frames of a stack show.
+///
+/// Files, lines and inlined functions come from debug information, functions from the symbol table.
+/// What is shown costs CPU time and memory when an address is new: see `docs/capture.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Symbols {
+    /// Lines, or functions alone while little memory is left in the control group.
+    #[default]
+    Auto,
+    /// Lines, whatever memory they take. Debug information that is compressed in its file takes its
+    /// whole size.
+    Lines,
+    /// Functions alone.
+    Functions,
+    /// Addresses alone, for `addr2line` and the file of the build: no site is known.
+    Addresses,
+}
+
+impl Symbols {
+    /// The value in `TOWER_STALL_SYMBOLS`: `auto`, `lines`, `functions` or `addresses`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Lines => "lines",
+            Self::Functions => "functions",
+            Self::Addresses => "addresses",
+        }
+    }
+}
+
+impl fmt::Display for Symbols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text is none of `auto`, `lines`, `functions`, `addresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not one of auto, lines, functions, addresses")]
+pub struct ParseSymbolsError(());
+
+impl FromStr for Symbols {
+    type Err = ParseSymbolsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Auto, Self::Lines, Self::Functions, Self::Addresses];
+        all.into_iter().find(|mode| mode.as_str() == text).ok_or(ParseSymbolsError(()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +121,10 @@ mod tests {
             let error = text.parse::<Capture>().expect_err(text).to_string();
             assert_eq!(error, "not one of auto, no-signal, off");
         }
+        for mode in [Symbols::Auto, Symbols::Lines, Symbols::Functions, Symbols::Addresses] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        let error = "full".parse::<Symbols>().expect_err("no such value").to_string();
+        assert_eq!(error, "not one of auto, lines, functions, addresses");
     }
 }

@@ -118,6 +118,8 @@ pub(crate) enum NoLines {
     Unreadable,
     /// The lookup was ended.
     Ended,
+    /// By a setting.
+    NotWanted,
 }
 
 impl NoLines {
@@ -132,6 +134,7 @@ impl NoLines {
             Self::TooLarge => "no lines: too little memory is left to read debug information",
             Self::Unreadable => "no lines: the debug information cannot be read",
             Self::Ended => "no lines: the detector has stopped",
+            Self::NotWanted => "no lines: the setting `symbols` leaves them out",
         }
     }
 }

@@ -9,9 +9,9 @@ use super::limits::Budget;
 use super::proof::PollProof;
 use super::raw::Captured;
 use super::sampler::{Sampler, StackRequest};
-use super::symbolizer::{Symbolizer, Unnamed};
+use super::symbolizer::{StackSettings, Symbolizer, Unnamed};
 use crate::clock::Nanos;
-use crate::stall::{Frame, StackNews, StackOutcome, StackResult};
+use crate::stall::{StackNews, StackOutcome, StackResult};
 use crate::sync::{AtomicBool, Ordering};
 
 /// The watchdog's end: never waits. When it is dropped the symbolizer ends.
@@ -42,17 +42,11 @@ pub(crate) struct WantedStack {
 }
 
 impl Stacks {
-    /// `others` are crates that are not the user's own; `hint` tells a better fix by the frames that
-    /// the user's code has called. The symbolizer wants a thread of its own.
-    pub(crate) fn new(
-        sampler: Arc<Sampler>,
-        others: Vec<String>,
-        hint: fn(&[Frame]) -> Option<&'static str>,
-    ) -> (Self, Symbolizer) {
+    /// The symbolizer needs a thread of its own.
+    pub(crate) fn new(sampler: Arc<Sampler>, settings: StackSettings) -> (Self, Symbolizer) {
         let stops = Arc::new(AtomicBool::new(false));
-        let (unnamed, symbolizer) =
-            Symbolizer::new(others, hint, Arc::clone(&stops), sampler.spent());
-        let budget = Budget::new(sampler.spent());
+        let budget = Budget::new(sampler.spent(), settings.cpu_percent);
+        let (unnamed, symbolizer) = Symbolizer::new(settings, Arc::clone(&stops), sampler.spent());
         (Self { sampler, unnamed: Arc::new(unnamed), budget, stops }, symbolizer)
     }
 

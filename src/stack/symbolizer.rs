@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::limits::{Spent, charged};
-use super::native::Symbols;
+use super::mode::Symbols;
+use super::native::Names;
 use super::poll_frame::poll_returns_to;
 use super::proof::{PollProof, ReturnCount};
 use super::raw::{Captured, NoLines};
@@ -23,6 +24,17 @@ const QUEUE: usize = 32;
 /// A better fix than the cause's own, by the frames inside of the site.
 type Hint = fn(&[Frame]) -> Option<&'static str>;
 
+/// What is to be made of stacks.
+pub(crate) struct StackSettings {
+    /// Crates that are not the user's own.
+    pub(crate) others: Vec<String>,
+    /// Tells a better fix than the cause's own, by the frames inside of the site.
+    pub(crate) hint: Hint,
+    pub(crate) symbols: Symbols,
+    /// The CPU time that stacks may cost, in percent of a core.
+    pub(crate) cpu_percent: u64,
+}
+
 /// A stack without names, and who waits for it.
 pub(super) enum Unnamed {
     /// Called with the news on this thread.
@@ -35,7 +47,7 @@ pub(super) enum Unnamed {
 #[derive(Debug)]
 pub(crate) struct Symbolizer {
     queue: Receiver<Unnamed>,
-    symbols: Symbols,
+    symbols: Names,
     hint: Hint,
     /// Crates that are not the user's own.
     others: Vec<String>,
@@ -49,14 +61,13 @@ pub(crate) struct Symbolizer {
 impl Symbolizer {
     /// `stops` is set when the detector stops: what waits then is named without rests.
     pub(super) fn new(
-        others: Vec<String>,
-        hint: Hint,
+        StackSettings { others, hint, symbols, .. }: StackSettings,
         stops: Arc<AtomicBool>,
         spent: Spent,
     ) -> (SyncSender<Unnamed>, Self) {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
-        let symbols = Symbols::new(stops);
+        let symbols = Names::new(symbols, stops);
         (sender, Self { queue, symbols, hint, others, directory, counts: None, spent })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mode::Capture;
+use super::mode::{Capture, Symbols};
 use super::raw::{Captured, NoLines, RawStack};
 use crate::stall::{Frame, Stack};
 use crate::sync::AtomicBool;
@@ -23,10 +23,10 @@ impl Taker {
 
 /// Nothing has names.
 #[derive(Debug)]
-pub(super) struct Symbols;
+pub(super) struct Names;
 
-impl Symbols {
-    pub(super) fn new(_: Arc<AtomicBool>) -> Self {
+impl Names {
+    pub(super) fn new(_: Symbols, _: Arc<AtomicBool>) -> Self {
         Self
     }
 

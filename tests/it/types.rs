@@ -13,8 +13,9 @@ use tower_stall::layer::{RequestHead, ResponseBody, ResponseFuture};
 use tower_stall::testing::NoStalls;
 use tower_stall::{
     BuildError, Builder, Capture, Cause, Frame, Health, HealthReport, LeftBehind, MetricInfo,
-    MetricKind, ParseCaptureError, Readiness, RuntimeHooks, ShedFuture, ShedLayer, ShedService,
-    Site, Stack, Stall, StallDetector, StallLayer, StallService, Watched,
+    MetricKind, ParseCaptureError, ParseSymbolsError, Readiness, RuntimeHooks, ShedFuture,
+    ShedLayer, ShedService, Site, Stack, Stall, StallDetector, StallLayer, StallService, Symbols,
+    Watched,
 };
 
 /// What `pub use` names that are traits.
@@ -56,9 +57,9 @@ fn all_public_types_go_anywhere() {
     checked.extend(each!(sent: Builder));
     checked.extend(each!(anywhere:
         BuildError, Capture, Cause, Frame, Health, HealthReport, LeftBehind, MetricInfo, MetricKind,
-        ParseCaptureError, Readiness, RequestHead<'static>, ResponseBody<Full<Bytes>>,
+        ParseCaptureError, ParseSymbolsError, Readiness, RequestHead<'static>, ResponseBody<Full<Bytes>>,
         ResponseFuture<Ready<()>>, RuntimeHooks, ShedFuture<Ready<()>, Full<Bytes>>, ShedLayer,
-        ShedService<()>, Site, Stack, Stall, StallDetector, StallLayer, StallService<()>,
+        ShedService<()>, Site, Stack, Stall, StallDetector, StallLayer, StallService<()>, Symbols,
         Watched<Ready<()>>,
     ));
     #[cfg(feature = "testing")]
@@ -86,6 +87,6 @@ fn handles_layers_and_records_are_cloned_and_errors_are_errors() {
         RequestHead<'static>, ShedLayer, ShedService<()>, Site, Stack, Stall, StallDetector,
         StallLayer, StallService<()>,
     );
-    let errors = each!(error: BuildError, LeftBehind, ParseCaptureError);
+    let errors = each!(error: BuildError, LeftBehind, ParseCaptureError, ParseSymbolsError);
     assert_eq!((all.len(), errors.len()), (18, 3));
 }

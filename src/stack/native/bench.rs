@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::images::Images;
-use super::symbols::Symbols;
+use super::names::Names;
 use super::take::{Taker, waits_at};
 use super::unwind::walk;
 use crate::clock::now;
 use crate::procfs::thread_files::ThreadFiles;
-use crate::stack::mode::Capture;
+use crate::stack::mode::{Capture, Symbols};
 use crate::stack::raw::{RawStack, Way};
 use crate::sys::native::memory::copy;
 use crate::sys::native::signal::LONGEST_STACK;
@@ -57,6 +57,6 @@ pub fn bench_capture_parts() -> impl FnMut(u32) -> Option<[Duration; 3]> {
 
 /// Returns a function that gives the frames of a stack their names, and says how many there are.
 pub fn bench_names() -> impl FnMut(&BenchStack) -> usize {
-    let mut symbols = Symbols::new(std::sync::Arc::default());
+    let mut symbols = Names::new(Symbols::Auto, std::sync::Arc::default());
     move |stack| symbols.symbolize(&stack.raw, |_| {}).0.frames.len()
 }

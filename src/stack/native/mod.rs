@@ -7,13 +7,13 @@ mod bytes;
 mod debug_info;
 mod headers;
 mod images;
+mod names;
 mod pace;
 mod pointer_args;
-mod symbols;
 mod take;
 mod unwind;
 
-pub(super) use symbols::Symbols;
+pub(super) use names::Names;
 pub(super) use take::Taker;
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(super) fn functions(
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Vec<Function>>, NoLines> {
     let chains = chains(unit, addresses, goes_on)?;
-    let mut names = Names { unit, other: None };
+    let mut names = FunctionNames { unit, other: None };
     let chain = |chain: Vec<UnitOffset>| chain.into_iter().map(|at| names.function(at)).collect();
     Ok(chains.into_iter().map(chain).collect())
 }
@@ -124,13 +124,13 @@ impl<'a> Ranges<'a> {
 }
 
 /// Reads names, those in other units too: a function may be inlined from one unit into another.
-struct Names<'a, 'u> {
+struct FunctionNames<'a, 'u> {
     unit: UnitRef<'a, 'u>,
     /// The last other unit that a name was in.
     other: Option<Unit<'a>>,
 }
 
-impl<'a> Names<'a, '_> {
+impl<'a> FunctionNames<'a, '_> {
     fn function(&mut self, at: UnitOffset) -> Function {
         let mut function = Function::default();
         if let Ok(entry) = self.unit.entry(at) {

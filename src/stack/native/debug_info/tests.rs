@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::file::demangle;
 use super::*;
-use crate::stack::native::Symbols;
+use crate::stack::mode::Symbols;
+use crate::stack::native::Names;
 use crate::stack::raw::{CodeAddress, Image, RawStack, Way};
 use crate::sys::native::modules::{Module, modules};
 
@@ -91,7 +92,7 @@ fn functions_have_their_names_without_hashes() {
         given: None,
         frames: vec![code(start, false), code(start + 1, true)],
     };
-    let mut symbols = Symbols::new(Arc::default());
+    let mut symbols = Names::new(Symbols::Auto, Arc::default());
     let mut steps = Vec::new();
     let (stack, why) = symbols.symbolize(&raw, |frames| steps.push(frames.len()));
     assert!(stack.partial && why.is_none());

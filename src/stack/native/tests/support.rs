@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use crate::stack::native::Symbols;
+use crate::stack::native::Names;
 use crate::stack::raw::{Captured, RawStack, Way};
 use crate::stack::sampler::{DEADLINE, StackRequest};
 use crate::stack::{Capture, Sampler};
@@ -87,10 +87,12 @@ pub(super) fn ask_for(sampler: &Sampler, thread: u32, way: Way) -> (Captured, Ra
 /// The stack with names. All tests remember them together: reading debug information takes long in
 /// a build that is not optimized.
 pub(super) fn symbolize(stack: &RawStack) -> Stack {
-    static SYMBOLS: Mutex<Option<Symbols>> = Mutex::new(None);
+    static SYMBOLS: Mutex<Option<Names>> = Mutex::new(None);
     let mut symbols = lock(&SYMBOLS);
     symbols
-        .get_or_insert_with(|| Symbols::new(std::sync::Arc::default()))
+        .get_or_insert_with(|| {
+            Names::new(crate::stack::mode::Symbols::Auto, std::sync::Arc::default())
+        })
         .symbolize(stack, |_| {})
         .0
 }

@@ -68,6 +68,7 @@ pub(crate) fn rig(seen: &Seen) -> Rig {
     let seen = seen.clone();
     Rig::new(2, |builder| {
         let builder = builder.threshold(Duration::from_millis(1)).max_handlers(HANDLERS);
+        let builder = builder.capture_cpu_percent(100);
         builder.on_stall(move |stall: &Stall| seen.note(stall))
     })
 }

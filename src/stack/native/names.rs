@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::debug_info::{self, Limits, Location};
 use super::pace::Pace;
+use crate::stack::mode::Symbols;
 use crate::stack::raw::{CodeAddress, Image, NoLines, RawStack, Way};
 use crate::stall::{Frame, Stack};
 use crate::sync::AtomicBool;
@@ -14,7 +15,8 @@ const MOST_REMEMBERED: usize = 1024;
 
 /// Looks up addresses, and remembers what was found.
 #[derive(Debug)]
-pub(in crate::stack) struct Symbols {
+pub(in crate::stack) struct Names {
+    wanted: Symbols,
     pace: Pace,
     known: Known,
 }
@@ -31,10 +33,10 @@ struct OfModule<'a> {
     code: Vec<&'a CodeAddress>,
 }
 
-impl Symbols {
+impl Names {
     /// `stops` is set when the detector stops: from then on names are found without rests.
-    pub(in crate::stack) fn new(stops: Arc<AtomicBool>) -> Self {
-        Self { pace: Pace::new(stops), known: Known::default() }
+    pub(in crate::stack) fn new(wanted: Symbols, stops: Arc<AtomicBool>) -> Self {
+        Self { wanted, pace: Pace::new(stops), known: Known::default() }
     }
 
     /// The stack with names; functions that were inlined have frames of their own. `named` is
@@ -47,6 +49,11 @@ impl Symbols {
         named: impl FnMut(&[Frame]),
     ) -> (Stack, Option<NoLines>) {
         let memory = self.pace.begin();
+        let (memory, no_lines) = match self.wanted {
+            Symbols::Auto => (memory, NoLines::TooLarge),
+            Symbols::Lines => (Some(u64::MAX), NoLines::TooLarge),
+            Symbols::Functions | Symbols::Addresses => (None, NoLines::NotWanted),
+        };
         let pace = &mut self.pace;
         let mut goes_on = || {
             pace.keep();
@@ -54,23 +61,34 @@ impl Symbols {
         };
         let mut limits =
             Limits { lines: memory.is_some(), memory: memory.unwrap_or(0), goes_on: &mut goes_on };
-        self.known.symbolize(stack, &mut limits, named)
+        let no_lines = memory.is_none().then_some(no_lines);
+        if self.wanted == Symbols::Addresses {
+            return (self.known.stack(stack), no_lines);
+        }
+        let why = self.known.symbolize(stack, &mut limits, named);
+        let named = self.known.stack(stack);
+        if no_lines == Some(NoLines::TooLarge)
+            || matches!(why, Some(NoLines::TooLarge | NoLines::Ended))
+        {
+            // Another time there may be more.
+            stack.frames.iter().for_each(|code| drop(self.known.0.remove(&key(code))));
+        }
+        (named, no_lines.or(why))
     }
 }
 
 impl Known {
+    /// Looks up what is not known yet. Returns why the program's lines are missing.
     fn symbolize(
         &mut self,
         stack: &RawStack,
         limits: &mut Limits<'_>,
         mut named: impl FnMut(&[Frame]),
-    ) -> (Stack, Option<NoLines>) {
+    ) -> Option<NoLines> {
         if self.0.len() + stack.frames.len() > MOST_REMEMBERED {
             self.0.clear();
         }
-        let mut no_lines = (!limits.lines).then_some(NoLines::TooLarge);
-        // Another time there may be more.
-        let mut forget = Vec::new();
+        let mut no_lines = None;
         for OfModule { image, code } in self.unknown(stack) {
             let in_file: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
             let mut found = |index: usize, locations: Vec<Location>| {
@@ -81,24 +99,20 @@ impl Known {
             };
             let lines = debug_info::locations(image, &in_file, limits, &mut found);
             // Nothing is to be expected of a library of the system.
-            if let Err(why) = lines
-                && image.is_program
-            {
-                no_lines = Some(why);
-            }
-            if !limits.lines || matches!(lines, Err(NoLines::TooLarge | NoLines::Ended)) {
-                forget.extend(code.iter().map(|code| key(code)));
-            }
+            no_lines = no_lines.or(lines.err().filter(|_| image.is_program));
         }
-        let named = stack.frames.iter().map(|code| match self.0.get(&key(code)) {
+        no_lines
+    }
+
+    /// The stack, with what is known of its frames.
+    fn stack(&self, raw: &RawStack) -> Stack {
+        let named = raw.frames.iter().map(|code| match self.0.get(&key(code)) {
             Some(frames) => Arc::clone(frames),
             None => frames(code, Vec::new()),
         });
         let frames = named.flat_map(|frames| frames.to_vec()).collect();
-        forget.iter().for_each(|key| drop(self.0.remove(key)));
-        let by_signal = stack.way == Way::Signal;
-        let stack = Stack { frames, partial: stack.partial, thread: stack.thread, by_signal };
-        (stack, no_lines)
+        let by_signal = raw.way == Way::Signal;
+        Stack { frames, partial: raw.partial, thread: raw.thread, by_signal }
     }
 
     /// What is to be looked up, in the order of the frames.
@@ -168,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_address_without_symbol_keeps_module_and_offset() {
-        let mut symbols = Symbols::new(Arc::default());
+        let mut symbols = Names::new(Symbols::Auto, Arc::default());
         let (stack, why) = symbols.symbolize(&stack([0x1234].into_iter()), |_| {});
         assert_eq!(stack.to_string(), "app+0x234 (build id dead01)\n");
         assert_eq!(why, Some(NoLines::NoFile));
