@@ -329,7 +329,7 @@ mod tests {
     fn each_wrong_setting_has_its_own_clear_error() {
         type Set = fn(Builder) -> Builder;
         let ms = Duration::from_millis;
-        let cases: [(Set, &str); 10] = [
+        let cases: [(Set, &str); 12] = [
             (|builder| builder.threshold(Duration::from_micros(999)), "threshold is 999µs"),
             (|builder| builder.scan_interval(Duration::ZERO), "scan_interval is 0"),
             (|builder| builder.scan_interval(Duration::from_millis(101)), "scan_interval is 101ms"),

@@ -85,8 +85,8 @@ fn handles_layers_and_records_are_cloned_and_errors_are_errors() {
     let all = each!(cloned:
         Capture, Cause, Frame, Health, HealthReport, LeftBehind, MetricInfo, MetricKind, Readiness,
         RequestHead<'static>, ShedLayer, ShedService<()>, Site, Stack, Stall, StallDetector,
-        StallLayer, StallService<()>,
+        StallLayer, StallService<()>, Symbols,
     );
     let errors = each!(error: BuildError, LeftBehind, ParseCaptureError, ParseSymbolsError);
-    assert_eq!((all.len(), errors.len()), (18, 3));
+    assert_eq!((all.len(), errors.len()), (19, 4));
 }

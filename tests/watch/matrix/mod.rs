@@ -99,6 +99,8 @@ fn check(driven: &Driven, mark: Mark, fault: Fault) {
 
 /// Runs one block, and returns the one stall it made.
 fn the_stall(driven: &Driven, mark: Mark, fault: Fault) -> Stall {
+    // The stack of a handler is taken once a second.
+    std::thread::sleep(Duration::from_millis(if mark == Mark::Hook { 1100 } else { 0 }));
     let before = own(&driven.stall).iter().map(|stall| stall.id).max().unwrap_or(0);
     let (block, release) = fault.block(&driven.stall, before);
     driven.run(mark.future(&driven.stall, fault, block), release);
