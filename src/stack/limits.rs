@@ -11,8 +11,7 @@ use crate::sys::own_cpu_time;
 const MOST_SAVED: Nanos = 2_000_000_000;
 
 /// Why a stall has no stack if the budget is spent.
-pub(crate) const LIMITED: &str =
-    "limited: stacks have used up their share of CPU time, 1 % of a core";
+pub(crate) const LIMITED: &str = "limited: the CPU time for stacks is spent";
 
 /// CPU time that was spent, by all threads that spend it.
 pub(super) type Spent = Arc<AtomicU64>;

@@ -123,18 +123,15 @@ pub(crate) enum NoLines {
 }
 
 impl NoLines {
-    /// Why, and what to do.
+    /// In words; `docs/capture.md` says what to do.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::NoFile => "no lines: the file of the program is not there any more",
-            Self::NoDebugInfo => {
-                "no lines: the program has no debug information, which `debug = \"limited\"` in \
-                 its Cargo profile adds"
-            }
-            Self::TooLarge => "no lines: too little memory is left to read debug information",
+            Self::NoFile => "no lines: the file of the program is gone",
+            Self::NoDebugInfo => "no lines: the program has no debug information",
+            Self::TooLarge => "no lines: too little memory is left",
             Self::Unreadable => "no lines: the debug information cannot be read",
             Self::Ended => "no lines: the detector has stopped",
-            Self::NotWanted => "no lines: the setting `symbols` leaves them out",
+            Self::NotWanted => "no lines: they are left out by a setting",
         }
     }
 }
