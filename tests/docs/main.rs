@@ -172,6 +172,8 @@ fn reasons_for_a_missing_stack_are_those_of_the_code() {
     assert!(reasons.len() > 5, "{reasons:?}");
     let code = [
         include_str!("../../src/stack/native/take.rs"),
+        include_str!("../../src/stack/limits.rs"),
+        include_str!("../../src/stack/raw.rs"),
         include_str!("../../src/stack/unsupported.rs"),
         include_str!("../../src/procfs/thread_files.rs"),
         include_str!("../../src/stall/live.rs"),
