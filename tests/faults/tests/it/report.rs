@@ -136,7 +136,15 @@ impl Report {
         let Self { expected, printed } = self;
         let partial = expected.kind == Kind::Partial;
         assert_eq!(printed["partial"], partial, "{self:#?}");
-        assert_eq!(printed["stack_missing"].is_string(), partial, "{self:#?}");
+        let missing = printed["stack_missing"].as_str();
+        match (partial, known) {
+            (true, _) => assert!(missing.is_some(), "{self:#?}"),
+            (false, Known::FunctionAndLine) => assert_eq!(missing, None, "{self:#?}"),
+            (false, _) => {
+                let expected = Some("no lines: the program has no debug information");
+                assert_eq!(missing, expected, "{self:#?}");
+            }
+        }
         if partial {
             return;
         }
