@@ -8,6 +8,8 @@ mod child;
 #[cfg(feature = "capture")]
 mod fleet;
 mod load;
+#[cfg(all(feature = "capture", target_os = "linux"))]
+mod pod;
 mod process;
 mod prometheus;
 #[path = "../support/mod.rs"]

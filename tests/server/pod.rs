@@ -1,0 +1,110 @@
+//! The example in a small pod: 48 MiB of memory and a tenth of a core, of which a stall must take
+//! neither.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::child::Server;
+use crate::support::needs::skip;
+
+const MEMORY: u64 = 48 << 20;
+/// In microseconds, in each period of 100,000.
+const QUOTA: u32 = 10_000;
+/// What a stall may add. It is less than a tenth of that; other crates' readers of debug information
+/// take more than twice as much.
+const MOST_ADDED: u64 = 16 << 20;
+/// Periods in which a stall may throttle the process. The goal is 8, with an optimized program.
+const MOST_THROTTLED: u64 = 24;
+
+/// Control groups with these limits.
+struct Pod {
+    memory: PathBuf,
+    cpu: PathBuf,
+}
+
+impl Pod {
+    /// `None` where no groups can be made.
+    fn new() -> Option<Self> {
+        let name = format!("tower-stall-pod-{}", std::process::id());
+        let root = Path::new("/sys/fs/cgroup");
+        let is_v1 = root.join("memory").is_dir();
+        let home = |controller| if is_v1 { root.join(controller) } else { root.to_owned() };
+        let pod = Self { memory: home("memory").join(&name), cpu: home("cpu").join(&name) };
+        let mut limits = vec![
+            (pod.memory.join("memory.max"), MEMORY.to_string()),
+            (pod.cpu.join("cpu.max"), format!("{QUOTA} 100000")),
+        ];
+        if is_v1 {
+            limits = vec![
+                (pod.memory.join("memory.limit_in_bytes"), MEMORY.to_string()),
+                (pod.cpu.join("cpu.cfs_period_us"), "100000".to_owned()),
+                (pod.cpu.join("cpu.cfs_quota_us"), QUOTA.to_string()),
+            ];
+        }
+        for group in [&pod.memory, &pod.cpu] {
+            fs::create_dir_all(group).ok()?;
+        }
+        limits.iter().try_for_each(|(file, limit)| fs::write(file, limit)).ok()?;
+        Some(pod)
+    }
+
+    fn put(&self, process: u32) {
+        for group in [&self.memory, &self.cpu] {
+            fs::write(group.join("cgroup.procs"), process.to_string()).expect("our own group");
+        }
+    }
+
+    /// Periods in which the process had used up its quota.
+    fn throttled(&self) -> u64 {
+        let stat = fs::read_to_string(self.cpu.join("cpu.stat")).expect("a group with a quota");
+        let count = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
+        count.and_then(|count| count.parse().ok()).expect("a number")
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        // A group can be removed once its processes have ended.
+        let is_empty = |group: &PathBuf| {
+            !group.exists() || fs::remove_dir(group).is_ok() || fs::remove_dir(group).is_ok()
+        };
+        for group in [&self.memory, &self.cpu] {
+            for _ in 0..50 {
+                if is_empty(group) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+/// Memory of the process's own, in bytes.
+fn own_memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it is alive");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
+    let kilobytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+    kilobytes << 10
+}
+
+#[test]
+fn a_stall_in_a_small_pod_has_its_line_and_harms_nobody() {
+    let Some(pod) = Pod::new() else {
+        return skip("no control group for memory and CPU can be made (root can)");
+    };
+    let server = Server::start(&["--workers", "2"]);
+    let process = server.process.0.id();
+    pod.put(process);
+    assert_eq!(server.get("/hello").0, 200);
+    let (memory, throttled) = (own_memory(process), pod.throttled());
+    let request = server.get_in_background("/blocking?ms=3000");
+    server.line("GET /blocking at examples/server/routes.rs:");
+    assert_eq!(request.join().expect("no panic"), Some(200));
+    assert_eq!(server.get("/hello").0, 200, "it lives");
+    let added = own_memory(process).saturating_sub(memory);
+    let periods = pod.throttled() - throttled;
+    println!("{} KiB more, throttled in {periods} periods more", added >> 10);
+    assert!(added <= MOST_ADDED, "{added} bytes more");
+    assert!(periods <= MOST_THROTTLED, "throttled in {periods} periods more");
+}
