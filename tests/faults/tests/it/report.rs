@@ -103,7 +103,9 @@ impl Report {
         let fits = match (known, hint) {
             (Known::FunctionAndLine, Some(hint)) => fix.contains(hint),
             // What was inlined does not show; functions of the C library do in a stripped program too.
-            (Known::Function | Known::Nothing, Some(hint)) => fix.contains(hint) || fix.contains(of_cause),
+            (Known::Function | Known::Nothing, Some(hint)) => {
+                fix.contains(hint) || fix.contains(of_cause)
+            }
             _ => fix.contains(of_cause),
         };
         assert!(fits, "{self:#?}");
