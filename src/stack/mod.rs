@@ -11,9 +11,11 @@
 //!                        │                         └► unwind      from the copy to its frames
 //!                        │                              ├► images  modules: unwind information
 //!                        │                              └► arch    registers, calls, prologues
-//!                        └─► Symbolizer (queue, thread) ─► symbols      names
-//!                              └► told: a closure          user_frame   the user's own code
-//!                                                          poll_frame   in a poll? ─► proof
+//!                        └─► Symbolizer (queue, thread) ─► native::names   remembered names
+//!                              │                             ├► pace         CPU and memory limits
+//!                              │                             └► debug_info   files, lines, functions
+//!                              └► told: a closure          user_frame      the user's own code
+//!                                                          poll_frame      in a poll? ─► proof
 //! ```
 //!
 //! It knows no detector: the caller passes closures that tell whether the thread is still in the same
