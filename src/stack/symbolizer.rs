@@ -125,12 +125,13 @@ impl Symbolizer {
         let Some(raw) = captured.stack else {
             return StackResult { may_come: true, ..StackResult::missing(captured.reason) };
         };
-        let mut is_located = false;
         let (mut stack, no_lines) = symbols.symbolize(&raw, |frames| {
-            if !is_located && let Some((site, fix)) = find(frames) {
-                is_located = true;
+            let found = find(frames);
+            let is_located = found.is_some();
+            if let Some((site, fix)) = found {
                 located(site, fix);
             }
+            is_located
         });
         mark_own(&mut stack.frames, &others);
         let (site, fix) = find(&stack.frames).map_or((None, None), |(site, fix)| (Some(site), fix));

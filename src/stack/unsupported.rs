@@ -33,7 +33,7 @@ impl Names {
     pub(super) fn symbolize(
         &mut self,
         _: &RawStack,
-        _: impl FnMut(&[Frame]),
+        _: impl FnMut(&[Frame]) -> bool,
     ) -> (Stack, Option<NoLines>) {
         (Stack::default(), None)
     }

@@ -22,7 +22,11 @@ pub(in crate::stack) struct Names {
 }
 
 #[derive(Debug, Default)]
-struct Known(HashMap<Key, Arc<[Frame]>>);
+struct Known {
+    frames: HashMap<Key, Arc<[Frame]>>,
+    /// Why those of the program have no lines.
+    no_lines: Option<NoLines>,
+}
 
 /// An address, and the listing of its module: another one may have its place later.
 type Key = (u64, u64);
@@ -40,73 +44,89 @@ impl Names {
     }
 
     /// The stack with names; functions that were inlined have frames of their own. `named` is
-    /// called whenever more frames have their names, with all from the innermost on that do.
+    /// called whenever more frames have their names, with all from the innermost on that do, until
+    /// it returns `true`.
     ///
     /// Also returns why lines are missing.
     pub(in crate::stack) fn symbolize(
         &mut self,
         stack: &RawStack,
-        named: impl FnMut(&[Frame]),
+        mut named: impl FnMut(&[Frame]) -> bool,
     ) -> (Stack, Option<NoLines>) {
-        let memory = self.pace.begin();
-        let (memory, no_lines) = match self.wanted {
-            Symbols::Auto => (memory, NoLines::TooLarge),
-            Symbols::Lines => (Some(u64::MAX), NoLines::TooLarge),
-            Symbols::Functions | Symbols::Addresses => (None, NoLines::NotWanted),
+        let Self { wanted, pace, known } = self;
+        if *wanted == Symbols::Addresses {
+            return (known.stack(stack), Some(NoLines::NotWanted));
+        }
+        let unknown = known.unknown(stack);
+        if unknown.is_empty() {
+            return (known.stack(stack), known.no_lines);
+        }
+        let left = pace.begin();
+        let memory = match wanted {
+            Symbols::Auto => left.ok_or(NoLines::TooLarge),
+            Symbols::Lines => Ok(u64::MAX),
+            Symbols::Functions | Symbols::Addresses => Err(NoLines::NotWanted),
         };
-        let pace = &mut self.pace;
         let mut goes_on = || {
             pace.keep();
             true
         };
-        let mut limits =
-            Limits { lines: memory.is_some(), memory: memory.unwrap_or(0), goes_on: &mut goes_on };
-        let no_lines = memory.is_none().then_some(no_lines);
-        if self.wanted == Symbols::Addresses {
-            return (self.known.stack(stack), no_lines);
-        }
-        let why = self.known.symbolize(stack, &mut limits, named);
-        let named = self.known.stack(stack);
-        if no_lines == Some(NoLines::TooLarge)
-            || matches!(why, Some(NoLines::TooLarge | NoLines::Ended))
-        {
+        let (lines, bytes) = (memory.is_ok(), memory.unwrap_or(0));
+        let mut limits = Limits { lines, memory: bytes, goes_on: &mut goes_on };
+        let found = known.look_up(stack, &unknown, &mut limits, &mut named);
+        let no_lines = memory.err().or(found.err());
+        let named = known.stack(stack);
+        if matches!(no_lines, Some(NoLines::TooLarge | NoLines::Ended)) {
             // Another time there may be more.
-            stack.frames.iter().for_each(|code| drop(self.known.0.remove(&key(code))));
+            let new = unknown.iter().flat_map(|module| &module.code);
+            new.for_each(|code| drop(known.frames.remove(&key(code))));
+        } else {
+            known.no_lines = no_lines;
         }
-        (named, no_lines.or(why))
+        (named, no_lines)
     }
 }
 
 impl Known {
-    /// Looks up what is not known yet. Returns why the program's lines are missing.
-    fn symbolize(
+    /// Looks up what is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// Why frames of the program have no lines. Nothing is to be expected of a library of the system.
+    fn look_up(
         &mut self,
         stack: &RawStack,
+        unknown: &[OfModule<'_>],
         limits: &mut Limits<'_>,
-        mut named: impl FnMut(&[Frame]),
-    ) -> Option<NoLines> {
-        if self.0.len() + stack.frames.len() > MOST_REMEMBERED {
-            self.0.clear();
+        named: &mut dyn FnMut(&[Frame]) -> bool,
+    ) -> Result<(), NoLines> {
+        if self.frames.len() + stack.frames.len() > MOST_REMEMBERED {
+            let is_needed = |known: &Key| stack.frames.iter().any(|code| key(code) == *known);
+            self.frames.retain(|known, _| is_needed(known));
         }
-        let mut no_lines = None;
-        for OfModule { image, code } in self.unknown(stack) {
+        let mut result = self.no_lines.map_or(Ok(()), Err);
+        let mut is_done = false;
+        for OfModule { image, code } in unknown {
             let in_file: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
             let mut found = |index: usize, locations: Vec<Location>| {
-                self.0.insert(key(code[index]), frames(code[index], locations));
-                let done = stack.frames.iter().map_while(|code| self.0.get(&key(code)));
-                let done: Vec<_> = done.flat_map(|frames| frames.iter().cloned()).collect();
-                named(&done);
+                self.frames.insert(key(code[index]), frames(code[index], locations));
+                if !is_done {
+                    let done = stack.frames.iter().map_while(|code| self.frames.get(&key(code)));
+                    let done: Vec<_> = done.flat_map(|frames| frames.iter().cloned()).collect();
+                    is_done = named(&done);
+                }
             };
             let lines = debug_info::locations(image, &in_file, limits, &mut found);
-            // Nothing is to be expected of a library of the system.
-            no_lines = no_lines.or(lines.err().filter(|_| image.is_program));
+            if image.is_program {
+                result = lines;
+            }
         }
-        no_lines
+        result
     }
 
     /// The stack, with what is known of its frames.
     fn stack(&self, raw: &RawStack) -> Stack {
-        let named = raw.frames.iter().map(|code| match self.0.get(&key(code)) {
+        let named = raw.frames.iter().map(|code| match self.frames.get(&key(code)) {
             Some(frames) => Arc::clone(frames),
             None => frames(code, Vec::new()),
         });
@@ -118,7 +138,7 @@ impl Known {
     /// What is to be looked up, in the order of the frames.
     fn unknown<'a>(&self, stack: &'a RawStack) -> Vec<OfModule<'a>> {
         let mut modules: Vec<OfModule<'_>> = Vec::new();
-        for code in stack.frames.iter().filter(|code| !self.0.contains_key(&key(code))) {
+        for code in stack.frames.iter().filter(|code| !self.frames.contains_key(&key(code))) {
             let Some(image) = code.image.as_deref() else { continue };
             match modules.iter_mut().find(|known| known.image == image) {
                 Some(known) => known.code.push(code),
@@ -182,22 +202,40 @@ mod tests {
 
     #[test]
     fn an_address_without_symbol_keeps_module_and_offset() {
-        let mut symbols = Names::new(Symbols::Auto, Arc::default());
-        let (stack, why) = symbols.symbolize(&stack([0x1234].into_iter()), |_| {});
-        assert_eq!(stack.to_string(), "app+0x234 (build id dead01)\n");
-        assert_eq!(why, Some(NoLines::NoFile));
+        let mut names = Names::new(Symbols::Auto, Arc::default());
+        let raw = stack([0x1234].into_iter());
+        for _ in 0..2 {
+            let (stack, why) = names.symbolize(&raw, |_| false);
+            assert_eq!(stack.to_string(), "app+0x234 (build id dead01)\n");
+            assert_eq!(why, Some(NoLines::NoFile), "each time");
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_has_its_reason_too() {
+        let mut names = Names::new(Symbols::Auto, Arc::default());
+        let raw = stack(0x1000..0x1008);
+        for code in &raw.frames {
+            names.known.frames.insert(key(code), frames(code, Vec::new()));
+        }
+        names.known.no_lines = Some(NoLines::NoDebugInfo);
+        let (_, why) = names.symbolize(&raw, |_| panic!("nothing is looked up"));
+        assert_eq!(why, Some(NoLines::NoDebugInfo));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut known = Known::default();
-        let image = stack(std::iter::once(0x1000)).frames.remove(0).image;
+        let kept = stack(0x1000..0x1008);
+        let image = kept.frames[0].image.clone();
         for address in 0..MOST_REMEMBERED as u64 {
             let code = CodeAddress { address, is_return: false, image: image.clone() };
-            known.0.insert(key(&code), frames(&code, Vec::new()));
+            known.frames.insert(key(&code), frames(&code, Vec::new()));
         }
+        known.frames.insert(key(&kept.frames[0]), frames(&kept.frames[0], Vec::new()));
         let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
-        known.symbolize(&stack(0x1000..0x1008), &mut limits, |_| {});
-        assert!(known.0.len() <= 8);
+        let unknown = known.unknown(&kept);
+        assert!(known.look_up(&kept, &unknown, &mut limits, &mut |_| false).is_err());
+        assert_eq!(known.frames.len(), 1, "what the stack needs stays");
     }
 }

@@ -27,13 +27,22 @@ pub(in crate::stack) struct Pace {
     /// Set when the detector stops: what is left to be done is done at once.
     stops: Arc<AtomicBool>,
     quota: Option<CpuQuota>,
-    /// The CPU time of this thread when it rested last.
+    /// The CPU time of this thread when it rested last, or began again after a pause.
     rested: Nanos,
+    /// When it worked last.
+    worked: Nanos,
 }
 
 impl Pace {
     pub(in crate::stack) fn new(stops: Arc<AtomicBool>) -> Self {
-        Self { groups: ControlGroups::default(), looked_up: None, stops, quota: None, rested: 0 }
+        Self {
+            groups: ControlGroups::default(),
+            looked_up: None,
+            stops,
+            quota: None,
+            rested: 0,
+            worked: 0,
+        }
     }
 
     /// Reads the limits as they are now. Returns how much memory may be used; `None` where there is
@@ -45,6 +54,10 @@ impl Pace {
             self.groups = ControlGroups::find();
         }
         self.quota = self.groups.cpu_quota();
+        let period = self.quota.map_or(0, |quota| quota.period);
+        if now.saturating_sub(self.worked) >= period {
+            self.rested = own_cpu_time();
+        }
         memory(self.groups.memory_left())
     }
 
@@ -52,6 +65,7 @@ impl Pace {
     pub(in crate::stack) fn keep(&mut self) {
         let Some(CpuQuota { time, period }) = self.quota else { return };
         let used = own_cpu_time();
+        self.worked = clock::now();
         if used.saturating_sub(self.rested) >= time / SHARE && !self.stops.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_nanos(period));
             self.rested = used;

@@ -94,7 +94,10 @@ fn functions_have_their_names_without_hashes() {
     };
     let mut symbols = Names::new(Symbols::Auto, Arc::default());
     let mut steps = Vec::new();
-    let (stack, why) = symbols.symbolize(&raw, |frames| steps.push(frames.len()));
+    let (stack, why) = symbols.symbolize(&raw, |frames| {
+        steps.push(frames.len());
+        false
+    });
     assert!(stack.partial && why.is_none());
     assert_eq!(steps.last(), Some(&stack.frames.len()), "all at last");
     let outer: Vec<_> = stack.frames.iter().filter(|frame| !frame.inlined).collect();

@@ -93,7 +93,7 @@ pub(super) fn symbolize(stack: &RawStack) -> Stack {
         .get_or_insert_with(|| {
             Names::new(crate::stack::mode::Symbols::Auto, std::sync::Arc::default())
         })
-        .symbolize(stack, |_| {})
+        .symbolize(stack, |_| true)
         .0
 }
 
