@@ -24,38 +24,6 @@ pub enum Capture {
     Off,
 }
 
-impl Capture {
-    /// The value in `TOWER_STALL_CAPTURE`: `auto`, `no-signal` or `off`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::NoSignal => "no-signal",
-            Self::Off => "off",
-        }
-    }
-}
-
-impl fmt::Display for Capture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The text is none of `auto`, `no-signal`, `off`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not one of auto, no-signal, off")]
-pub struct ParseCaptureError(());
-
-impl FromStr for Capture {
-    type Err = ParseCaptureError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Auto, Self::NoSignal, Self::Off];
-        all.into_iter().find(|mode| mode.as_str() == text).ok_or(ParseCaptureError(()))
-    }
-}
-
 /// What the frames of a stack show.
 ///
 /// Files, lines and inlined functions come from debug information, functions from the symbol table.
@@ -75,37 +43,47 @@ pub enum Symbols {
     Addresses,
 }
 
-impl Symbols {
-    /// The value in `TOWER_STALL_SYMBOLS`: `auto`, `lines`, `functions` or `addresses`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Lines => "lines",
-            Self::Functions => "functions",
-            Self::Addresses => "addresses",
+/// The words of a setting, as its variable has them.
+macro_rules! words {
+    ($setting:ident, $variable:literal, $error:ident, $list:literal: $($value:ident $word:literal)*) => {
+        impl $setting {
+            #[doc = concat!("The value in `", $variable, "`: one of ", $list, ".")]
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$value => $word),* }
+            }
         }
-    }
+
+        impl fmt::Display for $setting {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        #[doc = concat!("The text is none of ", $list, ".")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+        #[error("not one of {}", $list)]
+        pub struct $error(());
+
+        impl FromStr for $setting {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let all = [$(Self::$value),*];
+                all.into_iter().find(|value| value.as_str() == text).ok_or($error(()))
+            }
+        }
+    };
 }
 
-impl fmt::Display for Symbols {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+words! {
+    Capture, "TOWER_STALL_CAPTURE", ParseCaptureError, "auto, no-signal, off":
+    Auto "auto" NoSignal "no-signal" Off "off"
 }
 
-/// The text is none of `auto`, `lines`, `functions`, `addresses`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not one of auto, lines, functions, addresses")]
-pub struct ParseSymbolsError(());
-
-impl FromStr for Symbols {
-    type Err = ParseSymbolsError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Auto, Self::Lines, Self::Functions, Self::Addresses];
-        all.into_iter().find(|mode| mode.as_str() == text).ok_or(ParseSymbolsError(()))
-    }
+words! {
+    Symbols, "TOWER_STALL_SYMBOLS", ParseSymbolsError, "auto, lines, functions, addresses":
+    Auto "auto" Lines "lines" Functions "functions" Addresses "addresses"
 }
 
 #[cfg(test)]
