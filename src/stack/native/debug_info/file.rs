@@ -75,6 +75,20 @@ impl ObjectFile {
         self.path.canonicalize().ok()
     }
 
+    /// All names of the code at an address: a linker gives equal functions one place.
+    #[cfg(test)]
+    pub(super) fn names_at(&self, address: u64) -> Vec<String> {
+        let (_, sections) = self.elf().expect("an ELF file");
+        let symbols = sections.symbols(LittleEndian, &*self.map, elf::SHT_SYMTAB).expect("symbols");
+        let has_it = |symbol: &&elf::Sym64<LittleEndian>| {
+            let begin = symbol.st_value(LittleEndian);
+            (begin..begin + symbol.st_size(LittleEndian)).contains(&address)
+        };
+        let name = |symbol| symbols.symbol_name(LittleEndian, symbol).expect("a name");
+        let names = symbols.iter().filter(has_it).map(name);
+        names.map(|name| demangle(&String::from_utf8_lossy(name))).collect()
+    }
+
     fn elf(&self) -> Option<(&Header, SectionTable<'_, Header>)> {
         let header = Header::parse(&*self.map).ok().filter(|header| header.is_little_endian())?;
         let sections = header.sections(LittleEndian, &*self.map).ok()?;
@@ -121,7 +135,16 @@ impl ObjectFile {
         &self,
         memory: &mut u64,
     ) -> Result<DwarfSections<Cow<'_, [u8]>>, NoLines> {
-        DwarfSections::load(|id| self.load(id.name(), memory))
+        DwarfSections::load(|id| match id {
+            // Of variables, macros and types, which nobody asks for.
+            SectionId::DebugLoc
+            | SectionId::DebugLocLists
+            | SectionId::DebugMacinfo
+            | SectionId::DebugMacro
+            | SectionId::DebugNames
+            | SectionId::DebugTypes => Ok(Cow::default()),
+            id => self.load(id.name(), memory),
+        })
     }
 
     /// One section; empty where it is not there.
