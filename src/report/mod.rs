@@ -35,8 +35,8 @@ pub(crate) const FLUSH: Duration = Duration::from_secs(1);
 /// How often the metrics are described again: the recorder may be a new one.
 const FLUSHES_BETWEEN_INTRODUCTIONS: u32 = 10;
 
-/// Stalls without a site of which a later site is still reported.
-const MOST_UNLOCATED: usize = 64;
+/// Stalls of which it is remembered that they were logged, until their stack has come.
+const MOST_TOLD: usize = 64;
 
 #[derive(Debug)]
 enum Message {
@@ -143,6 +143,14 @@ impl Reports {
     }
 }
 
+/// A stall whose first line was logged.
+#[derive(Debug)]
+struct Told {
+    stall: Arc<LiveStall>,
+    /// Whether a line had the site.
+    with_site: bool,
+}
+
 /// The reader's end.
 pub(crate) struct Reporter {
     queue: Receiver<Message>,
@@ -153,8 +161,8 @@ pub(crate) struct Reporter {
     /// what is left of the log of a container that is killed, so none follow.
     dead: Vec<&'static str>,
     pending: PendingStalls,
-    /// Stalls that were reported without a site, the last one first.
-    unlocated: Vec<Arc<LiveStall>>,
+    /// Stalls whose first line was logged and whose stack may still come, the last one first.
+    told: Vec<Told>,
     hooks: Vec<Box<dyn OnStall>>,
     /// The gauges, where metrics go out by the facade.
     gauges: Option<Gauges>,
@@ -178,7 +186,7 @@ impl Reporter {
             logger: Logger::new(),
             dead: Vec::new(),
             pending: PendingStalls::default(),
-            unlocated: Vec::new(),
+            told: Vec::new(),
             hooks,
             gauges: facade.then(|| Gauges::new(Arc::clone(&registry))),
             facade: Facade::default(),
@@ -221,7 +229,6 @@ impl Reporter {
                     self.pending.add(stall);
                 } else {
                     self.report(Event::Started, &stall);
-                    self.log_stack(&stall);
                 }
             }
             Message::Sampled(stall, outcome) => {
@@ -230,11 +237,12 @@ impl Reporter {
                     self.registry.captures[outcome as usize].fetch_add(1, Relaxed);
                 }
             }
-            Message::Located(stall) => self.located(&stall),
-            Message::Named(stall) => {
-                self.located(&stall);
-                self.unlocated.retain(|known| known.id() != stall.id());
-                self.log_stack(&stall);
+            Message::Located(stall) | Message::Named(stall) => {
+                if let Some(pending) = self.pending.take(&stall) {
+                    self.report_pending(pending);
+                } else {
+                    self.tell_more(&stall);
+                }
             }
             Message::Later(event, stall) => match self.pending.get_mut(&stall) {
                 Some(pending) => pending.then.push(event),
@@ -263,20 +271,6 @@ impl Reporter {
         guarded(|| gauges.show(&mut self.facade));
     }
 
-    /// Reports a stall that waited for its site; or reports the site, if the stall was reported
-    /// without it.
-    fn located(&mut self, stall: &Arc<LiveStall>) {
-        if let Some(pending) = self.pending.take(stall) {
-            self.report_pending(pending);
-        } else if stall.has_site()
-            && !self.dead.contains(&stall.runtime())
-            && self.unlocated.extract_if(.., |known| known.id() == stall.id()).count() > 0
-        {
-            // Whatever the limits: the first line of the stall counted already.
-            guarded(|| self.logger.write(|| log::stall(Event::Located, &stall.stall(), 0)));
-        }
-    }
-
     /// Reports stalls whose stack does not come in time.
     fn report_overdue(&mut self, now: Nanos) {
         for pending in self.pending.take_overdue(now) {
@@ -289,16 +283,12 @@ impl Reporter {
             self.registry.captures[StackOutcome::Timeout as usize].fetch_add(1, Relaxed);
         }
         self.report(Event::Started, &stall);
-        if !stall.has_site() && !stall.cause().is_environment() {
-            self.unlocated.truncate(MOST_UNLOCATED - 1);
-            self.unlocated.insert(0, Arc::clone(&stall));
-        }
         for event in then {
             self.report(event, &stall);
         }
     }
 
-    fn report(&mut self, event: Event, live: &LiveStall) {
+    fn report(&mut self, event: Event, live: &Arc<LiveStall>) {
         // It may have ended meanwhile: that is reported next.
         let stall = &Stall { in_progress: event != Event::Ended, ..live.stall() };
         if event == Event::Ended && !stall.cause.is_environment() {
@@ -309,7 +299,13 @@ impl Reporter {
             return;
         }
         let topic = (live.handler(), stall.cause.as_str());
-        self.log(topic, |suppressed| log::stall(event, stall, suppressed));
+        let is_logged = self.log(topic, |suppressed| log::stall(event, stall, suppressed));
+        // Of the environment's there is no stack.
+        if is_logged && event == Event::Started && !stall.cause.is_environment() {
+            self.told.truncate(MOST_TOLD - 1);
+            self.told.insert(0, Told { stall: Arc::clone(live), with_site: stall.site.is_some() });
+            self.tell_more(live);
+        }
         if event != Event::Continues {
             for hook in &mut self.hooks {
                 guarded(|| hook.on_stall(stall));
@@ -317,19 +313,31 @@ impl Reporter {
         }
     }
 
-    fn log_stack(&mut self, stall: &LiveStall) {
-        let stall = stall.stall();
+    /// Logs what has become known of a stall since its first line, whatever the limits: that line
+    /// counted.
+    fn tell_more(&mut self, live: &LiveStall) {
+        let Some(told) = self.told.iter_mut().find(|told| told.stall.id() == live.id()) else {
+            return;
+        };
+        let stall = live.stall();
+        if stall.site.is_some() && !told.with_site && !self.dead.contains(&live.runtime()) {
+            told.with_site = true;
+            guarded(|| self.logger.write(|| log::stall(Event::Located, &stall, 0)));
+        }
         if stall.stack.is_some() {
-            self.log(("stack", stall.cause.as_str()), |_| log::stack(&stall));
+            guarded(|| self.logger.write(|| log::stack(&stall)));
+            self.told.retain(|told| told.stall.id() != live.id());
         }
     }
 
-    /// Writes a line, or counts that it was held back.
-    fn log(&mut self, topic: limiter::Topic, write: impl FnOnce(u64)) {
-        match self.limiter.admit(clock::now(), topic) {
+    /// Writes a line, or counts that it was held back and returns `false`.
+    fn log(&mut self, topic: limiter::Topic, write: impl FnOnce(u64)) -> bool {
+        let admitted = self.limiter.admit(clock::now(), topic);
+        match admitted {
             Some(suppressed) => guarded(|| self.logger.write(|| write(suppressed))),
             None => drop(self.registry.suppressed.fetch_add(1, Relaxed)),
         }
+        admitted.is_some()
     }
 }
 

@@ -1,12 +1,13 @@
 //! What the page says before, during and after a stall.
 
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 
 use serde_json::Value;
 
 use super::{document, page};
-use crate::support::{LIMIT, Rig, client, fetch, wait_for, wait_until};
+use crate::support::{LIMIT, Rig, block_until, client, fetch, wait_for, wait_until};
 
 /// The row of the handler `import` in a list of the document.
 fn ours(document: &Value, list: &str) -> Option<Value> {
@@ -137,8 +138,12 @@ fn the_flame_graph_has_handlers_at_its_root() {
     let admin = rig.stall.admin_addr().expect("an admin server");
     let (_, none) = fetch(admin, "/flamegraph.svg");
     assert!(none.contains("(no stall yet)"), "{none}");
-    let block = rig.block("import");
-    rig.run(rig.stall.watched("import", async move { block.run() }));
+    let stall = Arc::clone(&rig.stall);
+    let is_there = move || {
+        let mut seen = stall.stalls().into_iter();
+        seen.any(|stall| cfg!(not(feature = "capture")) || stall.stack.is_some())
+    };
+    rig.run(rig.stall.watched("import", async move { block_until(is_there) }));
     let leaf = if cfg!(feature = "capture") { "clock_nanosleep" } else { "(no stack)" };
     wait_until(LIMIT, || {
         let (_, graph) = fetch(admin, "/flamegraph.svg");
