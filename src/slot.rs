@@ -346,4 +346,5 @@ impl Slot {
 }
 
 #[cfg(test)]
+#[path = "slot/tests.rs"] // The models of `tests/loom` find this file by a path of their own.
 mod tests;
