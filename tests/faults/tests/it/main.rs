@@ -74,7 +74,7 @@ fn with_250_mb_of_debug_information() {
     let Some(program) = &PROGRAMS.large else { return skip("there is no cc or ld") };
     let size = std::fs::metadata(program).expect("it was made").len();
     assert!(size > 250 << 20, "{size} bytes");
-    for name in ["sleep", "spin"] {
+    for name in ["thread-sleep", "spin"] {
         let expected = FAULTS.iter().find(|expected| expected.name == name).expect("a fault");
         let report = Report::of(program, *expected).expect("it can be committed anywhere");
         report.check(Known::FunctionAndLine);
