@@ -87,6 +87,27 @@ fn ticks_and_scans_slow_down_to_a_few_a_second_and_speed_up_again() {
 }
 
 #[test]
+fn a_current_thread_runtime_that_waits_is_idle_too() {
+    let runtime = current_thread();
+    let stall = slow_detector(&runtime, LONG);
+    let (request, requests) = tokio::sync::oneshot::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            runtime.block_on(async {
+                requests.await.expect("it is sent");
+                stall.watched("GET /first", async { block(ms(500)) }).await;
+            });
+        });
+        wait_until_idle(&stall);
+        let start = Instant::now();
+        request.send(()).expect("it is waited for");
+        let found = ended(&stall).remove(0);
+        assert_eq!(found.handler, "GET /first");
+        assert!(start.elapsed() < LONG / 2, "found after {:?}", start.elapsed());
+    });
+}
+
+#[test]
 fn the_first_marked_poll_after_an_idle_time_is_found_as_fast_as_any() {
     let runtime = multi_thread(2);
     let stall = slow_detector(&runtime, LONG);
