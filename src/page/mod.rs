@@ -5,8 +5,10 @@
 
 #[cfg(feature = "flamegraph")]
 mod flame;
+mod frames;
 mod html;
 mod json;
+mod parts;
 mod report;
 mod source;
 mod stack;
@@ -21,8 +23,9 @@ use std::time::SystemTime;
 use crate::clock;
 use crate::runtime::registry::Registry;
 pub(crate) use html::POLICY;
+pub(crate) use parts::Parts;
 use report::Report;
-use source::Sources;
+use source::SourceLines;
 
 /// Shows the stalls of one detector.
 pub(crate) struct Page {
@@ -42,27 +45,31 @@ impl Page {
         Report::gather(&self.registry, self.since, self.on)
     }
 
-    pub(crate) fn html(&self) -> String {
-        html::page(&self.report(), &mut Sources::default())
+    pub(crate) fn html(&self) -> Parts {
+        let report = self.report();
+        let lines = SourceLines::read(report.shown_sites());
+        html::page(report, lines)
     }
 
-    pub(crate) fn json(&self) -> String {
-        json::document(&self.report(), &mut Sources::default()).to_string()
+    pub(crate) fn json(&self) -> Parts {
+        let report = self.report();
+        let lines = SourceLines::read(report.shown_sites());
+        json::document(report, lines)
     }
 
     /// The page of one stall, while it is among the last ones.
-    pub(crate) fn stall(&self, id: u64) -> Option<String> {
+    pub(crate) fn stall(&self, id: u64) -> Option<Parts> {
         let report = self.report();
-        let mut all = report.in_progress.iter().chain(&report.recent);
-        let stall = all.find(|stall| stall.id == id)?;
-        Some(html::stall(&report, stall, &mut Sources::default()))
+        let stall = report.stalls().find(|stall| stall.id == id)?;
+        let lines = SourceLines::read(stall.site.as_ref().or(stall.last_seen.as_ref()).into_iter());
+        Some(parts::whole(html::stall(&report, stall, &lines)))
     }
 
     /// The stalled time of the last stalls, by stack; `None` where it cannot be drawn, as without
     /// the feature.
-    pub(crate) fn flame_graph(&self) -> Option<Vec<u8>> {
+    pub(crate) fn flame_graph(&self) -> Option<Parts> {
         #[cfg(feature = "flamegraph")]
-        return flame::graph(&self.report());
+        return flame::graph(&self.report()).map(parts::whole);
         #[cfg(not(feature = "flamegraph"))]
         None
     }
@@ -86,10 +93,8 @@ mod tests {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
         let tokio = tokio.expect("a runtime");
         registry.add_runtime("main", tokio.handle()).expect("watching");
-        let frame = |function: &str, own| Frame {
-            function: Some(function.into()),
-            own,
-            ..Frame::default()
+        let frame = |function: &str, own| {
+            Arc::new(Frame { function: Some(function.into()), own, ..Frame::default() })
         };
         let frames = vec![frame("nanosleep", false), frame("app::load", true)];
         let mut entries: Vec<_> = stalls

@@ -157,12 +157,12 @@ fn resolve(target: Target) -> Target {
 
 fn image(module: &Module, listing: u64) -> Image {
     let notes = module.notes.iter().filter_map(|range| read(range, LONGEST_NOTE));
-    let build_id = notes.filter_map(|notes| build_id(&notes)).next();
+    let build_id = notes.filter_map(|notes| build_id(&notes)).next().map(Into::into);
     // This one is the program's file even where another one has taken its place.
     let program = || PathBuf::from("/proc/self/exe");
     let path = if module.is_program { program() } else { module.name.clone().into() };
     let real = if module.is_program { path.read_link().unwrap_or_default() } else { path.clone() };
-    let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = real.file_name().unwrap_or_default().to_string_lossy().into();
     Image { name, path, base: module.base, build_id, is_program: module.is_program, listing }
 }
 

@@ -102,7 +102,7 @@ fn functions_have_their_names_without_hashes() {
         given: None,
         frames: vec![code(start, false), code(start + 1, true)],
     };
-    let mut symbols = Names::new(Symbols::Auto, Arc::default());
+    let mut symbols = Names::new(Symbols::Auto, Vec::new(), Arc::default());
     let mut steps = Vec::new();
     let (stack, why) = symbols.symbolize(&raw, |frames| {
         steps.push(frames.len());
