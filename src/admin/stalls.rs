@@ -27,6 +27,9 @@ const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
+/// An answer without a document.
+type Instead = (StatusCode, &'static str);
+
 /// Makes the documents, and sends them.
 #[derive(Clone)]
 struct Maker {
@@ -43,7 +46,7 @@ pub(super) fn routes(page: Page, public: bool) -> Router {
     let stall = async |State(maker): State<Maker>, Path(id): Path<String>| {
         let stall = move |page: &Page| {
             let stall = id.parse().ok().and_then(|id| page.stall(id));
-            stall.ok_or_else(|| (StatusCode::NOT_FOUND, NOT_KEPT).into_response())
+            stall.ok_or((StatusCode::NOT_FOUND, NOT_KEPT))
         };
         maker.make(HTML, POLICY, stall).await
     };
@@ -52,7 +55,8 @@ pub(super) fn routes(page: Page, public: bool) -> Router {
             return (StatusCode::NOT_FOUND, NO_FLAME_GRAPH).into_response();
         }
         let graph = |page: &Page| {
-            page.flame_graph().ok_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+            page.flame_graph()
+                .ok_or((StatusCode::INTERNAL_SERVER_ERROR, "500: it cannot be drawn\n"))
         };
         maker.make(SVG, FLAME_GRAPH_POLICY, graph).await
     };
@@ -71,7 +75,7 @@ impl Maker {
         self,
         kind: &'static str,
         policy: &'static str,
-        make: impl FnOnce(&Page) -> Result<Parts, Response> + Send + 'static,
+        make: impl FnOnce(&Page) -> Result<Parts, Instead> + Send + 'static,
     ) -> Response {
         let Self { page, outbox } = self;
         let Some(place) = outbox.place().await else {
@@ -81,7 +85,7 @@ impl Maker {
             Some(Ok(parts)) => {
                 (headers(kind, policy), outbox.send(place, parts, None)).into_response()
             }
-            Some(Err(instead)) => instead,
+            Some(Err(instead)) => instead.into_response(),
             None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }

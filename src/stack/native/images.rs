@@ -243,8 +243,9 @@ pub(super) mod tests {
     #[test]
     fn the_list_is_made_anew_when_libraries_come_or_go() {
         let mut images = images();
-        let has =
-            |images: &Images| images.loaded.iter().any(|loaded| loaded.image.name == "libanl.so.1");
+        let has = |images: &Images| {
+            images.loaded.iter().any(|loaded| &*loaded.image.name == "libanl.so.1")
+        };
         assert!(!has(&images));
         let before = images.loaded[0].image.listing;
         let Some(library) = crate::sys::native::testing::Library::load(c"libanl.so.1") else {
@@ -254,7 +255,7 @@ pub(super) mod tests {
         assert!(has(&images));
         let program = &images.loaded[0].image;
         assert_eq!(program.listing, before, "what stays is what it was");
-        let new = images.loaded.iter().find(|loaded| loaded.image.name == "libanl.so.1");
+        let new = images.loaded.iter().find(|loaded| &*loaded.image.name == "libanl.so.1");
         assert!(new.is_some_and(|new| new.image.listing > before));
         drop(library);
         images.refresh();

@@ -14,7 +14,7 @@ use crate::sys::native::modules::{Module, modules};
 fn program() -> (Image, Module) {
     let program = modules().1.remove(0);
     let path = PathBuf::from("/proc/self/exe");
-    let build_id = ObjectFile::at(&path).expect("this program").build_id();
+    let build_id = ObjectFile::at(&path).expect("this program").build_id().map(Into::into);
     let image = Image {
         name: "test".into(),
         path,

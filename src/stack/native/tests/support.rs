@@ -99,7 +99,8 @@ pub(super) fn symbolize(stack: &RawStack) -> Stack {
 
 /// The names of all functions, innermost first.
 pub(super) fn functions(stack: &RawStack) -> Vec<String> {
-    let name = |frame: &Arc<Frame>| frame.function.clone().unwrap_or_else(|| frame.to_string());
+    let name =
+        |frame: &std::sync::Arc<Frame>| frame.function.clone().unwrap_or_else(|| frame.to_string());
     symbolize(stack).frames.iter().map(name).collect()
 }
 
