@@ -175,3 +175,127 @@ impl HttpBody for Chunks {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::iter::{once, repeat_with};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A document without an end. Counts the parts that were made.
+    fn endless(made: &Arc<AtomicUsize>) -> Parts {
+        let made = Arc::clone(made);
+        Box::new(repeat_with(move || {
+            made.fetch_add(1, Ordering::Relaxed);
+            vec![b'x'; 1024]
+        }))
+    }
+
+    async fn send(outbox: &Outbox, parts: Parts) -> Body {
+        let place = outbox.place().await.expect("a place");
+        outbox.send(place, parts, None)
+    }
+
+    #[tokio::test]
+    async fn a_document_comes_whole_and_in_chunks() {
+        let parts = [vec![1; 10], vec![2; 3 * CHUNK], Vec::new(), vec![3; 20]];
+        let whole: Vec<u8> = parts.concat();
+        let outbox = Outbox::new();
+        let mut body = send(&outbox, Box::new(parts.into_iter())).await;
+        let mut got = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let chunk = frame.expect("it goes on").into_data().expect("no trailers");
+            assert!(chunk.len() <= CHUNK, "{}", chunk.len());
+            got.extend_from_slice(&chunk);
+        }
+        assert!(got == whole);
+        let mut none = send(&outbox, Box::new(std::iter::empty())).await;
+        assert!(none.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_length_that_is_known_is_told() {
+        let outbox = Outbox::new();
+        let place = outbox.place().await.expect("a place");
+        let body = outbox.send(place, Box::new(once(vec![7; 2 * CHUNK])), Some(2 * CHUNK as u64));
+        assert_eq!(body.size_hint().exact(), Some(2 * CHUNK as u64));
+        assert_eq!(body.collect().await.expect("it comes").to_bytes().len(), 2 * CHUNK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_takes_is_not_made() {
+        let (outbox, made) = (Outbox::new(), Arc::default());
+        let mut body = send(&outbox, endless(&made)).await;
+        for taken in 1..=100 {
+            let chunk = body.frame().await.expect("no end").expect("it goes on");
+            assert_eq!(chunk.into_data().expect("no trailers").len(), CHUNK);
+            tokio::time::sleep(LOOK).await;
+            // One waits in the channel, one to go there.
+            assert!(made.load(Ordering::Relaxed) <= (taken + 2) * CHUNK / 1024);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_slowest_gives_its_place_to_who_waits() {
+        let (outbox, made) = (Outbox::new(), Arc::default());
+        let mut slow = Vec::new();
+        for _ in 0..PLACES {
+            slow.push(send(&outbox, endless(&made)).await);
+        }
+        let mut first = slow.remove(0);
+        assert!(timeout(ENOUGH - LOOK, outbox.place()).await.is_err(), "all have a little time");
+        let mut next = send(&outbox, Box::new(once(b"hello".to_vec()))).await;
+        assert_eq!(
+            next.frame().await.expect("data").expect("whole").into_data().expect("it"),
+            "hello"
+        );
+        // What was made is still sent, and then it breaks off.
+        let cut = loop {
+            match first.frame().await {
+                Some(Ok(_)) => {}
+                end => break end,
+            }
+        };
+        assert!(cut.expect("no end").is_err());
+        for others in &mut slow {
+            for _ in 0..9 {
+                assert!(others.frame().await.expect("no end").is_ok());
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_clients_keep_their_places_while_nobody_waits() {
+        let (outbox, made) = (Outbox::new(), Arc::default());
+        let mut slow = send(&outbox, endless(&made)).await;
+        for _ in 0..PLACES {
+            tokio::time::sleep(2 * ENOUGH).await;
+            drop(send(&outbox, endless(&made)).await);
+            assert!(slow.frame().await.expect("no end").is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_gone_has_no_place() {
+        let (outbox, made) = (Outbox::new(), Arc::default());
+        for _ in 0..3 * PLACES {
+            drop(send(&outbox, endless(&made)).await);
+        }
+        let all = Arc::clone(&outbox.places).acquire_many_owned(PLACES as u32);
+        assert!(timeout(ENOUGH, all).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_document_that_cannot_be_made_has_no_end() {
+        let parts = (0..2).map(|number| match number {
+            0 => vec![0; CHUNK],
+            _ => panic!("on purpose"),
+        });
+        let mut body = send(&Outbox::new(), Box::new(parts)).await;
+        assert!(body.frame().await.expect("a chunk").is_ok());
+        assert!(body.frame().await.expect("no end").is_err());
+    }
+}

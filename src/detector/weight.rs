@@ -100,7 +100,9 @@ mod tests {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
             // Nothing but these records.
-            let builder = StallDetector::builder().threshold(LIMIT).admin((Ipv4Addr::LOCALHOST, 0));
+            let builder =
+                StallDetector::builder().threshold(LIMIT).scan_interval(Duration::from_millis(10));
+            let builder = builder.admin((Ipv4Addr::LOCALHOST, 0));
             let stall = runtime.block_on(async { builder.start() }).expect("a detector");
             let admin = stall.admin_addr().expect("an admin server");
             let mut records = records(true);
@@ -166,6 +168,15 @@ mod tests {
         child::run("detector::weight::tests::a_page_takes_little_memory", &[], || {
             let full = Full::new();
             let paths = ["/livez?format=json", "/metrics", "/stalls.json", "/stalls", "/stalls/7"];
+            // All of them are in the metrics.
+            let is_there = || {
+                let mut page = Vec::new();
+                get(full.admin, "/metrics", |piece| page.extend_from_slice(piece));
+                String::from_utf8_lossy(&page).matches("_stalls_total{").count() >= RECORDS
+            };
+            while !is_there() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             // Each also by itself, when all that a first one needs is there.
             for path in paths.iter().cycle().take(2 * paths.len()) {
                 let mut got = (String::new(), 0);

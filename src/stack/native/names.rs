@@ -243,6 +243,38 @@ mod tests {
     }
 
     #[test]
+    fn stacks_share_their_frames_and_what_one_holds_is_not_forgotten() {
+        let mut known = Known::default();
+        let raw = stack(0x1000..0x1008);
+        for code in &raw.frames {
+            known.frames.insert(key(code), frames(code, Vec::new(), &[]));
+        }
+        let (one, two) = (known.stack(&raw), known.stack(&raw));
+        let mut both = one.frames.iter().zip(&two.frames);
+        assert!(both.all(|(one, two)| Arc::ptr_eq(one, two)));
+        let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
+        let more = stack(0x2000..0x2000 + MOST_REMEMBERED as u64);
+        let mut look_up_more = |known: &mut Known| {
+            assert!(known.look_up(&more, &[], &mut limits, &mut |_| false).is_ok());
+        };
+        look_up_more(&mut known);
+        assert_eq!(known.frames.len(), raw.frames.len());
+        assert!(Arc::ptr_eq(&known.stack(&raw).frames[0], &one.frames[0]));
+        drop((one, two));
+        look_up_more(&mut known);
+        assert_eq!(known.frames.len(), 0);
+    }
+
+    #[test]
+    fn frames_are_marked_as_the_users_own_or_not() {
+        let own = |others: &[String]| {
+            let at = Location { function: Some("app::load".into()), ..Location::default() };
+            frames(&stack(0x1000..0x1001).frames[0], vec![at], others)[0].own
+        };
+        assert!(own(&[]) && !own(&["app".to_owned()]));
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let mut known = Known::default();
         let kept = stack(0x1000..0x1008);
