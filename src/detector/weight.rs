@@ -28,7 +28,7 @@ mod tests {
         let modules: [Arc<str>; 2] = ["server".into(), "libc.so.6".into()];
         let builds: [Arc<str>; 2] = ["a1".repeat(20).into(), "b2".repeat(20).into()];
         let place = |number: usize| {
-            let module = usize::from(number % 50 == 0);
+            let module = usize::from(number.is_multiple_of(50));
             let function = format!(
                 "<tower_http::map_response_body::MapResponseBody<axum::routing::route::Route<E>,\
                 app::layers::layer_{number}::Wrap<B>> as tower_service::Service<http::request::\
@@ -44,7 +44,7 @@ mod tests {
                 offset: 0x1_0000 + number as u64,
                 build_id: Some(Arc::clone(&builds[module])),
                 inlined: number % 3 == 1,
-                own: number % 4 == 0,
+                own: number.is_multiple_of(4),
             })
         };
         (0..PLACES).map(place).collect()

@@ -37,6 +37,7 @@ pub(crate) fn site(frames: &[Arc<Frame>]) -> Option<(usize, Site)> {
 }
 
 /// Whether a frame is the user's own code. `others` are further crates that are not.
+#[allow(dead_code, reason = "called only where stacks are taken")]
 pub(crate) fn is_own(frame: &Frame, others: &[String]) -> bool {
     let Some(function) = &frame.function else { return false };
     if let Some(file) = &frame.file {

@@ -4,7 +4,7 @@
 //! same one in `src/stack/mod.rs`. To add an architecture, add a file to `native/arch` and its name
 //! to both conditions.
 
-#[cfg(test)]
+#[cfg(all(test, feature = "admin"))]
 pub(crate) mod allocator;
 mod calls;
 #[cfg_attr(
