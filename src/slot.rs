@@ -19,6 +19,9 @@
 //! 6. `flags` is the only word both sides write: the watchdog sets a bit, the owner clears it.
 //!    `ASK` is answered at the next outermost enter, before rule 3's stores; the bit is cleared
 //!    before the owner looks who it is, so that an answer is never older than the question.
+//!    `WAKE` goes with `ASK`: the owner also wakes the watchdog, which sleeps for long. An owner
+//!    that has read the flags before may enter without: so the watchdog reads `sequence` once more,
+//!    a scan interval after it set the bit.
 //!    `TIME_LEAVE` is answered at the next outermost leave by `left`, stored before the even
 //!    number, so that who reads the even number reads it too; `left.sequence` tells whether it
 //!    was the poll that was meant.
@@ -47,6 +50,7 @@ pub(crate) const NO_TRACE: Trace = [0; 2];
 const ASK: u32 = 1;
 const TIME_LEAVE: u32 = 2;
 const CONTINUED: u32 = 4;
+const WAKE: u32 = 8;
 
 /// Aligned to a pair of cache lines: threads do not share them.
 #[derive(Debug, Default)]
@@ -138,9 +142,14 @@ impl Slot {
 
     // The owner's side.
 
-    /// Enters a poll (owner only). `identify` is called when the watchdog asked who this is.
+    /// Enters a poll (owner only). `answer` is called when the watchdog asked who this is, with
+    /// whether it wants to be woken too.
     #[inline]
-    pub(crate) fn enter(&self, label_id: LabelId, identify: impl FnOnce() -> Identity) -> Entered {
+    pub(crate) fn enter(
+        &self,
+        label_id: LabelId,
+        answer: impl FnOnce(bool) -> Identity,
+    ) -> Entered {
         let sequence = self.sequence.load(Relaxed);
         if sequence & 1 == 1 {
             let outer = self.label();
@@ -148,7 +157,7 @@ impl Slot {
             return Entered { sequence: 0, outer };
         }
         if self.flags.load(Relaxed) & ASK != 0 {
-            self.answer(identify);
+            self.answer(answer);
         }
         self.label_id.store(label_id.0, Release);
         self.sequence.store(sequence + 1, Release);
@@ -179,11 +188,11 @@ impl Slot {
     pub(crate) fn begin_allowed(
         &self,
         label_id: LabelId,
-        identify: impl FnOnce() -> Identity,
+        answer: impl FnOnce(bool) -> Identity,
         now: impl FnOnce() -> u64,
     ) -> Entered {
         if !self.is_open() {
-            return self.enter(label_id, identify);
+            return self.enter(label_id, answer);
         }
         let outer = self.label();
         self.continue_as(label_id, now);
@@ -210,9 +219,9 @@ impl Slot {
     }
 
     #[cold]
-    fn answer(&self, identify: impl FnOnce() -> Identity) {
-        self.flags.fetch_and(!ASK, Relaxed);
-        let identity = identify();
+    fn answer(&self, answer: impl FnOnce(bool) -> Identity) {
+        let flags = self.flags.fetch_and(!(ASK | WAKE), Relaxed);
+        let identity = answer(flags & WAKE != 0);
         self.place.store(identity.place.pack(), Release);
         self.thread.store(identity.thread, Release);
         self.claim.store(identity.claim, Release);
@@ -306,6 +315,16 @@ impl Slot {
         self.flags.fetch_or(ASK, Relaxed);
     }
 
+    /// Asks who the owner is and for a wake-up, both at its next poll.
+    pub(crate) fn want_wake_up(&self) {
+        self.flags.fetch_or(ASK | WAKE, Relaxed);
+    }
+
+    /// Takes the wish for a wake-up back.
+    pub(crate) fn want_no_wake_up(&self) {
+        self.flags.fetch_and(!WAKE, Relaxed);
+    }
+
     /// Asks for the time at which the open poll ends.
     pub(crate) fn want_leave_time(&self) {
         self.flags.fetch_or(TIME_LEAVE, Relaxed);
@@ -327,106 +346,5 @@ impl Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WHO: Identity =
-        Identity { place: Place { runtime: 3, worker: Some(0) }, thread: 77, claim: 5 };
-
-    fn enter(slot: &Slot, label_id: u32) -> Entered {
-        slot.enter(LabelId(label_id), || WHO)
-    }
-
-    fn open(slot: &Slot) -> OpenPoll {
-        match slot.read() {
-            SlotReading::Open(open) => open,
-            SlotReading::Between(sequence) => panic!("nothing open, sequence {sequence}"),
-        }
-    }
-
-    #[test]
-    fn a_poll_is_seen_while_it_lasts_and_only_then() {
-        let slot = Slot::new();
-        assert_eq!(slot.read(), SlotReading::Between(0));
-        let entered = enter(&slot, 9);
-        assert_eq!(
-            open(&slot),
-            OpenPoll { sequence: 1, label_id: LabelId(9), trace: 0, identity: WHO }
-        );
-        slot.leave(entered, || unreachable!("nobody asked for the time"));
-        assert_eq!(slot.read(), SlotReading::Between(2));
-    }
-
-    #[test]
-    fn a_nested_label_is_put_back_to_the_outer_one() {
-        let slot = Slot::new();
-        let outer = enter(&slot, 1);
-        let inner = enter(&slot, 2);
-        assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (2, 1));
-        slot.leave(inner, || 0);
-        assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (1, 1));
-        slot.leave(outer, || 0);
-        assert_eq!(slot.read(), SlotReading::Between(2));
-    }
-
-    #[test]
-    fn who_the_thread_is_is_told_at_first_and_when_asked() {
-        let slot = Slot::new();
-        let entered = enter(&slot, 1);
-        slot.leave(entered, || 0);
-        let entered = slot.enter(LabelId(1), || unreachable!("nobody asked"));
-        slot.ask();
-        slot.leave(entered, || 0);
-        let later = Identity { claim: 6, ..WHO };
-        let entered = slot.enter(LabelId(1), || later);
-        assert_eq!(open(&slot).identity, later);
-        slot.leave(entered, || 0);
-    }
-
-    #[test]
-    fn the_end_of_a_stall_is_timed_for_the_poll_that_was_meant() {
-        let slot = Slot::new();
-        let entered = enter(&slot, 1);
-        slot.want_leave_time();
-        slot.leave(entered, || 1234);
-        assert_eq!(slot.left_at(1), Some(1234));
-        assert_eq!(slot.left_at(3), None);
-        let entered = enter(&slot, 1);
-        slot.leave(entered, || unreachable!("the wish is fulfilled"));
-    }
-
-    #[test]
-    fn an_allowed_block_parts_the_poll_in_two() {
-        let slot = Slot::new();
-        let poll = enter(&slot, 1);
-        let allowed = slot.begin_allowed(LabelId(2), || WHO, || 0);
-        assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (2, 3));
-        slot.end_allowed(allowed, || 0);
-        assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (1, 5));
-        slot.leave(poll, || 0);
-        assert_eq!(slot.read(), SlotReading::Between(6));
-    }
-
-    #[test]
-    fn a_slot_that_changes_hands_asks_the_new_owner() {
-        let slot = Slot::new();
-        let _ = enter(&slot, 1);
-        slot.count_in_flight(1);
-        assert_eq!(slot.give_up(), 1);
-        assert_eq!((slot.in_flight(), slot.is_open()), (0, false));
-        let later = Identity { thread: 78, ..WHO };
-        let _ = slot.enter(LabelId(1), || later);
-        assert_eq!(open(&slot).identity, later);
-    }
-
-    #[test]
-    fn places_survive_packing() {
-        for place in [
-            Place::default(),
-            Place { runtime: 1, worker: None },
-            Place { runtime: u32::MAX, worker: Some(u32::MAX - 1) },
-        ] {
-            assert_eq!(Place::unpack(place.pack()), place);
-        }
-    }
-}
+#[path = "slot/tests.rs"] // The models of `tests/loom` find this file by a path of their own.
+mod tests;

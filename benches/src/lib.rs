@@ -8,6 +8,8 @@ mod rounds;
 mod watchdog;
 
 pub use estimate::Estimate;
-pub use machine::{cores, print_head, process_cpu, stay_on_core, stay_on_one_core, watched_worker};
+pub use machine::{
+    cores, print_head, process_cpu, stay_on_core, stay_on_one_core, wake_ups, watched_worker,
+};
 pub use rounds::{Rounds, Target, per_operation};
 pub use watchdog::{WatchdogThread, WatchdogTimes};

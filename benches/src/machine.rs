@@ -80,3 +80,20 @@ pub fn process_cpu() -> Duration {
     assert_eq!(result, 0, "the process has a CPU clock");
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
+
+/// How often the threads of this process that still run have given up their CPU to wait: each of
+/// these waits ends with a wake-up. 0 where the system does not tell.
+#[must_use]
+pub fn wake_ups() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let waits = tasks.filter_map(|task| {
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let mut lines = status.lines();
+        lines
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
+    waits.sum()
+}

@@ -129,4 +129,9 @@ impl Target {
         let verdict = if met { "PASS" } else { "MISS" };
         println!("{verdict}  {claim}: {estimate}, target {wanted}");
     }
+
+    /// The same for what was measured once, or is a median of its own.
+    pub fn check_value(self, claim: &str, value: f64) {
+        self.check(claim, Estimate { low: value, median: value, high: value });
+    }
 }

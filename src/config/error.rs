@@ -40,6 +40,11 @@ pub enum BuildError {
         "tick_interval is {0:?}, but Tokio's timers have a resolution of {MIN_TICK_INTERVAL:?}: use {MIN_TICK_INTERVAL:?} or more (the default is {DEFAULT_TICK_INTERVAL:?})"
     )]
     TickIntervalTooShort(Duration),
+    /// An idle service would be looked at too rarely.
+    #[error(
+        "idle_interval is {0:?}, so that a freeze of an idle runtime could last that long unseen: use {MAX_IDLE_INTERVAL:?} or less (the default is {DEFAULT_IDLE_INTERVAL:?}; 0 keeps the usual pace)"
+    )]
+    IdleIntervalTooLong(Duration),
     /// No stall could be kept.
     #[error(
         "history is 0, so no stall could be kept: use 1 or more (the default is {DEFAULT_HISTORY})"

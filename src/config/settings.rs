@@ -84,6 +84,7 @@ settings! {
     /// A quarter of the threshold unless set.
     scan_interval: Option<Duration> = None, |text| duration(text).map(Some);
     tick_interval: Duration = DEFAULT_TICK_INTERVAL, duration;
+    idle_interval: Duration = DEFAULT_IDLE_INTERVAL, duration;
     history: usize = DEFAULT_HISTORY, number;
     max_handlers: usize = DEFAULT_MAX_HANDLERS, number;
     max_sites: usize = DEFAULT_MAX_SITES, number;
@@ -125,6 +126,8 @@ impl Settings {
                 .then_some(ScanIntervalAboveThreshold { scan_interval, threshold }),
             (self.tick_interval < MIN_TICK_INTERVAL)
                 .then_some(TickIntervalTooShort(self.tick_interval)),
+            (self.idle_interval > MAX_IDLE_INTERVAL)
+                .then_some(IdleIntervalTooLong(self.idle_interval)),
             (self.history == 0).then_some(HistoryZero),
             (self.max_handlers == 0).then_some(MaxHandlersZero),
             (self.max_sites == 0).then_some(MaxSitesZero),

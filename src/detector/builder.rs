@@ -41,6 +41,10 @@ impl Builder {
     pub const DEFAULT_TICK_INTERVAL: Duration = limits::DEFAULT_TICK_INTERVAL;
     /// Minimum for [`tick_interval`](Self::tick_interval): 1 ms, the resolution of Tokio's timers.
     pub const MIN_TICK_INTERVAL: Duration = limits::MIN_TICK_INTERVAL;
+    /// Default for [`idle_interval`](Self::idle_interval): 400 ms.
+    pub const DEFAULT_IDLE_INTERVAL: Duration = limits::DEFAULT_IDLE_INTERVAL;
+    /// Maximum for [`idle_interval`](Self::idle_interval): 10 s.
+    pub const MAX_IDLE_INTERVAL: Duration = limits::MAX_IDLE_INTERVAL;
     /// Default for [`history`](Self::history): 256 stalls.
     pub const DEFAULT_HISTORY: usize = limits::DEFAULT_HISTORY;
     /// Default for [`max_sites`](Self::max_sites): 64.
@@ -91,6 +95,23 @@ impl Builder {
     /// Defaults to [`DEFAULT_TICK_INTERVAL`](Self::DEFAULT_TICK_INTERVAL), at least [`MIN_TICK_INTERVAL`](Self::MIN_TICK_INTERVAL).
     pub fn tick_interval(mut self, tick_interval: Duration) -> Self {
         self.settings.tick_interval = tick_interval;
+        self
+    }
+
+    /// Time between two ticks, and between two scans, while the service is idle.
+    ///
+    /// The service is idle when for one second all workers were parked at each scan, no marked poll was
+    /// open or began, and nothing was stalled or frozen. The next marked poll wakes the watchdog, once,
+    /// and all is as before: that poll is found as fast as any. What no mark shows, such as a plain task
+    /// that blocks, is seen at the next scan, up to one idle interval later.
+    ///
+    /// An interval that is not longer than [`scan_interval`](Self::scan_interval) and
+    /// [`tick_interval`](Self::tick_interval), such as 0, keeps their pace.
+    ///
+    /// Defaults to [`DEFAULT_IDLE_INTERVAL`](Self::DEFAULT_IDLE_INTERVAL), at most
+    /// [`MAX_IDLE_INTERVAL`](Self::MAX_IDLE_INTERVAL).
+    pub fn idle_interval(mut self, idle_interval: Duration) -> Self {
+        self.settings.idle_interval = idle_interval;
         self
     }
 
@@ -329,11 +350,12 @@ mod tests {
     fn each_wrong_setting_has_its_own_clear_error() {
         type Set = fn(Builder) -> Builder;
         let ms = Duration::from_millis;
-        let cases: [(Set, &str); 12] = [
+        let cases: [(Set, &str); 13] = [
             (|builder| builder.threshold(Duration::from_micros(999)), "threshold is 999µs"),
             (|builder| builder.scan_interval(Duration::ZERO), "scan_interval is 0"),
             (|builder| builder.scan_interval(Duration::from_millis(101)), "scan_interval is 101ms"),
             (|builder| builder.tick_interval(Duration::ZERO), "tick_interval is 0ns"),
+            (|builder| builder.idle_interval(Duration::from_secs(11)), "idle_interval is 11s"),
             (|builder| builder.history(0), "history is 0"),
             (|builder| builder.max_handlers(0), "max_handlers is 0"),
             (|builder| builder.max_sites(0), "max_sites is 0"),

@@ -82,6 +82,7 @@ impl Threads {
         let watchdog = WatchdogSettings {
             scan_interval: nanos(settings.scan_interval()),
             tick_interval: settings.tick_interval,
+            idle_interval: nanos(settings.idle_interval),
             patience: Patience {
                 dead_after: nanos(settings.dead_after),
                 unready_after: nanos(settings.unready_after),

@@ -1,6 +1,6 @@
 //! Blocks that are no stalls.
 
-use super::thread_slots::{identify, registries_here, slot};
+use super::thread_slots::{answer, registries_here, slot};
 use crate::clock;
 use crate::slot::{Entered, Slot};
 
@@ -20,7 +20,7 @@ pub fn allow_blocking<R>(name: &'static str, block: impl FnOnce() -> R) -> R {
     let open = registries_here().into_iter().map(|registry| {
         let label_id = registry.allowed_blocks.count(name);
         let slot = slot(registry.id);
-        (slot, slot.begin_allowed(label_id, || identify(registry.id), clock::now))
+        (slot, slot.begin_allowed(label_id, |wake| answer(registry.id, wake), clock::now))
     });
     let _allowed = Allowed(open.collect());
     block()

@@ -62,7 +62,7 @@ impl Mark {
         let Self { detector, label_id } = self;
         let slot = slot(detector);
         // Moved, so that nothing is put on the stack for a call that is rare.
-        let entered = slot.enter(label_id, move || identify(detector));
+        let entered = slot.enter(label_id, move |wake| answer(detector, wake));
         PollGuard { slot, entered, _on_this_thread: PhantomData }
     }
 }
@@ -98,9 +98,14 @@ pub(super) fn registries_here() -> Vec<Arc<Registry>> {
     registries
 }
 
+/// Answers the watchdog's questions at the begin of a poll.
 #[cold]
-pub(super) fn identify(detector: DetectorId) -> Identity {
-    Registry::find(detector).map(|registry| registry.identify(thread_number())).unwrap_or_default()
+pub(super) fn answer(detector: DetectorId, wake: bool) -> Identity {
+    let Some(registry) = Registry::find(detector) else { return Identity::default() };
+    if wake {
+        registry.wake_up.wake();
+    }
+    registry.identify(thread_number())
 }
 
 /// The kernel's id of this thread, or a number of our own where there is none.

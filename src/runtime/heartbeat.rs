@@ -12,12 +12,16 @@ use Ordering::{Acquire, Relaxed, Release};
 /// (1 ms), and 6 s at the default (25 ms).
 const KEPT: usize = 256;
 
-/// Written by the tick task. Only the watchdog reads the lags.
+/// Written by the tick task, except for `interval` and `asked`. Only the watchdog reads the lags.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     /// `false` before the runtime's clock was seen to run, without timers, and after the end.
     ticking: AtomicBool,
     due: AtomicU64,
+    /// The time between two ticks: longer while the service is idle.
+    interval: AtomicU64,
+    /// When the watchdog asked for a tick at once; 0 once there was one.
+    asked: AtomicU64,
     beat: AtomicU64,
     stamped: AtomicU64,
     lags: Box<[AtomicU64]>,
@@ -29,6 +33,8 @@ impl Heartbeat {
         Self {
             ticking: AtomicBool::new(false),
             due: AtomicU64::new(0),
+            interval: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             beat: AtomicU64::new(0),
             stamped: AtomicU64::new(0),
             lags: (0..KEPT).map(|_| AtomicU64::new(0)).collect(),
@@ -42,7 +48,27 @@ impl Heartbeat {
 
     /// When the next tick should wake.
     pub(crate) fn due(&self) -> Nanos {
-        self.due.load(Acquire)
+        // In this order: a tick takes the question before it says when the next one is due.
+        let asked = self.asked();
+        let due = self.due.load(Acquire);
+        asked.map_or(due, |asked| due.min(asked))
+    }
+
+    /// When the watchdog asked for the tick that has not come yet.
+    pub(crate) fn asked(&self) -> Option<Nanos> {
+        Some(self.asked.load(Acquire)).filter(|asked| *asked > 0)
+    }
+
+    /// Sets the time between two ticks, from the next one on.
+    pub(crate) fn set_interval(&self, interval: Nanos) {
+        self.interval.store(interval, Release);
+    }
+
+    /// Sets a shorter time between two ticks, and asks for a tick at `now`.
+    pub(crate) fn hurry(&self, now: Nanos, interval: Nanos) {
+        self.set_interval(interval);
+        self.asked.store(now, Release);
+        self.wake();
     }
 
     /// When the last tick woke or ping was answered; 0 before the first.
@@ -62,7 +88,8 @@ impl Heartbeat {
         lost
     }
 
-    /// Wakes a tick task that [waits](Self::wait).
+    /// Wakes a tick task that [waits](Self::wait). Does nothing while it begins to wait: to be called
+    /// again.
     pub(crate) fn wake(&self) {
         if let Some(waker) = try_lock(&self.waiting).and_then(|mut waiting| waiting.take()) {
             waker.wake();
@@ -77,6 +104,20 @@ impl Heartbeat {
 
     pub(crate) fn wait(&self, waker: &Waker) {
         *lock(&self.waiting) = Some(waker.clone());
+    }
+
+    /// Forgets the tick task, of which the waker keeps the memory.
+    pub(crate) fn forget(&self) {
+        drop(lock(&self.waiting).take());
+    }
+
+    pub(crate) fn interval(&self) -> Nanos {
+        self.interval.load(Acquire)
+    }
+
+    /// Takes the question for a tick at once.
+    pub(crate) fn take_asked(&self) {
+        self.asked.swap(0, Ordering::AcqRel);
     }
 
     pub(crate) fn expect(&self, due: Nanos) {

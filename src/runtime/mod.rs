@@ -11,5 +11,6 @@ pub(crate) mod registry;
 mod runtime;
 pub(crate) mod scan_barrier;
 pub(crate) mod status;
+mod wake_up;
 
 pub(crate) use runtime::{Runtime, WorkerCounters, WorkerThread};

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use super::allowed_blocks::AllowedBlocks;
 use super::runtime::Runtime;
 use super::scan_barrier::ScanBarrier;
+use super::wake_up::WakeUp;
 use crate::clock::Nanos;
 use crate::label::{intern, printable};
 use crate::labels::{LabelTable, OTHER};
@@ -53,6 +54,7 @@ pub(crate) struct Registry {
     pub(crate) allowed_blocks: AllowedBlocks,
     pub(crate) store: StallStore,
     pub(crate) scan_barrier: ScanBarrier,
+    pub(crate) wake_up: WakeUp,
     /// Log lines and reports that were suppressed.
     pub(crate) suppressed: AtomicU64,
     pub(crate) capture: &'static str,
@@ -88,6 +90,7 @@ impl Registry {
             allowed_blocks,
             store: StallStore::new(limits.history),
             scan_barrier: ScanBarrier::default(),
+            wake_up: WakeUp::default(),
             suppressed: AtomicU64::new(0),
             capture: limits.capture,
             captures: Default::default(),
@@ -139,6 +142,8 @@ impl Registry {
     pub(crate) fn add_slot(&self, slot: &'static Slot) {
         lock(&self.slots).push(slot);
         self.version.fetch_add(1, Release);
+        // Nobody has asked the new slot for it.
+        self.wake_up.wake();
     }
 
     /// Removes the slot of a thread that ends. `in_flight` is its share of the requests in flight.
@@ -255,6 +260,7 @@ impl Registry {
     fn runtimes_changed(&self) {
         self.version.fetch_add(1, Release);
         CHANGES.fetch_add(1, Release);
+        self.wake_up.wake();
     }
 
     /// Ends the watch for good.

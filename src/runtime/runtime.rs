@@ -183,6 +183,7 @@ impl Runtime {
         if let Some(task) = task {
             task.abort();
         }
+        self.heartbeat.forget();
         drop(lock(&self.handle).take());
     }
 }

@@ -1,6 +1,7 @@
 //! The tick task.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
@@ -32,6 +33,7 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
     if !runtime.claim_tick_task() {
         return;
     }
+    runtime.heartbeat.set_interval(nanos(tick));
     // If the check could abort the process, a runtime that the user named is assumed to have timers:
     // if that is wrong, it shows at the start. One that was only found is not.
     let ticks = if cfg!(panic = "abort") { runtime.named } else { timers::has_timers(&handle) };
@@ -93,6 +95,20 @@ async fn woken(runtime: &Runtime) {
     .await;
 }
 
+/// Waits until `due` or, if that is further away than usual, until the watchdog asks for a tick.
+async fn due_or_asked(runtime: &Runtime, due: tokio::time::Instant, tick: Nanos) {
+    let heartbeat = &runtime.heartbeat;
+    let is_slow = heartbeat.interval() > tick;
+    let mut sleep = pin!(tokio::time::sleep_until(due));
+    poll_fn(|cx| {
+        if is_slow {
+            heartbeat.wait(cx.waker());
+        }
+        if heartbeat.asked().is_some() { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+    })
+    .await;
+}
+
 /// Waits for the next tick and records it. Returns `false` if the clock was paused meanwhile.
 async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>, tick: Nanos) -> bool {
     let due = runtime.heartbeat.due();
@@ -100,16 +116,21 @@ async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>, tick: Nanos) ->
     let start = clock::now();
     let virtual_start = clock::runtime_now();
     let wait = Duration::from_nanos(due.saturating_sub(start));
-    tokio::time::sleep_until(virtual_start + wait).await;
+    due_or_asked(runtime, virtual_start + wait, tick).await;
     let virtual_time = nanos(clock::runtime_now().duration_since(virtual_start));
     let now = clock::now();
     if virtual_time > now - start + RESOLUTION {
         return false;
     }
+    // If it was asked for, it was due then.
+    let due = runtime.heartbeat.due();
+    runtime.heartbeat.take_asked();
+    // Read after the question: who asks for a tick sets the interval before.
+    let interval = runtime.heartbeat.interval();
     // The next due time is stored before the lag, so that the watchdog never takes the old one for a
     // missing tick.
-    let next = due + tick;
-    runtime.heartbeat.expect(if next > now { next } else { now + tick });
+    let next = due + interval;
+    runtime.heartbeat.expect(if next > now { next } else { now + interval });
     runtime.heartbeat.stamp(due, now);
     if let Some(registry) = registry.upgrade() {
         tasks::note_owner(&registry, runtime);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::events::Events;
-use super::scan::Scanner;
+use super::scan::{ScanStart, Scanner};
 use super::settings::WatchdogSettings;
 use crate::clock::{self, Nanos};
 use crate::runtime::registry::Registry;
@@ -21,25 +21,43 @@ pub(crate) fn run(
     let mut scanner = Scanner::new(Arc::clone(&registry), settings);
     let mut jitter = Jitter(clock::now() | 1);
     let mut last = clock::now();
+    let mut was_woken = false;
     while !stop.load(Ordering::Acquire) {
-        let shortest = registry.labels.shortest_threshold();
-        let interval = interval(settings.scan_interval, registry.threshold, shortest);
+        let is_idle = scanner.is_idle();
+        let interval = interval(settings, is_idle, &registry);
+        let wait = if was_woken { jitter.up_to(interval) } else { jitter.around(interval) };
         // A poll is counted when it reaches its threshold, not up to a scan later.
-        let wake = (last + jitter.around(interval)).min(scanner.open_polls.due);
+        let wake = (last + wait).min(scanner.open_polls.due);
         let barrier = &registry.scan_barrier;
-        let now = sleep_until(wake, || stop.load(Ordering::Acquire) || barrier.is_wanted());
+        let is_woken = || is_idle && !registry.wake_up.is_armed();
+        let at_once = || stop.load(Ordering::Acquire) || barrier.is_wanted() || is_woken();
+        let now = sleep_until(wake, at_once);
+        let woken = is_woken();
         barrier.begin();
-        let events = scanner.scan(now, now.saturating_sub(wake));
+        let sampled = match (woken, was_woken) {
+            (true, _) => 0,
+            (false, true) => interval,
+            (false, false) => now.saturating_sub(last),
+        };
+        let late = now.saturating_sub(wake);
+        let events = scanner.scan(ScanStart { now, late, woken, sampled });
         consume(events);
         events.clear();
         // Last: whoever waits for a scan finds its results in the metrics.
         barrier.end(scanner.open_polls.undecided_since);
-        last = now;
+        (last, was_woken) = (now, woken);
     }
 }
 
-/// The scan interval, shortened if the shortest threshold of a route is below the detector's.
-fn interval(scan: Nanos, threshold: Nanos, shortest: Nanos) -> Nanos {
+/// The scan interval: longer while the service is `idle`, and otherwise shorter if the threshold of a
+/// route is below the detector's.
+fn interval(settings: WatchdogSettings, idle: bool, registry: &Registry) -> Nanos {
+    let shortest = registry.labels.shortest_threshold();
+    let usual = usual_interval(settings.scan_interval, registry.threshold, shortest);
+    if idle { usual.max(settings.idle_interval) } else { usual }
+}
+
+fn usual_interval(scan: Nanos, threshold: Nanos, shortest: Nanos) -> Nanos {
     if shortest < threshold { scan.min(shortest / 4) } else { scan }
 }
 
@@ -60,12 +78,22 @@ struct Jitter(u64);
 impl Jitter {
     /// `interval` ± 20 %.
     fn around(&mut self, interval: Nanos) -> Nanos {
+        let fifth = (interval / 5).max(1);
+        interval - fifth + self.next() % (2 * fifth + 1)
+    }
+
+    /// Any time up to `interval`: to a poll that wakes the watchdog the scans are then as scattered as
+    /// to any other, so that its share of samples is not too small.
+    fn up_to(&mut self, interval: Nanos) -> Nanos {
+        self.next() % (interval + 1)
+    }
+
+    fn next(&mut self) -> u64 {
         // Marsaglia's xorshift64.
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        let fifth = (interval / 5).max(1);
-        interval - fifth + self.0 % (2 * fifth + 1)
+        self.0
     }
 }
 
@@ -75,10 +103,10 @@ mod tests {
 
     #[test]
     fn the_interval_is_as_set_unless_a_route_needs_a_shorter_one() {
-        assert_eq!(interval(100, 100, 100), 100);
-        assert_eq!(interval(25, 100, Nanos::MAX), 25);
-        assert_eq!(interval(25, 100, 20), 5);
-        assert_eq!(interval(2, 100, 20), 2);
+        assert_eq!(usual_interval(100, 100, 100), 100);
+        assert_eq!(usual_interval(25, 100, Nanos::MAX), 25);
+        assert_eq!(usual_interval(25, 100, 20), 5);
+        assert_eq!(usual_interval(2, 100, 20), 2);
     }
 
     #[test]
@@ -88,5 +116,7 @@ mod tests {
         assert!(intervals.iter().all(|interval| (800_000..=1_200_000).contains(interval)));
         let mean = intervals.iter().sum::<u64>() / 10_000;
         assert!((990_000..=1_010_000).contains(&mean), "{mean}");
+        let mean = (0..10_000).map(|_| jitter.up_to(1_000_000)).sum::<u64>() / 10_000;
+        assert!((480_000..=520_000).contains(&mean), "{mean}");
     }
 }

@@ -9,6 +9,7 @@ use super::environment::Environment;
 use super::events::{Event, Events};
 use super::open_stall::{NewStall, OpenStall, Requests, StallOwner, StalledPoll};
 use super::rules::health::HealthAction;
+use super::rules::idle::{IdleStep, IdleTracker};
 use super::rules::poll::{Holds, PollTracker};
 use super::rules::suspicion::StillWorker;
 use super::settings::WatchdogSettings;
@@ -41,7 +42,23 @@ pub(super) struct Scanner {
     has_stalls: bool,
     /// Counted at the begin of a scan, if a stall is open.
     requests: Option<Requests>,
+    /// Whether no slot has changed and none is open.
+    is_quiet: bool,
+    sampled: Nanos,
+    idle: IdleTracker,
     events: Events,
+}
+
+/// How a scan begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScanStart {
+    pub(super) now: Nanos,
+    /// How long after it was due.
+    pub(super) late: Nanos,
+    /// Whether a poll has woken the watchdog for it.
+    pub(super) woken: bool,
+    /// The time that the scan is a sample of: 0 for one that a poll has caused.
+    pub(super) sampled: Nanos,
 }
 
 /// A slot, and its sequence number at the last scan.
@@ -76,13 +93,18 @@ impl Scanner {
             open_polls: OpenPolls::NONE,
             has_stalls: false,
             requests: None,
+            is_quiet: false,
+            sampled: 0,
+            idle: IdleTracker::default(),
             events: Events::default(),
         }
     }
 
-    /// Scans once, `late` after the scan was due. Returns what was found.
-    pub(super) fn scan(&mut self, now: Nanos, late: Nanos) -> &mut Events {
+    /// Scans once. Returns what was found.
+    pub(super) fn scan(&mut self, start: ScanStart) -> &mut Events {
+        let ScanStart { now, late, woken, sampled } = start;
         self.environment.update(now, late);
+        (self.is_quiet, self.sampled) = (!woken, sampled);
         self.update_lists();
         self.open_polls = OpenPolls::NONE;
         self.requests = std::mem::take(&mut self.has_stalls).then(|| self.count_requests());
@@ -95,6 +117,7 @@ impl Scanner {
         self.open_stalls(new_stalls);
         self.scan_runtimes(now);
         self.file_stalls();
+        self.set_pace(now);
         self.events.push(Event::Scanned { now, late });
         &mut self.events
     }
@@ -153,6 +176,7 @@ impl Scanner {
             let sequence = last.slot.sequence();
             // If the thread has polled nothing since, only this number is read.
             if sequence & 1 == 1 || sequence != last.sequence {
+                self.is_quiet = false;
                 new_stalls.extend(self.scan_slot(at, now));
                 self.sequences[at] = SlotSequence::of(&self.slots[at]);
             }
@@ -161,7 +185,7 @@ impl Scanner {
     }
 
     fn scan_slot(&mut self, at: usize, now: Nanos) -> Option<NewStall> {
-        let Self { slots, runtimes, environment, events, .. } = self;
+        let Self { slots, runtimes, environment, sampled, events, .. } = self;
         let watched = &mut slots[at];
         if let (Some(stall), Some(requests)) = (&mut watched.stall, &self.requests) {
             stall.count_requests(requests);
@@ -181,7 +205,7 @@ impl Scanner {
         let event = watched.observe(&poll, seen_at, label.threshold, holds, environment);
         let (tracker, stall) = (&watched.tracker, &mut watched.stall);
         if !tracker.is_exempt() {
-            events.push(Event::HandlerBusy { handler: label.label, time: environment.elapsed });
+            events.push(Event::HandlerBusy { handler: label.label, time: *sampled });
             self.open_polls.add(tracker);
             if let Some(runtime) = runtime {
                 runtime.add_poll(now, place.worker, tracker, stall.as_ref());
@@ -216,7 +240,7 @@ impl Scanner {
     fn scan_worker(&mut self, runtime: usize, worker: usize, now: Nanos) -> Option<NewStall> {
         let still = self.still_worker(runtime, worker, now);
         let owner = StallOwner::Worker { runtime, worker };
-        let Self { runtimes, environment, events, .. } = self;
+        let Self { runtimes, environment, sampled, events, .. } = self;
         let WatchedRuntime { runtime, workers, totals, .. } = &mut runtimes[runtime];
         let watched = &mut workers[worker];
         if let (Some(stall), Some(requests)) = (&mut watched.stall, &self.requests) {
@@ -234,7 +258,7 @@ impl Scanner {
             self.open_polls.undecided_since = self.open_polls.undecided_since.min(tracker.since);
         }
         if tracker.is_counted() {
-            events.push(Event::HandlerBusy { handler: UNATTRIBUTED, time: environment.elapsed });
+            events.push(Event::HandlerBusy { handler: UNATTRIBUTED, time: *sampled });
         }
         watched.explained |= totals.add(now, true, tracker, stall.as_ref());
         OpenStall::follow(stall, event, events);
@@ -340,6 +364,39 @@ impl Scanner {
                 }
             }
         }
+    }
+
+    // The pace.
+
+    /// Slows ticks and scans down while the service is idle.
+    fn set_pace(&mut self, now: Nanos) {
+        let is_settled = !self.has_stalls && self.open_polls.undecided_since == Nanos::MAX;
+        let is_quiet = self.settings.slows_down()
+            && self.is_quiet
+            && is_settled
+            && self.runtimes.iter().all(|watched| watched.is_quiet(now));
+        let slots = || self.slots.iter().map(|watched| watched.slot);
+        let wake_up = &self.registry.wake_up;
+        match self.idle.update(now, is_quiet) {
+            IdleStep::Nothing => {}
+            IdleStep::Arm => {
+                wake_up.arm();
+                slots().for_each(Slot::want_wake_up);
+            }
+            IdleStep::SlowDown => self.runtimes.iter().for_each(WatchedRuntime::slow_down),
+            step @ (IdleStep::Disarm | IdleStep::SpeedUp) => {
+                wake_up.disarm();
+                slots().for_each(Slot::want_no_wake_up);
+                if step == IdleStep::SpeedUp {
+                    self.runtimes.iter().for_each(|watched| watched.speed_up(now));
+                }
+            }
+        }
+    }
+
+    /// Whether the service is idle, so that the next scan may come late.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.is_idle()
     }
 
     /// The longest open stall of a runtime that is blamed on the program.

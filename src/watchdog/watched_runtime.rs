@@ -46,6 +46,9 @@ const MOST_MAPS: u32 = 32;
 const QUICK_MAPS: u32 = 8;
 const QUICK_MAP: Nanos = 25_000_000;
 const SLOW_MAP: Nanos = 1_000_000_000;
+/// A current-thread runtime whose counters stand still for so long, and that is in no poll as far as
+/// is known, is not driven.
+const UNDRIVEN: Nanos = 1_000_000_000;
 
 /// What one scan finds in one runtime.
 #[derive(Default)]
@@ -209,7 +212,7 @@ impl WatchedRuntime {
         events: &mut Events,
     ) {
         let Runtime { name, ref heartbeat, ref lag_history, .. } = *self.runtime;
-        if !heartbeat.is_ticking() && now >= heartbeat.due() {
+        if heartbeat.asked().is_some() || !heartbeat.is_ticking() && now >= heartbeat.due() {
             heartbeat.wake();
         }
         let mut record = |lag| {
@@ -277,6 +280,35 @@ impl WatchedRuntime {
         if let Some(first) = self.rescuer.update(now, driver) {
             events.push(Event::Rescue { runtime: Arc::clone(&self.runtime), first });
         }
+    }
+
+    // The pace.
+
+    /// Whether no worker runs, ticks come in time, and there was no freeze for a while. A
+    /// current-thread runtime that nobody drives is quiet too.
+    pub(super) fn is_quiet(&self, now: Nanos) -> bool {
+        let is_single = self.runtime.single;
+        let sleeps = |worker: &WatchedWorker| {
+            let counters = worker.counters;
+            let undriven = is_single && worker.stands_still(now, UNDRIVEN);
+            counters.is_parked() || counters.is_fresh() || undriven
+        };
+        let overdue = self.due().is_some_and(|due| now > due + self.tick);
+        self.workers.iter().all(sleeps)
+            && (is_single || !overdue)
+            && self.freeze.since().is_none()
+            && !self.health.is_recovering()
+    }
+
+    /// Lets ticks come as rarely as scans do while the service is idle.
+    pub(super) fn slow_down(&self) {
+        let interval = self.settings.idle_interval.max(self.tick);
+        self.runtime.heartbeat.set_interval(interval);
+    }
+
+    /// Lets ticks come as often as usual, the first at once.
+    pub(super) fn speed_up(&self, now: Nanos) {
+        self.runtime.heartbeat.hurry(now, self.tick);
     }
 
     /// When the next tick should wake; `None` if nothing ticks.

@@ -41,6 +41,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[])
+    }
+
+    /// The same with settings from these variables.
+    pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let test = std::env::current_exe().expect("this test");
         let examples =
             test.parent().and_then(|deps| deps.parent()).expect("target/…").join("examples");
@@ -48,6 +53,7 @@ impl Server {
             .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-ms", "0"])
             .args(flags)
             .env_remove("RUST_LOG")
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the example: `cargo build --example server`, or plain `cargo test`, makes it");

@@ -1,4 +1,4 @@
-//! The example in a small pod: 48 MiB of memory and a tenth of a core, of which a stall must take
+//! The example in a small pod: 48 or 32 MiB of memory and a tenth of a core, of which a stall must take
 //! neither.
 
 use std::fs;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::child::Server;
 use crate::support::needs::skip;
 
-const MEMORY: u64 = 48 << 20;
 /// In microseconds, in each period of 100,000.
 const QUOTA: u32 = 10_000;
 /// What a stall may add. It is less than a tenth of that; other crates' readers of debug information
@@ -24,20 +23,20 @@ struct Pod {
 }
 
 impl Pod {
-    /// `None` where no groups can be made.
-    fn new() -> Option<Self> {
-        let name = format!("tower-stall-pod-{}", std::process::id());
+    /// With that many MiB of memory. `None` where no groups can be made.
+    fn new(memory: u64) -> Option<Self> {
+        let name = format!("tower-stall-pod-{}-{memory}", std::process::id());
         let root = Path::new("/sys/fs/cgroup");
         let is_v1 = root.join("memory").is_dir();
         let home = |controller| if is_v1 { root.join(controller) } else { root.to_owned() };
         let pod = Self { memory: home("memory").join(&name), cpu: home("cpu").join(&name) };
         let mut limits = vec![
-            (pod.memory.join("memory.max"), MEMORY.to_string()),
+            (pod.memory.join("memory.max"), (memory << 20).to_string()),
             (pod.cpu.join("cpu.max"), format!("{QUOTA} 100000")),
         ];
         if is_v1 {
             limits = vec![
-                (pod.memory.join("memory.limit_in_bytes"), MEMORY.to_string()),
+                (pod.memory.join("memory.limit_in_bytes"), (memory << 20).to_string()),
                 (pod.cpu.join("cpu.cfs_period_us"), "100000".to_owned()),
                 (pod.cpu.join("cpu.cfs_quota_us"), QUOTA.to_string()),
             ];
@@ -88,18 +87,18 @@ fn own_memory(process: u32) -> u64 {
     kilobytes << 10
 }
 
-#[test]
-fn a_stall_in_a_small_pod_has_its_line_and_harms_nobody() {
-    let Some(pod) = Pod::new() else {
+/// Stalls the example in a pod until the log has the `line` of it.
+fn stall_in_a_pod(memory: u64, variables: &[(&str, &str)], line: &str) {
+    let Some(pod) = Pod::new(memory) else {
         return skip("no control group for memory and CPU can be made (root can)");
     };
-    let server = Server::start(&["--workers", "2"]);
+    let server = Server::start_with(&["--workers", "2"], variables);
     let process = server.process.0.id();
     pod.put(process);
     assert_eq!(server.get("/hello").0, 200);
     let (memory, throttled) = (own_memory(process), pod.throttled());
     let request = server.get_in_background("/blocking?ms=3000");
-    server.line("GET /blocking at examples/server/routes.rs:");
+    server.line(line);
     assert_eq!(request.join().expect("no panic"), Some(200));
     assert_eq!(server.get("/hello").0, 200, "it lives");
     let added = own_memory(process).saturating_sub(memory);
@@ -107,4 +106,15 @@ fn a_stall_in_a_small_pod_has_its_line_and_harms_nobody() {
     println!("{} KiB more, throttled in {periods} periods more", added >> 10);
     assert!(added <= MOST_ADDED, "{added} bytes more");
     assert!(periods <= MOST_THROTTLED, "throttled in {periods} periods more");
+}
+
+#[test]
+fn a_stall_in_a_small_pod_has_its_line_and_harms_nobody() {
+    stall_in_a_pod(48, &[], "GET /blocking at examples/server/routes.rs:");
+}
+
+#[test]
+fn a_stall_in_a_smaller_pod_has_its_function_and_harms_nobody() {
+    let functions = [("TOWER_STALL_SYMBOLS", "functions")];
+    stall_in_a_pod(32, &functions, "GET /blocking at server::routes::sleeps");
 }

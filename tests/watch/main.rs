@@ -7,6 +7,7 @@ mod causes;
 #[cfg(target_os = "linux")]
 mod degraded;
 mod freeze;
+mod idle;
 #[cfg(all(feature = "axum", feature = "capture"))]
 mod matrix;
 mod plain;

@@ -81,6 +81,11 @@ impl HealthTracker {
         (self.health, action)
     }
 
+    /// Whether the runtime is unready or turns requests away, which ends with time.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.health.unready || self.health.sheds
+    }
+
     fn thaw(&mut self, now: Nanos, input: HealthInput, patience: Patience) -> HealthAction {
         let health = &mut self.health;
         if health.frozen > 0 {

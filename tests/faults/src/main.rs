@@ -15,6 +15,7 @@ macro_rules! here {
 mod compute;
 mod dns;
 mod locks;
+mod memory;
 mod nested;
 mod network;
 mod scene;
@@ -88,16 +89,18 @@ fn commit(name: &str, scene: scene::Scene) -> Value {
     let listener = runtime.block_on(bind).expect("a port");
     let address = listener.local_addr().expect("bound");
     runtime.spawn(async move { axum::serve(listener, app).await });
+    let memory = memory::Peak::watch();
     let (tell, told) = channel();
     let path = name.to_owned();
     std::thread::spawn(move || tell.send(request(address, &path)).expect("it is waited for"));
 
     let stall = wait_for_stall(&detector, &format!("GET /{name}"));
+    let memory = memory.end();
     (scene.release)();
     let answer = told.recv_timeout(LIMIT).expect("an answer after the release");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     runtime.shutdown_timeout(LIMIT);
-    describe(&stall)
+    describe(&stall, memory)
 }
 
 fn request(address: SocketAddr, path: &str) -> String {
@@ -132,7 +135,7 @@ fn wait_for_stall(detector: &StallDetector, handler: &str) -> Stall {
     }
 }
 
-fn describe(stall: &Stall) -> Value {
+fn describe(stall: &Stall, (peak, after): (u64, u64)) -> Value {
     let stack = stall.stack.as_deref();
     let frames = stack.map_or(&[][..], |stack| &stack.frames);
     let (file, line) = scene::noted();
@@ -149,6 +152,7 @@ fn describe(stall: &Stall) -> Value {
         "partial": stack.map(|stack| stack.partial),
         "by_signal": stack.map(|stack| stack.by_signal),
         "frames": frames.iter().map(|frame| describe_frame(frame)).collect::<Vec<_>>(),
+        "memory": { "peak": peak, "after": after },
         "expected": { "file": file, "line": line },
     })
 }

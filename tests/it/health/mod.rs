@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod environment;
+mod idle;
 mod life;
 mod rescue;
 mod routes;

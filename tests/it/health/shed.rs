@@ -14,9 +14,9 @@ use tower_stall::ShedService;
 use super::MS;
 use crate::support::*;
 
-type Answer = Result<Response<Body>, Infallible>;
+pub(super) type Answer = Result<Response<Body>, Infallible>;
 
-async fn hello(_: Request<Body>) -> Answer {
+pub(super) async fn hello(_: Request<Body>) -> Answer {
     Ok(Response::new(Body::from("hello")))
 }
 

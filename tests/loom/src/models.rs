@@ -78,7 +78,7 @@ pub fn a_reading_belongs_to_one_poll() {
         |slot| {
             for poll in [1, 3] {
                 slot.ask();
-                let entered = slot.enter(LabelId(poll), || identity(poll));
+                let entered = slot.enter(LabelId(poll), |_| identity(poll));
                 let before = slot.swap_trace(halves(poll.into()));
                 assert_eq!(before, NO_TRACE);
                 slot.swap_trace(before);
@@ -102,10 +102,10 @@ pub fn nested_labels_stay_inside_their_poll() {
         MOST_PREEMPTIONS,
         |slot| {
             for poll in [1, 3] {
-                let outer = slot.enter(LabelId(poll * 10), || identity(1));
+                let outer = slot.enter(LabelId(poll * 10), |_| identity(1));
                 let before = slot.swap_trace(halves(u64::from(poll) * 10));
                 let inner =
-                    slot.enter(LabelId(poll * 10 + 1), || unreachable!("not the outermost"));
+                    slot.enter(LabelId(poll * 10 + 1), |_| unreachable!("not the outermost"));
                 let between = slot.swap_trace(halves(u64::from(poll) * 10 + 1));
                 slot.swap_trace(between);
                 leave(slot, inner);
@@ -134,7 +134,7 @@ pub fn a_question_is_answered() {
         event.store(EVENTS.fetch_add(1, Relaxed) + 1, Relaxed);
     }
     fn poll(slot: &Slot) {
-        let entered = slot.enter(LabelId(1), || {
+        let entered = slot.enter(LabelId(1), |_| {
             note(&ANSWERED);
             // For loom, so that the other thread can come in between here.
             thread::yield_now();
@@ -160,13 +160,45 @@ pub fn a_question_is_answered() {
     });
 }
 
+/// Who wants to be woken is woken once: by a poll that begins meanwhile, or by the next one that
+/// begins afterwards.
+pub fn a_wish_for_a_wake_up_comes_true_once() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(MOST_PREEMPTIONS + 1);
+    builder.check(|| {
+        let slot = Arc::new(Slot::new());
+        let wakes = Arc::new(Mutex::new(0));
+        let poll = |slot: &Slot, wakes: &Mutex<u32>| {
+            let entered = slot.enter(LabelId(1), |wake| {
+                *wakes.lock().expect("no panic") += u32::from(wake);
+                identity(1)
+            });
+            leave(slot, entered);
+        };
+        let watchdog = thread::spawn({
+            let slot = Arc::clone(&slot);
+            move || {
+                slot.want_wake_up();
+                // Neither of these may lose it.
+                slot.ask();
+                slot.want_leave_time();
+            }
+        });
+        poll(&slot, &wakes);
+        watchdog.join().expect("the watchdog ends");
+        poll(&slot, &wakes);
+        poll(&slot, &wakes);
+        assert_eq!(*wakes.lock().expect("no panic"), 1);
+    });
+}
+
 /// An end time is that of the poll it is read for, however late it was asked for.
 pub fn an_end_time_is_that_of_its_poll() {
     model(
         MOST_PREEMPTIONS + 2,
         |slot| {
             for poll in [1, 3, 5] {
-                let entered = slot.enter(LabelId(1), || identity(1));
+                let entered = slot.enter(LabelId(1), |_| identity(1));
                 slot.leave(entered, || 100 + poll);
             }
         },
@@ -200,7 +232,7 @@ pub fn an_end_time_wanted_in_time_is_told() {
         |slot| {
             slot.want_leave_time();
             for poll in [1, 3] {
-                let entered = slot.enter(LabelId(1), || identity(1));
+                let entered = slot.enter(LabelId(1), |_| identity(1));
                 slot.leave(entered, || 100 + poll);
             }
         },
@@ -220,8 +252,8 @@ pub fn an_allowed_block_is_never_blamed() {
     model(
         MOST_PREEMPTIONS,
         |slot| {
-            let entered = slot.enter(POLL, || identity(1));
-            let allowed = slot.begin_allowed(ALLOWED, || identity(1), || 0);
+            let entered = slot.enter(POLL, |_| identity(1));
+            let allowed = slot.begin_allowed(ALLOWED, |_| identity(1), || 0);
             slot.end_allowed(allowed, || 0);
             leave(slot, entered);
         },
@@ -237,7 +269,7 @@ pub fn an_allowed_block_is_never_blamed() {
 /// A slot that changes hands never mixes its owners, whether the first was inside a poll or not.
 pub fn owners_do_not_mix() {
     fn own(slot: &Slot, number: u32, inside: bool) {
-        let entered = slot.enter(LabelId(number), || identity(number));
+        let entered = slot.enter(LabelId(number), |_| identity(number));
         slot.swap_trace(halves(number.into()));
         if !inside {
             slot.swap_trace(NO_TRACE);

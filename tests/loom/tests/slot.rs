@@ -15,6 +15,7 @@ models! {
     a_reading_belongs_to_one_poll
     nested_labels_stay_inside_their_poll
     a_question_is_answered
+    a_wish_for_a_wake_up_comes_true_once
     an_end_time_is_that_of_its_poll
     an_end_time_wanted_in_time_is_told
     an_allowed_block_is_never_blamed

@@ -158,3 +158,74 @@ fn another_file_in_the_place_of_the_module_is_not_read() {
     let other = Image { build_id: Some("00".into()), ..image };
     assert_eq!(all(&other, &addresses(&program, 1)), Err(NoLines::NoFile));
 }
+
+/// Memory of this process's own, in bytes.
+fn own_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("there is /proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// Runs in a process of its own, in which nothing else takes or frees memory.
+#[test]
+fn two_thousand_addresses_take_little_memory_and_leave_less() {
+    const CHILD: &str = "STALL_TEST_CHILD";
+    let path = module_path!();
+    let name = path.split_once("::").expect("in the crate").1.to_owned()
+        + "::two_thousand_addresses_take_little_memory_and_leave_less";
+    if std::env::var_os(CHILD).is_none() {
+        let program = std::env::current_exe().expect("this program");
+        let mut child = std::process::Command::new(program);
+        child.args(["--exact", &name, "--nocapture", "--test-threads=1"]).env(CHILD, &name);
+        let output = child.output().expect("it runs again");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}\n{output:?}");
+        return;
+    }
+    let (image, program) = program();
+    let addresses = addresses(&program, 2_000);
+    let (image, mut names) =
+        (Arc::new(image), Names::new(Symbols::Auto, Vec::new(), Arc::default()));
+    let before = own_memory();
+    let (ends, has_ended) = std::sync::mpsc::channel::<()>();
+    let peak = std::thread::spawn(move || {
+        let mut peak = 0;
+        while has_ended
+            .recv_timeout(std::time::Duration::from_millis(1))
+            .is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
+        {
+            peak = own_memory().max(peak);
+        }
+        peak
+    });
+    let mut lines = 0;
+    // As deep as stacks are.
+    for some in addresses.chunks(40) {
+        let code = |address: &u64| CodeAddress {
+            address: program.base + address,
+            is_return: false,
+            image: Some(Arc::clone(&image)),
+        };
+        let raw = RawStack {
+            thread: 1,
+            way: Way::Quiet,
+            partial: true,
+            given: None,
+            frames: some.iter().map(code).collect(),
+        };
+        let (stack, why) = names.symbolize(&raw, |_| true);
+        assert_eq!(why, None);
+        lines += stack.frames.iter().filter(|frame| frame.line.is_some()).count();
+    }
+    drop(ends);
+    let peak = peak.join().expect("no panic");
+    let after = own_memory();
+    println!(
+        "{lines} lines, {} KiB at the peak, {} KiB after",
+        (peak - before) >> 10,
+        after.saturating_sub(before) >> 10
+    );
+    assert!(lines > 1_800, "{lines} have a line");
+    assert!(peak - before < 16 << 20, "{} bytes at the peak", peak - before);
+    assert!(after.saturating_sub(before) < 4 << 20, "{} bytes are kept", after - before);
+}

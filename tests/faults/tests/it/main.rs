@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod addr2line;
+mod large;
 #[path = "../../../support/needs.rs"]
 mod needs;
 mod programs;
@@ -65,6 +66,23 @@ fn in_a_build_that_aborts_in_panics() {
 fn without_debug_information() {
     let Some(program) = &PROGRAMS.undebugged else { return skip("there is no strip") };
     commit_all(program, |report| report.check(Known::Function));
+}
+
+/// Other readers of debug information take memory by its size: 100 MB and more here.
+#[test]
+fn with_250_mb_of_debug_information() {
+    let Some(program) = &PROGRAMS.large else { return skip("there is no cc or ld") };
+    let size = std::fs::metadata(program).expect("it was made").len();
+    assert!(size > 250 << 20, "{size} bytes");
+    for name in ["thread-sleep", "spin"] {
+        let expected = FAULTS.iter().find(|expected| expected.name == name).expect("a fault");
+        let report = Report::of(program, *expected).expect("it can be committed anywhere");
+        report.check(Known::FunctionAndLine);
+        let [peak, after] = ["peak", "after"].map(|when| report.memory(when));
+        println!("{name}: {} KiB more at the peak, {} KiB after", peak >> 10, after >> 10);
+        assert!(peak < 16 << 20, "{peak} bytes more");
+        assert!(after < 4 << 20, "{after} bytes are kept");
+    }
 }
 
 #[test]

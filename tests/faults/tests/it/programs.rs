@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::large;
 use crate::needs::is_installed;
 
 /// All of them are made before the first runs: faults of a machine that compiles meanwhile would
@@ -18,6 +19,8 @@ pub(crate) struct Programs {
     /// With debug information, but without that of types and variables.
     pub(crate) release: PathBuf,
     pub(crate) abort: PathBuf,
+    /// As `release`, with much debug information; `None` where there is no C compiler.
+    pub(crate) large: Option<PathBuf>,
     /// The same as `release`, without debug information; `None` where there is no `strip`.
     pub(crate) undebugged: Option<PathBuf>,
     /// And without symbols.
@@ -26,18 +29,24 @@ pub(crate) struct Programs {
 
 impl Programs {
     fn make() -> Self {
-        let (debug, release, abort) = (build("dev"), build("release"), build("release-abort"));
+        // Has the same file as `release`, and so goes first.
+        let large = large::objects().map(|objects| copy(&build("release", &objects), "large"));
+        let [debug, release, abort] =
+            ["dev", "release", "release-abort"].map(|profile| build(profile, &[]));
         let undebugged = strip(&release, "--strip-debug");
         let stripped = strip(&release, "--strip-all");
-        Self { debug, release, abort, undebugged, stripped }
+        Self { debug, release, abort, large, undebugged, stripped }
     }
 }
 
-fn build(profile: &str) -> PathBuf {
+/// Builds it, with more `objects` linked to it.
+fn build(profile: &str, objects: &[PathBuf]) -> PathBuf {
     let package = env!("CARGO_PKG_NAME");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--package", package, "--profile", profile]);
+    cargo.args(["rustc", "--package", package, "--bin", package, "--profile", profile]);
     cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let link = objects.iter().map(|object| format!("-Clink-arg={}", object.display()));
+    cargo.arg("--").args(link);
     let output = cargo.output().expect("cargo runs");
     assert!(output.status.success(), "the profile {profile} builds");
     let messages = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
@@ -47,13 +56,25 @@ fn build(profile: &str) -> PathBuf {
     program.expect("a program was built")
 }
 
+/// A copy of the program in a folder of that name.
+fn copy(program: &Path, folder: &str) -> PathBuf {
+    let copied = place(program, folder);
+    std::fs::copy(program, &copied).expect("disk space");
+    copied
+}
+
+/// Where a program of another form goes.
+fn place(program: &Path, folder: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder.join(program.file_name().expect("a file"))
+}
+
 fn strip(program: &Path, how: &str) -> Option<PathBuf> {
     if !is_installed("strip") {
         return None;
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(how.trim_start_matches('-'));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let stripped = folder.join(program.file_name().expect("a file"));
+    let stripped = place(program, how.trim_start_matches('-'));
     let status = Command::new("strip").arg(how).arg("-o").args([&stripped, program]).status();
     assert!(status.expect("strip runs").success());
     Some(stripped)

@@ -54,6 +54,11 @@ impl Report {
         Some(Self { expected, printed })
     }
 
+    /// How many bytes of memory the process took more than before the fault, at that time.
+    pub(crate) fn memory(&self, when: &str) -> u64 {
+        self.printed["memory"][when].as_u64().expect("a number")
+    }
+
     /// Whether the machine left the thread, or those that looked at it, without a CPU meanwhile.
     pub(crate) fn is_disturbed(&self) -> bool {
         let says = |field: &str, words: &[&str]| {
