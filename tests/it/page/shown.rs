@@ -125,6 +125,11 @@ fn a_browser_is_told_what_it_may_do_with_a_page() {
         let answer = client().get(format!("http://{admin}{path}")).call().expect("an answer");
         let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
         assert_eq!((answer.status().as_u16(), header("content-type")), (200, kind.to_owned()));
+        let head = client().head(format!("http://{admin}{path}")).call().expect("an answer");
+        assert_eq!(
+            (head.status().as_u16(), &head.headers()["content-type"]),
+            (200, &answer.headers()["content-type"])
+        );
         assert_eq!(header("cache-control"), "no-store");
         assert_eq!(header("x-content-type-options"), "nosniff");
         assert_eq!(header("referrer-policy"), "no-referrer");
