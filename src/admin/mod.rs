@@ -6,6 +6,7 @@
 
 mod guard;
 mod health;
+mod outbox;
 mod page;
 mod server;
 mod stalls;

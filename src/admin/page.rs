@@ -1,5 +1,6 @@
 //! The routes.
 
+use std::iter::once;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::outbox::Outbox;
 use super::{health, stalls};
 use crate::config::Render;
 use crate::health::HealthState;
@@ -40,8 +42,15 @@ pub(super) fn router(Pages { render, health, page, public }: Pages) -> Router {
         (StatusCode::NOT_FOUND, "tower-stall serves /metrics, /livez, /readyz and /stalls here\n")
     });
     if let Some(render) = render {
-        let metrics = move || async move {
-            ([(header::CONTENT_TYPE, TEXT_FORMAT)], render()).into_response()
+        let outbox = Outbox::new();
+        let metrics = async move || {
+            let Some(place) = outbox.place().await else {
+                return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            };
+            let page = render().into_bytes();
+            let length = page.len() as u64;
+            let body = outbox.send(place, Box::new(once(page)), Some(length));
+            ([(header::CONTENT_TYPE, TEXT_FORMAT)], body).into_response()
         };
         router = router.route("/metrics", get(metrics));
     }

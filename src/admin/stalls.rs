@@ -8,11 +8,10 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use super::guard::local_only;
-use crate::page::{POLICY, Page};
+use super::outbox::Outbox;
+use crate::page::{POLICY, Page, Parts};
 
 /// The Content-Security-Policy of JSON: nothing is allowed.
 const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -28,67 +27,77 @@ const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// Makes one page at a time, and not on the thread that answers probes.
+/// An answer without a document.
+type Instead = (StatusCode, &'static str);
+
+/// Makes the documents, and sends them.
 #[derive(Clone)]
 struct Maker {
     page: Arc<Page>,
-    turn: Arc<Semaphore>,
+    outbox: Outbox,
 }
 
 pub(super) fn routes(page: Page, public: bool) -> Router {
     let html =
-        async |State(maker): State<Maker>| maker.make(|page| text(HTML, POLICY, page.html())).await;
+        async |State(maker): State<Maker>| maker.make(HTML, POLICY, |page| Ok(page.html())).await;
     let json = async |State(maker): State<Maker>| {
-        maker.make(|page| text(JSON, NO_POLICY, page.json())).await
+        maker.make(JSON, NO_POLICY, |page| Ok(page.json())).await
     };
     let stall = async |State(maker): State<Maker>, Path(id): Path<String>| {
-        let stall = move |page: &Page| match id.parse().ok().and_then(|id| page.stall(id)) {
-            Some(html) => text(HTML, POLICY, html),
-            None => (StatusCode::NOT_FOUND, NOT_KEPT).into_response(),
+        let stall = move |page: &Page| {
+            let stall = id.parse().ok().and_then(|id| page.stall(id));
+            stall.ok_or((StatusCode::NOT_FOUND, NOT_KEPT))
         };
-        maker.make(stall).await
+        maker.make(HTML, POLICY, stall).await
     };
     let flame_graph = async |State(maker): State<Maker>| {
         if cfg!(not(feature = "flamegraph")) {
             return (StatusCode::NOT_FOUND, NO_FLAME_GRAPH).into_response();
         }
-        let graph = |page: &Page| match page.flame_graph() {
-            Some(graph) => text(SVG, FLAME_GRAPH_POLICY, graph),
-            None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        let graph = |page: &Page| {
+            page.flame_graph()
+                .ok_or((StatusCode::INTERNAL_SERVER_ERROR, "500: it cannot be drawn\n"))
         };
-        maker.make(graph).await
+        maker.make(SVG, FLAME_GRAPH_POLICY, graph).await
     };
     let routes = Router::new()
         .route("/stalls", get(html))
         .route("/stalls.json", get(json))
         .route("/stalls/{id}", get(stall))
         .route("/flamegraph.svg", get(flame_graph))
-        .with_state(Maker { page: Arc::new(page), turn: Arc::new(Semaphore::new(1)) });
+        .with_state(Maker { page: Arc::new(page), outbox: Outbox::new() });
     if public { routes } else { routes.layer(from_fn(local_only)) }
 }
 
 impl Maker {
-    async fn make(self, make: impl FnOnce(&Page) -> Response + Send + 'static) -> Response {
-        let Ok(turn) = self.turn.acquire_owned().await else {
+    /// An answer with the document that `make` begins, or the one it gives instead.
+    async fn make(
+        self,
+        kind: &'static str,
+        policy: &'static str,
+        make: impl FnOnce(&Page) -> Result<Parts, Instead> + Send + 'static,
+    ) -> Response {
+        let Self { page, outbox } = self;
+        let Some(place) = outbox.place().await else {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         };
-        let made = spawn_blocking(move || {
-            let made = make(&self.page);
-            drop(turn);
-            made
-        });
-        made.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        match outbox.make(move || make(&page)).await {
+            Some(Ok(parts)) => {
+                (headers(kind, policy), outbox.send(place, parts, None)).into_response()
+            }
+            Some(Err(instead)) => instead.into_response(),
+            None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
     }
 }
 
-fn text(kind: &'static str, policy: &'static str, body: impl IntoResponse) -> Response {
-    let headers = [
+fn headers(kind: &'static str, policy: &'static str) -> [(HeaderName, &'static str); 6] {
+    [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-store"),
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ];
-    (headers, body).into_response()
+    ]
 }

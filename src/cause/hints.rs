@@ -1,5 +1,7 @@
 //! What to write instead of a blocking call, by the crate that made it.
 
+use std::sync::Arc;
+
 use crate::stall::Frame;
 
 const PIPE: &str = "whoever reads the output is slow: write it from a thread of its own, as tracing-appender's non_blocking does";
@@ -68,7 +70,7 @@ const POLLS: [&str; 2] = ["tokio::runtime::task::", "axum::"];
 /// A better fix than the cause's own, if the user's code has called a known crate. `called` are the
 /// frames inside of the user's code, innermost first. The crate nearest to the user's code counts:
 /// the others are what it is built of.
-pub(crate) fn hint(called: &[Frame]) -> Option<&'static str> {
+pub(crate) fn hint(called: &[Arc<Frame>]) -> Option<&'static str> {
     let functions = called.iter().map_while(|frame| match frame.function.as_deref() {
         Some(function) if POLLS.iter().any(|polls| fits(function, polls)) => None,
         function => Some(function.unwrap_or_default()),
@@ -98,7 +100,7 @@ mod tests {
     fn hint_of(functions: &[&str]) -> Option<&'static str> {
         let frame =
             |function: &&str| Frame { function: Some((*function).to_owned()), ..Frame::default() };
-        let frames: Vec<_> = functions.iter().map(frame).collect();
+        let frames: Vec<_> = functions.iter().map(frame).map(Arc::new).collect();
         hint(&frames)
     }
 

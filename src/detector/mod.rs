@@ -1,6 +1,9 @@
 //! The composition root: the builder, the start, the handle that stops it all.
 
 mod builder;
+#[cfg(all(test, feature = "admin"))]
+#[path = "../../tests/support/child.rs"]
+mod child;
 #[allow(clippy::module_inception)]
 mod detector;
 mod global;
@@ -10,6 +13,8 @@ mod start;
 mod testing;
 mod threads;
 mod watch_ext;
+#[cfg(all(test, feature = "admin"))]
+mod weight;
 
 pub use builder::Builder;
 pub use detector::StallDetector;

@@ -46,7 +46,7 @@ impl HealthState {
     /// The report without readiness; runs no checks.
     #[cfg(feature = "admin")]
     pub(crate) fn liveness(&self) -> HealthReport {
-        judge_liveness(&self.runtimes(), &self.registry.store.stalls())
+        judge_liveness(&self.runtimes(), &self.registry.store.in_progress())
     }
 
     /// The whole report. Runs the checks, and takes as long as they do.
@@ -60,7 +60,7 @@ impl HealthState {
             });
         let service =
             Service { readiness: self.readiness, draining: self.draining.load(Relaxed), objection };
-        judge(&self.runtimes(), &self.registry.store.stalls(), service)
+        judge(&self.runtimes(), &self.registry.store.in_progress(), service)
     }
 
     fn runtimes(&self) -> Vec<RuntimeSnapshot> {

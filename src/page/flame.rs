@@ -35,8 +35,10 @@ fn lines<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Vec<String> {
             Some(taken) => {
                 for frame in inside(taken).iter().rev() {
                     stack.push(';');
-                    let name = frame.function.clone().unwrap_or_else(|| frame.to_string());
-                    stack.push_str(&plain(&name));
+                    stack.push_str(&match &frame.function {
+                        Some(function) => plain(function),
+                        None => plain(&frame.to_string()),
+                    });
                 }
             }
             None => {
@@ -51,7 +53,8 @@ fn lines<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Vec<String> {
     if stacks.is_empty() {
         return vec!["(no stall yet) 1".to_owned()];
     }
-    stacks.into_iter().map(|(stack, time)| format!("{stack} {}", time.as_millis().max(1))).collect()
+    let line = |(stack, time): (String, Duration)| stack + &format!(" {}", time.as_millis().max(1));
+    stacks.into_iter().map(line).collect()
 }
 
 /// Without the separator of frames.

@@ -1,9 +1,12 @@
 //! The page as HTML. It loads nothing from elsewhere and works without JavaScript.
 
+use std::sync::Arc;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::parts::{Parts, chain, each, part, whole};
 use super::report::Report;
-use super::source::Sources;
+use super::source::SourceLines;
 use super::time::stamp;
 use super::{tables, timeline};
 use crate::stall::Stall;
@@ -19,35 +22,77 @@ pub(crate) const POLICY: &str = "default-src 'none'; \
     script-src 'sha256-LnBUPNupSuEYnwln/bTEjl7wANB0l/MCqF9UgTmvMMo='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Stands where rows come in. What names have of it is escaped.
+const ROWS: PreEscaped<&str> = PreEscaped("<!-- rows -->");
+
+struct Document {
+    report: Report,
+    lines: SourceLines,
+}
+
 /// The page of all stalls.
-pub(super) fn page(report: &Report, sources: &mut Sources) -> String {
-    let body = html! {
-        (tables::in_progress(report, sources))
-        div class="beside" {
-            (tables::sites(report, sources))
-            (tables::environment(report))
-        }
-        (timeline::section(report))
-        (tables::runtimes(report))
-        (tables::recent(report, sources))
-    };
-    document(report, "Stalls", &body)
+pub(super) fn page(report: Report, lines: SourceLines) -> Parts {
+    let rows = html! { (ROWS) };
+    let (begin, end) = around(document(&report, "Stalls", &rows));
+    let (now, now_end) = around(tables::in_progress(&report, &rows));
+    let (recent, recent_end) = around(tables::recent(&report, &rows));
+    let data = Arc::new(Document { report, lines });
+    chain([
+        whole(begin),
+        whole(now),
+        each(
+            &data,
+            |data| &data.report.in_progress,
+            |data, stall| tables::in_progress_row(stall, &data.lines).into_string(),
+        ),
+        whole(now_end),
+        part(&data, |Document { report, lines }| {
+            let beside = html! {
+                div class="beside" {
+                    (tables::sites(report, lines))
+                    (tables::environment(report))
+                }
+            };
+            beside.into_string()
+        }),
+        part(&data, |data| timeline::section(&data.report).into_string()),
+        part(&data, |data| tables::runtimes(&data.report).into_string()),
+        whole(recent),
+        each(
+            &data,
+            |data| &data.report.recent,
+            |data, stall| tables::recent_row(&data.report, stall, &data.lines).into_string(),
+        ),
+        whole(recent_end),
+        whole(end),
+    ])
+}
+
+/// What comes before the rows, and after them. Where there are none, there is nothing after them.
+fn around(markup: Markup) -> (String, String) {
+    let mut begin = markup.into_string();
+    let end = begin.find(ROWS.0).map(|at| {
+        let end = begin[at + ROWS.0.len()..].to_owned();
+        begin.truncate(at);
+        end
+    });
+    (begin, end.unwrap_or_default())
 }
 
 /// The page of one stall, with its whole stack.
-pub(super) fn stall(report: &Report, stall: &Stall, sources: &mut Sources) -> String {
+pub(super) fn stall(report: &Report, stall: &Stall, lines: &SourceLines) -> String {
     let title = format!("Stall {}: {}", stall.id, handler(&stall.handler));
     let body = html! {
-        (tables::facts(report, stall, sources))
+        (tables::facts(report, stall, lines))
         (tables::whole_stack(stall))
         p { a href="/stalls" { "All stalls" } }
     };
-    document(report, &title, &tables::section("stall", &title, None, &body))
+    document(report, &title, &tables::section("stall", &title, None, &body)).into_string()
 }
 
-fn document(report: &Report, title: &str, body: &Markup) -> String {
+fn document(report: &Report, title: &str, body: &Markup) -> Markup {
     let verdict = &report.verdict;
-    let page = html! {
+    html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -82,8 +127,7 @@ fn document(report: &Report, title: &str, body: &Markup) -> String {
                 script { (PreEscaped(SCRIPT)) }
             }
         }
-    };
-    page.into_string()
+    }
 }
 
 fn clock(report: &Report) -> String {

@@ -1,25 +1,66 @@
 //! `/stalls.json`: `docs/stalls.schema.json` describes it, `docs/page.md` says what may change.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde_core::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::report::Report;
-use super::source::Sources;
+use super::frames::{FrameTable, Module, NumberedFrame};
+use super::parts::{Parts, chain, each, part, whole};
+use super::report::{Report, Row};
+use super::source::SourceLines;
 use super::time::{share, stamp};
 use crate::clock::seconds;
 use crate::runtime::lag_history::STEP;
 use crate::runtime::status::RuntimeSnapshot;
-use crate::stall::{SiteKey, SiteTotals};
+use crate::stall::{Frame, Stall, WithFrames};
 
 /// Changes when a field is removed or changes its meaning, not when one is added.
 const VERSION: u32 = 1;
 
-pub(super) fn document(report: &Report, sources: &mut Sources) -> Value {
+struct Document {
+    report: Report,
+    lines: SourceLines,
+    table: FrameTable,
+}
+
+/// The frames of one stack, by number.
+struct Numbers<'a> {
+    table: &'a FrameTable,
+    frames: &'a [Arc<Frame>],
+}
+
+pub(super) fn document(report: Report, lines: SourceLines) -> Parts {
+    let table = FrameTable::of(report.stalls());
+    let data = Arc::new(Document { report, lines, table });
+    chain([
+        part(&data, |data| begin(&data.report, &data.lines)),
+        list(
+            "sites",
+            each(&data, |data| &data.report.sites, |data, of| row(of, data.report.own.time)),
+        ),
+        list(
+            "environment",
+            each(
+                &data,
+                |data| &data.report.environment,
+                |data, of| row(of, data.report.outside.time),
+            ),
+        ),
+        list("modules", each(&data, |data| &data.table.modules, |_, of| module(of))),
+        list("frames", each(&data, |data| &data.table.frames, |_, of| frame(of))),
+        list("in_progress", each(&data, |data| &data.report.in_progress, stall)),
+        list("recent", each(&data, |data| &data.report.recent, stall)),
+        whole("}"),
+    ])
+}
+
+/// The fields before the lists; no brace closes it.
+fn begin(report: &Report, lines: &SourceLines) -> String {
     let (own, outside) = (report.own, report.outside);
     let advice = report.verdict.advice.as_ref();
-    json!({
+    let mut begin = json!({
         "version": VERSION,
         "tower_stall": env!("CARGO_PKG_VERSION"),
         "generated_at": stamp(report.now),
@@ -43,12 +84,22 @@ pub(super) fn document(report: &Report, sources: &mut Sources) -> Value {
             "most_recent_kept": report.most_kept,
             "reports_suppressed": report.suppressed,
         },
-        "sites": rows(&report.sites, own.time),
-        "environment": rows(&report.environment, outside.time),
-        "in_progress": report.in_progress,
-        "recent": report.recent,
-        "sources": source_lines(report, sources),
+        "sources": lines.by_file(),
     })
+    .to_string();
+    begin.truncate(begin.len() - "}".len());
+    begin
+}
+
+/// A field after others: a list of these values.
+fn list(name: &str, values: Parts) -> Parts {
+    let values = values.enumerate().map(|(at, mut value)| {
+        if at > 0 {
+            value.insert(0, b',');
+        }
+        value
+    });
+    chain([whole(format!(",\"{name}\":[")), Box::new(values), whole("]")])
 }
 
 fn runtime(runtime: &RuntimeSnapshot) -> Value {
@@ -68,40 +119,49 @@ fn runtime(runtime: &RuntimeSnapshot) -> Value {
     })
 }
 
-fn rows(rows: &[(SiteKey, SiteTotals)], whole: Duration) -> Vec<Value> {
-    let row = |(key, totals): &(SiteKey, SiteTotals)| {
-        json!({
-            "handler": key.handler,
-            "cause": key.cause,
-            "site": key.site,
-            "stalls": totals.stalls,
-            "in_progress": totals.in_progress,
-            "seconds": totals.time.as_secs_f64(),
-            "share_percent": share(totals.time, whole),
-            "longest_seconds": totals.longest.as_secs_f64(),
-            "last_seen": stamp(totals.last_seen),
-            "last_stall": totals.last,
-            "delayed_requests": totals.delayed_requests,
-            "fix": totals.fix,
-        })
-    };
-    rows.iter().map(row).collect()
+fn row((key, totals): &Row, whole: Duration) -> String {
+    json!({
+        "handler": key.handler,
+        "cause": key.cause,
+        "site": key.site,
+        "stalls": totals.stalls,
+        "in_progress": totals.in_progress,
+        "seconds": totals.time.as_secs_f64(),
+        "share_percent": share(totals.time, whole),
+        "longest_seconds": totals.longest.as_secs_f64(),
+        "last_seen": stamp(totals.last_seen),
+        "last_stall": totals.last,
+        "delayed_requests": totals.delayed_requests,
+        "fix": totals.fix,
+    })
+    .to_string()
 }
 
-/// The lines of source that sites name, by file and line.
-fn source_lines<'a>(
-    report: &'a Report,
-    sources: &mut Sources,
-) -> BTreeMap<&'a str, BTreeMap<u32, String>> {
-    let of_rows = report.sites.iter().map(|(key, _)| &key.site);
-    let of_stalls = report.in_progress.iter().chain(&report.recent).map(|stall| &stall.site);
-    let mut lines: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-    for site in of_rows.chain(of_stalls).flatten() {
-        if let (Some(file), Some(number), Some(line)) =
-            (site.file.as_deref(), site.line, sources.line(site))
-        {
-            lines.entry(file).or_default().insert(number, line);
-        }
+fn module(module: &Module) -> String {
+    json!({ "name": module.name.as_deref(), "build_id": module.build_id.as_deref() }).to_string()
+}
+
+fn frame(NumberedFrame { frame, module }: &NumberedFrame) -> String {
+    json!({
+        "function": frame.function,
+        "file": frame.file,
+        "line": frame.line,
+        "module": module,
+        "offset": frame.offset,
+        "inlined": frame.inlined,
+        "own": frame.own,
+    })
+    .to_string()
+}
+
+fn stall(data: &Document, stall: &Stall) -> String {
+    let frames = stall.stack.as_deref().map_or(&[][..], |stack| &stack.frames);
+    let frames = Numbers { table: &data.table, frames };
+    json!(WithFrames { stall, frames }).to_string()
+}
+
+impl Serialize for Numbers<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.table.numbers(self.frames))
     }
-    lines
 }

@@ -5,8 +5,10 @@
 
 #[cfg(feature = "flamegraph")]
 mod flame;
+mod frames;
 mod html;
 mod json;
+mod parts;
 mod report;
 mod source;
 mod stack;
@@ -21,8 +23,9 @@ use std::time::SystemTime;
 use crate::clock;
 use crate::runtime::registry::Registry;
 pub(crate) use html::POLICY;
+pub(crate) use parts::Parts;
 use report::Report;
-use source::Sources;
+use source::SourceLines;
 
 /// Shows the stalls of one detector.
 pub(crate) struct Page {
@@ -42,27 +45,31 @@ impl Page {
         Report::gather(&self.registry, self.since, self.on)
     }
 
-    pub(crate) fn html(&self) -> String {
-        html::page(&self.report(), &mut Sources::default())
+    pub(crate) fn html(&self) -> Parts {
+        let report = self.report();
+        let lines = SourceLines::read(report.shown_sites());
+        html::page(report, lines)
     }
 
-    pub(crate) fn json(&self) -> String {
-        json::document(&self.report(), &mut Sources::default()).to_string()
+    pub(crate) fn json(&self) -> Parts {
+        let report = self.report();
+        let lines = SourceLines::read(report.shown_sites());
+        json::document(report, lines)
     }
 
     /// The page of one stall, while it is among the last ones.
-    pub(crate) fn stall(&self, id: u64) -> Option<String> {
+    pub(crate) fn stall(&self, id: u64) -> Option<Parts> {
         let report = self.report();
-        let mut all = report.in_progress.iter().chain(&report.recent);
-        let stall = all.find(|stall| stall.id == id)?;
-        Some(html::stall(&report, stall, &mut Sources::default()))
+        let stall = report.stalls().find(|stall| stall.id == id)?;
+        let lines = SourceLines::read(stall.site.as_ref().or(stall.last_seen.as_ref()).into_iter());
+        Some(parts::whole(html::stall(&report, stall, &lines)))
     }
 
     /// The stalled time of the last stalls, by stack; `None` where it cannot be drawn, as without
     /// the feature.
-    pub(crate) fn flame_graph(&self) -> Option<Vec<u8>> {
+    pub(crate) fn flame_graph(&self) -> Option<Parts> {
         #[cfg(feature = "flamegraph")]
-        return flame::graph(&self.report());
+        return flame::graph(&self.report()).map(parts::whole);
         #[cfg(not(feature = "flamegraph"))]
         None
     }
@@ -86,10 +93,8 @@ mod tests {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
         let tokio = tokio.expect("a runtime");
         registry.add_runtime("main", tokio.handle()).expect("watching");
-        let frame = |function: &str, own| Frame {
-            function: Some(function.into()),
-            own,
-            ..Frame::default()
+        let frame = |function: &str, own| {
+            Arc::new(Frame { function: Some(function.into()), own, ..Frame::default() })
         };
         let frames = vec![frame("nanosleep", false), frame("app::load", true)];
         let mut entries: Vec<_> = stalls
@@ -113,6 +118,10 @@ mod tests {
         (tokio, Page::new(registry))
     }
 
+    fn text(parts: Parts) -> String {
+        String::from_utf8(parts.flatten().collect()).expect("text")
+    }
+
     fn ended(id: u64) -> Stall {
         Stall { in_progress: false, ..stall(id) }
     }
@@ -121,11 +130,11 @@ mod tests {
     fn what_the_environment_did_stands_beside_what_handlers_did() {
         let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT.into(), ..ended(1) };
         let (_tokio, page) = page(vec![starved, ended(2), ended(3)]);
-        let html = page.html();
+        let html = text(page.html());
         assert!(html.contains("2 stalls held workers for 600 ms in all"), "{html}");
         let beside = "For <strong>300 ms</strong> threads could not run, for reasons outside the program; handlers blocked for <strong>600 ms</strong>.";
         assert!(html.contains(beside), "{html}");
-        let document: serde_json::Value = serde_json::from_str(&page.json()).expect("JSON");
+        let document: serde_json::Value = serde_json::from_str(&text(page.json())).expect("JSON");
         assert_eq!(document["totals"]["environment_stalls"], 1);
         assert_eq!(document["environment"][0]["cause"], "starved");
         assert_eq!(document["sites"][0]["share_percent"], 100.0);
@@ -138,11 +147,11 @@ mod tests {
         let lasts = Stall { in_progress: true, worker: Some(1), ..stall(2) };
         let count = |html: &str, what: &str| html.matches(what).count();
         let (_tokio, workers) = page(vec![starved, lasts.clone()]);
-        let html = workers.html();
+        let html = text(workers.html());
         let marks = ["class=\"lane\"", "rect class=\"outside\"", "rect class=\"own\""];
         assert_eq!(marks.map(|mark| count(&html, mark)), [2, 1, 1]);
         let (_tokio, roots) = page(vec![Stall { worker: None, ..lasts }]);
-        let html = roots.html();
+        let html = text(roots.html());
         assert_eq!(marks.map(|mark| count(&html, mark)), [3, 0, 1]);
         assert!(html.contains("main root"), "{html}");
     }
@@ -151,7 +160,7 @@ mod tests {
     fn a_stall_has_a_page_while_it_is_kept() {
         let (_tokio, page) = page(vec![ended(1), Stall { in_progress: true, ..stall(2) }]);
         for id in [1, 2] {
-            let html = page.stall(id).expect("it is kept");
+            let html = text(page.stall(id).expect("it is kept"));
             assert!(html.contains("<code>nanosleep</code>"), "{html}");
         }
         assert!(page.stall(3).is_none());
@@ -160,8 +169,8 @@ mod tests {
     #[test]
     fn a_detector_that_is_switched_off_says_so() {
         let page = Page::new(Registry::new(Limits { watching: false, ..LIMITS }));
-        assert!(page.html().contains("Switched off by TOWER_STALL=off"));
-        let document: serde_json::Value = serde_json::from_str(&page.json()).expect("JSON");
+        assert!(text(page.html()).contains("Switched off by TOWER_STALL=off"));
+        let document: serde_json::Value = serde_json::from_str(&text(page.json())).expect("JSON");
         assert_eq!(document["verdict"]["state"], "off");
     }
 
@@ -170,7 +179,7 @@ mod tests {
     fn the_flame_graph_has_the_time_of_handlers_alone() {
         let starved = Stall { cause: Cause::Starved, handler: ENVIRONMENT.into(), ..ended(1) };
         let (_tokio, page) = page(vec![starved, ended(2), ended(3)]);
-        let graph = String::from_utf8(page.flame_graph().expect("a graph")).expect("text");
+        let graph = text(page.flame_graph().expect("a graph"));
         for function in ["GET /hello", "app::load", "nanosleep"] {
             let title = format!("<title>{function} (600 ms, 100.00%)</title>");
             assert!(graph.contains(&title), "{title} in {graph}");

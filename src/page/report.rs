@@ -8,7 +8,7 @@ use super::verdict::{Verdict, judge};
 use crate::clock;
 use crate::runtime::registry::Registry;
 use crate::runtime::status::RuntimeSnapshot;
-use crate::stall::{SiteKey, SiteTotals, Stall, StoreSnapshot};
+use crate::stall::{Site, SiteKey, SiteTotals, Stall, StoreSnapshot};
 
 /// The number of some stalls, and their time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub(super) struct Total {
     pub(super) stalls: u64,
     pub(super) time: Duration,
 }
+
+/// A row of sums.
+pub(super) type Row = (SiteKey, SiteTotals);
 
 /// See the module.
 #[derive(Debug)]
@@ -31,10 +34,10 @@ pub(super) struct Report {
     pub(super) verdict: Verdict,
     pub(super) runtimes: Vec<RuntimeSnapshot>,
     /// Stalls that the program caused, by site, the most time first.
-    pub(super) sites: Vec<(SiteKey, SiteTotals)>,
+    pub(super) sites: Vec<Row>,
     pub(super) own: Total,
     /// Stalls that the environment caused, by cause, the most time first.
-    pub(super) environment: Vec<(SiteKey, SiteTotals)>,
+    pub(super) environment: Vec<Row>,
     pub(super) outside: Total,
     /// Newest first.
     pub(super) in_progress: Vec<Stall>,
@@ -80,9 +83,22 @@ impl Report {
             suppressed: registry.suppressed.load(Relaxed),
         }
     }
+
+    /// All that are kept.
+    pub(super) fn stalls(&self) -> impl Iterator<Item = &Stall> {
+        self.in_progress.iter().chain(&self.recent)
+    }
+
+    /// The sites that the page shows.
+    pub(super) fn shown_sites(&self) -> impl Iterator<Item = &Site> {
+        let of_rows = self.sites.iter().filter_map(|(key, _)| key.site.as_ref());
+        let of_stalls =
+            self.stalls().filter_map(|stall| stall.site.as_ref().or(stall.last_seen.as_ref()));
+        of_rows.chain(of_stalls)
+    }
 }
 
-fn total(rows: &[(SiteKey, SiteTotals)]) -> Total {
+fn total(rows: &[Row]) -> Total {
     rows.iter().fold(Total::default(), |sum, (_, row)| Total {
         stalls: sum.stalls + row.stalls,
         time: sum.time.saturating_add(row.time),

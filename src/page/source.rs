@@ -1,8 +1,8 @@
 //! Lines of source, where their files exist: on the machine of a developer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -16,47 +16,72 @@ const MOST_BYTES: u64 = 1 << 20;
 /// The part of a line that is shown.
 const MOST_CHARS: usize = 200;
 
-/// Files by name, read once for a page.
-///
-/// The names come from the program's debug information, so a client cannot choose a file. A file that
-/// is newer than the program may have other lines, and is not read.
-#[derive(Debug)]
-pub(super) struct Sources {
-    built: Option<SystemTime>,
-    files: HashMap<String, Vec<String>>,
-}
+/// The lines that sites name, by file and number.
+#[derive(Debug, Default)]
+pub(super) struct SourceLines(BTreeMap<String, BTreeMap<u32, String>>);
 
-impl Default for Sources {
-    fn default() -> Self {
+impl SourceLines {
+    /// Reads the lines of these sites, one file after the other.
+    ///
+    /// The names come from the program's debug information, so a client cannot choose a file. A file
+    /// that is newer than the program may have other lines, and is not read.
+    pub(super) fn read<'a>(sites: impl Iterator<Item = &'a Site>) -> Self {
         let program = std::env::current_exe().and_then(fs::metadata);
-        let built = program.and_then(|program| program.modified()).ok();
-        Self { built, files: HashMap::new() }
-    }
-}
-
-impl Sources {
-    /// The line of that site.
-    pub(super) fn line(&mut self, site: &Site) -> Option<String> {
-        let (file, line) = (site.file.as_deref()?, site.line?);
-        if self.files.len() < MOST_FILES && !self.files.contains_key(file) {
-            let lines = read(Path::new(file), self.built).unwrap_or_default();
-            self.files.insert(file.to_owned(), lines);
+        match program.and_then(|program| program.modified()) {
+            Ok(built) => Self::as_built(sites, built),
+            Err(_) => Self::default(),
         }
-        let line = self.files.get(file)?.get(usize::try_from(line).ok()?.checked_sub(1)?)?;
-        let line: String = line.trim().chars().take(MOST_CHARS).collect();
-        (!line.is_empty()).then(|| printable(&line).into_owned())
+    }
+
+    fn as_built<'a>(sites: impl Iterator<Item = &'a Site>, built: SystemTime) -> Self {
+        let mut wanted: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+        for site in sites {
+            if let (Some(file), Some(line)) = (site.file.as_deref(), site.line)
+                && (wanted.len() < MOST_FILES || wanted.contains_key(file))
+            {
+                wanted.entry(file).or_default().insert(line);
+            }
+        }
+        let lines = wanted.into_iter().filter_map(|(file, wanted)| {
+            let lines = read(Path::new(file), &wanted, built)?;
+            (!lines.is_empty()).then(|| (file.to_owned(), lines))
+        });
+        Self(lines.collect())
+    }
+
+    /// The line of that site.
+    pub(super) fn line(&self, site: &Site) -> Option<&str> {
+        self.0.get(site.file.as_deref()?)?.get(&site.line?).map(String::as_str)
+    }
+
+    pub(super) fn by_file(&self) -> &BTreeMap<String, BTreeMap<u32, String>> {
+        &self.0
     }
 }
 
-fn read(path: &Path, built: Option<SystemTime>) -> Option<Vec<String>> {
+/// Those of the wanted lines that are there and have something in them.
+fn read(path: &Path, wanted: &BTreeSet<u32>, built: SystemTime) -> Option<BTreeMap<u32, String>> {
     let about = fs::metadata(path).ok()?;
-    let is_old = about.modified().ok()? <= built?;
+    let is_old = about.modified().ok()? <= built;
     if !about.is_file() || !is_old || path.extension()? != "rs" {
         return None;
     }
-    let mut text = Vec::new();
-    File::open(path).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
-    Some(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+    let mut file = BufReader::new(File::open(path).ok()?.take(MOST_BYTES));
+    let (mut lines, mut line) = (BTreeMap::new(), Vec::new());
+    for number in 1..=*wanted.last()? {
+        line.clear();
+        if file.read_until(b'\n', &mut line).ok()? == 0 {
+            break;
+        }
+        if wanted.contains(&number) {
+            let line = String::from_utf8_lossy(&line);
+            let line: String = line.trim().chars().take(MOST_CHARS).collect();
+            if !line.is_empty() {
+                lines.insert(number, printable(&line).into_owned());
+            }
+        }
+    }
+    Some(lines)
 }
 
 #[cfg(test)]
@@ -69,16 +94,31 @@ mod tests {
 
     #[test]
     fn lines_are_shown_of_sources_as_they_were_built_and_of_nothing_else() {
-        let mut sources = Sources::default();
         let this = concat!(env!("CARGO_MANIFEST_DIR"), "/src/page/source.rs");
-        let first = sources.line(&site(this, 1)).expect("the first line of this file");
-        assert!(first.starts_with("//! Lines of source"), "{first}");
-        assert_eq!(sources.line(&site(this, 0)), None);
-        assert_eq!(sources.line(&site(this, u32::MAX)), None);
-        for other in ["/etc/passwd", "/no/such/file.rs", "/", "/dev/stdin"] {
-            assert_eq!(sources.line(&site(other, 1)), None, "{other}");
+        let constant = "const MOST_BYTES: u64 = 1 << 20;";
+        let number = include_str!("source.rs").lines().position(|line| line == constant);
+        let (first, last) = (site(this, 1), site(this, number.expect("it is there") as u32 + 1));
+        let others = ["/etc/passwd", "/no/such/file.rs", "/", "/dev/stdin"];
+        let others = others.map(|other| site(other, 1));
+        let beyond = [site(this, 0), site(this, u32::MAX)];
+        let sites = || others.iter().chain(&beyond).chain([&first, &last]);
+        let lines = SourceLines::read(sites());
+        let shown = lines.line(&first).expect("the first line of this file");
+        assert!(shown.starts_with("//! Lines of source"), "{shown}");
+        assert_eq!(lines.line(&last), Some(constant));
+        for none in others.iter().chain(&beyond) {
+            assert_eq!(lines.line(none), None, "{none}");
         }
-        let before = Sources { built: Some(SystemTime::UNIX_EPOCH), ..Sources::default() };
-        assert_eq!({ before }.line(&site(this, 1)), None, "it was changed since");
+        assert_eq!(lines.by_file().len(), 1);
+        let before = SourceLines::as_built(sites(), SystemTime::UNIX_EPOCH);
+        assert_eq!(before.line(&first), None, "it was changed since");
+    }
+
+    #[test]
+    fn few_files_are_read() {
+        let sites: Vec<_> = (0..100).map(|number| site(&format!("/no/{number}.rs"), 1)).collect();
+        let this = concat!(env!("CARGO_MANIFEST_DIR"), "/src/page/source.rs");
+        let lines = SourceLines::read(sites.iter().chain([&site(this, 1)]));
+        assert_eq!(lines.by_file().len(), 0, "it is one too many");
     }
 }

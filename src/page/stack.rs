@@ -1,12 +1,14 @@
 //! The frames of a stack that belong to the handler.
 
+use std::sync::Arc;
+
 use crate::stall::{Frame, Stack};
 
 /// The frames of the poll itself: not those of the runtime and the services around it.
 ///
 /// The poll begins at the first frame of this crate. Frames further out are not the handler's.
-pub(super) fn inside(stack: &Stack) -> &[Frame] {
-    let is_ours = |frame: &Frame| {
+pub(super) fn inside(stack: &Stack) -> &[Arc<Frame>] {
+    let is_ours = |frame: &Arc<Frame>| {
         let function = frame.function.as_deref().unwrap_or_default();
         function.starts_with("tower_stall::") || function.starts_with("<tower_stall::")
     };
@@ -23,10 +25,9 @@ mod tests {
     use super::*;
 
     fn stack(functions: &[&str]) -> Stack {
-        let frame = |function: &&str| Frame {
-            function: Some((*function).to_owned()),
-            own: function.starts_with("app::"),
-            ..Frame::default()
+        let frame = |function: &&str| {
+            let (function, own) = ((*function).to_owned(), function.starts_with("app::"));
+            Arc::new(Frame { function: Some(function), own, ..Frame::default() })
         };
         Stack { frames: functions.iter().map(frame).collect(), ..Stack::default() }
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use maud::{Markup, Render, html};
 
 use super::report::{Report, Total};
-use super::source::Sources;
+use super::source::SourceLines;
 use super::stack::inside;
 use super::time::{ago, share, stamp};
 use crate::clock::human;
@@ -47,28 +47,30 @@ fn number(name: impl Render) -> Markup {
     html! { th scope="col" class="number" { (name) } }
 }
 
-pub(super) fn in_progress(report: &Report, sources: &mut Sources) -> Markup {
+/// The section of stalls in progress around its rows.
+pub(super) fn in_progress(report: &Report, rows: &Markup) -> Markup {
     let none = report.in_progress.is_empty().then_some("Nothing blocks a worker now.");
     let head = html! {
         (text("Handler")) (number("For")) (text("Cause")) (text("Where")) (text("Runtime")) (number("Held up"))
     };
-    let rows = html! {
-        @for stall in &report.in_progress {
-            tr {
-                th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(&stall.handler)) } }
-                td class="number" { strong { (rough(stall.duration)) } }
-                td { (why(stall)) }
-                td class="place" { (place_of(stall, sources)) }
-                td class="word" { (stall.runtime) ", " (whom(stall)) }
-                td class="number" { (stall.delayed_requests) }
-            }
-        }
-    };
-    let table = table("Stalls that still last, newest first", &head, &rows);
+    let table = table("Stalls that still last, newest first", &head, rows);
     section("now", "In progress", none, &wide("now-table", "Table of stalls in progress", &table))
 }
 
-pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
+pub(super) fn in_progress_row(stall: &Stall, lines: &SourceLines) -> Markup {
+    html! {
+        tr {
+            th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(&stall.handler)) } }
+            td class="number" { strong { (rough(stall.duration)) } }
+            td { (why(stall)) }
+            td class="place" { (place_of(stall, lines)) }
+            td class="word" { (stall.runtime) ", " (whom(stall)) }
+            td class="number" { (stall.delayed_requests) }
+        }
+    }
+}
+
+pub(super) fn sites(report: &Report, lines: &SourceLines) -> Markup {
     let none = report.sites.is_empty().then_some("No stall since the start.");
     let Total { stalls, time } = report.own;
     let upper_bound = "Other requests on the same runtime meanwhile: an upper bound";
@@ -80,7 +82,7 @@ pub(super) fn sites(report: &Report, sources: &mut Sources) -> Markup {
     let rows = html! {
         @for (key, totals) in report.sites.iter().take(MOST_SITES) {
             tr {
-                th scope="row" class="place" { (place(key.site.as_ref(), sources)) p class="fix" { (totals.fix) } }
+                th scope="row" class="place" { (place(key.site.as_ref(), lines)) p class="fix" { (totals.fix) } }
                 td class="who" { (handler(key.handler)) }
                 td class="word" { (key.cause) }
                 td class="number" { strong { (rough(totals.time)) } }
@@ -161,33 +163,38 @@ pub(super) fn runtimes(report: &Report) -> Markup {
     section("runtimes", "Runtimes", none, &wide("runtimes-table", "Table of runtimes", &table))
 }
 
-pub(super) fn recent(report: &Report, sources: &mut Sources) -> Markup {
+/// The section of stalls that are over around its rows.
+pub(super) fn recent(report: &Report, rows: &Markup) -> Markup {
     let none = report.recent.is_empty().then_some("None has ended yet.");
     let body = html! {
         p class="none" { (report.recent.len()) " that are over, newest first." }
-        @for stall in &report.recent {
-            details id={ "stall-" (stall.id) } {
-                summary {
-                    span class="id" { (stall.id) }
-                    span class="who" { (handler(&stall.handler)) }
-                    span class="time" { (rough(stall.duration)) }
-                    span class="why" { (stall.cause) }
-                    span class="when" { (moment(stall.started_at, report.now)) }
-                }
-                (facts(report, stall, sources))
-                @match &stall.stack {
-                    Some(stack) => (own_frames(stack)),
-                    None => (no_stack(stall)),
-                }
-                p { a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" } }
-            }
-        }
+        (rows)
     };
     section("recent", "Recent stalls", none, &body)
 }
 
+pub(super) fn recent_row(report: &Report, stall: &Stall, lines: &SourceLines) -> Markup {
+    html! {
+        details id={ "stall-" (stall.id) } {
+            summary {
+                span class="id" { (stall.id) }
+                span class="who" { (handler(&stall.handler)) }
+                span class="time" { (rough(stall.duration)) }
+                span class="why" { (stall.cause) }
+                span class="when" { (moment(stall.started_at, report.now)) }
+            }
+            (facts(report, stall, lines))
+            @match &stall.stack {
+                Some(stack) => (own_frames(stack)),
+                None => (no_stack(stall)),
+            }
+            p { a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" } }
+        }
+    }
+}
+
 /// What is known of one stall, except its stack.
-pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Markup {
+pub(super) fn facts(report: &Report, stall: &Stall, lines: &SourceLines) -> Markup {
     html! {
         dl {
             dt { "Held" }
@@ -196,7 +203,7 @@ pub(super) fn facts(report: &Report, stall: &Stall, sources: &mut Sources) -> Ma
                 @if stall.in_progress { " so far" }
             }
             dt { "Cause" } dd { (why(stall)) }
-            dt { "Where" } dd { (place_of(stall, sources)) }
+            dt { "Where" } dd { (place_of(stall, lines)) }
             dt { "Fix" } dd { strong { (stall.fix) } }
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
@@ -255,23 +262,23 @@ fn frame(frame: &Frame) -> Markup {
 }
 
 /// Where a stall is, or where the last one of the same kind was.
-fn place_of(stall: &Stall, sources: &mut Sources) -> Markup {
+fn place_of(stall: &Stall, lines: &SourceLines) -> Markup {
     match (&stall.site, &stall.last_seen) {
         (None, last @ Some(_)) => html! {
-            span class="none" { "not known; last seen at " } (place(last.as_ref(), sources))
+            span class="none" { "not known; last seen at " } (place(last.as_ref(), lines))
         },
-        (site, _) => place(site.as_ref(), sources),
+        (site, _) => place(site.as_ref(), lines),
     }
 }
 
-fn place(site: Option<&Site>, sources: &mut Sources) -> Markup {
+fn place(site: Option<&Site>, lines: &SourceLines) -> Markup {
     let Some(site) = site else { return html! { span class="none" { "not known" } } };
     html! {
         code class="function" { (printable(&site.function)) }
         @if let Some(file) = &site.file {
             " " span class="file" { (printable(file)) @if let Some(line) = site.line { ":" (line) } }
         }
-        @if let Some(line) = sources.line(site) { code class="source" { (line) } }
+        @if let Some(line) = lines.line(site) { code class="source" { (line) } }
     }
 }
 
@@ -297,14 +304,15 @@ fn bar(percent: f64) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
     fn frames_of_libraries_are_counted() {
-        let frame = |function: &str| Frame {
-            function: Some(function.to_owned()),
-            own: function.starts_with("app::"),
-            ..Frame::default()
+        let frame = |function: &str| {
+            let own = function.starts_with("app::");
+            Arc::new(Frame { function: Some(function.to_owned()), own, ..Frame::default() })
         };
         let functions =
             ["nanosleep", "std::sleep", "app::load", "app::hello", "axum::call", "app::a"];

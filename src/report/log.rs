@@ -148,12 +148,16 @@ fn on_one_line(stack: &Stack) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::stall::Frame;
 
     #[test]
     fn a_stack_is_one_line() {
-        let frame = |function: &str| Frame { function: Some(function.into()), ..Frame::default() };
+        let frame = |function: &str| {
+            Arc::new(Frame { function: Some(function.into()), ..Frame::default() })
+        };
         let frames = vec![frame("read"), frame("app::load\u{1b}")];
         let stack = Stack { frames, partial: true, ..Stack::default() };
         assert_eq!(on_one_line(&stack), "read <- app::load\\u{1b} <- (outer frames are missing)");

@@ -47,6 +47,8 @@ pub(crate) fn poll_returns_to(stack: &Stack, single: bool) -> Result<u64, &'stat
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const SLEEP: &str = "std::thread::sleep";
@@ -60,11 +62,13 @@ mod tests {
         "tokio::runtime::scheduler::current_thread::CoreGuard::block_on::{{closure}}";
 
     fn stack(functions: &[&str]) -> Stack {
-        let frame = |(at, function): (usize, &&str)| Frame {
-            function: Some((*function).to_owned()),
-            file: Some("worker.rs".into()),
-            address: at as u64,
-            ..Frame::default()
+        let frame = |(at, function): (usize, &&str)| {
+            Arc::new(Frame {
+                function: Some((*function).to_owned()),
+                file: Some("worker.rs".into()),
+                address: at as u64,
+                ..Frame::default()
+            })
         };
         Stack { frames: functions.iter().enumerate().map(frame).collect(), ..Stack::default() }
     }
@@ -105,7 +109,7 @@ mod tests {
     #[test]
     fn what_does_not_show_proves_nothing() {
         let mut bare = stack(&[SLEEP, POLL, RUN]);
-        bare.frames.iter_mut().for_each(|frame| frame.file = None);
+        bare.frames.iter_mut().for_each(|frame| Arc::make_mut(frame).file = None);
         assert!(poll_returns_to(&bare, false).is_err());
         let partial = Stack { partial: true, ..stack(&[SLEEP, POLL]) };
         assert_eq!(poll_returns_to(&partial, false), Err("outer frames are missing"));

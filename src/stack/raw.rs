@@ -69,13 +69,13 @@ impl From<&'static str> for Captured {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
     /// The name of its file, without the folder.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// Where its file is read.
     pub(crate) path: PathBuf,
     /// The address it was loaded at, relative to the addresses in its file.
     pub(crate) base: u64,
     /// In hexadecimal.
-    pub(crate) build_id: Option<String>,
+    pub(crate) build_id: Option<Arc<str>>,
     /// Whether it is the program itself and no library.
     pub(crate) is_program: bool,
     /// Larger for a module that was loaded later.

@@ -12,7 +12,7 @@ use super::native::Names;
 use super::poll_frame::poll_returns_to;
 use super::proof::{PollProof, ReturnCount};
 use super::raw::{Captured, NoLines};
-use super::user_frame::{mark_own, site};
+use super::user_frame::site;
 use crate::clock;
 use crate::stall::{Frame, Site, StackNews, StackResult};
 use crate::sync::AtomicBool;
@@ -22,7 +22,7 @@ use crate::sys::{Returns, returns_are_counted};
 const QUEUE: usize = 32;
 
 /// A better fix than the cause's own, by the frames inside of the site.
-type Hint = fn(&[Frame]) -> Option<&'static str>;
+type Hint = fn(&[Arc<Frame>]) -> Option<&'static str>;
 
 /// What is to be made of stacks.
 pub(crate) struct StackSettings {
@@ -49,8 +49,6 @@ pub(crate) struct Symbolizer {
     queue: Receiver<Unnamed>,
     symbols: Names,
     hint: Hint,
-    /// Crates that are not the user's own.
-    others: Vec<String>,
     /// What is left out of the names of files.
     directory: Option<PathBuf>,
     /// Whether breakpoints work, once that is known.
@@ -67,8 +65,8 @@ impl Symbolizer {
     ) -> (SyncSender<Unnamed>, Self) {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
-        let symbols = Names::new(symbols, stops);
-        (sender, Self { queue, symbols, hint, others, directory, counts: None, spent })
+        let symbols = Names::new(symbols, others, stops);
+        (sender, Self { queue, symbols, hint, directory, counts: None, spent })
     }
 
     /// What is read here is debug information of any origin, by parsers of others: one that panics
@@ -113,10 +111,9 @@ impl Symbolizer {
         captured: Captured,
         located: &mut dyn FnMut(Site, Option<&'static str>),
     ) -> StackResult {
-        let Self { symbols, hint, others, directory, .. } = self;
-        let others: Vec<_> = others.iter().map(String::as_str).collect();
-        let find = |frames: &[Frame]| {
-            let (inner, mut site) = site(frames, &others)?;
+        let Self { symbols, hint, directory, .. } = self;
+        let find = |frames: &[Arc<Frame>]| {
+            let (inner, mut site) = site(frames)?;
             if let Some(directory) = &*directory {
                 site.leave_out(directory);
             }
@@ -125,7 +122,7 @@ impl Symbolizer {
         let Some(raw) = captured.stack else {
             return StackResult { may_come: true, ..StackResult::missing(captured.reason) };
         };
-        let (mut stack, no_lines) = symbols.symbolize(&raw, |frames| {
+        let (stack, no_lines) = symbols.symbolize(&raw, |frames| {
             let found = find(frames);
             let is_located = found.is_some();
             if let Some((site, fix)) = found {
@@ -133,7 +130,6 @@ impl Symbolizer {
             }
             is_located
         });
-        mark_own(&mut stack.frames, &others);
         let (site, fix) = find(&stack.frames).map_or((None, None), |(site, fix)| (Some(site), fix));
         let fix = fix.or_else(|| site.is_none().then(|| hint(&stack.frames)).flatten());
         let partial = (!captured.reason.is_empty()).then_some(captured.reason);

@@ -26,14 +26,14 @@ impl Taker {
 pub(super) struct Names;
 
 impl Names {
-    pub(super) fn new(_: Symbols, _: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(_: Symbols, _: Vec<String>, _: Arc<AtomicBool>) -> Self {
         Self
     }
 
     pub(super) fn symbolize(
         &mut self,
         _: &RawStack,
-        _: impl FnMut(&[Frame]) -> bool,
+        _: impl FnMut(&[Arc<Frame>]) -> bool,
     ) -> (Stack, Option<NoLines>) {
         (Stack::default(), None)
     }

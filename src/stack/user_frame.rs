@@ -1,6 +1,7 @@
 //! The site: the first frame of the user's own code.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::stall::{Frame, Site};
 
@@ -27,24 +28,17 @@ const OTHERS: &str = "\
 /// installs it, and crates that cargo has fetched.
 const PLACES: &[&str] = &["/rustc/", "/rustlib/src/", "/registry/src/", "/git/checkouts/"];
 
-/// Finds the site among frames, innermost first, and says how many frames are inside of it. `others`
-/// are further crates that are not the user's own.
-pub(crate) fn site(frames: &[Frame], others: &[&str]) -> Option<(usize, Site)> {
-    let inner = frames.iter().position(|frame| is_own(frame, others))?;
-    let Frame { function, file, line, .. } = &frames[inner];
+/// Finds the site among frames, innermost first, and says how many frames are inside of it.
+pub(crate) fn site(frames: &[Arc<Frame>]) -> Option<(usize, Site)> {
+    let inner = frames.iter().position(|frame| frame.own)?;
+    let Frame { function, file, line, .. } = &*frames[inner];
     let function = label(function.as_deref()?, file.as_deref());
     Some((inner, Site { function, file: file.clone(), line: *line }))
 }
 
-/// Marks the frames that are the user's own code.
-pub(crate) fn mark_own(frames: &mut [Frame], others: &[&str]) {
-    for frame in frames {
-        frame.own = is_own(frame, others);
-    }
-}
-
 /// Whether a frame is the user's own code. `others` are further crates that are not.
-pub(crate) fn is_own(frame: &Frame, others: &[&str]) -> bool {
+#[allow(dead_code, reason = "called only where stacks are taken")]
+pub(crate) fn is_own(frame: &Frame, others: &[String]) -> bool {
     let Some(function) = &frame.function else { return false };
     if let Some(file) = &frame.file {
         let file = file.replace('\\', "/");
@@ -53,7 +47,9 @@ pub(crate) fn is_own(frame: &Frame, others: &[&str]) -> bool {
         }
     }
     match crate_of(function) {
-        Some(name) => !OTHERS.split(' ').chain(others.iter().copied()).any(|other| other == name),
+        Some(name) => {
+            !OTHERS.split(' ').chain(others.iter().map(String::as_str)).any(|other| other == name)
+        }
         // A function of C has no Rust file, one that is exported to C has.
         None => frame.file.is_some(),
     }
@@ -155,6 +151,13 @@ mod tests {
             line: file.map(|_| 7),
             ..Frame::default()
         }
+    }
+
+    /// The site, where code of the crates `others` is not the user's own.
+    fn site(frames: &[Frame], others: &[&str]) -> Option<(usize, Site)> {
+        let others: Vec<_> = others.iter().copied().map(String::from).collect();
+        let marked = |frame: &Frame| Frame { own: is_own(frame, &others), ..frame.clone() };
+        super::site(&frames.iter().map(marked).map(Arc::new).collect::<Vec<_>>())
     }
 
     #[test]

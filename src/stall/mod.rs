@@ -12,6 +12,8 @@ mod totals;
 pub use cause::Cause;
 pub(crate) use live::LiveStall;
 pub use record::{Frame, Site, Stack, Stall};
+#[cfg(feature = "admin")]
+pub(crate) use serialize::WithFrames;
 pub(crate) use stack_result::{ENVIRONMENT, OFF, StackNews, StackOutcome, StackResult};
 pub(crate) use store::StallStore;
 #[cfg(feature = "admin")]

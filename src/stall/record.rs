@@ -100,7 +100,7 @@ impl Stall {
 ///
 /// Shown as `app::handler at src/main.rs:31`; without symbols as
 /// `module+0xoffset (build id …)`, which a debugger finds the line by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Frame {
     /// The function, if the program has symbols.
@@ -112,11 +112,11 @@ pub struct Frame {
     /// Address in memory; of an outer frame, the return address.
     pub address: u64,
     /// The file name of the program or library the code belongs to.
-    pub module: Option<String>,
+    pub module: Option<Arc<str>>,
     /// Module-relative address, for `addr2line -e`.
     pub offset: u64,
     /// The build id of that file, in hexadecimal digits.
-    pub build_id: Option<String>,
+    pub build_id: Option<Arc<str>>,
     /// Whether the function was inlined into the next frame.
     pub inlined: bool,
     /// Whether it is your own code, as opposed to the standard library's and other crates'.
@@ -129,8 +129,8 @@ pub struct Frame {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stack {
-    /// The frames.
-    pub frames: Vec<Frame>,
+    /// The frames. Stacks that pass the same place share its frame.
+    pub frames: Vec<Arc<Frame>>,
     /// Whether outer frames are missing.
     pub partial: bool,
     /// The kernel's id of the thread.
@@ -219,7 +219,8 @@ mod tests {
         assert_eq!(named.to_string(), "app::handler");
         let full = Frame { file: Some("src/main.rs".into()), line: Some(31), ..named.clone() };
         assert_eq!(full.to_string(), "app::handler at src/main.rs:31");
-        let stack = Stack { frames: vec![full, named], partial: true, ..Stack::default() };
+        let stack =
+            Stack { frames: vec![full.into(), named.into()], partial: true, ..Stack::default() };
         assert_eq!(
             stack.to_string(),
             "app::handler at src/main.rs:31\napp::handler\n(outer frames are missing)\n"

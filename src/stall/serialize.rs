@@ -1,5 +1,7 @@
-//! The record as data for other programs: `/stalls.json`, and `Serialize` for users.
-//! `docs/stalls.schema.json` describes the fields.
+//! The record as data for other programs: `Serialize` for users, and with frames by number for
+//! `/stalls.json`. `docs/stalls.schema.json` describes the fields.
+
+use std::sync::Arc;
 
 use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
@@ -7,70 +9,117 @@ use serde_core::{Serialize, Serializer};
 use super::cause::Cause;
 use super::record::{Frame, Site, Stack, Stall};
 
-/// Implements [`Serialize`] for a struct, with these fields in this order.
-macro_rules! serialize_fields {
-    (|$this:ident: $type:ident| { $($field:literal: $value:expr,)+ }) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                let $this = self;
-                let mut fields = to.serialize_struct(stringify!($type), [$($field),+].len())?;
-                $(fields.serialize_field($field, &$value)?;)+
-                fields.end()
-            }
-        }
-    };
+/// A stall whose stack has its frames written as that.
+pub(crate) struct WithFrames<'a, F> {
+    pub(crate) stall: &'a Stall,
+    /// Frames of the stall's stack, if it has one.
+    pub(crate) frames: F,
 }
 
-serialize_fields!(|stall: Stall| {
-    "id": stall.id,
-    "runtime": stall.runtime,
-    "worker": stall.worker,
-    "handler": stall.handler,
-    "cause": stall.cause,
-    "detail": stall.detail,
-    "fix": stall.fix,
-    "site": stall.site,
-    // RFC 3339 in UTC.
-    "started_at": humantime::format_rfc3339_millis(stall.started_at).to_string(),
-    "seconds": stall.duration.as_secs_f64(),
-    "in_progress": stall.in_progress,
-    "workers": stall.workers,
-    "workers_stalled": stall.workers_stalled,
-    "requests_in_flight": stall.requests_in_flight,
-    "requests_in_flight_at_end": stall.requests_in_flight_at_end,
-    "delayed_requests": stall.delayed_requests,
-    // JSON has no numbers of 128 bits.
-    "trace_id": stall.trace_id.map(|id| format!("{id:032x}")),
-    "stack": stall.stack.as_deref(),
-    "stack_missing": stall.stack_missing,
-    "site_missing": stall.site_missing,
-    "last_seen": stall.last_seen,
-    "is_complete": stall.is_complete(),
-});
+/// A stack whose frames are written as that.
+struct StackWithFrames<'a, F> {
+    stack: &'a Stack,
+    frames: &'a F,
+}
 
-serialize_fields!(|site: Site| {
-    "function": site.function,
-    "file": site.file,
-    "line": site.line,
-});
+/// Frames as they are.
+struct Inline<'a>(&'a [Arc<Frame>]);
 
-serialize_fields!(|stack: Stack| {
-    "thread": stack.thread,
-    "by_signal": stack.by_signal,
-    "partial": stack.partial,
-    "frames": stack.frames,
-});
+/// Writes a struct with these fields in this order.
+macro_rules! fields {
+    ($to:ident, $name:literal, { $($field:literal: $value:expr,)+ }) => {{
+        let mut fields = $to.serialize_struct($name, [$($field),+].len())?;
+        $(fields.serialize_field($field, &$value)?;)+
+        fields.end()
+    }};
+}
 
-serialize_fields!(|frame: Frame| {
-    "function": frame.function,
-    "file": frame.file,
-    "line": frame.line,
-    "module": frame.module,
-    "offset": frame.offset,
-    "build_id": frame.build_id,
-    "inlined": frame.inlined,
-    "own": frame.own,
-});
+impl Serialize for Stall {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let frames = self.stack.as_deref().map_or(&[][..], |stack| &stack.frames);
+        WithFrames { stall: self, frames: Inline(frames) }.serialize(to)
+    }
+}
+
+impl<F: Serialize> Serialize for WithFrames<'_, F> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { stall, frames } = self;
+        fields!(to, "Stall", {
+            "id": stall.id,
+            "runtime": stall.runtime,
+            "worker": stall.worker,
+            "handler": stall.handler,
+            "cause": stall.cause,
+            "detail": stall.detail,
+            "fix": stall.fix,
+            "site": stall.site,
+            // RFC 3339 in UTC.
+            "started_at": humantime::format_rfc3339_millis(stall.started_at).to_string(),
+            "seconds": stall.duration.as_secs_f64(),
+            "in_progress": stall.in_progress,
+            "workers": stall.workers,
+            "workers_stalled": stall.workers_stalled,
+            "requests_in_flight": stall.requests_in_flight,
+            "requests_in_flight_at_end": stall.requests_in_flight_at_end,
+            "delayed_requests": stall.delayed_requests,
+            // JSON has no numbers of 128 bits.
+            "trace_id": stall.trace_id.map(|id| format!("{id:032x}")),
+            "stack": stall.stack.as_deref().map(|stack| StackWithFrames { stack, frames }),
+            "stack_missing": stall.stack_missing,
+            "site_missing": stall.site_missing,
+            "last_seen": stall.last_seen,
+            "is_complete": stall.is_complete(),
+        })
+    }
+}
+
+impl Serialize for Site {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields!(to, "Site", {
+            "function": self.function,
+            "file": self.file,
+            "line": self.line,
+        })
+    }
+}
+
+impl Serialize for Stack {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        StackWithFrames { stack: self, frames: &Inline(&self.frames) }.serialize(to)
+    }
+}
+
+impl<F: Serialize> Serialize for StackWithFrames<'_, F> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields!(to, "Stack", {
+            "thread": self.stack.thread,
+            "by_signal": self.stack.by_signal,
+            "partial": self.stack.partial,
+            "frames": self.frames,
+        })
+    }
+}
+
+impl Serialize for Inline<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(|frame| &**frame))
+    }
+}
+
+impl Serialize for Frame {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields!(to, "Frame", {
+            "function": self.function,
+            "file": self.file,
+            "line": self.line,
+            "module": self.module.as_deref(),
+            "offset": self.offset,
+            "build_id": self.build_id.as_deref(),
+            "inlined": self.inlined,
+            "own": self.own,
+        })
+    }
+}
 
 impl Serialize for Cause {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -80,8 +129,6 @@ impl Serialize for Cause {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
@@ -89,7 +136,7 @@ mod tests {
         let schema = include_str!("../../docs/stalls.schema.json");
         let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
         let site = Site { function: "app::load".into(), file: None, line: None };
-        let stack = Stack { frames: vec![Frame::default()], ..Stack::default() };
+        let stack = Stack { frames: vec![Arc::default()], ..Stack::default() };
         let stall = Stall {
             site: Some(site),
             stack: Some(Arc::new(stack)),
@@ -104,18 +151,21 @@ mod tests {
         let written = |json: &serde_json::Value| -> Vec<_> {
             json.as_object().expect("fields").keys().cloned().collect()
         };
-        for (of, json) in [
-            ("stall", &json),
-            ("stack", &json["stack"]),
-            ("stack/properties/frames/items", &json["stack"]["frames"][0]),
-            ("site", &json["site"]),
-        ] {
+        for (of, json) in [("stall", &json), ("stack", &json["stack"]), ("site", &json["site"])] {
             let mut fields: Vec<_> = described(of).keys().cloned().collect();
             let mut written = written(json);
             fields.sort();
             written.sort();
             assert_eq!(written, fields, "{of}");
         }
+        // In the document frames and modules are listed once, and referred to by number.
+        let mut fields: Vec<_> =
+            described("frame").keys().chain(described("module").keys()).collect();
+        fields.retain(|field| *field != "name");
+        fields.sort();
+        let mut inline = written(&json["stack"]["frames"][0]);
+        inline.sort();
+        assert_eq!(inline.iter().collect::<Vec<_>>(), fields);
         assert_eq!(json["started_at"], "1970-01-01T00:00:00.000Z");
         assert_eq!(json["seconds"], 0.1);
         assert_eq!(json["cause"], "unknown");

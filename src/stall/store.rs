@@ -55,6 +55,16 @@ impl StallStore {
         stalls
     }
 
+    /// Stalls in progress, newest first.
+    pub(crate) fn in_progress(&self) -> Vec<Stall> {
+        let kept = lock(&self.kept);
+        let open = kept.totals.open().map(|entry| entry.stall());
+        let mut stalls: Vec<_> = open.filter(|stall| stall.in_progress).collect();
+        drop(kept);
+        stalls.sort_by_key(|stall| Reverse(stall.id));
+        stalls
+    }
+
     /// Everything, as of one moment.
     #[cfg(feature = "admin")]
     pub(crate) fn snapshot(&self) -> StoreSnapshot {

@@ -4,6 +4,8 @@
 //! same one in `src/stack/mod.rs`. To add an architecture, add a file to `native/arch` and its name
 //! to both conditions.
 
+#[cfg(all(test, feature = "admin"))]
+pub(crate) mod allocator;
 mod calls;
 #[cfg_attr(
     not(all(feature = "capture", target_os = "linux", target_arch = "x86_64")),

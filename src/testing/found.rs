@@ -127,7 +127,10 @@ mod tests {
                 file: Some("src/app.rs".into()),
                 line: Some(31),
             }),
-            stack: Some(Arc::new(Stack { frames: frames.into(), ..Stack::default() })),
+            stack: Some(Arc::new(Stack {
+                frames: frames.map(Arc::new).into(),
+                ..Stack::default()
+            })),
             site_missing: None,
             last_seen: None,
             stack_missing: None,

@@ -52,6 +52,8 @@ pub(crate) fn run_with_stuck_stdout(test: &str, body: impl FnOnce()) {
 fn passed(test: &str, child: Child) {
     let output = finish(test, child, true);
     assert!(output.contains("test result: ok. 1 passed"), "{test} is no test here:\n{output}");
+    // Figures, for those who ask for them with --nocapture.
+    println!("{output}");
 }
 
 fn is_child(test: &str) -> bool {

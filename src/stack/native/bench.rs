@@ -57,6 +57,6 @@ pub fn bench_capture_parts() -> impl FnMut(u32) -> Option<[Duration; 3]> {
 
 /// Returns a function that gives the frames of a stack their names, and says how many there are.
 pub fn bench_names() -> impl FnMut(&BenchStack) -> usize {
-    let mut symbols = Names::new(Symbols::Auto, std::sync::Arc::default());
+    let mut symbols = Names::new(Symbols::Auto, Vec::new(), std::sync::Arc::default());
     move |stack| symbols.symbolize(&stack.raw, |_| true).0.frames.len()
 }

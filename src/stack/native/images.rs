@@ -157,12 +157,12 @@ fn resolve(target: Target) -> Target {
 
 fn image(module: &Module, listing: u64) -> Image {
     let notes = module.notes.iter().filter_map(|range| read(range, LONGEST_NOTE));
-    let build_id = notes.filter_map(|notes| build_id(&notes)).next();
+    let build_id = notes.filter_map(|notes| build_id(&notes)).next().map(Into::into);
     // This one is the program's file even where another one has taken its place.
     let program = || PathBuf::from("/proc/self/exe");
     let path = if module.is_program { program() } else { module.name.clone().into() };
     let real = if module.is_program { path.read_link().unwrap_or_default() } else { path.clone() };
-    let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = real.file_name().unwrap_or_default().to_string_lossy().into();
     Image { name, path, base: module.base, build_id, is_program: module.is_program, listing }
 }
 
@@ -243,8 +243,9 @@ pub(super) mod tests {
     #[test]
     fn the_list_is_made_anew_when_libraries_come_or_go() {
         let mut images = images();
-        let has =
-            |images: &Images| images.loaded.iter().any(|loaded| loaded.image.name == "libanl.so.1");
+        let has = |images: &Images| {
+            images.loaded.iter().any(|loaded| &*loaded.image.name == "libanl.so.1")
+        };
         assert!(!has(&images));
         let before = images.loaded[0].image.listing;
         let Some(library) = crate::sys::native::testing::Library::load(c"libanl.so.1") else {
@@ -254,7 +255,7 @@ pub(super) mod tests {
         assert!(has(&images));
         let program = &images.loaded[0].image;
         assert_eq!(program.listing, before, "what stays is what it was");
-        let new = images.loaded.iter().find(|loaded| loaded.image.name == "libanl.so.1");
+        let new = images.loaded.iter().find(|loaded| &*loaded.image.name == "libanl.so.1");
         assert!(new.is_some_and(|new| new.image.listing > before));
         drop(library);
         images.refresh();

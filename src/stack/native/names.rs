@@ -7,10 +7,12 @@ use super::debug_info::{self, Limits, Location};
 use super::pace::Pace;
 use crate::stack::mode::Symbols;
 use crate::stack::raw::{CodeAddress, Image, NoLines, RawStack, Way};
+use crate::stack::user_frame::is_own;
 use crate::stall::{Frame, Stack};
 use crate::sync::AtomicBool;
 
-/// Addresses that are remembered; when there are more, all are forgotten.
+/// Addresses that are remembered. When there are more, those are forgotten whose frames no stack holds
+/// any longer: what is held costs no more if it is remembered, and is shared by the next stack.
 const MOST_REMEMBERED: usize = 1024;
 
 /// Looks up addresses, and remembers what was found.
@@ -23,7 +25,9 @@ pub(in crate::stack) struct Names {
 
 #[derive(Debug, Default)]
 struct Known {
-    frames: HashMap<Key, Arc<[Frame]>>,
+    frames: HashMap<Key, Box<[Arc<Frame>]>>,
+    /// Crates that are not the user's own.
+    others: Vec<String>,
     /// Why those of the program have no lines.
     no_lines: Option<NoLines>,
 }
@@ -38,9 +42,15 @@ struct OfModule<'a> {
 }
 
 impl Names {
-    /// `stops` is set when the detector stops: from then on names are found without rests.
-    pub(in crate::stack) fn new(wanted: Symbols, stops: Arc<AtomicBool>) -> Self {
-        Self { wanted, pace: Pace::new(stops), known: Known::default() }
+    /// Code of the crates `others` is not the user's own. `stops` is set when the detector stops: from
+    /// then on names are found without rests.
+    pub(in crate::stack) fn new(
+        wanted: Symbols,
+        others: Vec<String>,
+        stops: Arc<AtomicBool>,
+    ) -> Self {
+        let known = Known { others, ..Known::default() };
+        Self { wanted, pace: Pace::new(stops), known }
     }
 
     /// The stack with names; functions that were inlined have frames of their own. `named` is
@@ -51,7 +61,7 @@ impl Names {
     pub(in crate::stack) fn symbolize(
         &mut self,
         stack: &RawStack,
-        mut named: impl FnMut(&[Frame]) -> bool,
+        mut named: impl FnMut(&[Arc<Frame>]) -> bool,
     ) -> (Stack, Option<NoLines>) {
         let Self { wanted, pace, known } = self;
         if *wanted == Symbols::Addresses {
@@ -98,18 +108,21 @@ impl Known {
         stack: &RawStack,
         unknown: &[OfModule<'_>],
         limits: &mut Limits<'_>,
-        named: &mut dyn FnMut(&[Frame]) -> bool,
+        named: &mut dyn FnMut(&[Arc<Frame>]) -> bool,
     ) -> Result<(), NoLines> {
         if self.frames.len() + stack.frames.len() > MOST_REMEMBERED {
             let is_needed = |known: &Key| stack.frames.iter().any(|code| key(code) == *known);
-            self.frames.retain(|known, _| is_needed(known));
+            let is_held =
+                |frames: &[Arc<Frame>]| frames.iter().any(|one| Arc::strong_count(one) > 1);
+            self.frames.retain(|known, frames| is_held(frames) || is_needed(known));
         }
         let mut result = self.no_lines.map_or(Ok(()), Err);
         let mut is_done = false;
         for OfModule { image, code } in unknown {
             let in_file: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
             let mut found = |index: usize, locations: Vec<Location>| {
-                self.frames.insert(key(code[index]), frames(code[index], locations));
+                let frames = frames(code[index], locations, &self.others);
+                self.frames.insert(key(code[index]), frames);
                 if !is_done {
                     let done = stack.frames.iter().map_while(|code| self.frames.get(&key(code)));
                     let done: Vec<_> = done.flat_map(|frames| frames.iter().cloned()).collect();
@@ -126,11 +139,14 @@ impl Known {
 
     /// The stack, with what is known of its frames.
     fn stack(&self, raw: &RawStack) -> Stack {
-        let named = raw.frames.iter().map(|code| match self.frames.get(&key(code)) {
-            Some(frames) => Arc::clone(frames),
-            None => frames(code, Vec::new()),
-        });
-        let frames = named.flat_map(|frames| frames.to_vec()).collect();
+        let mut frames = Vec::with_capacity(raw.frames.len());
+        for code in &raw.frames {
+            match self.frames.get(&key(code)) {
+                Some(known) => frames.extend(known.iter().cloned()),
+                None => frames.push(Arc::new(nameless(code))),
+            }
+        }
+        frames.shrink_to_fit();
         let by_signal = raw.way == Way::Signal;
         Stack { frames, partial: raw.partial, thread: raw.thread, by_signal }
     }
@@ -154,14 +170,17 @@ fn key(code: &CodeAddress) -> Key {
 }
 
 /// Innermost first; all but the last were inlined. At least one.
-fn frames(code: &CodeAddress, locations: Vec<Location>) -> Arc<[Frame]> {
+fn frames(code: &CodeAddress, locations: Vec<Location>, others: &[String]) -> Box<[Arc<Frame>]> {
     let outermost = locations.len().saturating_sub(1);
     let frame = |(index, location): (usize, Location)| {
         let Location { function, file, line } = location;
-        Frame { function, file, line, inlined: index < outermost, ..nameless(code) }
+        let inlined = index < outermost;
+        let mut frame = Frame { function, file, line, inlined, ..nameless(code) };
+        frame.own = is_own(&frame, others);
+        Arc::new(frame)
     };
     if locations.is_empty() {
-        return [nameless(code)].into();
+        return [Arc::new(nameless(code))].into();
     }
     locations.into_iter().enumerate().map(frame).collect()
 }
@@ -202,7 +221,7 @@ mod tests {
 
     #[test]
     fn an_address_without_symbol_keeps_module_and_offset() {
-        let mut names = Names::new(Symbols::Auto, Arc::default());
+        let mut names = Names::new(Symbols::Auto, Vec::new(), Arc::default());
         let raw = stack([0x1234].into_iter());
         for _ in 0..2 {
             let (stack, why) = names.symbolize(&raw, |_| false);
@@ -213,14 +232,46 @@ mod tests {
 
     #[test]
     fn what_is_remembered_has_its_reason_too() {
-        let mut names = Names::new(Symbols::Auto, Arc::default());
+        let mut names = Names::new(Symbols::Auto, Vec::new(), Arc::default());
         let raw = stack(0x1000..0x1008);
         for code in &raw.frames {
-            names.known.frames.insert(key(code), frames(code, Vec::new()));
+            names.known.frames.insert(key(code), frames(code, Vec::new(), &[]));
         }
         names.known.no_lines = Some(NoLines::NoDebugInfo);
         let (_, why) = names.symbolize(&raw, |_| panic!("nothing is looked up"));
         assert_eq!(why, Some(NoLines::NoDebugInfo));
+    }
+
+    #[test]
+    fn stacks_share_their_frames_and_what_one_holds_is_not_forgotten() {
+        let mut known = Known::default();
+        let raw = stack(0x1000..0x1008);
+        for code in &raw.frames {
+            known.frames.insert(key(code), frames(code, Vec::new(), &[]));
+        }
+        let (one, two) = (known.stack(&raw), known.stack(&raw));
+        let mut both = one.frames.iter().zip(&two.frames);
+        assert!(both.all(|(one, two)| Arc::ptr_eq(one, two)));
+        let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
+        let more = stack(0x2000..0x2000 + MOST_REMEMBERED as u64);
+        let mut look_up_more = |known: &mut Known| {
+            assert!(known.look_up(&more, &[], &mut limits, &mut |_| false).is_ok());
+        };
+        look_up_more(&mut known);
+        assert_eq!(known.frames.len(), raw.frames.len());
+        assert!(Arc::ptr_eq(&known.stack(&raw).frames[0], &one.frames[0]));
+        drop((one, two));
+        look_up_more(&mut known);
+        assert_eq!(known.frames.len(), 0);
+    }
+
+    #[test]
+    fn frames_are_marked_as_the_users_own_or_not() {
+        let own = |others: &[String]| {
+            let at = Location { function: Some("app::load".into()), ..Location::default() };
+            frames(&stack(0x1000..0x1001).frames[0], vec![at], others)[0].own
+        };
+        assert!(own(&[]) && !own(&["app".to_owned()]));
     }
 
     #[test]
@@ -230,9 +281,9 @@ mod tests {
         let image = kept.frames[0].image.clone();
         for address in 0..MOST_REMEMBERED as u64 {
             let code = CodeAddress { address, is_return: false, image: image.clone() };
-            known.frames.insert(key(&code), frames(&code, Vec::new()));
+            known.frames.insert(key(&code), frames(&code, Vec::new(), &[]));
         }
-        known.frames.insert(key(&kept.frames[0]), frames(&kept.frames[0], Vec::new()));
+        known.frames.insert(key(&kept.frames[0]), frames(&kept.frames[0], Vec::new(), &[]));
         let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
         let unknown = known.unknown(&kept);
         assert!(known.look_up(&kept, &unknown, &mut limits, &mut |_| false).is_err());

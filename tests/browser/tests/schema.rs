@@ -59,12 +59,21 @@ fn the_document_has_the_shape_of_its_schema() {
     });
     let document = scene.document();
     is_valid(&validator, &document);
-    for list in ["runtimes", "sites", "environment", "in_progress", "recent"] {
+    for list in ["runtimes", "sites", "environment", "modules", "frames", "in_progress", "recent"] {
         assert_ne!(document[list], json!([]), "{list}");
     }
     let recent = document["recent"].as_array().expect("a list");
     assert!(recent.iter().any(|stall| stall["stack"].is_object()));
     assert!(recent.iter().any(|stall| stall["stack"].is_null()));
+    // Each number leads somewhere.
+    let count = |list: &str| document[list].as_array().expect("a list").len() as u64;
+    for stall in recent {
+        let numbers = stall["stack"]["frames"].as_array().into_iter().flatten();
+        assert!(numbers.into_iter().all(|number| number.as_u64() < Some(count("frames"))));
+    }
+    let frames = document["frames"].as_array().expect("a list");
+    let modules = frames.iter().filter_map(|frame| frame["module"].as_u64());
+    assert!(modules.into_iter().all(|module| module < count("modules")));
 }
 
 #[test]
@@ -78,6 +87,8 @@ fn the_schema_refuses_what_it_should() {
         ("/verdict/state", json!("fine")),
         ("/totals/stalls", json!(-1)),
         ("/runtimes/0/lag/largest_seconds", json!(["late"])),
+        ("/frames", json!([{ "function": "app::load" }])),
+        ("/modules", json!(["app"])),
     ] {
         let mut broken = document.clone();
         *broken.pointer_mut(pointer).expect("it is there") = wrong;

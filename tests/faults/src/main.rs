@@ -151,7 +151,7 @@ fn describe(stall: &Stall, (peak, after): (u64, u64)) -> Value {
         "stack_missing": stall.stack_missing,
         "partial": stack.map(|stack| stack.partial),
         "by_signal": stack.map(|stack| stack.by_signal),
-        "frames": frames.iter().map(describe_frame).collect::<Vec<_>>(),
+        "frames": frames.iter().map(|frame| describe_frame(frame)).collect::<Vec<_>>(),
         "memory": { "peak": peak, "after": after },
         "expected": { "file": file, "line": line },
     })
@@ -163,9 +163,9 @@ fn describe_frame(frame: &Frame) -> Value {
         "file": frame.file,
         "line": frame.line,
         "address": frame.address,
-        "module": frame.module,
+        "module": frame.module.as_deref(),
         "offset": frame.offset,
-        "build_id": frame.build_id,
+        "build_id": frame.build_id.as_deref(),
         "inlined": frame.inlined,
     })
 }

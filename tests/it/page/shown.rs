@@ -27,7 +27,7 @@ fn a_service_that_is_well_is_healthy() {
     assert_eq!(document["verdict"]["state"], "healthy");
     assert_eq!(document["totals"]["stalls"], 0);
     assert_eq!(document["runtimes"][0]["workers"], 2);
-    for list in ["sites", "environment", "in_progress", "recent"] {
+    for list in ["sites", "environment", "modules", "frames", "in_progress", "recent"] {
         assert_eq!(document[list], serde_json::json!([]), "{list}");
     }
     wait_until(LIMIT, || {
@@ -63,11 +63,10 @@ fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
     assert_eq!((&open["in_progress"], &open["cause"]), (&true.into(), &"lock".into()));
     assert!(open["seconds"].as_f64() >= Some(0.1), "{open}");
 
-    let (site, stall, sources) = wait_for(LIMIT, || {
+    let (site, stall, document) = wait_for(LIMIT, || {
         let document = document(admin);
         let (site, stall) = (ours(&document, "sites")?, ours(&document, "recent")?);
-        (stall["is_complete"] == true).then_some(())?;
-        Some((site, stall, document["sources"].clone()))
+        (stall["is_complete"] == true).then_some((site, stall, document))
     });
     assert_eq!(stall["id"], open["id"]);
     assert_eq!((&site["stalls"], &site["in_progress"]), (&1.into(), &0.into()));
@@ -79,10 +78,15 @@ fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
         let file = site["site"]["file"].as_str().expect("a file");
         assert!(file.ends_with("page/shown.rs"), "{file}");
         let line = site["site"]["line"].to_string();
-        assert_eq!(sources[file][line], "let _ = is_over.recv_timeout(LIMIT);");
-        let frames = stall["stack"]["frames"].as_array().expect("frames");
+        assert_eq!(document["sources"][file][line], "let _ = is_over.recv_timeout(LIMIT);");
+        let numbers = stall["stack"]["frames"].as_array().expect("numbers").iter();
+        let frames =
+            numbers.map(|number| &document["frames"][number.as_u64().expect("one") as usize]);
+        let frames: Vec<_> = frames.collect();
         assert!(frames.iter().any(|frame| frame["own"] == true));
         assert!(frames.iter().any(|frame| frame["own"] == false));
+        let modules = document["modules"].as_array().expect("a list");
+        assert!(modules.iter().any(|module| module["name"].is_string()), "{modules:?}");
     }
     let after = page(admin);
     assert!(!after.contains("import blocks"), "{after}");
@@ -121,6 +125,11 @@ fn a_browser_is_told_what_it_may_do_with_a_page() {
         let answer = client().get(format!("http://{admin}{path}")).call().expect("an answer");
         let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
         assert_eq!((answer.status().as_u16(), header("content-type")), (200, kind.to_owned()));
+        let head = client().head(format!("http://{admin}{path}")).call().expect("an answer");
+        assert_eq!(
+            (head.status().as_u16(), &head.headers()["content-type"]),
+            (200, &answer.headers()["content-type"])
+        );
         assert_eq!(header("cache-control"), "no-store");
         assert_eq!(header("x-content-type-options"), "nosniff");
         assert_eq!(header("referrer-policy"), "no-referrer");

@@ -30,7 +30,11 @@ impl ObjectFile {
     pub(super) fn open(image: &Image) -> Result<Self, NoLines> {
         let file = Self::at(&image.path)?;
         // It may have been replaced since.
-        if file.build_id() != image.build_id { Err(NoLines::NoFile) } else { Ok(file) }
+        if file.build_id().as_deref() != image.build_id.as_deref() {
+            Err(NoLines::NoFile)
+        } else {
+            Ok(file)
+        }
     }
 
     pub(super) fn at(path: &Path) -> Result<Self, NoLines> {

@@ -14,7 +14,7 @@ use crate::sys::native::modules::{Module, modules};
 fn program() -> (Image, Module) {
     let program = modules().1.remove(0);
     let path = PathBuf::from("/proc/self/exe");
-    let build_id = ObjectFile::at(&path).expect("this program").build_id();
+    let build_id = ObjectFile::at(&path).expect("this program").build_id().map(Into::into);
     let image = Image {
         name: "test".into(),
         path,
@@ -102,7 +102,7 @@ fn functions_have_their_names_without_hashes() {
         given: None,
         frames: vec![code(start, false), code(start + 1, true)],
     };
-    let mut symbols = Names::new(Symbols::Auto, Arc::default());
+    let mut symbols = Names::new(Symbols::Auto, Vec::new(), Arc::default());
     let mut steps = Vec::new();
     let (stack, why) = symbols.symbolize(&raw, |frames| {
         steps.push(frames.len());
@@ -184,7 +184,8 @@ fn two_thousand_addresses_take_little_memory_and_leave_less() {
     }
     let (image, program) = program();
     let addresses = addresses(&program, 2_000);
-    let (image, mut names) = (Arc::new(image), Names::new(Symbols::Auto, Arc::default()));
+    let (image, mut names) =
+        (Arc::new(image), Names::new(Symbols::Auto, Vec::new(), Arc::default()));
     let before = own_memory();
     let (ends, has_ended) = std::sync::mpsc::channel::<()>();
     let peak = std::thread::spawn(move || {

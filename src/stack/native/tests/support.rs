@@ -91,7 +91,7 @@ pub(super) fn symbolize(stack: &RawStack) -> Stack {
     let mut symbols = lock(&SYMBOLS);
     symbols
         .get_or_insert_with(|| {
-            Names::new(crate::stack::mode::Symbols::Auto, std::sync::Arc::default())
+            Names::new(crate::stack::mode::Symbols::Auto, Vec::new(), std::sync::Arc::default())
         })
         .symbolize(stack, |_| true)
         .0
@@ -99,7 +99,8 @@ pub(super) fn symbolize(stack: &RawStack) -> Stack {
 
 /// The names of all functions, innermost first.
 pub(super) fn functions(stack: &RawStack) -> Vec<String> {
-    let name = |frame: &Frame| frame.function.clone().unwrap_or_else(|| frame.to_string());
+    let name =
+        |frame: &std::sync::Arc<Frame>| frame.function.clone().unwrap_or_else(|| frame.to_string());
     symbolize(stack).frames.iter().map(name).collect()
 }
 
