@@ -1,0 +1,115 @@
+//! Runs cases.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::build::{Build, Program};
+use crate::case::Case;
+use crate::judge::{Judgement, Verdict, judge};
+
+/// So often a case is run on a machine that leaves no CPU for it.
+const TRIES: u32 = 6;
+/// A case that does not end by then has failed.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The name of the case.
+    pub case: String,
+    /// How it was built.
+    pub build: Build,
+    /// `None` where it cannot be run here.
+    pub judgement: Option<Judgement>,
+    /// How often it was run again since the machine had no CPU for it.
+    pub reruns: u32,
+}
+
+/// Runs each case so often.
+pub fn run_all(program: &Program, cases: &[Case], repetitions: u32, mut each: impl FnMut(Outcome)) {
+    for case in cases {
+        for _ in 0..repetitions {
+            each(run(program, case));
+        }
+    }
+}
+
+/// Runs a case, and again where the machine left it, or those that looked at it, without a CPU. Who was
+/// blamed wrongly is not asked again.
+#[must_use]
+pub fn run(program: &Program, case: &Case) -> Outcome {
+    let outcome = |judgement, reruns| Outcome {
+        case: case.name.clone(),
+        build: program.build,
+        judgement,
+        reruns,
+    };
+    for attempt in 1.. {
+        let judgement = match print(program, case) {
+            Ok(printed) if printed["skipped"].is_string() => return outcome(None, attempt - 1),
+            Ok(printed) => {
+                let judgement = judge(program.build, case, &printed);
+                let once_more = match judgement.verdict {
+                    Verdict::Right | Verdict::Blames => false,
+                    _ => attempt < TRIES && is_disturbed(&printed),
+                };
+                if once_more {
+                    continue;
+                }
+                judgement
+            }
+            Err(why) => Judgement { verdict: Verdict::NoRecord, why },
+        };
+        return outcome(Some(judgement), attempt - 1);
+    }
+    unreachable!("the last attempt returns")
+}
+
+fn print(program: &Program, case: &Case) -> Result<Value, String> {
+    let mut command = program.command();
+    command.arg(&case.name).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    let id = child.id();
+    let (errors, output) = (child.stderr.take(), child.stdout.take());
+    let read = |from: Option<Box<dyn std::io::Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            from.expect("it is piped").read_to_string(&mut text).map(|_| text)
+        })
+    };
+    let output = read(output.map(|output| Box::new(output) as _));
+    let errors = read(errors.map(|errors| Box::new(errors) as _));
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("it is a child") {
+            Some(status) => break status,
+            None if start.elapsed() > LIMIT => {
+                child.kill().expect("it is a child");
+                return Err(format!("{} ({id}) does not end", case.name));
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let text = |thread: std::thread::JoinHandle<std::io::Result<String>>| {
+        thread.join().expect("no panic").unwrap_or_default()
+    };
+    let (output, errors) = (text(output), text(errors));
+    let line = output.lines().last().unwrap_or_default();
+    serde_json::from_str(line)
+        .map_err(|_| format!("{} has printed no record: {status}\n{errors}", case.name))
+}
+
+/// Whether the machine left the thread, or those that looked at it, without a CPU meanwhile.
+fn is_disturbed(printed: &Value) -> bool {
+    let says = |record: &Value, field: &str, words: &[&str]| {
+        let text = record[field].as_str().unwrap_or_default();
+        words.iter().any(|word| text.contains(word))
+    };
+    printed["records"].as_array().expect("a list").iter().any(|record| {
+        record["environment"] == true
+            || says(record, "detail", &["starved", "suspended", "throttled", "without a CPU"])
+            || says(record, "stack_missing", &["in time"])
+    })
+}

@@ -1,0 +1,72 @@
+//! Runs all cases in all builds and rewrites the table of `docs/corpus.md`.
+//!
+//! `tower-stall-corpus-table REPETITIONS [BUILD|CASE ...]`. With builds or cases it runs those alone, and
+//! prints the table instead.
+
+use std::path::Path;
+
+use corpus_runner::{Build, Results, Verdict, run_all};
+
+const BEGIN: &str = "<!-- results -->\n";
+const END: &str = "<!-- end of results -->\n";
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let repetitions = arguments.next().map_or(1, |count| count.parse().expect("a number of repetitions"));
+    let chosen: Vec<_> = arguments.collect();
+    let is_chosen = |name: &str| chosen.iter().any(|other| other == name);
+    let some = Build::ALL.into_iter().filter(|build| is_chosen(build.name())).collect::<Vec<_>>();
+    let builds = if some.is_empty() { Build::ALL.to_vec() } else { some };
+    // All are built before the first runs: a machine that compiles has no CPU for the cases.
+    let programs: Vec<_> = builds.iter().map(|build| build.make()).collect();
+    let mut cases = programs[0].cases();
+    if cases.iter().any(|case| is_chosen(&case.name)) {
+        cases.retain(|case| is_chosen(&case.name));
+    }
+    let mut results = Results::default();
+    for program in &programs {
+        run_all(program, &cases, repetitions, |outcome| {
+            let name = program.build().name();
+            match &outcome.judgement {
+                None => println!("{name}: {}: skipped", outcome.case),
+                Some(judgement) if judgement.verdict == Verdict::Right => {
+                    println!("{name}: {}: right", outcome.case);
+                }
+                Some(judgement) => {
+                    println!("{name}: {}: {:?}: {}", outcome.case, judgement.verdict, judgement.why);
+                }
+            }
+            results.add(outcome);
+        });
+    }
+    let table = results.table(&cases, &builds);
+    println!("\n{table}");
+    if chosen.is_empty() {
+        rewrite(&table, repetitions, cases.len());
+    }
+}
+
+fn rewrite(table: &str, repetitions: u32, cases: usize) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/corpus.md");
+    let text = std::fs::read_to_string(&path).expect("the document");
+    let (before, rest) = text.split_once(BEGIN).expect("a begin of the results");
+    let (_, after) = rest.split_once(END).expect("an end of the results");
+    let machine = machine();
+    let command =
+        format!("`scripts/corpus {repetitions}`: {cases} cases, {repetitions} times each, on {machine}.");
+    std::fs::write(&path, format!("{before}{BEGIN}{command}\n\n{table}{END}{after}"))
+        .expect("it can be written");
+}
+
+/// The CPUs, the kernel and the compiler.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("a CPU");
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let compiler = std::process::Command::new("rustc").arg("--version").output();
+    let compiler = compiler.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let compiler = compiler.unwrap_or_default();
+    format!("{count} CPUs ({model}), Linux {}, {compiler}", kernel.trim())
+}
