@@ -12,7 +12,8 @@ const END: &str = "<!-- end of results -->\n";
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let repetitions = arguments.next().map_or(1, |count| count.parse().expect("a number of repetitions"));
+    let repetitions =
+        arguments.next().map_or(1, |count| count.parse().expect("a number of repetitions"));
     let chosen: Vec<_> = arguments.collect();
     let is_chosen = |name: &str| chosen.iter().any(|other| other == name);
     let some = Build::ALL.into_iter().filter(|build| is_chosen(build.name())).collect::<Vec<_>>();
@@ -33,7 +34,10 @@ fn main() {
                     println!("{name}: {}: right", outcome.case);
                 }
                 Some(judgement) => {
-                    println!("{name}: {}: {:?}: {}", outcome.case, judgement.verdict, judgement.why);
+                    println!(
+                        "{name}: {}: {:?}: {}",
+                        outcome.case, judgement.verdict, judgement.why
+                    );
                 }
             }
             results.add(outcome);
@@ -52,8 +56,9 @@ fn rewrite(table: &str, repetitions: u32, cases: usize) {
     let (before, rest) = text.split_once(BEGIN).expect("a begin of the results");
     let (_, after) = rest.split_once(END).expect("an end of the results");
     let machine = machine();
-    let command =
-        format!("`scripts/corpus {repetitions}`: {cases} cases, {repetitions} times each, on {machine}.");
+    let command = format!(
+        "`scripts/corpus {repetitions}`: {cases} cases, {repetitions} times each, on {machine}."
+    );
     std::fs::write(&path, format!("{before}{BEGIN}{command}\n\n{table}{END}{after}"))
         .expect("it can be written");
 }
@@ -62,7 +67,8 @@ fn rewrite(table: &str, repetitions: u32, cases: usize) {
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("a CPU");
+    let model =
+        cpus.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("a CPU");
     let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let kernel = read("/proc/sys/kernel/osrelease");
     let compiler = std::process::Command::new("rustc").arg("--version").output();

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+pub(crate) use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -28,7 +29,8 @@ const STEP: Duration = Duration::from_millis(5);
 /// How long something takes that nobody can end: clearly more than the threshold.
 pub(crate) const LONG: Duration = Duration::from_millis(700);
 
-static OVER: AtomicBool = AtomicBool::new(false);
+/// Whether what computes may end.
+pub(crate) static OVER: AtomicBool = AtomicBool::new(false);
 static NOTED: Mutex<Vec<(&str, u32, u32)>> = Mutex::new(Vec::new());
 
 /// Notes where a stall is; see `here!`.
@@ -39,8 +41,7 @@ pub(crate) fn note(file: &'static str, first: u32, last: u32) {
     }
 }
 
-/// Whether what computes may end.
-#[inline]
+/// The same, for what takes longer than a call.
 pub(crate) fn is_over() -> bool {
     OVER.load(Relaxed)
 }

@@ -66,9 +66,13 @@ impl Verdict {
             Self::Blames => "wrong: a handler or site is blamed that did not stall",
             Self::Cause => "wrong: another cause",
             Self::NoRecord => "incomplete: no record",
-            Self::Silent => "incomplete: the site or its line is missing, and the record does not say why",
+            Self::Silent => {
+                "incomplete: the site or its line is missing, and the record does not say why"
+            }
             Self::Fix => "incomplete: the fix is not the one for this",
-            Self::Incomplete => "incomplete: the site or its line is missing, and the record says why",
+            Self::Incomplete => {
+                "incomplete: the site or its line is missing, and the record says why"
+            }
             Self::Right => "right",
         }
     }
@@ -92,7 +96,8 @@ pub(crate) fn judge(build: Build, case: &Case, printed: &Value) -> Judgement {
     let mut worst = Judgement { verdict: Verdict::Right, why: String::new() };
     for told in &case.told {
         // The oldest first: they come newest first.
-        let of_handler = records.iter().rposition(|record| record["handler"] == told.handler.as_str());
+        let of_handler =
+            records.iter().rposition(|record| record["handler"] == told.handler.as_str());
         let judgement = match of_handler {
             Some(at) => judge_record(build, told, records.remove(at), places),
             None => Judgement { verdict: Verdict::NoRecord, why: format!("no record of {told:?}") },
@@ -139,13 +144,18 @@ fn judge_site(build: Build, told: &Told, record: &Value, places: &[Value]) -> Ve
     let site = &record["site"];
     let Some(function) = site["function"].as_str() else {
         let there_is_none = told.function.is_empty();
-        return if there_is_none && missing == Verdict::Incomplete { Verdict::Right } else { missing };
+        return if there_is_none && missing == Verdict::Incomplete {
+            Verdict::Right
+        } else {
+            missing
+        };
     };
     let found = function.replace(CRATE, "");
     let (file, line) = (site["file"].as_str(), site["line"].as_u64());
     let fits = match (file, line) {
         (Some(file), Some(line)) => {
-            places.iter().any(|place| is_in(place, file, line)) && is_called(&told.function, &found, file)
+            places.iter().any(|place| is_in(place, file, line))
+                && is_called(&told.function, &found, file)
         }
         _ => found == told.function,
     };
@@ -183,7 +193,8 @@ fn is_called(told: &str, found: &str, file: &str) -> bool {
 
 /// A record in one line.
 fn short(record: &Value) -> String {
-    let fields = ["handler", "cause", "detail", "site", "fix", "site_missing", "stack_missing", "seconds"];
+    let fields =
+        ["handler", "cause", "detail", "site", "fix", "site_missing", "stack_missing", "seconds"];
     let fields = fields.iter().filter(|field| !record[**field].is_null());
     let fields: Vec<_> = fields.map(|field| format!("{field} {}", record[*field])).collect();
     let frames = record["stack"]["frames"].as_array().map_or(&[][..], |frames| frames);

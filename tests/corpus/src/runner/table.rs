@@ -32,7 +32,10 @@ impl Results {
     pub fn table(&self, cases: &[Case], builds: &[Build]) -> String {
         let mut text = String::new();
         let write = |text: &mut String, line: String| writeln!(text, "{line}").expect("memory");
-        write(&mut text, "| build | settings | runs | right | wrong | incomplete | once more |".into());
+        write(
+            &mut text,
+            "| build | settings | runs | right | wrong | incomplete | once more |".into(),
+        );
         write(&mut text, "|---|---|---|---|---|---|---|".into());
         for build in builds {
             let count = |fits: fn(Verdict) -> bool| self.count(*build, fits);

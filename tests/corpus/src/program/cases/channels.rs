@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::case::{Case, told};
-use crate::stage::{is_over, wait_until_over};
+use crate::stage::{OVER, Relaxed, wait_until_over};
 
 const CHANNEL: &str = "tokio::sync";
 const BLOCK_ON: &str = "await the future";
@@ -190,5 +190,5 @@ impl Cache for Remote {
 #[inline(never)]
 #[rustfmt::skip]
 fn spin() {
-    here!(()); while !is_over() { std::hint::spin_loop() }
+    here!(()); while !OVER.load(Relaxed) { std::hint::spin_loop() }
 }

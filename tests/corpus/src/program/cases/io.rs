@@ -63,7 +63,12 @@ pub(crate) const CASES: &[Case] = &[
     Case::new(
         "log-queue-full",
         "neonlabsorg/neon-evm#165, tokio-rs/tracing#676",
-        &[told("GET /audited", "lock", "cases::io::audit", "non_blocking|spawn_blocking|lossy|tokio::sync")],
+        &[told(
+            "GET /audited",
+            "lock",
+            "cases::io::audit",
+            "non_blocking|spawn_blocking|lossy|tokio::sync",
+        )],
         log_queue_full,
     ),
     Case::new(
@@ -160,7 +165,12 @@ pub(crate) const CASES: &[Case] = &[
     Case::new(
         "pool-exhausted",
         "palpo-im/palpo#214, diesel-rs/diesel#3016, sfackler/r2d2#93",
-        &[told("GET /users", "lock", "cases::io::with_connection", "async pool|spawn_blocking|tokio::sync")],
+        &[told(
+            "GET /users",
+            "lock",
+            "cases::io::with_connection",
+            "async pool|spawn_blocking|tokio::sync",
+        )],
         pool_exhausted,
     ),
 ];
@@ -174,7 +184,8 @@ fn folder() -> PathBuf {
 fn file_on_slow_disk(stage: &Stage) {
     let path = folder().join("attachment");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a pipe");
     let other = File::options().read(true).write(true).open(&path).expect("both ends");
     stage.at_release(|| drop(other));
     stage.get_once("/attachments", move || read_attachment(&path));
@@ -236,12 +247,16 @@ fn fill(stage: &Stage, give: fn(&OwnedFd) -> rustix::io::Result<()>) {
 
 #[inline(never)]
 fn print() {
-    here!(println!("a line for whoever looks at the console"));
+    let line = String::from("a line for whoever looks at the console");
+    here!(println!("{line}"));
+    drop(line);
 }
 
 #[inline(never)]
 fn log() {
-    here!(tracing::info!(user = 7, "a line for whoever collects the log"));
+    let user = String::from("seven");
+    here!(tracing::info!(user, "a line for whoever collects the log"));
+    drop(user);
 }
 
 /// `lossy(false)` waits for room in the queue.

@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::process::{ChildStdin, Command, Stdio};
 
-
 use crate::case::{Case, told};
 use crate::stage::Stage;
 

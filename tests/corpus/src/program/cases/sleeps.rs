@@ -55,7 +55,12 @@ pub(crate) const CASES: &[Case] = &[
     Case::new(
         "sleep-in-drop",
         "Arthurdw/firefly#11; rust-lang/rfcs: async drop is missing, so guards block in Drop",
-        &[told("GET /upload", "sleep", "<cases::sleeps::Upload as core::ops::drop::Drop>::drop", FIX)],
+        &[told(
+            "GET /upload",
+            "sleep",
+            "<cases::sleeps::Upload as core::ops::drop::Drop>::drop",
+            FIX,
+        )],
         |stage| stage.get("/upload", Router::new().route("/upload", get(upload))),
     ),
     Case::new(
@@ -135,4 +140,3 @@ fn next_event(number: u32) -> Result<String, std::convert::Infallible> {
     }
     Ok(format!("event {number}\n"))
 }
-
