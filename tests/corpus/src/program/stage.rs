@@ -27,7 +27,7 @@ const AFTERWARDS: Duration = Duration::from_millis(300);
 const STEP: Duration = Duration::from_millis(5);
 
 /// How long something takes that nobody can end: clearly more than the threshold.
-pub(crate) const LONG: Duration = Duration::from_millis(700);
+pub(crate) const LONG: Duration = Duration::from_millis(500);
 
 /// Whether what computes may end.
 pub(crate) static OVER: AtomicBool = AtomicBool::new(false);
@@ -184,6 +184,19 @@ impl Stage {
         self.guests.borrow_mut().push(is_done);
     }
 
+    /// A task of a service that has been up for a while. It is waited for.
+    pub(crate) fn spawn_later<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let address = self.serve(Router::new().route("/up", axum::routing::get(|| async { "up" })));
+        for _ in 0..20 {
+            let asked: Vec<_> = (0..4).map(|_| std::thread::spawn(move || up(address))).collect();
+            asked.into_iter().for_each(|asked| asked.join().expect("no panic"));
+        }
+        self.spawn(task);
+    }
+
     /// A task that is waited for.
     pub(crate) fn spawn<F>(&self, task: F)
     where
@@ -236,6 +249,14 @@ impl Stage {
         stalls.retain(|stall| !stall.cause.is_environment());
         stalls
     }
+}
+
+/// Asks whether the service is up.
+fn up(address: SocketAddr) {
+    let mut server = TcpStream::connect(address).expect("it listens");
+    let request = b"GET /up HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    server.write_all(request).expect("it reads");
+    server.read_to_end(&mut Vec::new()).expect("an answer");
 }
 
 fn record(stall: &Stall) -> Value {

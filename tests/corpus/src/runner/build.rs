@@ -127,6 +127,8 @@ impl Program {
                 command.env_remove(inherited);
             }
         }
+        // A panic with a backtrace is a stall of its own.
+        command.env_remove("RUST_BACKTRACE");
         if self.build == Build::OneCpu {
             command.env("STALL_CORPUS_ONE_CPU", "1");
         }

@@ -1,6 +1,6 @@
 //! Computation that takes too long for one poll.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::Write as _;
@@ -118,12 +118,12 @@ pub(crate) const CASES: &[Case] = &[
         |stage| stage.get_once("/metrics", write_metrics),
     ),
     Case::new(
-        "large-tree-dropped",
+        "large-cache-dropped",
         "aptos-labs/aptos-core#10950, broxus/tycho#484, paradigmxyz/reth#22080",
         &[told("GET /prune", "cpu", "cases::compute::prune", MOVE)],
         |stage| {
-            let tree = (0..5_000_000_u64).map(|key| (key, Box::new(key))).collect();
-            stage.get_once("/prune", || prune(tree));
+            let cache = (0..5_000_000_u64).map(|key| (key, Box::new(key))).collect();
+            stage.get_once("/prune", || prune(cache));
         },
     ),
     Case::new(
@@ -260,9 +260,9 @@ fn write_metrics() {
 }
 
 #[inline(never)]
-fn prune(tree: BTreeMap<u64, Box<u64>>) {
-    let entries = tree.len();
-    here!(drop(tree));
+fn prune(cache: HashMap<u64, Box<u64>>) {
+    let entries = cache.len();
+    here!(drop(cache));
     black_box(entries);
 }
 

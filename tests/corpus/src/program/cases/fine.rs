@@ -172,7 +172,7 @@ pub(crate) const CASES: &[Case] = &[
             "/",
             answer(|| async {
                 let mut child = tokio::process::Command::new("sleep");
-                let status = child.arg("0.7").status().await.expect("it runs");
+                let status = child.arg("0.5").status().await.expect("it runs");
                 assert!(status.success());
             }),
         );
@@ -256,7 +256,7 @@ pub(crate) const CASES: &[Case] = &[
         };
         stage.get("/", Router::new().route("/", get(handler)));
     }),
-    Case::new("allowed-at-start", "pronebird in nymtech/nym-vpn-client#1767", NOTHING, |stage| {
+    Case::new("allowed-at-start", "nymtech/nym-vpn-client#1767", NOTHING, |stage| {
         stage.get(
             "/",
             answer(|| async {
@@ -274,7 +274,7 @@ pub(crate) const CASES: &[Case] = &[
         );
     }),
     Case::new("task-awaits-for-long", "tokio-rs/console#150", NOTHING, |stage| {
-        stage.spawn(tokio::time::sleep(LONG * 2));
+        stage.spawn(async { tokio::time::sleep(LONG * 2).await });
     }),
 ];
 

@@ -29,17 +29,24 @@ fn breakpoints() -> Result<(), &'static str> {
 }
 
 pub(crate) const CASES: &[Case] = &[
+    // Before the first request.
+    Case::new(
+        "task-at-start-sleeps",
+        "chainflip-io/chainflip-backend#265, 64bit/async-openai#194",
+        &[told(NOBODY, "sleep", "cases::tasks::fill_cache", SLEEP)],
+        |stage| stage.spawn(async { fill_cache() }),
+    ),
     Case::new(
         "task-sleeps",
         "tokio-rs/tokio#3120, 64bit/async-openai#194",
         &[told(NOBODY, "sleep", "cases::tasks::sync_mail", SLEEP)],
-        |stage| stage.spawn(async { sync_mail() }),
+        |stage| stage.spawn_later(async { sync_mail() }),
     ),
     Case::new(
         "task-computes",
         "tokio-rs/tokio#4730, divviup/janus#2955",
         &[told(NOBODY, "cpu", "cases::tasks::aggregate", MOVE)],
-        |stage| stage.spawn(async { aggregate() }),
+        |stage| stage.spawn_later(async { aggregate() }),
     )
     .if_possible(breakpoints),
     Case::new(
@@ -49,7 +56,7 @@ pub(crate) const CASES: &[Case] = &[
         |stage| {
             let (sender, receiver) = std::sync::mpsc::channel::<()>();
             stage.at_release(|| drop(sender));
-            stage.spawn(async move { wait_for_peer(&receiver) });
+            stage.spawn_later(async move { wait_for_peer(&receiver) });
         },
     ),
     Case::new(
@@ -86,7 +93,7 @@ pub(crate) const CASES: &[Case] = &[
         "task-on-one-thread-computes",
         "get10101/itchysats#906",
         &[told(NOBODY, "cpu", "cases::tasks::sign", MOVE)],
-        |stage| stage.spawn(async { sign() }),
+        |stage| stage.spawn_later(async { sign() }),
     )
     .on(Flavor::CurrentThread)
     .if_possible(breakpoints),
@@ -99,7 +106,7 @@ pub(crate) const CASES: &[Case] = &[
     .on(Flavor::CurrentThread),
     Case::new(
         "root-future-blocks",
-        "mieubrisse in seanmonstar/reqwest#1215, tokio-rs/tokio#2376",
+        "seanmonstar/reqwest#1215, tokio-rs/tokio#2376",
         &[told(NOBODY, "sleep", "cases::tasks::import_at_start", SLEEP)],
         |stage| {
             side_runtime(stage, || {
@@ -157,6 +164,11 @@ pub(crate) const CASES: &[Case] = &[
         },
     ),
 ];
+
+#[inline(never)]
+fn fill_cache() {
+    here!(sleep(LONG * 2));
+}
 
 #[inline(never)]
 fn sync_mail() {
