@@ -67,9 +67,8 @@ fn check(program: &Program, cases: &[Case]) {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut failed = Vec::new();
     for case in cases {
-        let known = KNOWN
-            .iter()
-            .find(|known| known.case == case.name && known.build == program.build());
+        let known =
+            KNOWN.iter().find(|known| known.case == case.name && known.build == program.build());
         let complaint = match known {
             Some(known) => check_miss(program, case, known),
             None => check_case(&run(program, case)),

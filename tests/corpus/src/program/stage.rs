@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::AtomicBool;
 pub(crate) use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,6 +31,7 @@ pub(crate) const LONG: Duration = Duration::from_millis(500);
 
 /// Whether what computes may end.
 pub(crate) static OVER: AtomicBool = AtomicBool::new(false);
+static LATE_MS: AtomicU64 = AtomicU64::new(0);
 static NOTED: Mutex<Vec<(&str, u32, u32)>> = Mutex::new(Vec::new());
 
 /// Notes where a stall is; see `here!`.
@@ -89,6 +90,7 @@ impl Stage {
                 handle
             }
         };
+        std::thread::spawn(watch_lateness);
         let detector = {
             let _inside = runtime.enter();
             StallDetector::builder().start().expect("a detector")
@@ -241,13 +243,23 @@ impl Stage {
         let records: Vec<_> = self.detector.stalls().iter().map(record).collect();
         let place = |&(file, first, last): &(&str, u32, u32)| json!([file, first, last]);
         let places: Vec<_> = NOTED.lock().expect("not poisoned").iter().map(place).collect();
-        json!({ "records": records, "places": places })
+        json!({ "records": records, "places": places, "late_ms": LATE_MS.load(Relaxed) })
     }
 
     fn program_stalls(&self) -> Vec<Stall> {
         let mut stalls = self.detector.stalls();
         stalls.retain(|stall| !stall.cause.is_environment());
         stalls
+    }
+}
+
+/// How late a thread was at most that only sleeps: how long a machine had no CPU for us.
+fn watch_lateness() {
+    loop {
+        let start = Instant::now();
+        std::thread::sleep(STEP);
+        let late = start.elapsed().saturating_sub(STEP);
+        LATE_MS.fetch_max(u64::try_from(late.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 }
 

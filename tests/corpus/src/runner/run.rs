@@ -11,6 +11,8 @@ use crate::judge::{Judgement, Verdict, judge};
 
 /// So often a case is run on a machine that leaves no CPU for it.
 const TRIES: u32 = 6;
+/// So late is a thread that only sleeps where there is no CPU: half of the threshold.
+const LATE_MS: u64 = 50;
 /// A case that does not end by then has failed.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -107,7 +109,9 @@ fn is_disturbed(printed: &Value) -> bool {
         let text = record[field].as_str().unwrap_or_default();
         words.iter().any(|word| text.contains(word))
     };
-    printed["records"].as_array().expect("a list").iter().any(|record| {
+    let late = printed["late_ms"].as_u64().is_some_and(|late| late > LATE_MS);
+    let records = printed["records"].as_array().expect("a list");
+    late || records.iter().any(|record| {
         record["environment"] == true
             || says(record, "detail", &["starved", "suspended", "throttled", "without a CPU"])
             || says(record, "stack_missing", &["in time"])

@@ -39,7 +39,12 @@ pub(crate) const CASES: &[Case] = &[
     Case::new(
         "child-stdout-read",
         "Reloaded-Project/ReloadedCode#9, tauri-apps/tauri#3505",
-        &[told("GET /ls", "process_wait|file_io", "cases::processes::read_output", FIX)],
+        &[told(
+            "GET /ls",
+            "process_wait|file_io",
+            "cases::processes::read_output",
+            "tokio::process",
+        )],
         |stage| {
             let sleeper = Sleeper::start(stage);
             stage.get_once("/ls", move || read_output(sleeper.command()));
