@@ -101,7 +101,10 @@ impl Service<http::Request<Body>> for Jobs {
                 });
                 return Ok(grpc.server_streaming(follow, request).await);
             }
-            let unary = tower::service_fn(|_: Request<()>| async { Ok(Response::new(ping())) });
+            let unary = tower::service_fn(|_: Request<()>| async {
+                ping();
+                Ok(Response::new(()))
+            });
             Ok(grpc.unary(unary, request).await)
         })
     }

@@ -159,6 +159,7 @@ fn touch_session(sessions: &DashMap<u32, u32>) -> String {
 fn guard_across_await_on_one_thread(stage: &Stage) {
     let counts: &'static parking_lot::Mutex<HashMap<u32, u32>> = Box::leak(Box::default());
     let (taken, is_taken) = std::sync::mpsc::channel();
+    #[expect(clippy::await_holding_lock, reason = "that is the fault")]
     stage.spawn(async move {
         let guard = counts.lock();
         taken.send(()).expect("it is waited for");

@@ -1,7 +1,7 @@
 //! Child processes.
 
 use std::io::Read;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::case::{Case, told};
 use crate::stage::Stage;
@@ -14,8 +14,8 @@ pub(crate) const CASES: &[Case] = &[
         "bottlerocket-os/bottlerocket-test-system#276",
         &[told("GET /build", "process_wait", "cases::processes::build", FIX)],
         |stage| {
-            let sleeper = Sleeper::start(stage);
-            stage.get_once("/build", move || build(sleeper.command()));
+            let command = long_command(stage);
+            stage.get_once("/build", move || build(command));
         },
     ),
     Case::new(
@@ -23,8 +23,8 @@ pub(crate) const CASES: &[Case] = &[
         "gabrielkoerich/orch#1624, eastreams/loong#423, neptaco/mcproc#41",
         &[told("GET /ports", "process_wait", "cases::processes::ports", FIX)],
         |stage| {
-            let sleeper = Sleeper::start(stage);
-            stage.get_once("/ports", move || ports(sleeper.command()));
+            let command = long_command(stage);
+            stage.get_once("/ports", move || ports(command));
         },
     ),
     Case::new(
@@ -32,8 +32,8 @@ pub(crate) const CASES: &[Case] = &[
         "tauri-apps/plugins-workspace#1947",
         &[told("GET /wait", "process_wait", "cases::processes::wait", FIX)],
         |stage| {
-            let sleeper = Sleeper::start(stage);
-            stage.get_once("/wait", move || wait(sleeper.command()));
+            let command = long_command(stage);
+            stage.get_once("/wait", move || wait(command));
         },
     ),
     Case::new(
@@ -46,31 +46,19 @@ pub(crate) const CASES: &[Case] = &[
             "tokio::process",
         )],
         |stage| {
-            let sleeper = Sleeper::start(stage);
-            stage.get_once("/ls", move || read_output(sleeper.command()));
+            let command = long_command(stage);
+            stage.get_once("/ls", move || read_output(command));
         },
     ),
 ];
 
-/// A process that the others read from: it ends when its own input does.
-struct Sleeper(std::process::ChildStdout);
-
-impl Sleeper {
-    fn start(stage: &Stage) -> Self {
-        let mut child = Command::new("cat");
-        let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = child.expect("cat is everywhere");
-        let input: ChildStdin = child.stdin.take().expect("piped");
-        stage.at_release(|| drop(input));
-        Self(child.stdout.take().expect("piped"))
-    }
-
-    /// A command that takes as long.
-    fn command(self) -> Command {
-        let mut command = Command::new("cat");
-        command.stdin(self.0);
-        command
-    }
+/// A command that takes until the end.
+fn long_command(stage: &Stage) -> Command {
+    let (read, write) = std::io::pipe().expect("a pipe");
+    stage.at_release(|| drop(write));
+    let mut command = Command::new("cat");
+    command.stdin(read);
+    command
 }
 
 #[inline(never)]
