@@ -23,7 +23,7 @@ pub const KNOWN: &[Known] = &[Known {
     case: "task-at-start-sleeps",
     build: Build::Limited,
     verdict: Verdict::NoRecord,
-    at_times: true,
+    at_times: false,
     why: "which thread is a worker is learned from polls that are marked, and there was none yet; \
         RuntimeHooks tell it at once",
 }];
