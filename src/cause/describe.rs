@@ -24,11 +24,11 @@ impl CauseReport {
         Self { thread, now, object: evidence.object, lasted: evidence.lasted, classification }
     }
 
-    /// What the thread waits for, and the environment's share. Asks the kernel and may block, so the
-    /// watchdog must not call it.
+    /// What the thread waits for, and the environment's share, if there is one: the last part, behind
+    /// a semicolon. Asks the kernel and may block, so the watchdog must not call it.
     pub(crate) fn detail(&self) -> Option<String> {
         let parts: Vec<_> = self.waits_for().into_iter().chain(self.environment()).collect();
-        (!parts.is_empty()).then(|| parts.join(", "))
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     fn waits_for(&self) -> Option<String> {
@@ -62,7 +62,7 @@ impl CauseReport {
         }
         let (excused, lasted) =
             (human_nanos(self.classification.excused), human_nanos(self.lasted));
-        Some(format!("{} for {excused} of {lasted}", self.classification.excuse))
+        Some(format!("{} for {excused} of {lasted}", self.classification.excuse.lost()))
     }
 }
 

@@ -109,7 +109,7 @@ fn a_storm_of_block_in_place_is_no_stall() {
     // which the record says.
     let waits_for_the_machine = |stall: &Stall| {
         let detail = stall.detail.as_deref().unwrap_or_default();
-        stall.cause == Cause::Lock && detail.contains("starved for")
+        stall.cause == Cause::Lock && detail.contains("without a CPU for")
     };
     let stalls: Vec<_> =
         own(&stall).into_iter().filter(|stall| !waits_for_the_machine(stall)).collect();

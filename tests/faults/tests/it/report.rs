@@ -65,7 +65,7 @@ impl Report {
             let text = self.printed[field].as_str().unwrap_or_default();
             words.iter().any(|word| text.contains(word))
         };
-        says("detail", &["starved for", "suspended for", "throttled for"])
+        says("detail", &["without a CPU for", "suspended for", "throttled for"])
             || says("stack_missing", &["in time"])
     }
 
