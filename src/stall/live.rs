@@ -182,7 +182,8 @@ impl LiveStall {
 fn with_given(detail: &str, given: Option<(&str, String)>) -> String {
     let with = given.and_then(|(call, given)| {
         let rest = detail.strip_prefix(call)?;
-        (rest.is_empty() || rest.starts_with(", ") || rest.starts_with("; ")).then(|| format!("{call}{given}{rest}"))
+        (rest.is_empty() || rest.starts_with(", ") || rest.starts_with("; "))
+            .then(|| format!("{call}{given}{rest}"))
     });
     with.unwrap_or_else(|| detail.to_owned())
 }

@@ -210,6 +210,8 @@ impl Scanner {
             if let Some(runtime) = runtime {
                 runtime.add_poll(now, place.worker, tracker, stall.as_ref());
             }
+        } else if let (Holds::Allowed, Some(runtime)) = (holds, runtime) {
+            runtime.add_allowed(tracker.since);
         }
         OpenStall::follow(stall, event, events);
         NewStall::begins(event, || StalledPoll {

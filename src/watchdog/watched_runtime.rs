@@ -63,8 +63,10 @@ pub(super) struct ScanTotals {
     cause: Option<Cause>,
     /// The environment holds up a worker.
     excused: bool,
-    /// A worker is in an allowed block.
-    allowed: bool,
+    /// Workers in allowed blocks.
+    allowed: usize,
+    /// When the first and the last of these blocks began.
+    allowed_since: Option<(Nanos, Nanos)>,
 }
 
 impl ScanTotals {
@@ -134,12 +136,30 @@ impl WatchedRuntime {
             return Holds::Nothing;
         }
         if kind == PollKind::Allowed {
-            self.totals.allowed = true;
             self.workers[at].explained = true;
-            return Holds::Nothing;
+            return Holds::Allowed;
         }
         // Read after the slot: the counters then include what the worker did before the poll.
         Holds::Worker(WorkerCounters::read(metrics, at))
+    }
+
+    /// An allowed block on a worker of this runtime began then.
+    pub(super) fn add_allowed(&mut self, since: Nanos) {
+        self.totals.allowed += 1;
+        let (first, last) = self.totals.allowed_since.unwrap_or((since, since));
+        self.totals.allowed_since = Some((first.min(since), last.max(since)));
+    }
+
+    /// Since when no worker is left: each is held by a stall or by an allowed block. Where all blocks
+    /// are allowed, from the end of the time that such a block may take.
+    fn all_held_since(&self, now: Nanos) -> Option<Nanos> {
+        let ScanTotals { stalled, stalled_since, allowed, allowed_since, .. } = &self.totals;
+        let last_allowed = allowed_since.map_or(0, |(_, last)| last);
+        let since = match stalled {
+            0 => last_allowed + self.settings.patience.dead_after,
+            _ => last_allowed.max(*stalled_since),
+        };
+        (stalled + allowed >= self.runtime.workers && since <= now).then_some(since)
     }
 
     /// Adds an open poll of this runtime to the totals.
@@ -223,15 +243,16 @@ impl WatchedRuntime {
             self.last_lag = lag;
             record(lag);
         });
-        let all_stalled = self.totals.stalled >= self.runtime.workers;
+        let allowed_since = self.totals.allowed_since;
         let input = FreezeInput {
             due: self.due(),
             beat: heartbeat.beat(),
             tick: self.tick,
             threshold: self.threshold,
             driven: !self.runtime.single,
-            all_stalled_since: all_stalled.then_some(self.totals.stalled_since),
-            allowed: self.totals.allowed,
+            all_held_since: self.all_held_since(now),
+            allowed_until: allowed_since
+                .map(|(first, _)| first + self.settings.patience.dead_after),
         };
         self.freeze.missing(now, input).for_each(record);
         if lost > 0 {

@@ -56,7 +56,7 @@ impl WatchedSlot {
         let Self { slot, tracker, evidence, .. } = self;
         let thread = open.identity.thread;
         let excused = match tracker.lasts(open.sequence, seen_at) {
-            _ if holds == Holds::Nothing => 0,
+            _ if matches!(holds, Holds::Allowed | Holds::Nothing) => 0,
             Some(lasted) if lasted >= threshold => {
                 evidence.classify(seen_at, lasted, thread, environment)
             }

@@ -54,8 +54,9 @@ pub(crate) enum Holds {
     Worker(WorkerCounters),
     /// The thread of a root future.
     Root,
-    /// Nothing that counts: there is no worker, another thread has taken it over, or the block is
-    /// allowed.
+    /// A worker, in an allowed block.
+    Allowed,
+    /// Nothing: there is no worker, or another thread has taken it over.
     #[default]
     Nothing,
 }
@@ -176,7 +177,7 @@ impl PollTracker {
             // A worker that has parked or gone on is not in this poll.
             Holds::Worker(now) => self.holds == holds && !now.is_parked(),
             Holds::Root => true,
-            Holds::Nothing => false,
+            Holds::Allowed | Holds::Nothing => false,
         }
     }
 }
