@@ -35,7 +35,7 @@ fn main() {
         if name == BARE { bare(&runtime, turn) } else { ours(&runtime, turn) }
     });
     rounds.print(BARE);
-    Target::AtMost(1.2).check("ours to the bare minimum", rounds.ratio(OURS, BARE));
+    rounds.check_ratio(Target::AtMost(1.2), "ours to the bare minimum", OURS, BARE);
 }
 
 fn bare(runtime: &Runtime, turn: Duration) -> f64 {
