@@ -60,6 +60,16 @@ impl Rounds {
     pub fn run<T: Clone>(
         unit: &'static str,
         contenders: &[(&'static str, T)],
+        measure: impl FnMut(T) -> f64,
+    ) -> Self {
+        Self::run_beside(unit, contenders, contenders[0].1.clone(), measure)
+    }
+
+    /// The same with a twin of the first contender instead of itself.
+    pub fn run_beside<T: Clone>(
+        unit: &'static str,
+        contenders: &[(&'static str, T)],
+        twin: T,
         mut measure: impl FnMut(T) -> f64,
     ) -> Self {
         let mut values = vec![Vec::new(); contenders.len() + 1];
@@ -69,8 +79,8 @@ impl Rounds {
                 order.reverse();
             }
             for at in order {
-                // Past the last one: the first one again.
-                let value = measure(contenders[at % contenders.len()].1.clone());
+                let contender = contenders.get(at).map_or(&twin, |(_, contender)| contender);
+                let value = measure(contender.clone());
                 if round > 0 {
                     values[at].push(value);
                 }
