@@ -2,7 +2,7 @@
 //! where one takes more than `bounds.rs` allows.
 //!
 //! ```text
-//! cargo run --release -p tower-stall-instructions [WORD]
+//! scripts/instructions [WORD]
 //! ```
 //!
 //! `WORD` leaves only the figures whose name contains it. Valgrind's callgrind counts, so what else the
@@ -38,6 +38,14 @@ fn count(word: &str) -> ExitCode {
         "instructions", "takes", "floor", "over it", "at most"
     );
     let mut status = ExitCode::SUCCESS;
+    if word.is_empty() {
+        let (takes, floor) = (callgrind::count("TaskMonitor"), callgrind::count("bare poll"));
+        let over = takes - floor;
+        println!(
+            "{:44} {takes:>9.1} {floor:>9.1} {over:>9.1}",
+            "to compare: a poll in a TaskMonitor"
+        );
+    }
     for figure in FIGURES.iter().filter(|figure| figure.what.contains(word)) {
         let takes = callgrind::count(figure.case);
         let floor = figure.floor.map_or(0.0, callgrind::count);
