@@ -32,6 +32,11 @@ impl StallLayer {
         Self { settings: Arc::new(Settings { labels, methods, handler_name, trace_id, kept }) }
     }
 
+    #[cfg(test)]
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
     fn with(&self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = (*self.settings).clone();
         set(&mut settings);

@@ -135,3 +135,27 @@ impl fmt::Debug for Settings {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::StallLayer;
+    use crate::runtime::registry::Registry;
+    use crate::runtime::registry::tests::LIMITS;
+
+    #[test]
+    fn no_more_than_some_settings_are_kept_and_no_functions() {
+        let registry = Registry::new(LIMITS);
+        let is_kept = |layer: &StallLayer| {
+            matches!(SharedSettings::of(layer.settings()), SharedSettings::Kept(_))
+        };
+        let with_function = StallLayer::new(&registry).trace_id(|_| None);
+        assert!(!is_kept(&with_function));
+        let layers: Vec<_> = (0..=MOST_KEPT).map(|_| StallLayer::new(&registry)).collect();
+        // Other tests of this process have layers too.
+        let kept = layers.iter().filter(|layer| is_kept(layer)).count();
+        assert!(kept <= MOST_KEPT as usize, "{kept} are kept");
+        let (first, again) = (SharedSettings::of(layers[0].settings()), layers[0].clone());
+        assert!(std::ptr::eq(&*first, &*SharedSettings::of(again.settings())));
+    }
+}
