@@ -62,18 +62,19 @@ impl Rounds {
         contenders: &[(&'static str, T)],
         measure: impl FnMut(T) -> f64,
     ) -> Self {
-        Self::run_beside(unit, contenders, contenders[0].1.clone(), measure)
+        Self::run_beside(ROUNDS, unit, contenders, contenders[0].1.clone(), measure)
     }
 
-    /// The same with a twin of the first contender instead of itself.
+    /// The same, with so many rounds and a twin of the first contender instead of itself.
     pub fn run_beside<T: Clone>(
+        rounds: usize,
         unit: &'static str,
         contenders: &[(&'static str, T)],
         twin: T,
         mut measure: impl FnMut(T) -> f64,
     ) -> Self {
         let mut values = vec![Vec::new(); contenders.len() + 1];
-        for round in 0..=ROUNDS {
+        for round in 0..=rounds {
             let mut order: Vec<_> = (0..values.len()).collect();
             if round % 2 == 1 {
                 order.reverse();
@@ -125,7 +126,8 @@ impl Rounds {
 
     /// Prints all contenders, each with what it takes over `base`, and the first one again.
     pub fn print(&self, base: &str) {
-        println!("{} rounds, medians with 95 % intervals, in {}", ROUNDS, self.unit);
+        let rounds = self.again.len();
+        println!("{rounds} rounds, medians with 95 % intervals, in {}", self.unit);
         println!("{:24} {:>9}{:22}{:>9}", "", "takes", "", "over it");
         for name in &self.names {
             let alone = self.alone(name).to_string();
