@@ -189,6 +189,11 @@ impl Target {
         println!("{verdict}  {claim}: {estimate}, A/A ± {spread:.3}, target {wanted}");
     }
 
+    /// Prints whether a value keeps the target that was measured once, or is a median of its own.
+    pub fn check_value(self, claim: &str, value: f64) {
+        self.check(claim, Estimate { low: value, median: value, high: value }, 0.0);
+    }
+
     fn judge(self, estimate: Estimate, spread: f64) -> Verdict {
         let (low, high) = (estimate.low - spread, estimate.high + spread);
         let (met, missed) = match self {
@@ -231,10 +236,5 @@ mod tests {
         });
         assert_eq!(turns[0], 2 * turns[1]);
         assert_eq!(rounds.spread(), 1.0);
-    }
-
-    /// The same for what was measured once, or is a median of its own.
-    pub fn check_value(self, claim: &str, value: f64) {
-        self.check(claim, Estimate { low: value, median: value, high: value }, 0.0);
     }
 }
