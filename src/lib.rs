@@ -169,3 +169,6 @@ pub use shed::{ShedFuture, ShedLayer, ShedService};
 pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 pub use stall::{Cause, Frame, Site, Stack, Stall};
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub use watchdog::BenchScans;

@@ -15,6 +15,8 @@
 //! The watchdog never waits. It takes no lock that is held while foreign code runs, and only tries
 //! those that a reader may hold. A scan that finds nothing allocates nothing.
 
+#[cfg(feature = "__bench")]
+mod bench;
 mod environment;
 mod events;
 mod evidence;
@@ -27,6 +29,8 @@ mod watched_runtime;
 mod watched_slot;
 mod watched_worker;
 
+#[cfg(feature = "__bench")]
+pub use bench::BenchScans;
 pub(crate) use events::{Event, Events, StalledThread};
 pub(crate) use rules::health::Patience;
 pub(crate) use run::run;
