@@ -354,6 +354,7 @@ impl Scanner {
             let watched = &mut runtimes[at];
             watched.read_ticks(now, environment, events);
             watched.rescue(now, environment, events);
+            watched.look_for_shutdown(now, events);
             let action = watched.judge_health(now, environment);
             match action {
                 _ if watched.runtime.status.ignored.load(Relaxed) => {}

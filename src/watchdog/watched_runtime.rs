@@ -7,6 +7,7 @@ use tokio::runtime::RuntimeMetrics;
 use super::environment::Environment;
 use super::events::{Event, Events};
 use super::open_stall::OpenStall;
+use super::rules::closed::{ClosedInput, ClosedStep, ClosedTracker};
 use super::rules::freeze::{FreezeInput, FreezeTracker};
 use super::rules::health::{HealthAction, HealthInput, HealthTracker};
 use super::rules::poll::{Holds, PollTracker};
@@ -33,6 +34,7 @@ pub(super) struct WatchedRuntime {
     lags_seen: u64,
     last_lag: Nanos,
     health: HealthTracker,
+    closed: ClosedTracker,
     rescuer: Rescuer,
     pub(super) totals: ScanTotals,
     /// When to map the worker threads next.
@@ -108,6 +110,7 @@ impl WatchedRuntime {
             lags_seen: 0,
             last_lag: 0,
             health: HealthTracker::default(),
+            closed: ClosedTracker::default(),
             rescuer: Rescuer::default(),
             totals: ScanTotals::default(),
             map_at: 0,
@@ -284,6 +287,23 @@ impl WatchedRuntime {
         let (health, action) = self.health.update(now, input, self.settings.patience);
         self.runtime.status.set_health(health);
         action
+    }
+
+    /// Finds out whether a frozen runtime was shut down while all of its workers are stuck. From then on
+    /// it counts as ended.
+    pub(super) fn look_for_shutdown(&mut self, now: Nanos, events: &mut Events) {
+        let Some(metrics) = &self.metrics else { return };
+        let input = ClosedInput {
+            frozen: self.freeze.since().map_or(0, |since| now.saturating_sub(since)),
+            parked: self.workers.iter().any(|worker| worker.counters.is_parked()),
+            queued: metrics.global_queue_depth(),
+            answers: self.runtime.status.answers(),
+        };
+        match self.closed.update(now, input) {
+            ClosedStep::Nothing => {}
+            ClosedStep::Ask => events.push(Event::Ping(Arc::clone(&self.runtime))),
+            ClosedStep::Closed => self.runtime.end(),
+        }
     }
 
     /// Requests to wake a parked worker if that helps timers and sockets.

@@ -1,5 +1,6 @@
 //! The rules decide; other modules read. A rule is a pure function of plain data and the time.
 
+pub(super) mod closed;
 pub(super) mod cpu_wait;
 pub(super) mod freeze;
 pub(super) mod health;
