@@ -171,4 +171,5 @@ pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 pub use stall::{Cause, Frame, Site, Stack, Stall};
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
-pub use watchdog::BenchScans;
+#[allow(unreachable_pub, reason = "not public API")]
+pub use watchdog::bench::*;

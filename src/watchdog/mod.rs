@@ -16,7 +16,7 @@
 //! those that a reader may hold. A scan that finds nothing allocates nothing.
 
 #[cfg(feature = "__bench")]
-mod bench;
+pub(crate) mod bench;
 mod environment;
 mod events;
 mod evidence;
@@ -29,8 +29,6 @@ mod watched_runtime;
 mod watched_slot;
 mod watched_worker;
 
-#[cfg(feature = "__bench")]
-pub use bench::BenchScans;
 pub(crate) use events::{Event, Events, StalledThread};
 pub(crate) use rules::health::Patience;
 pub(crate) use run::run;
