@@ -63,11 +63,11 @@ fn a_runtime_that_is_given_up_while_it_is_stuck_does_not_end_the_process() {
             let _ = is_released.lock().expect("no panic").recv_timeout(3 * LIMIT);
         }));
     }
-    wait_for(LIMIT, || (!stall.health().is_ready()).then_some(()));
     let name = wait_for(LIMIT, || Some(own(&stall).first()?.runtime.to_string()));
     let label = format!("runtime={name:?}");
     assert_eq!(scrape(&stall).value("tokio_workers", &[&label]), 2.0);
     // It is stuck, and counts until it is given up.
+    wait_for(LIMIT, || stall.health().to_string().contains(&name).then_some(()));
     given_up.shutdown_background();
     wait_for(LIMIT, || {
         assert!(stall.health().is_live(), "{}", stall.health());
@@ -75,8 +75,8 @@ fn a_runtime_that_is_given_up_while_it_is_stuck_does_not_end_the_process() {
     });
     wait_for(LIMIT, || (scrape(&stall).value("tokio_workers", &[&label]) == 0.0).then_some(()));
     // The one that is not given up is still watched.
-    main.spawn(blocking(&stall, "later"));
-    wait_for(LIMIT, || own(&stall).into_iter().find(|stall| stall.handler == "later"));
+    main.block_on(main.spawn(blocking(&stall, "later"))).expect("no panic");
+    assert!(own(&stall).iter().any(|stall| stall.handler == "later"));
     drop(release);
 }
 

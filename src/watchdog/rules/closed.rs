@@ -1,8 +1,8 @@
 //! Whether a frozen runtime was given up: shut down by `shutdown_background()` or `shutdown_timeout()`
 //! while all of its workers are stuck. Nothing tells its tasks, and nobody waits for it any more.
 //!
-//! It shows by its queue: a task that is spawned on a runtime that is open waits there until a worker
-//! takes it, and one that was shut down drops it.
+//! It shows by its queue, which no worker shortens: a task that is spawned on a runtime that is open makes
+//! it longer, and one that was shut down drops the task.
 
 use crate::clock::Nanos;
 
@@ -17,8 +17,8 @@ const TASKS: u32 = 2;
 /// What is known of one runtime.
 #[derive(Debug, Default)]
 pub(crate) struct ClosedTracker {
-    /// When the last task was spawned, and how many were answered before.
-    asked: Option<(Nanos, u64)>,
+    /// When the last task was spawned, how many were polled and how many waited before.
+    asked: Option<(Nanos, u64, usize)>,
     /// Tasks that were neither polled nor are they in the queue.
     dropped: u32,
     is_open: bool,
@@ -55,8 +55,8 @@ impl ClosedTracker {
         }
         match self.asked {
             _ if self.is_open => return ClosedStep::Nothing,
-            Some((at, _)) if now.saturating_sub(at) < WAIT => return ClosedStep::Nothing,
-            Some((_, answers)) if input.queued > 0 || input.answers > answers => {
+            Some((at, ..)) if now.saturating_sub(at) < WAIT => return ClosedStep::Nothing,
+            Some((_, answers, queued)) if (input.answers, input.queued) != (answers, queued) => {
                 self.is_open = true;
                 return ClosedStep::Nothing;
             }
@@ -66,7 +66,7 @@ impl ClosedTracker {
         if self.dropped >= TASKS {
             return ClosedStep::Closed;
         }
-        self.asked = Some((now, input.answers));
+        self.asked = Some((now, input.answers, input.queued));
         ClosedStep::Ask
     }
 }
@@ -77,7 +77,7 @@ mod tests {
 
     const MS: Nanos = 1_000_000;
     const FROZEN: ClosedInput =
-        ClosedInput { frozen: 2_000 * MS, parked: false, queued: 0, answers: 3 };
+        ClosedInput { frozen: 2_000 * MS, parked: false, queued: 2, answers: 3 };
 
     #[test]
     fn a_runtime_that_drops_two_tasks_was_shut_down() {
@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn one_that_keeps_or_polls_them_is_open() {
         for open in [
-            ClosedInput { queued: 1, ..FROZEN },
+            ClosedInput { queued: 3, ..FROZEN },
+            ClosedInput { queued: 0, ..FROZEN },
             ClosedInput { answers: 4, ..FROZEN },
             ClosedInput { parked: true, ..FROZEN },
         ] {
