@@ -14,12 +14,12 @@ use super::rules::poll::{Holds, PollTracker};
 use super::rules::suspicion::StillWorker;
 use super::settings::WatchdogSettings;
 use super::watched_runtime::WatchedRuntime;
-use super::watched_slot::WatchedSlot;
+use super::watched_slot::{OpenMark, OpenMarks, WatchedSlot, Which};
 use crate::clock::{self, Nanos};
 use crate::labels::{self, LabelSpec, PollKind, UNATTRIBUTED};
 use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
-use crate::slot::{Place, Slot};
+use crate::slot::{LabelId, Place, Slot};
 use crate::stall::LiveStall;
 
 /// What the watchdog carries from scan to scan.
@@ -193,35 +193,51 @@ impl Scanner {
         }
         let (poll, seen_at) = watched.read(now, events)?;
         let place = poll.identity.place;
-        let label = labels::find(&self.labels, poll.label_id).or_else(|| {
-            self.registry.labels.update(&mut self.labels);
-            labels::find(&self.labels, poll.label_id)
-        })?;
+        let label = find_label(&mut self.labels, &self.registry, poll.label_id)?;
+        // What is nested in an allowed block is allowed too.
+        let inner = poll.inner.filter(|_| label.kind != PollKind::Allowed);
+        let inner = inner.and_then(|mark| {
+            Some((mark, find_label(&mut self.labels, &self.registry, mark.label_id())?))
+        });
         let mut runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
-        let holds = match &mut runtime {
-            Some(runtime) => runtime.holds(&poll, label.kind),
-            None => Holds::without_worker(label.kind),
+        let mut holds = |kind| match &mut runtime {
+            Some(runtime) => runtime.holds(&poll, kind),
+            None => Holds::without_worker(kind),
         };
-        let event = watched.observe(&poll, seen_at, label.threshold, holds, environment);
-        let (tracker, stall) = (&watched.tracker, &mut watched.stall);
+        let outer = OpenMark {
+            number: poll.sequence,
+            threshold: label.threshold,
+            holds: holds(label.kind),
+        };
+        let inner_mark = inner.map(|(mark, label)| OpenMark {
+            number: mark.number(),
+            threshold: label.threshold,
+            holds: holds(label.kind),
+        });
+        let thread = poll.identity.thread;
+        let marks = OpenMarks { seen_at, thread, poll: outer, inner: inner_mark };
+        let (which, event) = watched.observe(marks, environment, events);
+        let innermost = inner.map_or(label, |(_, label)| label);
+        let tracker = watched.tracker();
         if !tracker.is_exempt() {
-            events.push(Event::HandlerBusy { handler: label.label, time: *sampled });
-            self.open_polls.add(tracker);
+            events.push(Event::HandlerBusy { handler: innermost.label, time: *sampled });
+            watched.undecided().for_each(|tracker| self.open_polls.add(tracker));
             if let Some(runtime) = runtime {
-                runtime.add_poll(now, place.worker, tracker, stall.as_ref());
+                runtime.add_poll(now, place.worker, tracker, watched.stall.as_ref());
             }
-        } else if let (Holds::Allowed, Some(runtime)) = (holds, runtime) {
+        } else if let (Holds::Allowed, Some(runtime)) = (outer.holds, runtime) {
             runtime.add_allowed(tracker.since);
         }
-        OpenStall::follow(stall, event, events);
+        let since = tracker.since;
+        OpenStall::follow(&mut watched.stall, event, events);
         NewStall::begins(event, || StalledPoll {
             owner: StallOwner::Slot(at),
             place,
-            label: label.label,
-            since: tracker.since,
+            label: if which == Which::Inner { innermost.label } else { label.label },
+            since,
             trace: poll.trace,
-            is_request: label.kind == PollKind::Request,
-            thread: watched.thread(&poll),
+            is_request: [label.kind, innermost.kind].contains(&PollKind::Request),
+            thread: watched.thread(&poll, which),
             stack: None,
         })
     }
@@ -413,9 +429,17 @@ impl Scanner {
     }
 }
 
+/// The label of that number, which may be new.
+fn find_label(known: &mut Vec<LabelSpec>, registry: &Registry, id: LabelId) -> Option<LabelSpec> {
+    labels::find(known, id).or_else(|| {
+        registry.labels.update(known);
+        labels::find(known, id)
+    })
+}
+
 impl SlotSequence {
     fn of(watched: &WatchedSlot) -> Self {
-        Self { slot: watched.slot, sequence: watched.tracker.sequence }
+        Self { slot: watched.slot, sequence: watched.sequence() }
     }
 }
 
