@@ -175,7 +175,9 @@ impl WatchedRuntime {
     ) {
         let explains = self.totals.add(now, worker.is_some(), tracker, stall);
         if let Some(worker) = worker {
-            self.workers[worker as usize].explained |= explains;
+            let worker = &mut self.workers[worker as usize];
+            worker.explained |= explains;
+            worker.held |= now > tracker.since;
         }
     }
 
@@ -183,7 +185,7 @@ impl WatchedRuntime {
     /// known reason.
     pub(super) fn still_thread(&self, worker: usize, now: Nanos) -> Option<WorkerThread> {
         let watched = &self.workers[worker];
-        let is_still = watched.stands_still(now, 1) && !watched.explained;
+        let is_still = watched.stands_still(now, 1) && !watched.explained && !watched.held;
         if is_still && self.metrics.is_some() { self.runtime.owner(worker) } else { None }
     }
 

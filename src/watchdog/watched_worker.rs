@@ -15,8 +15,10 @@ use crate::runtime::WorkerCounters;
 pub(super) struct WatchedWorker {
     pub(super) counters: WorkerCounters,
     pub(super) unchanged_since: Nanos,
-    /// Whether it is known why it makes no progress.
+    /// Whether a stall, the environment or an allowed block is why it makes no progress.
     pub(super) explained: bool,
+    /// Whether a marked poll that was seen before holds it, however short.
+    pub(super) held: bool,
     pub(super) cpu_wait: CpuWait,
     pub(super) suspicion: Suspicion,
     evidence: EvidenceLog,
@@ -26,7 +28,7 @@ pub(super) struct WatchedWorker {
 impl WatchedWorker {
     /// Begins a scan.
     pub(super) fn read(&mut self, now: Nanos, counters: WorkerCounters) {
-        self.explained = false;
+        (self.explained, self.held) = (false, false);
         if counters != self.counters || self.unchanged_since == 0 {
             (self.counters, self.unchanged_since) = (counters, now);
         }
