@@ -1,6 +1,8 @@
 //! One scan, from top to bottom: reads every slot, counter and heartbeat, has the rules decide, files
 //! the stalls, and reports what it found.
 
+mod slots;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,16 +12,16 @@ use super::events::{Event, Events};
 use super::open_stall::{NewStall, OpenStall, Requests, StallOwner, StalledPoll};
 use super::rules::health::HealthAction;
 use super::rules::idle::{IdleStep, IdleTracker};
-use super::rules::poll::{Holds, PollTracker};
+use super::rules::poll::PollTracker;
 use super::rules::suspicion::StillWorker;
 use super::settings::WatchdogSettings;
 use super::watched_runtime::WatchedRuntime;
-use super::watched_slot::{OpenMark, OpenMarks, WatchedSlot, Which};
+use super::watched_slot::WatchedSlot;
 use crate::clock::{self, Nanos};
-use crate::labels::{self, LabelSpec, PollKind, UNATTRIBUTED};
+use crate::labels::{LabelSpec, UNATTRIBUTED};
 use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
-use crate::slot::{LabelId, Place, Slot};
+use crate::slot::{Place, Slot};
 use crate::stall::LiveStall;
 
 /// What the watchdog carries from scan to scan.
@@ -165,81 +167,6 @@ impl Scanner {
             self.events.push(Event::RuntimeAppeared(Arc::clone(&new)));
             self.runtimes.push(WatchedRuntime::new(new, self.settings, self.registry.threshold));
         }
-    }
-
-    // Slots: marked polls.
-
-    fn scan_slots(&mut self, now: Nanos) -> Vec<NewStall> {
-        let mut new_stalls = Vec::new();
-        for at in 0..self.sequences.len() {
-            let last = &self.sequences[at];
-            let sequence = last.slot.sequence();
-            // If the thread has polled nothing since, only this number is read.
-            if sequence & 1 == 1 || sequence != last.sequence {
-                self.is_quiet = false;
-                new_stalls.extend(self.scan_slot(at, now));
-                self.sequences[at] = SlotSequence::of(&self.slots[at]);
-            }
-        }
-        new_stalls
-    }
-
-    fn scan_slot(&mut self, at: usize, now: Nanos) -> Option<NewStall> {
-        let Self { slots, runtimes, environment, sampled, events, .. } = self;
-        let watched = &mut slots[at];
-        if let (Some(stall), Some(requests)) = (&mut watched.stall, &self.requests) {
-            stall.count_requests(requests);
-            self.has_stalls = true;
-        }
-        let (poll, seen_at) = watched.read(now, events)?;
-        let place = poll.identity.place;
-        let label = find_label(&mut self.labels, &self.registry, poll.label_id)?;
-        // What is nested in an allowed block is allowed too.
-        let inner = poll.inner.filter(|_| label.kind != PollKind::Allowed);
-        let inner = inner.and_then(|mark| {
-            Some((mark, find_label(&mut self.labels, &self.registry, mark.label_id())?))
-        });
-        let mut runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
-        let mut holds = |kind| match &mut runtime {
-            Some(runtime) => runtime.holds(&poll, kind),
-            None => Holds::without_worker(kind),
-        };
-        let outer = OpenMark {
-            number: poll.sequence,
-            threshold: label.threshold,
-            holds: holds(label.kind),
-        };
-        let inner_mark = inner.map(|(mark, label)| OpenMark {
-            number: mark.number(),
-            threshold: label.threshold,
-            holds: holds(label.kind),
-        });
-        let thread = poll.identity.thread;
-        let marks = OpenMarks { seen_at, thread, poll: outer, inner: inner_mark };
-        let (which, event) = watched.observe(marks, environment, events);
-        let innermost = inner.map_or(label, |(_, label)| label);
-        let tracker = watched.tracker();
-        if !tracker.is_exempt() {
-            events.push(Event::HandlerBusy { handler: innermost.label, time: *sampled });
-            watched.undecided().for_each(|tracker| self.open_polls.add(tracker));
-            if let Some(runtime) = runtime {
-                runtime.add_poll(now, place.worker, tracker, watched.stall.as_ref());
-            }
-        } else if let (Holds::Allowed, Some(runtime)) = (outer.holds, runtime) {
-            runtime.add_allowed(tracker.since);
-        }
-        let since = tracker.since;
-        OpenStall::follow(&mut watched.stall, event, events);
-        NewStall::begins(event, || StalledPoll {
-            owner: StallOwner::Slot(at),
-            place,
-            label: if which == Which::Inner { innermost.label } else { label.label },
-            since,
-            trace: poll.trace,
-            is_request: [label.kind, innermost.kind].contains(&PollKind::Request),
-            thread: watched.thread(&poll, which),
-            stack: None,
-        })
     }
 
     // Workers that no marked poll explains.
@@ -427,14 +354,6 @@ impl Scanner {
             open.filter(|stall| stall.runtime == runtime && !stall.live.cause().is_environment());
         blamed.max_by_key(|stall| stall.live.lasted()).map(|stall| Arc::clone(&stall.live))
     }
-}
-
-/// The label of that number, which may be new.
-fn find_label(known: &mut Vec<LabelSpec>, registry: &Registry, id: LabelId) -> Option<LabelSpec> {
-    labels::find(known, id).or_else(|| {
-        registry.labels.update(known);
-        labels::find(known, id)
-    })
 }
 
 impl SlotSequence {

@@ -10,6 +10,7 @@ use super::open_stall::OpenStall;
 use super::rules::closed::{ClosedInput, ClosedStep, ClosedTracker};
 use super::rules::freeze::{FreezeInput, FreezeTracker};
 use super::rules::health::{HealthAction, HealthInput, HealthTracker};
+use super::rules::misplaced::MisplacedSample;
 use super::rules::poll::{Holds, PollTracker};
 use super::rules::rescue::{DriverState, Rescuer};
 use super::settings::WatchdogSettings;
@@ -19,7 +20,7 @@ use crate::labels::PollKind;
 use crate::procfs::thread::RunQueueSample;
 use crate::runtime::status::WorkerCounts;
 use crate::runtime::{Runtime, WorkerCounters, WorkerThread};
-use crate::slot::OpenPoll;
+use crate::slot::{Identity, OpenPoll};
 use crate::stall::{Cause, Stall};
 
 pub(super) struct WatchedRuntime {
@@ -135,7 +136,7 @@ impl WatchedRuntime {
             return Holds::without_worker(kind);
         };
         let at = worker as usize;
-        if self.runtime.is_lost(at, open.identity.thread, open.identity.claim) {
+        if self.is_misplaced(open) {
             return Holds::Nothing;
         }
         if kind == PollKind::Allowed {
@@ -144,6 +145,36 @@ impl WatchedRuntime {
         }
         // Read after the slot: the counters then include what the worker did before the poll.
         Holds::Worker(WorkerCounters::read(metrics, at))
+    }
+
+    /// Whether the worker that the thread of an open poll said it runs was seen on a later thread.
+    pub(super) fn is_misplaced(&self, open: &OpenPoll) -> bool {
+        let Identity { place, thread, claim } = open.identity;
+        place.worker.is_some_and(|worker| self.runtime.is_lost(worker as usize, thread, claim))
+    }
+
+    /// A misplaced poll, and a worker that it may hold.
+    pub(super) fn misplaced(
+        &self,
+        open: &OpenPoll,
+        threshold: Nanos,
+        now: Nanos,
+    ) -> MisplacedSample {
+        let still = |worker: &WatchedWorker| worker.stands_still_for_no_reason(now, threshold);
+        MisplacedSample {
+            sequence: open.sequence,
+            thread: open.identity.thread,
+            threshold,
+            single: self.runtime.single,
+            still_worker: self.workers.iter().position(still),
+        }
+    }
+
+    /// An open poll holds that worker.
+    pub(super) fn holds_worker(&self, worker: usize) -> Holds {
+        let metrics = self.metrics.as_ref();
+        metrics
+            .map_or(Holds::Nothing, |metrics| Holds::Worker(WorkerCounters::read(metrics, worker)))
     }
 
     /// An allowed block on a worker of this runtime began then.

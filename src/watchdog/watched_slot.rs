@@ -8,6 +8,7 @@ use super::environment::Environment;
 use super::events::{Events, StalledThread};
 use super::evidence::EvidenceLog;
 use super::open_stall::OpenStall;
+use super::rules::misplaced::MisplacedPoll;
 use super::rules::poll::{Holds, PollEvent, PollSample, PollTracker};
 use crate::clock::{self, Nanos};
 use crate::slot::{OpenPoll, Slot, SlotReading};
@@ -16,6 +17,7 @@ pub(super) struct WatchedSlot {
     pub(super) slot: &'static Slot,
     poll: WatchedMark,
     inner: WatchedMark,
+    pub(super) misplaced: MisplacedPoll,
     pub(super) stall: Option<OpenStall>,
 }
 
@@ -55,7 +57,13 @@ pub(super) enum Which {
 
 impl WatchedSlot {
     pub(super) fn new(slot: &'static Slot) -> Self {
-        Self { slot, poll: WatchedMark::default(), inner: WatchedMark::default(), stall: None }
+        Self {
+            slot,
+            poll: WatchedMark::default(),
+            inner: WatchedMark::default(),
+            misplaced: MisplacedPoll::default(),
+            stall: None,
+        }
     }
 
     /// The sequence number of the poll that was seen last.
@@ -113,6 +121,16 @@ impl WatchedSlot {
         }
         let event = self.poll.observe(&open, open.poll, environment);
         (Which::Poll, self.timed(event))
+    }
+
+    /// Whether the poll has been misplaced from the first time that it was seen.
+    pub(super) fn may_be_misplaced(&self, sequence: u64) -> bool {
+        !self.is_observed() || self.misplaced.is_found(sequence)
+    }
+
+    /// Whether this poll has been observed.
+    pub(super) fn is_observed(&self) -> bool {
+        !self.poll.tracker.is_quiet()
     }
 
     /// Asks for the end of a stall.

@@ -5,6 +5,7 @@ pub(super) mod cpu_wait;
 pub(super) mod freeze;
 pub(super) mod health;
 pub(super) mod idle;
+pub(super) mod misplaced;
 pub(super) mod poll;
 pub(super) mod rescue;
 pub(super) mod suspicion;

@@ -101,6 +101,11 @@ impl PollTracker {
         self.is_counted() || self.is_excused()
     }
 
+    /// Whether no open poll was observed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state == PollState::Quiet
+    }
+
     /// Whether the open poll may become a stall of the program.
     pub(crate) fn is_undecided(&self) -> bool {
         matches!(self.state, PollState::Open { .. } | PollState::Excused { .. })
