@@ -123,14 +123,21 @@ impl WatchedSlot {
         (Which::Poll, self.timed(event))
     }
 
-    /// Whether the poll has been misplaced from the first time that it was seen.
-    pub(super) fn may_be_misplaced(&self, sequence: u64) -> bool {
-        !self.is_observed() || self.misplaced.is_found(sequence)
+    /// Whether the open poll may hold another worker than its thread said: that one was seen
+    /// `elsewhere`, or has gone on, and the poll has not held it at an earlier scan.
+    pub(super) fn is_misplaced(&self, sequence: u64, elsewhere: bool) -> bool {
+        let tracker = &self.poll.tracker;
+        let is_new = tracker.sequence != sequence || tracker.is_quiet();
+        (is_new && elsewhere) || tracker.is_exempt() || self.misplaced.is_found(sequence)
     }
 
-    /// Whether this poll has been observed.
-    pub(super) fn is_observed(&self) -> bool {
-        !self.poll.tracker.is_quiet()
+    /// It is known which worker the poll holds: its time counts from when it was found misplaced.
+    pub(super) fn place(&mut self, marks: OpenMarks, environment: &mut Environment) {
+        if self.poll.tracker.is_quiet() || self.poll.tracker.is_exempt() {
+            self.poll.tracker.close(marks.poll.number, marks.seen_at, None);
+            let first = OpenMarks { seen_at: self.misplaced.since, inner: None, ..marks };
+            self.poll.observe(&first, first.poll, environment);
+        }
     }
 
     /// Asks for the end of a stall.

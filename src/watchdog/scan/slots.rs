@@ -45,9 +45,9 @@ impl Scanner {
         let mut runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
         let mut found = None;
         if let Some(runtime) = &runtime
+            && place.worker.is_some()
             && label.kind != PollKind::Allowed
-            && runtime.is_misplaced(&poll)
-            && watched.may_be_misplaced(poll.sequence)
+            && watched.is_misplaced(poll.sequence, runtime.is_misplaced(&poll))
         {
             match watched.misplaced.update(now, runtime.misplaced(&poll, label.threshold, now)) {
                 MisplacedStep::Nothing => return None,
@@ -76,10 +76,8 @@ impl Scanner {
         });
         let thread = poll.identity.thread;
         let marks = OpenMarks { seen_at, thread, poll: outer, inner: inner_mark };
-        if found.is_some() && !watched.is_observed() {
-            // It lasts since it was first seen.
-            let first = OpenMarks { seen_at: watched.misplaced.since, inner: None, ..marks };
-            watched.observe(first, environment, events);
+        if found.is_some() {
+            watched.place(marks, environment);
         }
         let (which, event) = watched.observe(marks, environment, events);
         let innermost = inner.map_or(label, |(_, label)| label);
