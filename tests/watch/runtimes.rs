@@ -50,7 +50,7 @@ fn a_runtime_that_is_given_up_while_it_is_stuck_does_not_end_the_process() {
     let main = multi_thread(2);
     let stall = {
         let _inside = main.enter();
-        let builder = StallDetector::builder().dead_after(ms(4000)).unready_after(ms(500));
+        let builder = StallDetector::builder().dead_after(LIMIT).unready_after(ms(500));
         builder.admin(([127, 0, 0, 1], 0)).start().expect("a detector")
     };
     let given_up = multi_thread(2);
