@@ -48,5 +48,4 @@ pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
 pub(crate) use stacks::{Stacks, WantedStack};
 pub(crate) use symbolizer::StackSettings;
-#[cfg(feature = "testing")]
-pub(crate) use user_frame::is_own;
+pub(crate) use user_frame::OwnCode;

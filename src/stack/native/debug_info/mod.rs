@@ -9,6 +9,7 @@
 mod file;
 mod functions;
 mod lines;
+mod program;
 mod split;
 mod types;
 mod units;
@@ -63,6 +64,11 @@ pub(in crate::stack::native) fn locations(
         found(index, function.map(location).into_iter().collect());
     }
     lines
+}
+
+/// The crate that has the program's `main`, as its symbols tell.
+pub(in crate::stack::native) fn program_crate(image: &Image) -> Option<String> {
+    ObjectFile::open(image).ok()?.program_crate()
 }
 
 fn with_lines(
