@@ -27,6 +27,9 @@ const UNCLEAR: Situations = Situations::of(&[Of(Blocked), Of(Unknown)]);
 const COMPUTES: Situations = UNCLEAR.and(Situations::of(&[Of(Cpu)]));
 const WAITS_FOR_OTHERS: Situations = UNCLEAR.and(Situations::of(&[Of(Cause::Lock)]));
 const PIPES: Situations = Situations::of(&[ReadsPipe, WritesPipe]);
+/// Not of pipes: equal functions have one place in a program, and the name of any of them.
+const CHILDREN: Situations =
+    WAITS_FOR_OTHERS.and(READS_OR_WRITES).and(Situations::of(&[Of(Sleep), Of(ProcessWait)]));
 const READS_OR_WRITES: Situations = UNCLEAR.and(Situations::of(&[Of(FileIo), Of(NetworkIo)]));
 const FILES: Situations = COMPUTES.and(Situations::of(&[Of(FileIo)]));
 const WORKS_ON_DATA: Situations = COMPUTES.and(READS_OR_WRITES).and(PIPES);
@@ -78,7 +81,7 @@ const HINTS: &[(&str, Situations, &str)] = &[
     ("rayon", ANY, RAYON),
     ("rayon_core", ANY, RAYON),
     ("std::fs", FILES, "use tokio::fs, or move the work to tokio::task::spawn_blocking(..)"),
-    ("std::process", WAITS, "use tokio::process::Command"),
+    ("std::process", CHILDREN, "use tokio::process::Command"),
     ("std::net::socket_addr", WAITS, LOOKUP),
     ("std::sys::net::connection::socket@lookup_host", WAITS, LOOKUP),
     ("getaddrinfo", WAITS, LOOKUP),
@@ -220,7 +223,9 @@ mod tests {
         assert_eq!(hint_of(&file, ReadsPipe), None, "no file");
         assert_eq!(hint_of(&file, WritesPipe), None, "no file");
         let child = ["read", "<std::process::ChildStdout as std::io::Read>::read"];
-        assert_eq!(hint_of(&child, ReadsPipe), Some("use tokio::process::Command"));
+        assert_eq!(hint_of(&child, ReadsPipe), None, "it may be any pipe");
+        let output = ["poll", "std::process::Command::output"];
+        assert_eq!(hint_of(&output, Of(ProcessWait)), Some("use tokio::process::Command"));
         assert_eq!(hint_of(&["std::io::stdio::Stdin::read_line"], ReadsPipe), Some(INPUT));
         // The lock of the standard output is held by who waits for its reader.
         assert_eq!(hint_of(&["std::io::stdio::Stdout::lock"], Of(Cause::Lock)), Some(OUTPUT));

@@ -45,6 +45,9 @@ pub(crate) fn poll_returns_to(stack: &Stack, single: bool) -> Result<u64, &'stat
     if frame.file.is_none() || inner.iter().any(|inlines| hides_inlined(inlines, frame)) {
         return Err("without debug information inlined functions do not show");
     }
+    if inner.iter().chain([frame]).any(|frame| frame.guessed) {
+        return Err("a part of the stack is guessed");
+    }
     if inner.iter().any(|frame| GIVES_AWAY.contains(&frame.name())) {
         return Err("the thread has given its worker away");
     }
@@ -238,6 +241,9 @@ mod tests {
         assert!(poll_returns_to(&hidden, false).is_err(), "it may have block_in_place in it");
         Arc::make_mut(&mut hidden.frames[1]).function = Some("memcpy".into());
         assert!(poll_returns_to(&hidden, false).is_ok());
+        let mut guessed = stack(&[SLEEP, POLL, RUN]);
+        Arc::make_mut(&mut guessed.frames[1]).guessed = true;
+        assert!(poll_returns_to(&guessed, false).is_err());
         let partial = Stack { partial: true, ..stack(&[SLEEP, POLL]) };
         assert_eq!(poll_returns_to(&partial, false), Err("outer frames are missing"));
     }

@@ -24,6 +24,8 @@ const OTHERS: &str = "\
     tracing tracing_core tracing_futures tracing_log tracing_subscriber tungstenite ureq \
     ureq_proto url want webpki zstd zstd_safe zstd_sys";
 
+/// This crate, which is in every program that this runs in.
+const OURS: &str = "tower_stall";
 /// The crate of what the compiler adds to a program: `__rustc::__rust_dealloc`.
 const COMPILER: &str = "__rustc";
 /// Functions of the compiler by their symbols, as older ones write them.
@@ -94,7 +96,8 @@ impl OwnCode {
         let by_file = frame.file.as_deref().and_then(fetched).map(|fetched| fetched.name);
         let is_one_of = |crates: &[String], name: &str| crates.iter().any(|one| one == name);
         let names = by_name.into_iter().chain(by_file.as_deref());
-        if is_compilers(function) || names.clone().any(|name| is_one_of(&self.skips, name)) {
+        let is_foreign = |name: &str| name == OURS || is_one_of(&self.skips, name);
+        if is_compilers(function) || names.clone().any(is_foreign) {
             return false;
         }
         let is_named =

@@ -150,7 +150,7 @@ fn paths(function: &str) -> (&str, &str) {
 /// Without the angle brackets at its end.
 fn ungeneric(name: &str) -> &str {
     let mut end = name;
-    while end.ends_with('>') {
+    while end.ends_with('>') && !end.ends_with("->") {
         let mut depth = 0_usize;
         let mut begin = None;
         for (at, c) in end.char_indices().rev() {

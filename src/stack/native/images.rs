@@ -13,7 +13,7 @@ use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder};
 
 use super::arch::{Arch, Native, Target};
 use super::bytes::{Bytes, read, section, word};
-use super::headers::{EhFrameHdr, build_id};
+use super::headers::{ENTRY, EhFrameHdr, build_id, function_length};
 use crate::stack::raw::{CodeAddress, Image};
 use crate::sys::native::memory::copy;
 use crate::sys::native::modules::{self, Generation, Module};
@@ -78,7 +78,7 @@ impl Images {
     pub(super) fn describe(&self, address: u64, is_return: bool) -> CodeAddress {
         let image = self.find(address - u64::from(is_return));
         let image = image.map(|index| Arc::clone(&self.loaded[index].image));
-        CodeAddress { address, is_return, image }
+        CodeAddress { address, is_return, image, is_guessed: false }
     }
 
     /// Whether `address` lies in code of a known module.
@@ -109,6 +109,25 @@ impl Images {
             }
             Sections::Unread | Sections::Missing => None,
         }
+    }
+
+    /// Whether there is unwind information for the code at `address`, whose module was
+    /// [loaded](Self::load). Where that cannot be told, there is.
+    pub(super) fn has_unwind_information(&self, address: u64) -> bool {
+        let Some(index) = self.find(address) else { return false };
+        let Loaded { module, sections, .. } = &self.loaded[index];
+        let Sections::Known { address: at, eh_frame_hdr } = sections else { return false };
+        let Some(header) = EhFrameHdr::parse(*at, eh_frame_hdr) else { return true };
+        let Some((start, entry)) = header.function(address) else { return false };
+        let range = entry..entry.saturating_add(ENTRY as u64);
+        let mut bytes = [0; ENTRY];
+        match module.borrow(&range).and_then(|bytes| bytes.first_chunk()) {
+            Some(borrowed) => bytes = *borrowed,
+            None if copy(entry, &mut bytes) < ENTRY => return true,
+            None => {}
+        }
+        let length = function_length(entry, &bytes, start);
+        length.is_none_or(|length| address - start < length)
     }
 
     /// The distance between stack pointer and frame pointer in the body of the function that begins

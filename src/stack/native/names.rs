@@ -34,7 +34,8 @@ struct Known {
 }
 
 /// An address, and the listing of its module: another one may have its place later.
-type Key = (u64, u64);
+/// And whether it was guessed, which is a matter of the stack.
+type Key = (u64, u64, bool);
 
 /// The addresses of a stack that are from the same module.
 struct OfModule<'a> {
@@ -166,7 +167,8 @@ impl Known {
 }
 
 fn key(code: &CodeAddress) -> Key {
-    (code.lookup(), code.image.as_ref().map_or(0, |image| image.listing))
+    let listing = code.image.as_ref().map_or(0, |image| image.listing);
+    (code.lookup(), listing, code.is_guessed)
 }
 
 /// Innermost first; all but the last were inlined. At least one.
@@ -197,6 +199,7 @@ fn nameless(code: &CodeAddress) -> Frame {
         build_id: image.and_then(|image| image.build_id.clone()),
         inlined: false,
         own: false,
+        guessed: code.is_guessed,
     }
 }
 
@@ -213,8 +216,12 @@ mod tests {
             is_program: true,
             listing: 1,
         });
-        let code =
-            |address| CodeAddress { address, is_return: false, image: Some(Arc::clone(&image)) };
+        let code = |address| CodeAddress {
+            address,
+            is_return: false,
+            image: Some(Arc::clone(&image)),
+            is_guessed: false,
+        };
         let frames = addresses.map(code).collect();
         RawStack { thread: 1, way: Way::Quiet, partial: false, given: None, frames }
     }
@@ -281,7 +288,8 @@ mod tests {
         let kept = stack(0x1000..0x1008);
         let image = kept.frames[0].image.clone();
         for address in 0..MOST_REMEMBERED as u64 {
-            let code = CodeAddress { address, is_return: false, image: image.clone() };
+            let image = image.clone();
+            let code = CodeAddress { address, is_return: false, image, is_guessed: false };
             known.frames.insert(key(&code), frames(&code, Vec::new(), &OwnCode::default()));
         }
         known

@@ -95,7 +95,12 @@ fn functions_have_their_names_without_hashes() {
     let start = demangle as *const () as u64;
     let image = Some(Arc::new(image));
     // A return address at the begin of a function belongs to the function before.
-    let code = |address, is_return| CodeAddress { address, is_return, image: image.clone() };
+    let code = |address, is_return| CodeAddress {
+        address,
+        is_return,
+        image: image.clone(),
+        is_guessed: false,
+    };
     let raw = RawStack {
         thread: 1,
         way: Way::Quiet,
@@ -206,6 +211,7 @@ fn two_thousand_addresses_take_little_memory_and_leave_less() {
             address: program.base + address,
             is_return: false,
             image: Some(Arc::clone(&image)),
+            is_guessed: false,
         };
         let raw = RawStack {
             thread: 1,

@@ -19,8 +19,16 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     FunctionAndLine,
+    /// The same, but of an inlined async function the file and a number.
+    LineTables,
     Function,
     Nothing,
+}
+
+impl Known {
+    pub(crate) fn has_lines(self) -> bool {
+        matches!(self, Self::FunctionAndLine | Self::LineTables)
+    }
 }
 
 /// Where cargo compiles, so that the names of files are short.
@@ -116,7 +124,7 @@ impl Report {
         let hint = HINTS.iter().find(|(name, _)| *name == expected.name).map(|(_, hint)| *hint);
         let fix = printed["fix"].as_str().expect("a line");
         let fits = match (known, hint) {
-            (Known::FunctionAndLine, Some(hint)) => fix.contains(hint),
+            (Known::FunctionAndLine | Known::LineTables, Some(hint)) => fix.contains(hint),
             // What was inlined does not show; functions of the C library do in a stripped program too.
             (Known::Function | Known::Nothing, Some(hint)) => {
                 fix.contains(hint) || fix.contains(of_cause)
@@ -133,13 +141,13 @@ impl Report {
         if self.expected.kind == Kind::Awaits {
             assert!(site.is_null(), "{self:#?}");
             let why = "your own code on the stack only awaits what blocked";
-            return assert!(known != Known::FunctionAndLine || missing == Some(why), "{self:#?}");
+            return assert!(!known.has_lines() || missing == Some(why), "{self:#?}");
         }
         let (file, line) = self.place();
         let function = site["function"].as_str().unwrap_or_default();
         match known {
             Known::Nothing => return assert!(site.is_null(), "{self:#?}"),
-            Known::FunctionAndLine => {
+            Known::FunctionAndLine | Known::LineTables => {
                 assert_eq!(site["file"], file, "{self:#?}");
                 assert_eq!(site["line"], line, "{self:#?}");
             }
@@ -149,6 +157,9 @@ impl Report {
                     return; // Nobody else is blamed.
                 }
             }
+        }
+        if known == Known::LineTables && self.expected.kind == Kind::Inlined {
+            return assert_eq!(function, "sleep::{async_fn#0}", "{self:#?}");
         }
         let function = function.trim_start_matches('<');
         let short = function.strip_prefix("tower_stall_faults::");
@@ -163,7 +174,7 @@ impl Report {
         let missing = printed["stack_missing"].as_str();
         match (partial, known) {
             (true, _) => assert!(missing.is_some(), "{self:#?}"),
-            (false, Known::FunctionAndLine) => assert_eq!(missing, None, "{self:#?}"),
+            (false, _) if known.has_lines() => assert_eq!(missing, None, "{self:#?}"),
             (false, _) => {
                 let expected = Some("no lines: the program has no debug information");
                 assert_eq!(missing, expected, "{self:#?}");
@@ -187,7 +198,7 @@ impl Report {
         let worker = find("worker::Context::run_task").or_else(|| find("run_task"));
         assert!(worker.is_some(), "{self:#?}");
         let order = [find("tower_stall::layer"), find("hyper::"), worker];
-        if known == Known::FunctionAndLine && expected.kind != Kind::Task {
+        if known.has_lines() && expected.kind != Kind::Task {
             assert!(order.is_sorted(), "layer, server, worker: {self:#?}");
             let is_inside = handler.is_some() && handler < order[0];
             assert!(is_inside || expected.kind == Kind::Awaits, "{self:#?}");
