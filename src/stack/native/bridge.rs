@@ -9,14 +9,13 @@
 use framehop::FrameAddress;
 
 use super::arch::{Arch, Native, Registers, Target};
+use super::images::Images;
 use super::unwind::{Walk, Walker};
 
 /// How many words are tried as return addresses, for one stack.
 pub(super) const MOST_GUESSES: u32 = 32;
 /// How far from the stack pointer the return address is looked for.
 const FARTHEST: usize = 16 << 10;
-/// How large a function without unwind information is at most.
-const LONGEST_FUNCTION: u64 = 64 << 10;
 
 impl Walker<'_> {
     /// A walk that has ended in code without unwind information, continued if that can be.
@@ -28,7 +27,9 @@ impl Walker<'_> {
         if walk.is_complete || self.images.has_unwind_information(code) {
             return walk;
         }
-        if let Some(outer) = self.caller_on_stack(code, *sp) {
+        if self.images.ends_thread(*last) || self.begins_above(*sp) {
+            walk.is_complete = true;
+        } else if let Some(outer) = self.caller_on_stack(code, *sp) {
             walk.guessed.push(inside);
             walk.guessed.extend(outer.guessed.iter().map(|at| at + inside));
             walk.addresses.extend(outer.addresses);
@@ -38,50 +39,58 @@ impl Walker<'_> {
         walk
     }
 
+    /// Whether no return address is left on the stack: the program began here.
+    fn begins_above(&self, sp: u64) -> bool {
+        let is_return = |place| {
+            let word = self.stack.word(place).unwrap_or_default();
+            self.images.call_before(word & Native::ADDRESS_BITS).is_some()
+        };
+        self.stack.is_whole() && !self.stack.is_begin(sp) && !self.stack.places(sp).any(is_return)
+    }
+
     /// The complete walk from the caller of the function at `code`, which runs with that stack pointer:
-    /// first from a call of that function, then from one that may be of it.
+    /// from a call that leads to it, or from an indirect one if that is the first that is met.
     fn caller_on_stack(&mut self, code: u64, sp: u64) -> Option<Walk> {
-        let (mut of_it, mut of_any) = (Vec::new(), Vec::new());
-        for place in self.stack.places(sp).take(FARTHEST / 8) {
-            let back = self.stack.word(place).map(|word| word & Native::ADDRESS_BITS);
-            let Some(back) = back else { continue };
-            match self.images.call_before(back) {
-                Some(Target::At(target)) if self.may_contain(target, code) => {
-                    of_it.push((place, back));
-                }
-                Some(Target::In(_) | Target::Somewhere) => of_any.push((place, back)),
-                Some(Target::At(_)) | None => {}
+        let stack = self.stack;
+        let mut is_first = true;
+        for place in stack.places(sp).take(FARTHEST / 8) {
+            let Some(back) = stack.word(place).map(|word| word & Native::ADDRESS_BITS) else {
+                break;
+            };
+            let Some(call) = self.images.call_before(back) else { continue };
+            let may_be = match call {
+                Target::At(target) => self.images.leads_to(target, code),
+                Target::In(_) | Target::Somewhere => is_first,
+            };
+            is_first = false;
+            if !may_be {
+                continue;
             }
-        }
-        of_it.into_iter().chain(of_any).find_map(|(place, back)| {
             self.guesses = self.guesses.checked_sub(1)?;
             let registers = Registers { fp: None, ..Registers::at(back, place + 8) };
             self.may_search = true;
             let first = FrameAddress::from_return_address(back)?;
             let walk = self.walk(first, Native::regs(registers));
             let walk = self.bridged(walk);
-            (walk.is_complete && self.fits(&walk)).then_some(walk)
-        })
+            if walk.is_complete && self.fits(&walk) {
+                return Some(walk);
+            }
+        }
+        None
     }
 
     /// Whether all are return addresses, and the first function is the one that its caller calls.
-    fn fits(&self, walk: &Walk) -> bool {
-        let calls = |back: &u64| self.images.call_before(*back);
-        // Nothing is known of code that was made at run time.
-        let is_called = |back: &u64| !self.images.is_code(*back) || calls(back).is_some();
+    fn fits(&mut self, walk: &Walk) -> bool {
         let [first, callers @ ..] = walk.addresses.as_slice() else { return false };
-        let is_callee = match callers.first().map(calls) {
-            Some(Some(Target::At(target))) => self.may_contain(target, first - 1),
-            Some(None | Some(Target::In(_) | Target::Somewhere)) | None => true,
+        // Nothing is known of code that was made at run time.
+        let is_called = |images: &Images, back: u64| {
+            !images.is_code(back) || images.call_before(back).is_some()
         };
-        is_callee && callers.iter().all(is_called)
-    }
-
-    /// Whether the code may lie in the function that begins at `start`: no other one that is known
-    /// begins in between.
-    fn may_contain(&self, start: u64, code: u64) -> bool {
-        let known = self.images.function_start(code);
-        let is_near = start <= code && code - start < LONGEST_FUNCTION;
-        known == Some(start) || is_near && known.is_none_or(|known| known < start)
+        let all_are = callers.iter().all(|back| is_called(self.images, *back));
+        all_are
+            && match callers.first().and_then(|back| self.images.call_before(*back)) {
+                Some(Target::At(target)) => self.images.leads_to(target, first - 1),
+                _ => true,
+            }
     }
 }

@@ -14,6 +14,7 @@ use framehop::{FrameAddress, Unwinder};
 use super::arch::{Arch, Native, Registers, Target, UNKNOWN_FP, UnwindRegs};
 use super::bridge::MOST_GUESSES;
 use super::images::Images;
+use crate::sys::native::signal::LONGEST_STACK;
 
 type Regs = UnwindRegs<Native>;
 type Cache = <<Native as Arch>::Unwinder as Unwinder>::Cache;
@@ -73,6 +74,16 @@ enum Step {
 }
 
 impl Stack<'_> {
+    /// Whether all of it was copied, to where its memory ends.
+    pub(super) fn is_whole(self) -> bool {
+        self.bytes.len() < LONGEST_STACK
+    }
+
+    /// Whether the innermost frame has that stack pointer.
+    pub(super) fn is_begin(self, sp: u64) -> bool {
+        sp == self.begin
+    }
+
     pub(super) fn word(self, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(self.begin)?).ok()?;
         self.bytes.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))

@@ -1,6 +1,7 @@
 //! The file of a module: its sections and its symbols.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use gimli::{DwarfSections, SectionId};
@@ -202,6 +203,20 @@ impl ObjectFile {
         let targets: Vec<u64> = targets.collect();
         let (name, _) = mains.into_iter().find(|(_, begin)| targets.contains(begin))?;
         Some(name.to_owned())
+    }
+
+    /// The addresses of the function at an address, by the symbols.
+    pub(super) fn function_range(&self, address: u64) -> Option<Range<u64>> {
+        let (_, sections) = self.elf()?;
+        let range = |symbol: &elf::Sym64<LittleEndian>| {
+            let begin = symbol.st_value(LittleEndian);
+            begin..begin.saturating_add(symbol.st_size(LittleEndian))
+        };
+        [elf::SHT_SYMTAB, elf::SHT_DYNSYM].into_iter().find_map(|table| {
+            let symbols = sections.symbols(LittleEndian, &*self.map, table).ok()?;
+            let functions = symbols.iter().filter(|symbol| symbol.st_type() == elf::STT_FUNC);
+            functions.map(range).find(|range| range.contains(&address))
+        })
     }
 
     /// The bytes of a function.

@@ -14,6 +14,8 @@ mod split;
 mod types;
 mod units;
 
+use std::ops::Range;
+
 use gimli::{EndianSlice, LittleEndian};
 
 use self::file::ObjectFile;
@@ -69,6 +71,11 @@ pub(in crate::stack::native) fn locations(
 /// The crate that has the program's `main`, as its symbols tell.
 pub(in crate::stack::native) fn program_crate(image: &Image) -> Option<String> {
     ObjectFile::open(image).ok()?.program_crate()
+}
+
+/// The addresses of the function at an address, as the symbols of the module's file tell.
+pub(in crate::stack::native) fn function_range(image: &Image, address: u64) -> Option<Range<u64>> {
+    ObjectFile::open(image).ok()?.function_range(address)
 }
 
 fn with_lines(
