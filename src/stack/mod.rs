@@ -9,6 +9,7 @@
 //! Stacks ── limits ─► Sampler (queue, thread) ─► native::take   did the thread stand still?
 //!                        │                         ├► sys         copy its stack, or signal it
 //!                        │                         └► unwind      from the copy to its frames
+//!                        │                              ├► bridge  over code without unwind information
 //!                        │                              ├► images  modules: unwind information
 //!                        │                              └► arch    registers, calls, prologues
 //!                        └─► Symbolizer (queue, thread) ─► native::names   remembered names

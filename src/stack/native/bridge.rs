@@ -12,8 +12,6 @@ use super::arch::{Arch, Native, Registers, Target};
 use super::images::Images;
 use super::unwind::{Walk, Walker};
 
-/// How many words are tried as return addresses, for one stack.
-pub(super) const MOST_GUESSES: u32 = 32;
 /// How far from the stack pointer the return address is looked for.
 const FARTHEST: usize = 16 << 10;
 

@@ -12,7 +12,6 @@
 use framehop::{FrameAddress, Unwinder};
 
 use super::arch::{Arch, Native, Registers, Target, UNKNOWN_FP, UnwindRegs};
-use super::bridge::MOST_GUESSES;
 use super::images::Images;
 use crate::sys::native::signal::LONGEST_STACK;
 
@@ -23,6 +22,8 @@ type Cache = <<Native as Arch>::Unwinder as Unwinder>::Cache;
 const MOST_FRAMES: usize = 512;
 /// The most addresses that are tried as the frame pointer of one frame.
 const MOST_CANDIDATES: usize = 64;
+/// The most words of a stack that are tried as return addresses of functions without unwind information.
+const MOST_GUESSES: u32 = 32;
 /// A read closer to [`UNKNOWN_FP`] than this shows that a rule needed the frame pointer.
 const NEAR: u64 = 1 << 32;
 
