@@ -173,5 +173,6 @@ fn describe_frame(frame: &Frame) -> Value {
         "offset": frame.offset,
         "build_id": frame.build_id.as_deref(),
         "inlined": frame.inlined,
+        "own": frame.own,
     })
 }

@@ -193,7 +193,7 @@ impl Report {
             frame["function"].as_str().is_some_and(|function| function.contains(name))
         };
         let find = |name: &str| self.frames().iter().position(|frame| has(frame, name));
-        let handler = find("tower_stall_faults::");
+        let handler = self.frames().iter().position(|frame| frame["own"] == true);
         // Line tables have the last parts of names alone.
         let worker = find("worker::Context::run_task").or_else(|| find("run_task"));
         assert!(worker.is_some(), "{self:#?}");

@@ -109,7 +109,7 @@ pub(crate) const HINTS: &[(&str, &str)] = &[
     ("futures-block-on", "await the future"),
     ("ureq", "reqwest::Client"),
     ("sqlite-busy", "tokio-rusqlite"),
-    ("println-full-pipe", "whoever reads the output is slow"),
+    ("println-full-pipe", "is slow: write"),
 ];
 
 /// What the fix of each cause has in it.
