@@ -85,6 +85,11 @@ pub(crate) fn system_call(number: i64, arguments: &[u64; 6]) -> (&'static str, W
         libc::SYS_msync => ("msync", File),
         libc::SYS_wait4 => ("wait4", Child),
         libc::SYS_waitid => ("waitid", Child),
+        // Until the child runs another program.
+        libc::SYS_clone => ("clone", Child),
+        libc::SYS_clone3 => ("clone3", Child),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_vfork => ("vfork", Child),
         #[cfg(target_arch = "x86_64")]
         libc::SYS_poll => ("poll", of_poll),
         #[cfg(target_arch = "x86_64")]
@@ -144,6 +149,7 @@ mod tests {
         let command = u64::try_from(libc::F_SETLKW).expect("not negative");
         check(libc::SYS_fcntl, [3, command, 0, 0, 0, 0], ("fcntl", Waits::Lock));
         check(libc::SYS_fcntl, [3, 1, 0, 0, 0, 0], ("fcntl", Waits::Descriptor));
+        check(libc::SYS_clone, [0; 6], ("clone", Waits::Child));
         check(libc::SYS_getpid, [0; 6], ("a system call", Waits::Other));
         check(-1, [0; 6], ("a system call", Waits::Other));
     }

@@ -73,7 +73,8 @@ impl Report {
             let text = self.printed[field].as_str().unwrap_or_default();
             words.iter().any(|word| text.contains(word))
         };
-        says("detail", &["starved for", "suspended for", "throttled for"])
+        // A child that is started has no CPU yet.
+        says("detail", &["starved for", "suspended for", "throttled for", "clone"])
             || says("stack_missing", &["in time"])
     }
 
