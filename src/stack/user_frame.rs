@@ -90,6 +90,7 @@ impl OwnCode {
     ///
     /// The file decides. Without one nothing tells crates that come with others from those of the
     /// user, and another's line is worse than none: only the crates that are known to be own count.
+    #[allow(dead_code, reason = "called only where stacks are taken")]
     pub(crate) fn has(&self, frame: &Frame) -> bool {
         let Some(function) = frame.function.as_deref() else { return false };
         let by_name = crate_of(function);
