@@ -1,9 +1,10 @@
 //! What a stalled thread waits for, in words.
 
-use super::classify::{Classification, Evidence, classify, telling};
+use super::classify::{Classification, Evidence, classify};
 use crate::clock::{Nanos, human_nanos};
 use crate::procfs::fd::Object;
 use crate::procfs::thread::{ThreadSample, ThreadState};
+use crate::stall::{Cause, Situation};
 use crate::sys::{peer, system_call};
 
 /// What was found when a stall was counted. The details are asked for later, by a thread that may
@@ -18,10 +19,26 @@ pub(crate) struct CauseReport {
 }
 
 impl CauseReport {
-    pub(crate) fn new(thread: u32, evidence: Evidence) -> Self {
+    pub(crate) fn new(thread: u32, mut evidence: Evidence) -> Self {
+        if evidence.telling().awaits_output(thread) {
+            evidence.object = Some(Object::ChildOutput);
+        }
         let classification = classify(&evidence);
-        let now = telling(&evidence.first, evidence.between.as_ref(), &evidence.last).now.clone();
+        let now = evidence.telling().now.clone();
         Self { thread, now, object: evidence.object, lasted: evidence.lasted, classification }
+    }
+
+    /// What a fix depends on.
+    pub(crate) fn situation(&self) -> Situation {
+        match (&self.now, &self.object, self.classification.cause) {
+            (ThreadState::Call { number, arguments, .. }, Some(Object::Pipe), Cause::FileIo) => {
+                match direction(system_call(*number, arguments).0) {
+                    "to" => Situation::WritesPipe,
+                    _ => Situation::ReadsPipe,
+                }
+            }
+            (.., cause) => Situation::Of(cause),
+        }
     }
 
     /// What the thread waits for, and the environment's share, if there is one: the last part, behind
@@ -41,6 +58,8 @@ impl CauseReport {
         Some(match &self.object {
             None => name.to_owned(),
             Some(Object::File(what) | Object::Anonymous(what)) => format!("{name} of {what}"),
+            Some(Object::Pipe) => format!("{name} of a pipe"),
+            Some(Object::ChildOutput) => format!("{name} of the outputs of a child"),
             Some(Object::Socket) => match self.peer(arguments[0]) {
                 Some(peer) => format!("{name} {} {peer}", direction(name)),
                 None => name.to_owned(),

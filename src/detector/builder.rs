@@ -187,6 +187,20 @@ impl Builder {
         self
     }
 
+    /// Crates whose code is your own, beside the program's.
+    ///
+    /// Debug information tells your own crates by their files. Without it only the crate with `main` is
+    /// known to be your own, and these.
+    ///
+    /// Defaults to none. The variable takes names separated by commas.
+    pub fn site_owns<I>(mut self, crates: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.settings.site_owns = crates.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Time a runtime may be frozen before `/livez` fails and the process is restarted.
     ///
     /// A runtime is frozen while its ticks do not come through, or while all its workers are stalled.

@@ -9,7 +9,7 @@ use crate::clock::{self, Nanos, nanos};
 use crate::procfs::thread::{ThreadState, is_pending};
 use crate::procfs::thread_files::{Moment, ThreadFiles};
 use crate::stack::mode::Capture;
-use crate::stack::raw::{Captured, RawStack, Way};
+use crate::stack::raw::{Captured, CodeAddress, RawStack, Way};
 use crate::stall::StackOutcome;
 use crate::sys::native::signal::{self, By, LONGEST_STACK, Refusal, Registers, SIGNAL, Signal};
 use crate::sys::native::{cpu_time, memory};
@@ -84,9 +84,11 @@ impl Taker {
             Ok(sample) => sample,
             Err(captured) => return captured,
         };
-        let frames = walk.addresses.iter().enumerate();
-        let frames =
-            frames.map(|(index, address)| self.images.describe(*address, index > 0)).collect();
+        let frames = walk.addresses.iter().enumerate().map(|(index, address)| {
+            let is_guessed = walk.guessed.contains(&index);
+            CodeAddress { is_guessed, ..self.images.describe(*address, index > 0) }
+        });
+        let frames = frames.collect();
         Captured::stack(RawStack { thread, way, partial: !walk.is_complete, given, frames })
     }
 

@@ -39,7 +39,7 @@ fn a_thread_that_computes_is_captured_by_a_signal_if_that_is_allowed() {
         check(&stack, &truth, "in_spin");
         assert_eq!(captured.outcome, StackOutcome::Ok);
         let named = symbolize(&stack);
-        assert_eq!(site(&named.frames), None, "this crate is never the user's own");
+        assert!(site(&named.frames).is_err(), "this crate is never the user's own");
     }
     let quiet = Sampler::spawn(Capture::NoSignal).expect("a thread");
     let captured = ask(&quiet, truth.thread);
