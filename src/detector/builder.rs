@@ -41,7 +41,7 @@ impl Builder {
     pub const DEFAULT_TICK_INTERVAL: Duration = limits::DEFAULT_TICK_INTERVAL;
     /// Minimum for [`tick_interval`](Self::tick_interval): 1 ms, the resolution of Tokio's timers.
     pub const MIN_TICK_INTERVAL: Duration = limits::MIN_TICK_INTERVAL;
-    /// Default for [`idle_interval`](Self::idle_interval): 400 ms.
+    /// Default for [`idle_interval`](Self::idle_interval): 500 ms.
     pub const DEFAULT_IDLE_INTERVAL: Duration = limits::DEFAULT_IDLE_INTERVAL;
     /// Maximum for [`idle_interval`](Self::idle_interval): 10 s.
     pub const MAX_IDLE_INTERVAL: Duration = limits::MAX_IDLE_INTERVAL;
