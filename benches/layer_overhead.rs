@@ -1,4 +1,5 @@
-//! The layer takes at most 60 ns a request over one that only wraps, and allocates nothing over it.
+//! The layer takes at most 60 ns a request over one that only wraps, 75 ns where it has a `traceparent`,
+//! and allocates nothing over it.
 //!
 //! Requests go to an axum `Router` in-process, on a worker of a multi-thread runtime; their
 //! bodies are read. One layer around the routes:
@@ -75,7 +76,7 @@ fn main() {
     let contenders = [
         (BARE, (router(), false)),
         (FLOOR, (router().layer(FloorLayer::<()>::new()), false)),
-        (CARRIER, (router().layer(FloorLayer::<[u64; 5]>::new()), false)),
+        (CARRIER, (router().layer(FloorLayer::<[u64; 4]>::new()), false)),
         (OURS, (router().layer(stall.layer()), false)),
         (FLOOR_TRACED, (router().layer(FloorLayer::<()>::new()), true)),
         (OURS_TRACED, (router().layer(stall.layer()), true)),
@@ -95,13 +96,13 @@ fn main() {
     time.print(BARE);
     let allocations = Rounds::run("allocations a request", &contenders, |it| measure(it).1);
     allocations.print(BARE);
-    Target::AtMost(60.0).check("ours over the floor, ns", time.over(OURS, FLOOR));
-    Target::AtMost(60.0).check("ours over the carrying floor, ns", time.over(OURS, CARRIER));
-    let traced = time.over(OURS_TRACED, FLOOR_TRACED);
-    Target::AtMost(60.0).check("the same with a traceparent header, ns", traced);
+    time.check_over(Target::AtMost(60.0), "ours over the floor, ns", OURS, FLOOR);
+    time.check_over(Target::AtMost(60.0), "ours over the carrying floor, ns", OURS, CARRIER);
+    let claim = "the same with a traceparent header, ns";
+    time.check_over(Target::AtMost(75.0), claim, OURS_TRACED, FLOOR_TRACED);
     for (ours, floor) in [(OURS, FLOOR), (OURS_TRACED, FLOOR_TRACED)] {
         let over = allocations.over(ours, floor);
-        Target::AtMost(0.0).check("allocations over the floor", over);
+        allocations.check_over(Target::AtMost(0.0), "allocations over the floor", ours, floor);
         assert_eq!(over, Estimate { low: 0.0, median: 0.0, high: 0.0 }, "none, in any round");
     }
 }

@@ -78,8 +78,7 @@ fn main() {
         runtime.block_on(task).expect("the task ends")
     });
     rounds.print(BARE);
-    Target::AtMost(2.0).check("ours over bare, ns", rounds.over(OURS, BARE));
-    Target::AtMost(2.0).check("ours inside ours over bare, ns", rounds.over(NESTED, BARE));
-    let cheaper = rounds.times_cheaper(OURS, MONITOR, BARE);
-    Target::AtLeast(40.0).check("times cheaper than TaskMonitor", cheaper);
+    rounds.check_over(Target::AtMost(2.0), "ours over bare, ns", OURS, BARE);
+    rounds.check_over(Target::AtMost(2.0), "ours inside ours over bare, ns", NESTED, BARE);
+    rounds.check_times_cheaper(40.0, "times cheaper than TaskMonitor", [OURS, MONITOR, BARE]);
 }

@@ -132,11 +132,12 @@ fn main() {
         println!("{mode:?}");
         rounds.print(NAMES[0]);
         if mode != Threads::Moved {
-            Target::AtMost(50.0).check("4096 threads over 1, µs", rounds.over(NAMES[3], NAMES[0]));
+            let target = Target::AtMost(50.0);
+            rounds.check_over(target, "4096 threads over 1, µs", NAMES[3], NAMES[0]);
             // Sixteen times the threads, at most sixteen times the time, and a fifth for memory that
             // no longer fits the nearest cache.
-            Target::AtMost(16.0 * 1.2)
-                .check("4096 against 256 threads", rounds.ratio(NAMES[3], NAMES[2]));
+            let target = Target::AtMost(16.0 * 1.2);
+            rounds.check_ratio(target, "4096 against 256 threads", NAMES[3], NAMES[2]);
             println!();
         }
     }

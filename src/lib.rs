@@ -169,3 +169,7 @@ pub use shed::{ShedFuture, ShedLayer, ShedService};
 pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 pub use stall::{Cause, Frame, Site, Stack, Stall};
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+#[allow(unreachable_pub, reason = "not public API")]
+pub use watchdog::bench::*;

@@ -2,15 +2,17 @@
 //!
 //! # The protocol
 //!
-//! 1. One thread at a time owns a slot. The owner alone stores `sequence`, `label_id`, `trace`,
-//!    `swaps`, `place`, `thread`, `claim` and `left`; the watchdog only reads them.
+//! 1. One thread at a time owns a slot. The owner alone stores `sequence`, `label_id`, `inner`,
+//!    `allowed`, `trace`, `swaps`, `place`, `thread`, `claim` and `left`; the watchdog only reads them.
 //! 2. `sequence` only grows, by one at each outermost enter and leave. Odd: the owner is inside
 //!    a poll. `allow_blocking` splits a poll in three; each part has its own sequence number: its
 //!    begin and its end leave one poll and enter the next.
 //! 3. Every field of a poll is stored (release) before its odd `sequence` (release), or inside
 //!    the poll. So who reads the odd number (acquire) reads fields of that poll or of a later
-//!    one. Inside a poll the label changes with nested labels; the trace is 0 where a poll
-//!    begins and is put back to 0 before it ends.
+//!    one. Inside a poll `inner` changes with nested marks: its label, their depth, and how often it
+//!    has changed are one word, so that two marks with one label are told apart. `allowed` is the
+//!    label of an allowed block within a poll. `inner` has no label, `allowed` and the trace are 0
+//!    where a poll begins, and are put back before it ends.
 //! 4. Every such store is a release after the even `sequence` of the poll before. So who has
 //!    read a field of a later poll (acquire) reads another `sequence` afterwards. A reading
 //!    between two equal odd numbers is therefore whole: all its fields belong to that poll.
@@ -57,8 +59,13 @@ const WAKE: u32 = 8;
 #[repr(align(128))]
 pub(crate) struct Slot {
     sequence: AtomicU64,
+    /// Of the outermost mark.
     label_id: AtomicU32,
     flags: AtomicU32,
+    /// The innermost nested mark: an [`InnerMark`].
+    inner: AtomicU64,
+    /// Of an allowed block that began inside of the poll.
+    allowed: AtomicU32,
     trace: [AtomicU64; 2],
     swaps: AtomicU32,
     place: AtomicU64,
@@ -76,8 +83,13 @@ pub(crate) struct Entered {
     /// The number that was entered; 0 for a nested label. Kept here because reading it back
     /// from the slot would wait for the store before it, which is most of what a poll costs.
     sequence: u64,
+    /// Of the nested mark or the allowed block outside of it.
     outer: LabelId,
 }
+
+/// A nested mark: its label in the lower half, and what the word counts above it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InnerMark(u64);
 
 /// Which worker of which runtime a thread is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +114,11 @@ pub(crate) struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenPoll {
     pub(crate) sequence: u64,
+    /// Of the outermost mark, or of the allowed block.
     pub(crate) label_id: LabelId,
+    /// The innermost mark, where there is one inside of that. Equal at two readings if it is the same
+    /// and there was no other in between.
+    pub(crate) inner: Option<InnerMark>,
     pub(crate) trace: u128,
     pub(crate) identity: Identity,
 }
@@ -119,6 +135,23 @@ impl Entered {
     #[inline]
     fn is_nested(self) -> bool {
         self.sequence == 0
+    }
+}
+
+impl InnerMark {
+    pub(crate) fn label_id(self) -> LabelId {
+        LabelId(self.0 as u32)
+    }
+
+    /// Tells this mark from all others of its slot.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The next mark, after a change.
+    fn next(self, label_id: LabelId) -> Self {
+        let changes = (self.0 >> 32).wrapping_add(1);
+        Self((changes << 32) | u64::from(label_id.0))
     }
 }
 
@@ -152,9 +185,9 @@ impl Slot {
     ) -> Entered {
         let sequence = self.sequence.load(Relaxed);
         if sequence & 1 == 1 {
-            let outer = self.label();
-            self.label_id.store(label_id.0, Release);
-            return Entered { sequence: 0, outer };
+            let outer = self.inner();
+            self.inner.store(outer.next(label_id).0, Release);
+            return Entered { sequence: 0, outer: outer.label_id() };
         }
         if self.flags.load(Relaxed) & ASK != 0 {
             self.answer(answer);
@@ -168,7 +201,7 @@ impl Slot {
     #[inline]
     pub(crate) fn leave(&self, entered: Entered, now: impl FnOnce() -> u64) {
         if entered.is_nested() {
-            self.label_id.store(entered.outer.0, Release);
+            self.inner.store(self.inner().next(entered.outer).0, Release);
             return;
         }
         let mut sequence = entered.sequence;
@@ -178,10 +211,10 @@ impl Slot {
         self.sequence.store(sequence + 1, Release);
     }
 
-    /// The label entered last (owner only).
+    /// The mark entered last (owner only).
     #[inline]
-    fn label(&self) -> LabelId {
-        LabelId(self.label_id.load(Relaxed))
+    fn inner(&self) -> InnerMark {
+        InnerMark(self.inner.load(Relaxed))
     }
 
     /// Begins an allowed block (owner only).
@@ -194,27 +227,27 @@ impl Slot {
         if !self.is_open() {
             return self.enter(label_id, answer);
         }
-        let outer = self.label();
-        self.continue_as(label_id, now);
+        let outer = LabelId(self.allowed.load(Relaxed));
+        self.go_on(label_id, now);
         Entered { sequence: 0, outer }
     }
 
     /// Ends it (owner only).
     pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
         if entered.is_nested() {
-            self.continue_as(entered.outer, now);
+            self.go_on(entered.outer, now);
         } else {
             self.leave(entered, now);
         }
     }
 
-    /// Leaves the open poll and enters one with another label (rule 2). The number is even in
+    /// Leaves the open poll and enters one in or out of an allowed block (rule 2). The number is even in
     /// between, so that no reading has the number of one and the label of the other.
-    fn continue_as(&self, label_id: LabelId, now: impl FnOnce() -> u64) {
+    fn go_on(&self, allowed: LabelId, now: impl FnOnce() -> u64) {
         let sequence = self.before_leave(now);
         self.sequence.store(sequence + 1, Release);
         self.flags.fetch_or(CONTINUED, Relaxed);
-        self.label_id.store(label_id.0, Release);
+        self.allowed.store(allowed.0, Release);
         self.sequence.store(sequence + 2, Release);
     }
 
@@ -262,6 +295,8 @@ impl Slot {
     pub(crate) fn give_up(&self) -> i64 {
         let sequence = self.sequence.load(Relaxed);
         self.sequence.store(sequence + (sequence & 1), Release);
+        self.inner.store(self.inner().next(LabelId::NONE).0, Release);
+        self.allowed.store(LabelId::NONE.0, Release);
         self.swap_trace(NO_TRACE);
         self.flags.fetch_or(ASK, Relaxed);
         self.in_flight.swap(0, Relaxed)
@@ -286,9 +321,16 @@ impl Slot {
         if sequence & 1 == 0 {
             return SlotReading::Between(sequence);
         }
+        let (label_id, inner, allowed) = (
+            LabelId(self.label_id.load(Acquire)),
+            InnerMark(self.inner.load(Acquire)),
+            LabelId(self.allowed.load(Acquire)),
+        );
+        let is_allowed = allowed != LabelId::NONE;
         let open = OpenPoll {
             sequence,
-            label_id: LabelId(self.label_id.load(Acquire)),
+            label_id: if is_allowed { allowed } else { label_id },
+            inner: Some(inner).filter(|inner| !is_allowed && inner.label_id() != LabelId::NONE),
             trace: self.trace(),
             identity: Identity {
                 place: Place::unpack(self.place.load(Acquire)),

@@ -60,7 +60,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "watchdog",
         ],
     ),
-    ("testing", 10, &["clock", "detector", "layer", "mark", "stack", "stall", "sync"]),
+    ("testing", 10, &["clock", "detector", "layer", "mark", "stall", "sync"]),
 ];
 
 /// Where `unsafe` and libc live.

@@ -70,7 +70,7 @@ fn records() {
     rounds.print(SLEEPS);
     println!("{without} of {all} without a stack");
     for name in [SLEEPS, COMPUTES] {
-        Target::AtMost(THRESHOLD + SCAN + 20.0).check(name, rounds.alone(name));
+        rounds.check_alone(Target::AtMost(THRESHOLD + SCAN + 20.0), name, name);
     }
     println!();
 }
@@ -98,7 +98,7 @@ fn lateness() {
     });
     rounds.print(OFF);
     // A hundredth of the time between two scans.
-    Target::AtMost(SCAN * 1e3 / 100.0).check("later by, µs a scan", rounds.over(ON, OFF));
+    rounds.check_over(Target::AtMost(SCAN * 1e3 / 100.0), "later by, µs a scan", ON, OFF);
 }
 
 fn runtime(workers: usize) -> Runtime {

@@ -54,7 +54,7 @@ pub(super) fn run() {
         }
     });
     rounds.print(WHOLE);
-    Target::AtMost(500.0).check("capture without a signal, µs", rounds.alone(WHOLE));
+    rounds.check_alone(Target::AtMost(500.0), "capture without a signal, µs", WHOLE);
     println!();
 }
 

@@ -67,6 +67,6 @@ fn pauses(subject: &Subject) {
     });
     rounds.print(NONE);
     // The kernel sends our signal out of a tick, which is there anyway.
-    Target::AtMost(30.0).check("pause of ours over that of a tick, µs", rounds.over(OURS, ALONE));
+    rounds.check_over(Target::AtMost(30.0), "pause of ours over that of a tick, µs", OURS, ALONE);
     println!();
 }

@@ -30,6 +30,12 @@ impl Estimate {
         let median = f64::midpoint(values[middle], values[last - middle]);
         Self { low: values[rank], median, high: values[last - rank] }
     }
+
+    /// How far the interval goes from a value, in either direction.
+    #[must_use]
+    pub fn farthest_from(self, value: f64) -> f64 {
+        (self.low - value).abs().max((self.high - value).abs())
+    }
 }
 
 /// How many of `n` measurements lie outside the interval at either end.

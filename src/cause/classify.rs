@@ -29,6 +29,13 @@ pub(crate) struct Evidence {
     pub(crate) throttled: bool,
 }
 
+impl Evidence {
+    /// What the thread was seen waiting for.
+    pub(super) fn telling(&self) -> &ThreadSample {
+        telling(&self.first, self.between.as_ref(), &self.last)
+    }
+}
+
 /// What the evidence says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Classification {
@@ -92,14 +99,17 @@ pub(crate) fn telling<'a>(
 
 /// The cause for a thread that did not compute.
 fn off_cpu(evidence: &Evidence, cpu_known: bool) -> Cause {
-    let Evidence { first, between, last, .. } = evidence;
-    match &telling(first, between.as_ref(), last).now {
+    let Evidence { first, last, .. } = evidence;
+    match &evidence.telling().now {
         ThreadState::Call { number, arguments, .. } => match system_call(*number, arguments).1 {
             Waits::Sleep => Cause::Sleep,
             Waits::Lock => Cause::Lock,
             Waits::Descriptor => evidence.object.as_ref().map_or(Cause::Blocked, of_object),
             Waits::File => Cause::FileIo,
             Waits::Child => Cause::ProcessWait,
+            Waits::Descriptors if evidence.object == Some(Object::ChildOutput) => {
+                Cause::ProcessWait
+            }
             Waits::Descriptors | Waits::Other => Cause::Blocked,
         },
         ThreadState::Hidden(function) => of_kernel_function(function),
@@ -118,7 +128,8 @@ fn off_cpu(evidence: &Evidence, cpu_known: bool) -> Cause {
 fn of_object(object: &Object) -> Cause {
     match object {
         Object::Socket => Cause::NetworkIo,
-        Object::File(_) => Cause::FileIo,
+        Object::File(_) | Object::Pipe => Cause::FileIo,
+        Object::ChildOutput => Cause::ProcessWait,
         Object::Anonymous(kind) if kind == "timerfd" => Cause::Sleep,
         Object::Anonymous(kind) if kind == "pidfd" => Cause::ProcessWait,
         Object::Anonymous(_) => Cause::Blocked,
@@ -236,6 +247,17 @@ mod tests {
         assert_eq!(cause(call(libc::SYS_openat), None), Cause::FileIo);
         assert_eq!(cause(call(libc::SYS_read), socket), Cause::NetworkIo);
         assert_eq!(cause(call(libc::SYS_read), file), Cause::FileIo);
+        assert_eq!(cause(call(libc::SYS_read), Some(Object::Pipe)), Cause::FileIo);
+        let two = |object| {
+            let mut arguments = [0; 6];
+            arguments[1] = 2;
+            cause(
+                ThreadState::Call { number: libc::SYS_ppoll, arguments, stack: 1, code: 2 },
+                object,
+            )
+        };
+        assert_eq!(two(Some(Object::ChildOutput)), Cause::ProcessWait);
+        assert_eq!(two(None), Cause::Blocked);
         assert_eq!(cause(call(libc::SYS_read), timer), Cause::Sleep);
         assert_eq!(cause(call(libc::SYS_read), None), Cause::Blocked);
         assert_eq!(cause(call(libc::SYS_getpid), None), Cause::Blocked);

@@ -1,9 +1,10 @@
 //! What a stalled thread waits for, in words.
 
-use super::classify::{Classification, Evidence, classify, telling};
+use super::classify::{Classification, Evidence, classify};
 use crate::clock::{Nanos, human_nanos};
 use crate::procfs::fd::Object;
 use crate::procfs::thread::{ThreadSample, ThreadState};
+use crate::stall::{Cause, Situation};
 use crate::sys::{peer, system_call};
 
 /// What was found when a stall was counted. The details are asked for later, by a thread that may
@@ -18,17 +19,33 @@ pub(crate) struct CauseReport {
 }
 
 impl CauseReport {
-    pub(crate) fn new(thread: u32, evidence: Evidence) -> Self {
+    pub(crate) fn new(thread: u32, mut evidence: Evidence) -> Self {
+        if evidence.telling().awaits_output(thread) {
+            evidence.object = Some(Object::ChildOutput);
+        }
         let classification = classify(&evidence);
-        let now = telling(&evidence.first, evidence.between.as_ref(), &evidence.last).now.clone();
+        let now = evidence.telling().now.clone();
         Self { thread, now, object: evidence.object, lasted: evidence.lasted, classification }
     }
 
-    /// What the thread waits for, and the environment's share. Asks the kernel and may block, so the
-    /// watchdog must not call it.
+    /// What a fix depends on.
+    pub(crate) fn situation(&self) -> Situation {
+        match (&self.now, &self.object, self.classification.cause) {
+            (ThreadState::Call { number, arguments, .. }, Some(Object::Pipe), Cause::FileIo) => {
+                match direction(system_call(*number, arguments).0) {
+                    "to" => Situation::WritesPipe,
+                    _ => Situation::ReadsPipe,
+                }
+            }
+            (.., cause) => Situation::Of(cause),
+        }
+    }
+
+    /// What the thread waits for, and the environment's share, if there is one: the last part, behind
+    /// a semicolon. Asks the kernel and may block, so the watchdog must not call it.
     pub(crate) fn detail(&self) -> Option<String> {
         let parts: Vec<_> = self.waits_for().into_iter().chain(self.environment()).collect();
-        (!parts.is_empty()).then(|| parts.join(", "))
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     fn waits_for(&self) -> Option<String> {
@@ -41,6 +58,8 @@ impl CauseReport {
         Some(match &self.object {
             None => name.to_owned(),
             Some(Object::File(what) | Object::Anonymous(what)) => format!("{name} of {what}"),
+            Some(Object::Pipe) => format!("{name} of a pipe"),
+            Some(Object::ChildOutput) => format!("{name} of the outputs of a child"),
             Some(Object::Socket) => match self.peer(arguments[0]) {
                 Some(peer) => format!("{name} {} {peer}", direction(name)),
                 None => name.to_owned(),
@@ -62,7 +81,7 @@ impl CauseReport {
         }
         let (excused, lasted) =
             (human_nanos(self.classification.excused), human_nanos(self.lasted));
-        Some(format!("{} for {excused} of {lasted}", self.classification.excuse))
+        Some(format!("{} for {excused} of {lasted}", self.classification.excuse.lost()))
     }
 }
 

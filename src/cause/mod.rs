@@ -9,4 +9,4 @@ mod hints;
 
 pub(crate) use classify::{Evidence, telling};
 pub(crate) use describe::CauseReport;
-pub(crate) use hints::hint;
+pub(crate) use hints::hints;

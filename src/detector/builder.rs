@@ -41,7 +41,7 @@ impl Builder {
     pub const DEFAULT_TICK_INTERVAL: Duration = limits::DEFAULT_TICK_INTERVAL;
     /// Minimum for [`tick_interval`](Self::tick_interval): 1 ms, the resolution of Tokio's timers.
     pub const MIN_TICK_INTERVAL: Duration = limits::MIN_TICK_INTERVAL;
-    /// Default for [`idle_interval`](Self::idle_interval): 400 ms.
+    /// Default for [`idle_interval`](Self::idle_interval): 500 ms.
     pub const DEFAULT_IDLE_INTERVAL: Duration = limits::DEFAULT_IDLE_INTERVAL;
     /// Maximum for [`idle_interval`](Self::idle_interval): 10 s.
     pub const MAX_IDLE_INTERVAL: Duration = limits::MAX_IDLE_INTERVAL;
@@ -184,6 +184,20 @@ impl Builder {
         I: IntoIterator<Item: Into<String>>,
     {
         self.settings.site_skips = crates.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Crates whose code is your own, beside the program's.
+    ///
+    /// Debug information tells your own crates by their files. Without it only the crate with `main` is
+    /// known to be your own, and these.
+    ///
+    /// Defaults to none. The variable takes names separated by commas.
+    pub fn site_owns<I>(mut self, crates: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.settings.site_owns = crates.into_iter().map(Into::into).collect();
         self
     }
 

@@ -119,7 +119,7 @@ impl StallDetector {
     /// `Server::builder().layer`.
     #[must_use]
     pub fn layer(&self) -> StallLayer {
-        StallLayer::new(Arc::clone(&self.shared.registry))
+        StallLayer::new(&self.shared.registry)
     }
 
     /// Names a future that no layer covers: its polls and its drop count for the handler `name`.

@@ -38,7 +38,7 @@ struct Global {
 /// ```
 #[must_use]
 pub fn layer() -> StallLayer {
-    StallLayer::new(Arc::clone(&Global::here().registry))
+    StallLayer::new(&Global::here().registry)
 }
 
 /// The process-wide detector, the one of [`layer()`]: for its health, its stalls, or a drain.

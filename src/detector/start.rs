@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::detector::StallDetector;
 use super::pipeline::{Out, Pipeline};
 use super::threads::Threads;
-use crate::cause::hint;
+use crate::cause::hints;
 use crate::clock::nanos;
 use crate::config::BuildError;
 use crate::config::Settings;
@@ -17,7 +17,7 @@ use crate::metrics::Batch;
 use crate::owned_thread::OwnedThread;
 use crate::report::Reporter;
 use crate::runtime::registry::{Limits, Registry};
-use crate::stack::{Capture, Sampler, StackSettings, Stacks};
+use crate::stack::{Capture, OwnCode, Sampler, StackSettings, Stacks};
 use crate::watchdog::{self, Patience, WatchdogSettings};
 
 /// The shared state for those settings.
@@ -102,8 +102,8 @@ impl Threads {
         let mut stacks = None;
         if let Some(sampler) = self.sampler.clone() {
             let stack_settings = StackSettings {
-                others: settings.site_skips,
-                hint,
+                own: OwnCode::new(settings.site_skips, settings.site_owns),
+                hint: hints,
                 symbols: settings.symbols,
                 cpu_percent: settings.capture_cpu_percent as u64,
             };

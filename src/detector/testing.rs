@@ -25,9 +25,9 @@ impl StallDetector {
         let mut settings = Settings::default();
         settings.apply(variables())?;
         // Of the environment only whether stalls are looked for, and how stacks are taken and read.
-        let Settings { on, capture, site_skips, .. } = settings;
-        settings =
-            Settings { on, capture, site_skips, threshold, test: true, ..Settings::default() };
+        let Settings { on, capture, site_skips, site_owns, .. } = settings;
+        let of_test = Settings { on, capture, site_skips, site_owns, ..Settings::default() };
+        settings = Settings { threshold, test: true, ..of_test };
         settings.hooks.push(Box::new(hook));
         settings.check()?;
         launch(registry(&settings, None), settings, Some(handle))

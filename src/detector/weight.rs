@@ -45,6 +45,7 @@ mod tests {
                 build_id: Some(Arc::clone(&builds[module])),
                 inlined: number % 3 == 1,
                 own: number.is_multiple_of(4),
+                guessed: false,
             })
         };
         (0..PLACES).map(place).collect()

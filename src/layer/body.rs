@@ -7,27 +7,27 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::in_flight::InFlight;
 use super::labels::LearnMethod;
-use super::request::{InFlight, RequestMark};
 
 pin_project! {
     /// The body of a [`StallService`](super::StallService)'s response: its frames and its drop
     /// are marked, its data, size hint and trailers are those of the body inside.
     pub struct ResponseBody<B> {
-        // `None` only while it is dropped.
+        // `None` once it has ended: it is dropped in its last poll, so that the drop is not a poll of
+        // its own.
         #[pin]
         pub(super) inner: Option<B>,
-        pub(super) mark: RequestMark,
-        pub(super) in_flight: Option<InFlight>,
-        pub(super) learn: Option<Box<LearnMethod>>,
+        pub(super) request: InFlight,
     }
 
     impl<B> PinnedDrop for ResponseBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if std::mem::needs_drop::<B>() {
-                let _polling = this.mark.enter();
+            if std::mem::needs_drop::<B>() && this.inner.is_some() {
+                let polling = this.request.enter();
                 this.inner.set(None);
+                this.request.end(&polling);
             }
         }
     }
@@ -38,8 +38,7 @@ type PolledFrame<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::
 /// An empty body, which an outer layer may make for a response of its own. Its polls are not marked.
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        let mark = RequestMark::default();
-        Self { inner: Some(B::default()), mark, in_flight: None, learn: None }
+        Self { inner: Some(B::default()), request: InFlight::default() }
     }
 }
 
@@ -49,13 +48,7 @@ impl<B: Body> Body for ResponseBody<B> {
 
     #[inline]
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<B> {
-        let this = self.project();
-        let _polling = this.mark.enter();
-        let inner = this.inner.as_pin_mut().expect("the body is there until it is dropped");
-        if this.learn.is_some() {
-            return poll_and_learn(inner, cx, this.learn);
-        }
-        inner.poll_frame(cx)
+        if self.inner.is_some() { self.poll_open(cx) } else { Poll::Ready(None) }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -67,20 +60,39 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-/// Polls a body and reads its trailers.
+impl<B: Body> ResponseBody<B> {
+    #[inline]
+    fn poll_open(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<B> {
+        let mut this = self.project();
+        let polling = this.request.enter();
+        let mut inner = this.inner.as_mut().as_pin_mut().expect("it has not ended");
+        let polled = inner.as_mut().poll_frame(cx);
+        if this.request.learn.is_some() {
+            learn_from_trailers(&mut this.request.learn, &polled);
+        }
+        let has_ended = match &polled {
+            Poll::Ready(Some(Ok(_))) => inner.is_end_stream(),
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        if has_ended {
+            this.inner.set(None);
+            this.request.end(&polling);
+        }
+        polled
+    }
+}
+
 #[cold]
-fn poll_and_learn<B: Body>(
-    body: Pin<&mut B>,
-    cx: &mut Context<'_>,
+fn learn_from_trailers<D, E>(
     learn: &mut Option<Box<LearnMethod>>,
-) -> PolledFrame<B> {
-    let polled = body.poll_frame(cx);
-    if let Poll::Ready(Some(Ok(frame))) = &polled
+    polled: &Poll<Option<Result<Frame<D>, E>>>,
+) {
+    if let Poll::Ready(Some(Ok(frame))) = polled
         && let Some(trailers) = frame.trailers_ref()
     {
         *learn = learn.take().and_then(|learn| learn.from_status(trailers));
     }
-    polled
 }
 
 impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::Response;
 use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
-use super::labels::LearnMethod;
-use super::request::{InFlight, RequestMark};
+use super::in_flight::InFlight;
 
 pin_project! {
     /// The future of a [`StallService`](super::StallService): with its polls and drop marked.
@@ -19,18 +18,17 @@ pin_project! {
         // `None` once it is ready.
         #[pin]
         pub(super) inner: Option<F>,
-        pub(super) mark: RequestMark,
         // Moves on to the body.
-        pub(super) in_flight: Option<InFlight>,
-        pub(super) learn: Option<Box<LearnMethod>>,
+        pub(super) request: InFlight,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if std::mem::needs_drop::<F>() && this.inner.is_some() {
-                let _polling = this.mark.enter();
+                let polling = this.request.enter();
                 this.inner.set(None);
+                this.request.end(&polling);
             }
         }
     }
@@ -45,23 +43,28 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let _polling = this.mark.enter();
+        let _polling = this.request.enter();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             panic!("a response future was polled after it was ready")
         };
-        let polled = ready!(inner.poll(cx));
+        let polled = inner.poll(cx);
+        if polled.is_pending() {
+            return Poll::Pending;
+        }
         // Dropped inside this poll, so that the drop is not a poll of its own.
         this.inner.set(None);
-        let response = polled?;
-        let learn = this.learn.take().and_then(|learn| learn.from_head(&response));
-        let (mark, in_flight) = (*this.mark, this.in_flight.take());
-        let marked = |body| ResponseBody { inner: Some(body), mark, in_flight, learn };
-        Poll::Ready(Ok(response.map(marked)))
+        polled.map_ok(|response| {
+            let mut request = this.request.take();
+            if let Some(learn) = request.learn.take() {
+                request.learn = learn.from_head(&response);
+            }
+            response.map(|body| ResponseBody { inner: Some(body), request })
+        })
     }
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").field("mark", &self.mark).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("request", &self.request).finish_non_exhaustive()
     }
 }

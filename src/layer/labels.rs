@@ -11,9 +11,9 @@ use http::{HeaderMap, Response, StatusCode, Uri};
 
 use super::request::RequestHead;
 use crate::clock::Nanos;
-use crate::labels::{OTHER, POLL_READY, PollKind, Route, UNMATCHED};
+use crate::labels::{LabelTable, OTHER, POLL_READY, PollKind, Route, UNMATCHED};
 use crate::mark::Mark;
-use crate::runtime::registry::{DetectorId, Registry};
+use crate::runtime::registry::DetectorId;
 use crate::slot::LabelId;
 
 /// The methods in labels, by number; the last is no method.
@@ -25,7 +25,7 @@ pub(super) const NO_METHOD: u8 = 10;
 /// The labels of one layer: those of its threshold.
 #[derive(Clone, Debug)]
 pub(super) struct LayerLabels {
-    pub(super) registry: Arc<Registry>,
+    pub(super) table: Arc<LabelTable>,
     pub(super) detector: DetectorId,
     pub(super) threshold: Nanos,
     unmatched: LabelId,
@@ -37,13 +37,12 @@ pub(super) struct LayerLabels {
 }
 
 impl LayerLabels {
-    pub(super) fn new(registry: Arc<Registry>, threshold: Nanos) -> Self {
-        let label_id = |label| registry.labels.id(label, threshold, PollKind::Request);
+    pub(super) fn new(table: Arc<LabelTable>, detector: DetectorId, threshold: Nanos) -> Self {
+        let label_id = |label| table.id(label, threshold, PollKind::Request);
         let (unmatched, other) = (label_id(UNMATCHED), label_id(OTHER));
-        let detector = registry.id;
-        let label_id = registry.labels.id(POLL_READY, threshold, PollKind::Task);
+        let label_id = table.id(POLL_READY, threshold, PollKind::Task);
         Self {
-            registry,
+            table,
             detector,
             threshold,
             unmatched,
@@ -56,17 +55,16 @@ impl LayerLabels {
 
     /// The label of a route, made when the route is new.
     pub(super) fn of_route(&self, method: u8, path: &str) -> LabelId {
-        self.registry.labels.of_route(self.route(method, path), METHODS[usize::from(method)])
+        self.table.of_route(self.route(method, path), METHODS[usize::from(method)])
     }
 
     /// The label of a gRPC request. If its method has none, also what gives it one after a good answer.
     #[inline(never)]
     pub(super) fn of_grpc(&self, head: RequestHead<'_>) -> (LabelId, Option<Box<LearnMethod>>) {
-        let labels = &self.registry.labels;
-        if let Some(label_id) = labels.of_known_route(self.route(NO_METHOD, head.uri.path())) {
+        if let Some(label_id) = self.table.of_known_route(self.route(NO_METHOD, head.uri.path())) {
             return (label_id, None);
         }
-        let learn = (!labels.is_full())
+        let learn = (!self.table.is_full())
             .then(|| Box::new(LearnMethod { labels: self.clone(), uri: head.uri.clone() }));
         (self.of_matched_path(head), learn)
     }
@@ -147,7 +145,7 @@ mod matched_path {
         #[inline]
         pub(in crate::layer) fn of_matched_path(&self, head: RequestHead<'_>) -> LabelId {
             let Some(path) = head.extensions.get::<MatchedPath>() else {
-                self.registry.labels.count_unmatched();
+                self.table.count_unmatched();
                 return self.unmatched;
             };
             let method = number(head.method);

@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use super::labels::{LayerLabels, NO_METHOD};
 use super::request::RequestHead;
 use super::service::StallService;
-use super::settings::Settings;
+use super::settings::{Settings, SharedSettings};
 use crate::clock::nanos;
 use crate::labels::MIN_THRESHOLD;
 use crate::runtime::registry::Registry;
@@ -25,10 +25,16 @@ pub struct StallLayer {
 }
 
 impl StallLayer {
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        let labels = LayerLabels::new(Arc::clone(&registry), registry.threshold);
-        let (methods, handler_name, trace_id) = Default::default();
-        Self { settings: Arc::new(Settings { labels, methods, handler_name, trace_id }) }
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let table = Arc::clone(&registry.labels);
+        let labels = LayerLabels::new(table, registry.id, registry.threshold);
+        let (methods, handler_name, trace_id, kept) = Default::default();
+        Self { settings: Arc::new(Settings { labels, methods, handler_name, trace_id, kept }) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
     }
 
     fn with(&self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -52,8 +58,8 @@ impl StallLayer {
     pub fn threshold(self, threshold: Duration) -> Self {
         let threshold = nanos(threshold.max(MIN_THRESHOLD));
         self.with(|settings| {
-            let registry = Arc::clone(&settings.labels.registry);
-            settings.labels = LayerLabels::new(registry, threshold);
+            let (table, detector) = (Arc::clone(&settings.labels.table), settings.labels.detector);
+            settings.labels = LayerLabels::new(table, detector, threshold);
         })
     }
 
@@ -99,6 +105,6 @@ impl<S> Layer<S> for StallLayer {
     type Service = StallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        StallService { inner, settings: Arc::clone(&self.settings) }
+        StallService { inner, settings: SharedSettings::of(&self.settings) }
     }
 }

@@ -36,6 +36,7 @@
 
 mod body;
 mod future;
+mod in_flight;
 mod labels;
 #[allow(clippy::module_inception)]
 mod layer;

@@ -1,11 +1,6 @@
-//! A request's head, and the label and trace id that its parts carry.
+//! A request's head, and its trace id.
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
-
-use crate::mark::Mark;
-use crate::mark::thread_slots::{PollGuard, slot};
-use crate::runtime::registry::DetectorId;
-use crate::slot::{NO_TRACE, Trace};
 
 /// A request without its body, as functions given to a [`StallLayer`](crate::StallLayer) see it.
 #[derive(Clone, Copy, Debug)]
@@ -52,68 +47,21 @@ impl<'a> RequestHead<'a> {
     }
 }
 
-/// The label and trace id of a request. The default is of no detector.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RequestMark {
-    pub(super) mark: Mark,
-    pub(super) trace: Trace,
-}
-
-/// An open poll of a request.
-#[must_use]
-pub(super) struct Polling {
-    guard: PollGuard,
-    /// What the slot's trace was before, if this request has one of its own.
-    outer: Option<Trace>,
-}
-
-impl RequestMark {
-    #[inline]
-    pub(super) fn enter(self) -> Polling {
-        let guard = self.mark.enter();
-        let outer = (self.trace != NO_TRACE).then(|| guard.slot.swap_trace(self.trace));
-        Polling { guard, outer }
-    }
-}
-
-impl Polling {
-    /// Counts the request as in flight until the value is dropped.
-    #[inline]
-    pub(super) fn in_flight(&self, mark: RequestMark) -> InFlight {
-        self.guard.slot.count_in_flight(1);
-        InFlight { detector: mark.mark.detector }
-    }
-}
-
-impl Drop for Polling {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(outer) = self.outer {
-            self.guard.slot.swap_trace(outer);
-        }
-    }
-}
-
-/// One request in flight.
-#[derive(Debug)]
-pub(super) struct InFlight {
-    detector: DetectorId,
-}
-
-impl Drop for InFlight {
-    #[inline]
-    fn drop(&mut self) {
-        slot(self.detector).count_in_flight(-1);
-    }
-}
-
 /// A constant, so that the name is not parsed for each request.
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Of so many headers one is found sooner by comparing than by the hash of its name.
+const FEW_HEADERS: usize = 6;
 
 /// The trace id of a W3C `traceparent` header: `00-<32 hex>-<16 hex>-<2 hex>`; 0 for none.
 #[inline]
 pub(super) fn trace_id(headers: &HeaderMap) -> u128 {
-    match headers.get(&TRACEPARENT) {
+    let header = if headers.len() <= FEW_HEADERS {
+        headers.iter().find(|(name, _)| **name == TRACEPARENT).map(|(_, value)| value)
+    } else {
+        headers.get(&TRACEPARENT)
+    };
+    match header {
         Some(header) => parse_traceparent(header.as_bytes()),
         None => 0,
     }

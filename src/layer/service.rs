@@ -1,6 +1,5 @@
 //! The service.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -9,13 +8,13 @@ use tower_service::Service;
 use super::body::ResponseBody;
 use super::future::ResponseFuture;
 use super::request::RequestHead;
-use super::settings::Settings;
+use super::settings::SharedSettings;
 
 /// A service whose requests are marked. Made by [`StallLayer`](super::StallLayer).
 #[derive(Clone, Debug)]
 pub struct StallService<S> {
     pub(super) inner: S,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: SharedSettings,
 }
 
 impl<S> StallService<S> {
@@ -52,9 +51,8 @@ where
     // Not inlined: in most layers' `call` it would keep theirs from building futures in place.
     #[inline(never)]
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let (mark, learn) = self.settings.mark(RequestHead::new(&request));
-        let polling = mark.enter();
-        let in_flight = Some(polling.in_flight(mark));
-        ResponseFuture { inner: Some(self.inner.call(request)), mark, in_flight, learn }
+        let in_flight = self.settings.mark(RequestHead::new(&request));
+        let _polling = in_flight.begin();
+        ResponseFuture { inner: Some(self.inner.call(request)), request: in_flight }
     }
 }

@@ -9,6 +9,10 @@ use crate::slot::{Entered, Slot};
 /// It is counted in `tower_stall_allowed_total{name}`. The parts of the poll before and after it are
 /// measured separately. Lag and heartbeat still show how it delays other tasks.
 ///
+/// It is a reason for a freeze of the runtime, but not for ever: a freeze counts from the time that the
+/// block has lasted for [`dead_after`](crate::Builder::dead_after), and from its begin if all other workers
+/// are stalled.
+///
 /// It counts for each detector that watches this runtime or has a marked future on this thread;
 /// without one, `block` just runs. `name` is a label value: the first 64 names have their own series.
 ///

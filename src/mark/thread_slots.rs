@@ -23,7 +23,7 @@ static POOL: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 thread_local! {
     /// The slot used last: in nearly every program the only one. Without a destructor, so that
     /// reading it is one load.
-    static CURRENT: Cell<Option<(DetectorId, &'static Slot)>> = const { Cell::new(None) };
+    static CURRENT: Cell<(DetectorId, Option<&'static Slot>)> = const { Cell::new((NO_DETECTOR, None)) };
     /// All slots of this thread.
     static ATTACHED: RefCell<Attached> = const { RefCell::new(Attached(Vec::new())) };
     static NUMBER: Cell<u32> = const { Cell::new(0) };
@@ -77,8 +77,9 @@ impl Drop for PollGuard {
 /// The calling thread's slot for `detector`, taken from the pool where it has none yet.
 #[inline]
 pub(crate) fn slot(detector: DetectorId) -> &'static Slot {
-    match CURRENT.get() {
-        Some((current, slot)) if current == detector => slot,
+    let (current, slot) = CURRENT.get();
+    match slot {
+        Some(slot) if current == detector => slot,
         _ => attach(detector),
     }
 }
@@ -129,7 +130,7 @@ fn attach(detector: DetectorId) -> &'static Slot {
     let slot = ATTACHED.try_with(|attached| Some(attached.try_borrow_mut().ok()?.slot(detector)));
     match slot.ok().flatten() {
         Some(slot) => {
-            CURRENT.set(Some((detector, slot)));
+            CURRENT.set((detector, Some(slot)));
             slot
         }
         // The thread ends: its thread-locals are destroyed, and values left in it are dropped.
@@ -180,7 +181,7 @@ impl Attachment {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        CURRENT.set(None);
+        CURRENT.set((NO_DETECTOR, None));
         for attachment in &self.0 {
             attachment.free();
         }
@@ -282,7 +283,7 @@ mod tests {
     #[test]
     fn what_is_of_no_detector_takes_no_slot() {
         drop(Mark::default().enter());
-        assert!(CURRENT.get().is_none());
+        assert!(CURRENT.get().1.is_none());
         assert!(ATTACHED.with(|attached| attached.borrow().0.is_empty()));
     }
 }

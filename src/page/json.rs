@@ -150,6 +150,7 @@ fn frame(NumberedFrame { frame, module }: &NumberedFrame) -> String {
         "offset": frame.offset,
         "inlined": frame.inlined,
         "own": frame.own,
+        "guessed": frame.guessed,
     })
     .to_string()
 }

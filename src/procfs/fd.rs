@@ -6,8 +6,11 @@ use std::fs;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Object {
     Socket,
-    /// A file, a pipe or a device. Its name.
+    Pipe,
+    /// A file, a named pipe or a device. Its name.
     File(String),
+    /// What a child of the thread writes to both its outputs.
+    ChildOutput,
     /// An object of the kernel without a name: `eventfd`, `timerfd`, `pidfd`, …. Its kind.
     Anonymous(String),
 }
@@ -24,7 +27,7 @@ fn object(link: &str) -> Object {
     }
     match link.strip_prefix("anon_inode:") {
         Some(kind) => Object::Anonymous(kind.trim_matches(['[', ']']).to_owned()),
-        None if link.starts_with("pipe:") => Object::File("a pipe".to_owned()),
+        None if link.starts_with("pipe:") => Object::Pipe,
         None => Object::File(link.to_owned()),
     }
 }
@@ -40,7 +43,7 @@ mod tests {
     #[test]
     fn links_say_what_they_stand_for() {
         check("socket:[12345]", Object::Socket);
-        check("pipe:[77]", Object::File("a pipe".into()));
+        check("pipe:[77]", Object::Pipe);
         check("/data/big.csv", Object::File("/data/big.csv".into()));
         check("/dev/pts/3", Object::File("/dev/pts/3".into()));
         check("anon_inode:[eventfd]", Object::Anonymous("eventfd".into()));

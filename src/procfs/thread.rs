@@ -6,7 +6,7 @@ use super::fd::{Object, describe};
 pub(crate) use super::lines::ThreadState;
 use super::lines::{Schedstat, Stat, Status};
 use crate::clock::Nanos;
-use crate::sys::{Waits, system_call};
+use crate::sys::{Waits, system_call, waits_for_two};
 
 /// The state of a thread at one time. What cannot be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,14 @@ impl ThreadSample {
         let waits = matches!(self.now, ThreadState::Call { .. } | ThreadState::Hidden(_));
         let of = |sample: &Self| (sample.waits, sample.cpu);
         waits && self.now == later.now && self.waits.is_some() && of(self) == of(later)
+    }
+
+    /// Whether the thread waits for the output of a child, as `Command::output` does: for two
+    /// descriptors without a time limit, and it has started a child that is not waited for yet.
+    pub(crate) fn awaits_output(&self, thread: u32) -> bool {
+        let ThreadState::Call { number, arguments, .. } = &self.now else { return false };
+        waits_for_two(*number, arguments)
+            && read(thread, "children").is_some_and(|children| !children.trim().is_empty())
     }
 
     /// The object behind the descriptor that the thread waits for, if it waits for one.

@@ -71,6 +71,9 @@ impl Reports {
         cause_report: Option<CauseReport>,
         captures: bool,
     ) {
+        if let Some(cause_report) = &cause_report {
+            stall.set_situation(cause_report.situation());
+        }
         if !self.send(Message::Counted(Arc::clone(stall), cause_report, captures)) {
             // The reporter would have set it.
             stall.set_detail(None);
@@ -84,8 +87,8 @@ impl Reports {
         Box::new(move |news| {
             let message = match news {
                 StackNews::Sampled(outcome) => Message::Sampled(Arc::clone(&stall), outcome),
-                StackNews::Located(site, fix) => {
-                    stall.locate(site, fix);
+                StackNews::Located(site, hints) => {
+                    stall.locate(site, hints);
                     Message::Located(Arc::clone(&stall))
                 }
                 StackNews::Named(result) => {

@@ -50,7 +50,8 @@ pub(crate) struct Limits {
 pub(crate) struct Registry {
     pub(crate) id: DetectorId,
     pub(crate) threshold: Nanos,
-    pub(crate) labels: LabelTable,
+    /// Shared with the layers, which do not keep the registry.
+    pub(crate) labels: Arc<LabelTable>,
     pub(crate) allowed_blocks: AllowedBlocks,
     pub(crate) store: StallStore,
     pub(crate) scan_barrier: ScanBarrier,
@@ -81,7 +82,7 @@ struct Runtimes {
 
 impl Registry {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
-        let labels = LabelTable::new(limits.handlers, limits.everywhere);
+        let labels = Arc::new(LabelTable::new(limits.handlers, limits.everywhere));
         let allowed_blocks = AllowedBlocks::new(&labels);
         let registry = Arc::new(Self {
             id: LAST_ID.fetch_add(1, Relaxed) + 1,

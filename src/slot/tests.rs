@@ -23,22 +23,49 @@ fn a_poll_is_seen_while_it_lasts_and_only_then() {
     let entered = enter(&slot, 9);
     assert_eq!(
         open(&slot),
-        OpenPoll { sequence: 1, label_id: LabelId(9), trace: 0, identity: WHO }
+        OpenPoll { sequence: 1, label_id: LabelId(9), inner: None, trace: 0, identity: WHO }
     );
     slot.leave(entered, || unreachable!("nobody asked for the time"));
     assert_eq!(slot.read(), SlotReading::Between(2));
 }
 
+/// The labels of the poll and of the innermost mark in it.
+fn labels(slot: &Slot) -> (u32, Option<u32>) {
+    let open = open(slot);
+    (open.label_id.0, open.inner.map(|inner| inner.label_id().0))
+}
+
 #[test]
-fn a_nested_label_is_put_back_to_the_outer_one() {
+fn a_nested_mark_shows_beside_the_outer_one_until_it_is_left() {
     let slot = Slot::new();
     let outer = enter(&slot, 1);
+    assert_eq!(labels(&slot), (1, None));
     let inner = enter(&slot, 2);
-    assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (2, 1));
+    assert_eq!(labels(&slot), (1, Some(2)));
+    let innermost = enter(&slot, 3);
+    assert_eq!(labels(&slot), (1, Some(3)));
+    slot.leave(innermost, || 0);
+    assert_eq!(labels(&slot), (1, Some(2)));
     slot.leave(inner, || 0);
-    assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (1, 1));
+    assert_eq!((labels(&slot), open(&slot).sequence), ((1, None), 1));
     slot.leave(outer, || 0);
     assert_eq!(slot.read(), SlotReading::Between(2));
+}
+
+#[test]
+fn two_nested_marks_of_one_label_are_told_apart() {
+    let slot = Slot::new();
+    let outer = enter(&slot, 1);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let inner = enter(&slot, 2);
+        seen.extend(open(&slot).inner);
+        assert_eq!(open(&slot).inner.as_ref(), seen.last());
+        slot.leave(inner, || 0);
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+    slot.leave(outer, || 0);
 }
 
 #[test]
@@ -97,8 +124,16 @@ fn an_allowed_block_parts_the_poll_in_two() {
     assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (2, 3));
     slot.end_allowed(allowed, || 0);
     assert_eq!((open(&slot).label_id.0, open(&slot).sequence), (1, 5));
+    let inner = enter(&slot, 4);
+    let allowed = slot.begin_allowed(LabelId(2), |_| WHO, || 0);
+    let nested = enter(&slot, 5);
+    assert_eq!(labels(&slot), (2, None), "what is nested in it is allowed too");
+    slot.leave(nested, || 0);
+    slot.end_allowed(allowed, || 0);
+    assert_eq!(labels(&slot), (1, Some(4)));
+    slot.leave(inner, || 0);
     slot.leave(poll, || 0);
-    assert_eq!(slot.read(), SlotReading::Between(6));
+    assert_eq!(slot.read(), SlotReading::Between(10));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! Stacks ── limits ─► Sampler (queue, thread) ─► native::take   did the thread stand still?
 //!                        │                         ├► sys         copy its stack, or signal it
 //!                        │                         └► unwind      from the copy to its frames
+//!                        │                              ├► bridge  over code without unwind information
 //!                        │                              ├► images  modules: unwind information
 //!                        │                              └► arch    registers, calls, prologues
 //!                        └─► Symbolizer (queue, thread) ─► native::names   remembered names
@@ -48,5 +49,4 @@ pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
 pub(crate) use stacks::{Stacks, WantedStack};
 pub(crate) use symbolizer::StackSettings;
-#[cfg(feature = "testing")]
-pub(crate) use user_frame::is_own;
+pub(crate) use user_frame::OwnCode;

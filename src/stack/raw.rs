@@ -89,6 +89,8 @@ pub(crate) struct CodeAddress {
     /// Whether `address` is a return address: the code after a call, and not the call itself.
     pub(crate) is_return: bool,
     pub(crate) image: Option<Arc<Image>>,
+    /// Whether it was found by a look at the stack, not by unwind information.
+    pub(crate) is_guessed: bool,
 }
 
 #[allow(dead_code, reason = "made only where stacks are taken")]

@@ -12,23 +12,22 @@ use super::native::Names;
 use super::poll_frame::poll_returns_to;
 use super::proof::{PollProof, ReturnCount};
 use super::raw::{Captured, NoLines};
-use super::user_frame::site;
+use super::user_frame::{OwnCode, is_vague, site};
 use crate::clock;
-use crate::stall::{Frame, Site, StackNews, StackResult};
+use crate::stall::{Frame, Hints, Site, StackNews, StackResult};
 use crate::sync::AtomicBool;
 use crate::sys::{Returns, returns_are_counted};
 
 /// Stacks that wait for their names.
 const QUEUE: usize = 32;
 
-/// A better fix than the cause's own, by the frames inside of the site.
-type Hint = fn(&[Arc<Frame>]) -> Option<&'static str>;
+/// Better fixes than the cause's own, by the frames inside of the site.
+type Hint = fn(&[Arc<Frame>]) -> Hints;
 
 /// What is to be made of stacks.
 pub(crate) struct StackSettings {
-    /// Crates that are not the user's own.
-    pub(crate) others: Vec<String>,
-    /// Tells a better fix than the cause's own, by the frames inside of the site.
+    pub(crate) own: OwnCode,
+    /// Tells better fixes than the cause's own, by the frames inside of the site.
     pub(crate) hint: Hint,
     pub(crate) symbols: Symbols,
     /// The CPU time that stacks may cost, in percent of a core.
@@ -59,13 +58,13 @@ pub(crate) struct Symbolizer {
 impl Symbolizer {
     /// `stops` is set when the detector stops: what waits then is named without rests.
     pub(super) fn new(
-        StackSettings { others, hint, symbols, .. }: StackSettings,
+        StackSettings { own, hint, symbols, .. }: StackSettings,
         stops: Arc<AtomicBool>,
         spent: Spent,
     ) -> (SyncSender<Unnamed>, Self) {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
-        let symbols = Names::new(symbols, others, stops);
+        let symbols = Names::new(symbols, own, stops);
         (sender, Self { queue, symbols, hint, directory, counts: None, spent })
     }
 
@@ -76,7 +75,7 @@ impl Symbolizer {
         while let Ok(unnamed) = self.queue.recv() {
             match unnamed {
                 Unnamed::Stall(captured, mut news) => {
-                    let mut located = |site, fix| news(StackNews::Located(site, fix));
+                    let mut located = |site, hints| news(StackNews::Located(site, hints));
                     let name = AssertUnwindSafe(|| self.name(captured, &mut located));
                     let result = charged(&spent, || catch_unwind(name));
                     let missing = "the reader of debug information panicked";
@@ -106,37 +105,35 @@ impl Symbolizer {
     }
 
     /// `located` is called once, if there is a site: before the frames outside of it have names.
-    fn name(
-        &mut self,
-        captured: Captured,
-        located: &mut dyn FnMut(Site, Option<&'static str>),
-    ) -> StackResult {
+    fn name(&mut self, captured: Captured, located: &mut dyn FnMut(Site, Hints)) -> StackResult {
         let Self { symbols, hint, directory, .. } = self;
         let find = |frames: &[Arc<Frame>]| {
             let (inner, mut site) = site(frames)?;
             if let Some(directory) = &*directory {
                 site.leave_out(directory);
             }
-            Some((site, hint(&frames[..inner])))
+            Ok((site, hint(&frames[..inner])))
         };
         let Some(raw) = captured.stack else {
             return StackResult { may_come: true, ..StackResult::missing(captured.reason) };
         };
-        let (stack, no_lines) = symbols.symbolize(&raw, |frames| {
-            let found = find(frames);
-            let is_located = found.is_some();
-            if let Some((site, fix)) = found {
-                located(site, fix);
+        let (stack, no_lines) = symbols.symbolize(&raw, |frames| match find(frames) {
+            Ok((site, hints)) if !is_vague(&site) => {
+                located(site, hints);
+                true
             }
-            is_located
+            _ => false,
         });
-        let (site, fix) = find(&stack.frames).map_or((None, None), |(site, fix)| (Some(site), fix));
-        let fix = fix.or_else(|| site.is_none().then(|| hint(&stack.frames)).flatten());
+        let (site, no_site, hints) = match find(&stack.frames) {
+            Ok((site, hints)) => (Some(site), None, hints),
+            Err(why) => (None, Some(why), hint(&stack.frames)),
+        };
         let partial = (!captured.reason.is_empty()).then_some(captured.reason);
         let missing = partial.or(no_lines.map(NoLines::as_str));
         StackResult {
             site,
-            fix,
+            no_site,
+            hints,
             given: raw.given,
             stack: Some(Arc::new(stack)),
             missing,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::mode::{Capture, Symbols};
 use super::raw::{Captured, NoLines, RawStack};
+use super::user_frame::OwnCode;
 use crate::stall::{Frame, Stack};
 use crate::sync::AtomicBool;
 
@@ -26,7 +27,7 @@ impl Taker {
 pub(super) struct Names;
 
 impl Names {
-    pub(super) fn new(_: Symbols, _: Vec<String>, _: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(_: Symbols, _: OwnCode, _: Arc<AtomicBool>) -> Self {
         Self
     }
 

@@ -1,12 +1,12 @@
-//! The site: the first frame of the user's own code.
+//! The site: the frame of the user's own code that blocked.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::stall::{Frame, Site};
+use crate::stall::{Frame, NO_OWN_FRAME, Site, crate_of, fetched};
 
-/// Crates whose code is never the user's own. With debug information most of them are recognized by
-/// the paths of their files; this list is for programs without.
+/// Crates whose code is never the user's own, unless they are the program or named as own. Files tell
+/// most of them; this list is for files that lie where people keep their own.
 const OTHERS: &str = "\
     addr2line alloc argon2 async_trait axum axum_core axum_extra backtrace bcrypt blake2 blake3 \
     brotli bytes chrono compiler_builtins core crossbeam crossbeam_channel crossbeam_epoch \
@@ -24,102 +24,200 @@ const OTHERS: &str = "\
     tracing tracing_core tracing_futures tracing_log tracing_subscriber tungstenite ureq \
     ureq_proto url want webpki zstd zstd_safe zstd_sys";
 
-/// Parts of paths that hold no code of the user: the standard library, as it was built and as rustup
-/// installs it, and crates that cargo has fetched.
-const PLACES: &[&str] = &["/rustc/", "/rustlib/src/", "/registry/src/", "/git/checkouts/"];
+/// This crate, which is in every program that this runs in.
+const OURS: &str = "tower_stall";
+/// The crate of what the compiler adds to a program: `__rustc::__rust_dealloc`.
+const COMPILER: &str = "__rustc";
+/// Functions of the compiler by their symbols, as older ones write them.
+const COMPILERS: &[&str] =
+    &["__rust_", "__rdl_", "__rg_", "rust_begin_unwind", "rust_panic", "rust_eh_"];
 
-/// Finds the site among frames, innermost first, and says how many frames are inside of it.
-pub(crate) fn site(frames: &[Arc<Frame>]) -> Option<(usize, Site)> {
-    let inner = frames.iter().position(|frame| frame.own)?;
-    let Frame { function, file, line, .. } = &*frames[inner];
-    let function = label(function.as_deref()?, file.as_deref());
-    Some((inner, Site { function, file: file.clone(), line: *line }))
+/// What hands requests over to services that were put together elsewhere. Who awaits that has not
+/// asked for what goes on inside.
+const DISPATCHERS: &[&str] = &[
+    "tower_stall::layer",
+    "tower_stall::mark",
+    "tower_stall::shed",
+    "axum::boxed",
+    "axum::handler",
+    "axum::middleware",
+    "axum::routing",
+    "axum::serve",
+    "axum::util",
+    "hyper::server",
+    "hyper_util::server",
+    "tonic::server",
+    "tonic::transport::server",
+];
+/// What does so in servers, and in clients that a handler calls.
+const SERVICES: &[&str] =
+    &["hyper::service", "hyper_util::service", "tonic::service", "tower", "tower_http"];
+/// Clients that are made of services.
+const CLIENTS: &[&str] =
+    &["hyper_util::client", "reqwest", "tonic::client", "tonic::transport::channel"];
+/// What polls tasks.
+const TASKS: &str = "tokio::runtime::task";
+
+/// How many frames around a closure are asked for its path.
+const MOST_OUTER: usize = 16;
+
+/// Why a stack with frames of the user's own names no site.
+const AWAITS: &str = "your own code on the stack only awaits what blocked";
+/// Why a stack names no site where something on it may be the user's own.
+const UNKNOWN: &str = "no frame is known to be your own: add debug = \"line-tables-only\" to the \
+    profile, or name your crates in site_owns";
+
+/// Which code is the user's own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnCode {
+    /// The crate with the program's `main`.
+    pub(crate) program: Option<String>,
+    /// Crates that are not, by a setting.
+    pub(crate) skips: Vec<String>,
+    /// Crates that are, by a setting.
+    pub(crate) owns: Vec<String>,
 }
 
-/// Whether a frame is the user's own code. `others` are further crates that are not.
-#[allow(dead_code, reason = "called only where stacks are taken")]
-pub(crate) fn is_own(frame: &Frame, others: &[String]) -> bool {
-    let Some(function) = &frame.function else { return false };
-    if let Some(file) = &frame.file {
-        let file = file.replace('\\', "/");
-        if !file.ends_with(".rs") || PLACES.iter().any(|place| file.contains(place)) {
+impl OwnCode {
+    pub(crate) fn new(skips: Vec<String>, owns: Vec<String>) -> Self {
+        // As cargo writes them, too.
+        let named =
+            |crates: Vec<String>| crates.iter().map(|name| name.replace('-', "_")).collect();
+        Self { program: None, skips: named(skips), owns: named(owns) }
+    }
+
+    /// Whether a frame is the user's own code.
+    ///
+    /// The file decides. Without one nothing tells crates that come with others from those of the
+    /// user, and another's line is worse than none: only the crates that are known to be own count.
+    #[allow(dead_code, reason = "called only where stacks are taken")]
+    pub(crate) fn has(&self, frame: &Frame) -> bool {
+        let Some(function) = frame.function.as_deref() else { return false };
+        let by_name = crate_of(function);
+        let by_file = frame.file.as_deref().and_then(fetched).map(|fetched| fetched.name);
+        let is_one_of = |crates: &[String], name: &str| crates.iter().any(|one| one == name);
+        let names = by_name.into_iter().chain(by_file.as_deref());
+        let is_foreign = |name: &str| name == OURS || is_one_of(&self.skips, name);
+        if is_compilers(function) || names.clone().any(is_foreign) {
             return false;
         }
-    }
-    match crate_of(function) {
-        Some(name) => {
-            !OTHERS.split(' ').chain(others.iter().map(String::as_str)).any(|other| other == name)
-        }
-        // A function of C has no Rust file, one that is exported to C has.
-        None => frame.file.is_some(),
-    }
-}
-
-/// The crate in the name of a function; `None` for a name without a path.
-fn crate_of(function: &str) -> Option<&str> {
-    let Some(implementation) = function.strip_prefix('<') else {
-        return crate_of_path(function);
-    };
-    // `<Type as Trait>::method`: the crate of the type, or of the trait if the type has none.
-    match split_as(implementation) {
-        Some((of_type, of_trait)) => crate_of_type(of_type).or_else(|| crate_of_path(of_trait)),
-        None => crate_of_type(implementation),
-    }
-}
-
-/// Skips what comes before the path of a type: references, pointers, slices, `dyn`, `impl`.
-fn crate_of_type(mut name: &str) -> Option<&str> {
-    loop {
-        let before = name;
-        name = name.trim_start_matches(['&', '*', '[', '(', '<', ' ']);
-        for word in ["mut ", "const ", "dyn ", "impl "] {
-            name = name.strip_prefix(word).unwrap_or(name);
-        }
-        if name == before {
-            return crate_of_path(name);
-        }
-    }
-}
-
-fn crate_of_path(path: &str) -> Option<&str> {
-    let end = path.find(|c: char| !(c.is_alphanumeric() || c == '_'))?;
-    // The crate may have its hash in brackets.
-    let rest = &path[end..];
-    let rest = match rest.strip_prefix('[') {
-        Some(hash) => hash.split_once(']')?.1,
-        None => rest,
-    };
-    (end > 0 && rest.starts_with("::")).then(|| &path[..end])
-}
-
-/// Splits at the ` as ` that belongs to the outermost angle bracket.
-fn split_as(implementation: &str) -> Option<(&str, &str)> {
-    let mut depth = 0_usize;
-    let mut last = ' ';
-    for (at, c) in implementation.char_indices() {
-        match c {
-            '<' => depth += 1,
-            // Not the arrow of a function type.
-            '>' if last != '-' => depth = depth.checked_sub(1)?,
-            ' ' if depth == 0 => {
-                if let Some(of_trait) = implementation[at..].strip_prefix(" as ") {
-                    return Some((&implementation[..at], of_trait));
-                }
+        let is_named =
+            |name: &str| self.program.as_deref() == Some(name) || is_one_of(&self.owns, name);
+        match (by_file.as_deref(), by_name) {
+            // A program that cargo has fetched is the user's own, too.
+            (Some(by_file), _) => is_named(by_file),
+            (None, Some(by_name)) if is_named(by_name) => true,
+            (None, by_name) => {
+                let is_rust = frame.file.as_deref().is_some_and(|file| file.ends_with(".rs"));
+                is_rust && !by_name.is_some_and(is_other)
             }
-            _ => {}
         }
-        last = c;
     }
-    None
 }
 
-/// The function as a label. With line tables only, the inlined body of an async function is called
-/// `{async_fn#0}`: then the name of its file comes before.
-fn label(function: &str, file: Option<&str>) -> String {
-    match file.map(Path::new).and_then(Path::file_stem) {
-        Some(file) if function.starts_with('{') => format!("{}::{function}", file.display()),
-        _ => without_closures(function),
+fn is_other(name: &str) -> bool {
+    OTHERS.split(' ').any(|other| other == name)
+}
+
+fn is_compilers(function: &str) -> bool {
+    match crate_of(function) {
+        Some(name) => name == COMPILER,
+        None => COMPILERS.iter().any(|begin| function.starts_with(begin)),
     }
+}
+
+/// Finds the site among frames, innermost first, and says how many frames are inside of it: the
+/// innermost of the user's own, unless that only awaits a service or a task which blocked.
+///
+/// # Errors
+///
+/// Why there is none.
+pub(crate) fn site(frames: &[Arc<Frame>]) -> Result<(usize, Site), &'static str> {
+    let Some(inner) = frames.iter().position(|frame| frame.own) else {
+        let has_no_files = frames.iter().all(|frame| frame.file.is_none());
+        let is_unknown = has_no_files || frames.iter().any(|frame| is_unknown(frame));
+        return Err(if is_unknown { UNKNOWN } else { NO_OWN_FRAME });
+    };
+    if is_dispatched(&frames[..inner]) {
+        return Err(AWAITS);
+    }
+    let frame = &*frames[inner];
+    let function = label(frame, &frames[inner + 1..]);
+    Ok((inner, Site { function, file: frame.file.clone(), line: frame.line }))
+}
+
+/// Whether who called these frames got to them through a service or a task.
+fn is_dispatched(called: &[Arc<Frame>]) -> bool {
+    let (mut by_service, mut by_client) = (false, false);
+    for frame in called {
+        let path = frame.code_path();
+        let is_in_one = |modules: &[&str]| modules.iter().any(|module| path.is_in(module));
+        if is_poll(frame) && (path.is_in(TASKS) || is_in_one(DISPATCHERS)) {
+            return true;
+        }
+        by_service |= is_poll(frame) && is_in_one(SERVICES);
+        by_client |= is_in_one(CLIENTS);
+    }
+    by_service && !by_client
+}
+
+/// Whether it goes on with a future or calls a service; what builds one does not.
+fn is_poll(frame: &Frame) -> bool {
+    let name = frame.name();
+    frame.is_closure()
+        || ["poll", "call", "oneshot", "run"].iter().any(|begin| name.starts_with(begin))
+}
+
+/// Whether it may be the user's own, and nothing tells.
+fn is_unknown(frame: &Frame) -> bool {
+    let name = frame.function.as_deref().and_then(crate_of);
+    frame.file.is_none() && name.is_some_and(|name| name != COMPILER && !is_other(name))
+}
+
+/// The function as a label. In line tables an inlined closure or the body of an async function has a
+/// number and no path, `{async_fn#0}`: then that of the function around it is looked for, or the name
+/// of its file comes before.
+fn label(frame: &Frame, outer: &[Arc<Frame>]) -> String {
+    let (function, name) = (frame.function.as_deref().unwrap_or_default(), frame.name());
+    let Some(file) = frame.file.as_deref().map(Path::new).filter(|_| name.starts_with('{')) else {
+        let has_path = crate_of(function).is_some();
+        return if has_path { without_closures(function) } else { name.to_owned() };
+    };
+    let around = function_around(name, file, outer);
+    around.map_or_else(|| format!("{}::{name}", stem(file)), without_closures)
+}
+
+/// Whether a site has the label of a function without its path, which further frames may tell.
+pub(crate) fn is_vague(site: &Site) -> bool {
+    site.function.contains("::{")
+}
+
+/// The function around a closure: who calls it is generic over its type, which has the whole path, as in
+/// `poll<app::routes::load::{async_fn_env#0}>`. It must fit to the file.
+fn function_around<'a>(name: &str, file: &Path, outer: &'a [Arc<Frame>]) -> Option<&'a str> {
+    let environment = format!("::{}", name.replacen('#', "_env#", 1));
+    let is_path = |c: char| c.is_alphanumeric() || "_:{}#".contains(c);
+    let paths = outer.iter().take(MOST_OUTER).filter_map(|frame| frame.function.as_deref());
+    let mut paths = paths.flat_map(|function| {
+        function.match_indices(&environment).map(|(end, _)| {
+            let path = &function[..end];
+            let begin = path.rfind(|c| !is_path(c)).map_or(0, |at| at + 1);
+            &path[begin..]
+        })
+    });
+    paths.find(|path| match stem(file) {
+        "main" | "lib" => crate_of(path).is_some_and(|name| !is_other(name)),
+        "mod" => {
+            let module = file.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            path.split("::").skip(1).any(|part| Some(part) == module)
+        }
+        module => path.split("::").skip(1).any(|part| part == module),
+    })
+}
+
+/// The name of a file without its end.
+fn stem(file: &Path) -> &str {
+    file.file_stem().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// `app::handler::{{closure}}` is the body of `async fn handler`, or a closure in it.
@@ -141,119 +239,4 @@ fn is_closure(inner: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(function: &str, file: Option<&str>) -> Frame {
-        Frame {
-            function: (!function.is_empty()).then(|| function.into()),
-            file: file.map(Into::into),
-            line: file.map(|_| 7),
-            ..Frame::default()
-        }
-    }
-
-    /// The site, where code of the crates `others` is not the user's own.
-    fn site(frames: &[Frame], others: &[&str]) -> Option<(usize, Site)> {
-        let others: Vec<_> = others.iter().copied().map(String::from).collect();
-        let marked = |frame: &Frame| Frame { own: is_own(frame, &others), ..frame.clone() };
-        super::site(&frames.iter().map(marked).map(Arc::new).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn the_crate_of_a_function_is_found_in_all_forms_of_names() {
-        for (function, name) in [
-            ("app::handler", Some("app")),
-            ("app[0123456789abcdef]::handler", Some("app")),
-            ("<app::Thing>::method", Some("app")),
-            ("<app::Thing as core::fmt::Debug>::fmt", Some("app")),
-            ("<core::pin::Pin<P> as core::future::future::Future>::poll", Some("core")),
-            ("<alloc::vec::Vec<<app::T as app::U>::V> as std::io::Write>::write", Some("alloc")),
-            ("<F as axum::handler::Handler<(M,T1),S>>::call", Some("axum")),
-            ("<&mut app::Thing as core::iter::Iterator>::next", Some("app")),
-            ("<&mut dyn app::Trait as core::any::Any>::type_id", Some("app")),
-            ("<[app::Thing] as app::Sort>::sort", Some("app")),
-            ("<fn(u32) -> u32 as app::Call>::call", Some("app")),
-            ("<u32 as app::Trait>::method", Some("app")),
-            ("<*const app::Thing>::read", Some("app")),
-            ("app::module::<impl core::fmt::Debug for app::Thing>::fmt", Some("app")),
-            ("main", None),
-            ("__libc_start_main", None),
-            ("<", None),
-            ("", None),
-        ] {
-            assert_eq!(crate_of(function), name, "{function}");
-        }
-    }
-
-    #[test]
-    fn closures_are_left_out() {
-        for (function, shown) in [
-            ("app::handler", "app::handler"),
-            ("app::handler::{{closure}}", "app::handler"),
-            ("app::handler::{{closure}}::{{closure}}", "app::handler"),
-            ("app::handler::{closure#0}", "app::handler"),
-            ("app::handler::{{closure}}::helper", "app::handler::helper"),
-            ("app::handler::{closure#0}::{closure_env#1}<app::T>", "app::handler<app::T>"),
-            ("app::Thing::{impl#3}::method", "app::Thing::{impl#3}::method"),
-            ("app::call_once::{{vtable.shim}}", "app::call_once"),
-            ("app::broken::{{clos", "app::broken::{{clos"),
-        ] {
-            assert_eq!(without_closures(function), shown);
-        }
-    }
-
-    #[test]
-    fn the_site_is_the_first_frame_of_the_users_own() {
-        let frames = [
-            frame("clock_nanosleep", Some("./time/../sysdeps/clock_nanosleep.c")),
-            frame("std::thread::sleep", Some("/rustc/abc/library/std/src/thread/mod.rs")),
-            frame("generic::inlined", Some("/opt/rust/lib/rustlib/src/rust/library/core/x.rs")),
-            frame("sqlite::query", Some("/home/me/.cargo/registry/src/index-1/sqlite-1/lib.rs")),
-            frame("pool::get", Some("C:\\cargo\\git\\checkouts\\pool\\src\\lib.rs")),
-            frame("", None),
-            frame("app::load_user::{{closure}}", Some("src/main.rs")),
-            frame("app::main", Some("src/main.rs")),
-        ];
-        let found = site(&frames, &[]).expect("there is one");
-        assert_eq!((found.0, found.1.to_string()), (6, "src/main.rs:7 in app::load_user".into()));
-        let mut others = vec!["app"];
-        assert_eq!(site(&frames, &others), None);
-        others = vec!["sqlite"];
-        assert_eq!(site(&frames, &others), Some(found));
-    }
-
-    #[test]
-    fn without_files_the_list_of_crates_decides() {
-        let frames = [
-            frame("clock_nanosleep", None),
-            frame("std::thread::sleep", None),
-            frame("<mydb::Client as tower::Service<R>>::call", None),
-            frame("app::load_user::{{closure}}", None),
-            frame("tokio::runtime::task::harness::poll_future", None),
-        ];
-        let shown = |others: &[&str]| site(&frames, others).map(|(_, site)| site.to_string());
-        assert_eq!(shown(&[]).as_deref(), Some("<mydb::Client as tower::Service<R>>::call"));
-        assert_eq!(shown(&["mydb"]).as_deref(), Some("app::load_user"));
-        assert_eq!(shown(&["mydb", "app"]), None);
-    }
-
-    #[test]
-    fn an_async_body_without_a_path_has_its_file() {
-        let site = site(&[frame("{async_fn#0}", Some("/app/src/routes.rs"))], &[]);
-        assert_eq!(site.expect("a site").1.function, "routes::{async_fn#0}");
-    }
-
-    #[test]
-    fn an_exported_function_is_the_users_if_its_file_is_rust() {
-        let own = |file| site(&[frame("callback", file)], &[]).is_some();
-        assert!(own(Some("src/ffi.rs")));
-        assert!(!own(Some("src/ffi.c")) && !own(None));
-    }
-
-    #[test]
-    fn the_list_is_sorted() {
-        let names: Vec<&str> = OTHERS.split(' ').collect();
-        assert!(names.is_sorted() && names.iter().all(|name| !name.is_empty()));
-    }
-}
+mod tests;

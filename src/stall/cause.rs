@@ -95,6 +95,14 @@ impl Cause {
         self.row().fix
     }
 
+    /// How the time that a thread lost to it is told, before "for …".
+    pub(crate) const fn lost(self) -> &'static str {
+        match self {
+            Self::Starved => "without a CPU",
+            other => other.as_str(),
+        }
+    }
+
     /// Whether it lies outside the program.
     #[must_use]
     pub const fn is_environment(self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::cause::Cause;
+use super::hints::{Hints, Situation};
 use super::record::{PENDING, Site, Stall};
 use super::stack_result::{NO_OWN_FRAME, NO_REASON, StackResult};
 use crate::clock::{Nanos, nanos};
@@ -17,6 +18,8 @@ use Ordering::{Acquire, Release};
 #[derive(Debug)]
 pub(crate) struct LiveStall {
     counted: Stall,
+    /// That of the cause, if nothing closer is known.
+    situation: OnceLock<Situation>,
     /// `None` inside where the system tells nothing.
     detail: OnceLock<Option<String>>,
     /// What is known of its stack before all of it has names: the site.
@@ -35,6 +38,7 @@ impl LiveStall {
         let lasted = AtomicU64::new(nanos(counted.duration));
         Self {
             counted,
+            situation: OnceLock::new(),
             detail: OnceLock::new(),
             located: OnceLock::new(),
             stack_result: OnceLock::new(),
@@ -63,6 +67,12 @@ impl LiveStall {
         self.lasted.load(Acquire)
     }
 
+    /// Says what the fix depends on.
+    pub(crate) fn set_situation(&self, situation: Situation) {
+        // The first to know is right.
+        let _ = self.situation.set(situation);
+    }
+
     /// Says what the thread waits for, or that the system does not tell.
     pub(crate) fn set_detail(&self, detail: Option<String>) {
         // The first to know is right.
@@ -70,8 +80,8 @@ impl LiveStall {
     }
 
     /// Says where the thread was, while further frames are still without names.
-    pub(crate) fn locate(&self, site: Site, fix: Option<&'static str>) {
-        let located = StackResult { site: Some(site), fix, ..StackResult::missing(PENDING) };
+    pub(crate) fn locate(&self, site: Site, hints: Hints) {
+        let located = StackResult { site: Some(site), hints, ..StackResult::missing(PENDING) };
         // The first to know is right.
         drop(self.located.set(located));
     }
@@ -150,10 +160,11 @@ impl LiveStall {
         let has_result = self.has_stack_result();
         let is_complete = !in_progress && has_result && self.detail.get().is_some();
         let result = self.result().cloned();
-        let StackResult { site, fix, given, stack, missing, last_seen, .. } =
+        let StackResult { site, no_site, hints, given, stack, missing, last_seen, .. } =
             result.unwrap_or_else(|| StackResult::missing(PENDING));
         let stack_missing = missing.or(stack.is_none().then_some(NO_REASON));
-        let no_site = stack_missing.filter(|_| stack.is_none()).unwrap_or(NO_OWN_FRAME);
+        let no_stack = stack_missing.filter(|_| stack.is_none());
+        let no_site = no_stack.or(no_site).unwrap_or(NO_OWN_FRAME);
         let site_missing = site.is_none().then_some(no_site.into());
         let detail = self.detail.get().and_then(Option::as_deref);
         let mut stall = Stall {
@@ -170,8 +181,10 @@ impl LiveStall {
             delayed_requests: self.delayed(),
             ..self.counted.clone()
         };
-        if let Some(fix) = fix {
-            stall.fix = fix.into();
+        if !stall.cause.is_environment() {
+            let known = self.situation.get().filter(|known| known.cause() == stall.cause);
+            let situation = known.copied().unwrap_or(Situation::Of(stall.cause));
+            stall.fix = hints.fix(situation).unwrap_or(situation.fix()).into();
         }
         stall
     }
@@ -182,7 +195,8 @@ impl LiveStall {
 fn with_given(detail: &str, given: Option<(&str, String)>) -> String {
     let with = given.and_then(|(call, given)| {
         let rest = detail.strip_prefix(call)?;
-        (rest.is_empty() || rest.starts_with(", ")).then(|| format!("{call}{given}{rest}"))
+        (rest.is_empty() || rest.starts_with(", ") || rest.starts_with("; "))
+            .then(|| format!("{call}{given}{rest}"))
     });
     with.unwrap_or_else(|| detail.to_owned())
 }

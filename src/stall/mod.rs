@@ -1,6 +1,8 @@
 //! Stalls as data: the record that users see, the live stall that still changes, and the store of all.
 
 mod cause;
+mod code_path;
+mod hints;
 mod live;
 mod record;
 #[cfg(feature = "serde")]
@@ -10,11 +12,15 @@ mod store;
 mod totals;
 
 pub use cause::Cause;
+pub(crate) use code_path::{CodePath, crate_of, fetched};
+pub(crate) use hints::{Hints, Situation, Situations};
 pub(crate) use live::LiveStall;
 pub use record::{Frame, Site, Stack, Stall};
 #[cfg(feature = "admin")]
 pub(crate) use serialize::WithFrames;
-pub(crate) use stack_result::{ENVIRONMENT, OFF, StackNews, StackOutcome, StackResult};
+pub(crate) use stack_result::{
+    ENVIRONMENT, NO_OWN_FRAME, OFF, StackNews, StackOutcome, StackResult,
+};
 pub(crate) use store::StallStore;
 #[cfg(feature = "admin")]
 pub(crate) use store::StoreSnapshot;

@@ -121,6 +121,9 @@ pub struct Frame {
     pub inlined: bool,
     /// Whether it is your own code, as opposed to the standard library's and other crates'.
     pub own: bool,
+    /// Whether it was found by a look at the stack: the function inside has no unwind information. It is
+    /// what a call of that function returns to, as far as can be seen.
+    pub guessed: bool,
 }
 
 /// The stack of a thread, innermost frame first.
@@ -181,7 +184,8 @@ impl fmt::Display for Frame {
             (Some(file), Some(line)) => write!(f, " at {file}:{line}"),
             (Some(file), None) => write!(f, " at {file}"),
             (None, _) => Ok(()),
-        }
+        }?;
+        if self.guessed { f.write_str(" (guessed)") } else { Ok(()) }
     }
 }
 
@@ -219,6 +223,8 @@ mod tests {
         assert_eq!(named.to_string(), "app::handler");
         let full = Frame { file: Some("src/main.rs".into()), line: Some(31), ..named.clone() };
         assert_eq!(full.to_string(), "app::handler at src/main.rs:31");
+        let guessed = Frame { guessed: true, ..full.clone() };
+        assert_eq!(guessed.to_string(), "app::handler at src/main.rs:31 (guessed)");
         let stack =
             Stack { frames: vec![full.into(), named.into()], partial: true, ..Stack::default() };
         assert_eq!(

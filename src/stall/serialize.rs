@@ -117,6 +117,7 @@ impl Serialize for Frame {
             "build_id": self.build_id.as_deref(),
             "inlined": self.inlined,
             "own": self.own,
+            "guessed": self.guessed,
         })
     }
 }

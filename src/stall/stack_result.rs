@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::hints::Hints;
 use super::record::{Site, Stack};
 
 /// Declares the outcomes once: name, label and meaning.
@@ -39,14 +40,16 @@ pub(crate) const OFF: &str = "stacks are off";
 /// Why a stall has no stack if nothing better is known.
 pub(super) const NO_REASON: &str = "the stack could not be taken";
 /// Why a stack names no site.
-pub(super) const NO_OWN_FRAME: &str = "no frame of your own code is on the stack";
+pub(crate) const NO_OWN_FRAME: &str = "no frame of your own code is on the stack";
 
 /// The result of a request for a stack.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StackResult {
     pub(crate) site: Option<Site>,
-    /// A closer fix than that of the cause, if the stack shows one.
-    pub(crate) fix: Option<&'static str>,
+    /// Why the stack names no site.
+    pub(crate) no_site: Option<&'static str>,
+    /// Closer fixes than that of the cause, if the stack shows some.
+    pub(crate) hints: Hints,
     /// The call it was in, and its arguments as text, to follow its name.
     pub(crate) given: Option<(&'static str, String)>,
     pub(crate) stack: Option<Arc<Stack>>,
@@ -64,8 +67,8 @@ pub(crate) struct StackResult {
 pub(crate) enum StackNews {
     /// It was taken, or not. It has no names yet.
     Sampled(StackOutcome),
-    /// The site is known, and a closer fix if there is one; further frames have no names yet.
-    Located(Site, Option<&'static str>),
+    /// The site is known, and closer fixes if there are some; further frames have no names yet.
+    Located(Site, Hints),
     /// All is known. Comes last, and always.
     Named(StackResult),
 }

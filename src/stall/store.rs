@@ -215,8 +215,12 @@ pub(crate) mod tests {
             entry.stall().detail.expect("set")
         };
         assert_eq!(detail("nanosleep"), "nanosleep, 5 s");
-        assert_eq!(detail("nanosleep, starved for 6 ms"), "nanosleep, 5 s, starved for 6 ms");
-        assert_eq!(detail("futex, starved for 6 ms"), "futex, starved for 6 ms", "another call");
+        assert_eq!(detail("nanosleep; suspended for 6 ms"), "nanosleep, 5 s; suspended for 6 ms");
+        assert_eq!(
+            detail("futex; suspended for 6 ms"),
+            "futex; suspended for 6 ms",
+            "another call"
+        );
     }
 
     #[test]

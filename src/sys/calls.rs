@@ -85,6 +85,11 @@ pub(crate) fn system_call(number: i64, arguments: &[u64; 6]) -> (&'static str, W
         libc::SYS_msync => ("msync", File),
         libc::SYS_wait4 => ("wait4", Child),
         libc::SYS_waitid => ("waitid", Child),
+        // Until the child runs another program.
+        libc::SYS_clone => ("clone", Child),
+        libc::SYS_clone3 => ("clone3", Child),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_vfork => ("vfork", Child),
         #[cfg(target_arch = "x86_64")]
         libc::SYS_poll => ("poll", of_poll),
         #[cfg(target_arch = "x86_64")]
@@ -101,6 +106,24 @@ pub(crate) fn system_call(number: i64, arguments: &[u64; 6]) -> (&'static str, W
         libc::SYS_rename => ("rename", File),
         _ => ("a system call", Waits::Other),
     }
+}
+
+/// Whether a system call waits for two descriptors, for as long as that takes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn waits_for_two(number: i64, arguments: &[u64; 6]) -> bool {
+    let has_no_limit = match number {
+        libc::SYS_ppoll => arguments[2] == 0,
+        // A limit is 32 bits wide; what is in the upper half does not count.
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => arguments[2] as u32 as i32 == -1,
+        _ => false,
+    };
+    has_no_limit && arguments[1] == 2
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn waits_for_two(_: i64, _: &[u64; 6]) -> bool {
+    false
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -126,7 +149,19 @@ mod tests {
         let command = u64::try_from(libc::F_SETLKW).expect("not negative");
         check(libc::SYS_fcntl, [3, command, 0, 0, 0, 0], ("fcntl", Waits::Lock));
         check(libc::SYS_fcntl, [3, 1, 0, 0, 0, 0], ("fcntl", Waits::Descriptor));
+        check(libc::SYS_clone, [0; 6], ("clone", Waits::Child));
         check(libc::SYS_getpid, [0; 6], ("a system call", Waits::Other));
         check(-1, [0; 6], ("a system call", Waits::Other));
+    }
+
+    #[test]
+    fn two_descriptors_may_be_waited_for_without_a_limit() {
+        assert!(waits_for_two(libc::SYS_ppoll, &[7, 2, 0, 0, 0, 0]));
+        assert!(!waits_for_two(libc::SYS_ppoll, &[7, 2, 7, 0, 0, 0]), "until then");
+        assert!(!waits_for_two(libc::SYS_ppoll, &[7, 1, 0, 0, 0, 0]), "one");
+        #[cfg(target_arch = "x86_64")]
+        for (limit, expected) in [(u64::MAX, true), (0xffff_ffff, true), (5_000, false)] {
+            assert_eq!(waits_for_two(libc::SYS_poll, &[7, 2, limit, 0, 0, 0]), expected);
+        }
     }
 }

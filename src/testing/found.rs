@@ -5,7 +5,6 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crate::clock::human;
-use crate::stack::is_own;
 use crate::stall::{Stack, Stall};
 
 /// Stalls that are described in full.
@@ -64,11 +63,11 @@ fn tell(f: &mut fmt::Formatter<'_>, stall: &Stall) -> fmt::Result {
 /// The frames as far as the first of the user's own, then those of the user's own alone.
 fn tell_stack(f: &mut fmt::Formatter<'_>, stack: &Stack) -> fmt::Result {
     writeln!(f, "  stack:")?;
-    let first = stack.frames.iter().position(|frame| is_own(frame, &[]));
+    let first = stack.frames.iter().position(|frame| frame.own);
     let inner = first.map_or(stack.frames.len(), |first| first + 1);
     let mut skipped = 0;
     for (at, frame) in stack.frames.iter().enumerate() {
-        if at >= inner && !is_own(frame, &[]) {
+        if at >= inner && !frame.own {
             skipped += 1;
             continue;
         }
@@ -96,8 +95,14 @@ mod tests {
     use crate::stall::{Cause, Frame, Site};
 
     fn frame(function: &str, line: u32) -> Frame {
-        let function = Some(function.to_owned());
-        Frame { function, file: Some("src/app.rs".into()), line: Some(line), ..Frame::default() }
+        let file = Some("src/app.rs".into());
+        Frame {
+            own: function.starts_with("app::"),
+            function: Some(function.to_owned()),
+            file,
+            line: Some(line),
+            ..Frame::default()
+        }
     }
 
     fn stall() -> Stall {

@@ -35,10 +35,32 @@ pub(crate) fn place_of(stall: &Stall) -> String {
 }
 
 pub(crate) fn why(stall: &Stall) -> String {
-    match (&stall.detail, stall.cause) {
-        (Some(detail), cause) => format!("{cause} ({detail})"),
+    let (waits_for, lost) = stall.detail.as_deref().map_or((None, None), parts);
+    let mut why = match (waits_for, stall.cause) {
+        (None, cause) if cause.is_environment() && lost.is_some() => String::new(),
+        (Some(waits_for), cause) => format!("{cause} ({waits_for})"),
         (None, Cause::Unknown) => "unknown cause".to_owned(),
         (None, cause) => cause.to_string(),
+    };
+    if let Some(lost) = lost {
+        why += if why.is_empty() { "" } else { "; " };
+        why += lost;
+    }
+    why
+}
+
+/// A detail: what the thread waited for, and the time that it lost to the environment.
+fn parts(detail: &str) -> (Option<&str>, Option<&str>) {
+    let tells_lost_time = |part: &str| {
+        let mut causes = Cause::ALL.iter().filter(|cause| cause.is_environment());
+        causes.any(|cause| {
+            part.strip_prefix(cause.lost()).is_some_and(|rest| rest.starts_with(" for "))
+        })
+    };
+    match detail.rsplit_once("; ") {
+        Some((waits_for, lost)) if tells_lost_time(lost) => (Some(waits_for), Some(lost)),
+        _ if tells_lost_time(detail) => (None, Some(detail)),
+        _ => (Some(detail), None),
     }
 }
 
@@ -151,9 +173,23 @@ mod tests {
         };
         assert_eq!(
             started(&stopped),
-            "worker 2 of runtime \"main\" could not run for 100 ms: suspended (suspended for 500 ms of 531 ms)"
+            "worker 2 of runtime \"main\" could not run for 100 ms: suspended for 500 ms of 531 ms"
         );
         assert!(ended(&stopped).ends_with("worker 2 could not run"));
+    }
+
+    #[test]
+    fn time_without_a_cpu_is_no_part_of_the_cause() {
+        let told =
+            |cause, detail: &str| why(&Stall { cause, detail: Some(detail.into()), ..stall(1) });
+        let lost = "without a CPU for 27 ms of 128 ms";
+        assert_eq!(told(Cause::Cpu, lost), format!("cpu; {lost}"));
+        assert_eq!(told(Cause::Lock, &format!("futex; {lost}")), format!("lock (futex); {lost}"));
+        assert_eq!(
+            told(Cause::Starved, &format!("futex; {lost}")),
+            format!("starved (futex); {lost}")
+        );
+        assert_eq!(told(Cause::FileIo, "read of a; b"), "file_io (read of a; b)");
     }
 
     #[test]

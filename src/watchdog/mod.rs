@@ -15,6 +15,8 @@
 //! The watchdog never waits. It takes no lock that is held while foreign code runs, and only tries
 //! those that a reader may hold. A scan that finds nothing allocates nothing.
 
+#[cfg(feature = "__bench")]
+pub(crate) mod bench;
 mod environment;
 mod events;
 mod evidence;

@@ -1,6 +1,8 @@
 //! One scan, from top to bottom: reads every slot, counter and heartbeat, has the rules decide, files
 //! the stalls, and reports what it found.
 
+mod slots;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,13 +12,13 @@ use super::events::{Event, Events};
 use super::open_stall::{NewStall, OpenStall, Requests, StallOwner, StalledPoll};
 use super::rules::health::HealthAction;
 use super::rules::idle::{IdleStep, IdleTracker};
-use super::rules::poll::{Holds, PollTracker};
+use super::rules::poll::PollTracker;
 use super::rules::suspicion::StillWorker;
 use super::settings::WatchdogSettings;
 use super::watched_runtime::WatchedRuntime;
 use super::watched_slot::WatchedSlot;
 use crate::clock::{self, Nanos};
-use crate::labels::{self, LabelSpec, PollKind, UNATTRIBUTED};
+use crate::labels::{LabelSpec, UNATTRIBUTED};
 use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
 use crate::slot::{Place, Slot};
@@ -167,63 +169,6 @@ impl Scanner {
         }
     }
 
-    // Slots: marked polls.
-
-    fn scan_slots(&mut self, now: Nanos) -> Vec<NewStall> {
-        let mut new_stalls = Vec::new();
-        for at in 0..self.sequences.len() {
-            let last = &self.sequences[at];
-            let sequence = last.slot.sequence();
-            // If the thread has polled nothing since, only this number is read.
-            if sequence & 1 == 1 || sequence != last.sequence {
-                self.is_quiet = false;
-                new_stalls.extend(self.scan_slot(at, now));
-                self.sequences[at] = SlotSequence::of(&self.slots[at]);
-            }
-        }
-        new_stalls
-    }
-
-    fn scan_slot(&mut self, at: usize, now: Nanos) -> Option<NewStall> {
-        let Self { slots, runtimes, environment, sampled, events, .. } = self;
-        let watched = &mut slots[at];
-        if let (Some(stall), Some(requests)) = (&mut watched.stall, &self.requests) {
-            stall.count_requests(requests);
-            self.has_stalls = true;
-        }
-        let (poll, seen_at) = watched.read(now, events)?;
-        let place = poll.identity.place;
-        let label = labels::find(&self.labels, poll.label_id).or_else(|| {
-            self.registry.labels.update(&mut self.labels);
-            labels::find(&self.labels, poll.label_id)
-        })?;
-        let mut runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
-        let holds = match &mut runtime {
-            Some(runtime) => runtime.holds(&poll, label.kind),
-            None => Holds::without_worker(label.kind),
-        };
-        let event = watched.observe(&poll, seen_at, label.threshold, holds, environment);
-        let (tracker, stall) = (&watched.tracker, &mut watched.stall);
-        if !tracker.is_exempt() {
-            events.push(Event::HandlerBusy { handler: label.label, time: *sampled });
-            self.open_polls.add(tracker);
-            if let Some(runtime) = runtime {
-                runtime.add_poll(now, place.worker, tracker, stall.as_ref());
-            }
-        }
-        OpenStall::follow(stall, event, events);
-        NewStall::begins(event, || StalledPoll {
-            owner: StallOwner::Slot(at),
-            place,
-            label: label.label,
-            since: tracker.since,
-            trace: poll.trace,
-            is_request: label.kind == PollKind::Request,
-            thread: watched.thread(&poll),
-            stack: None,
-        })
-    }
-
     // Workers that no marked poll explains.
 
     fn scan_workers(&mut self, now: Nanos) -> Vec<NewStall> {
@@ -352,6 +297,7 @@ impl Scanner {
             let watched = &mut runtimes[at];
             watched.read_ticks(now, environment, events);
             watched.rescue(now, environment, events);
+            watched.look_for_shutdown(now, events);
             let action = watched.judge_health(now, environment);
             match action {
                 _ if watched.runtime.status.ignored.load(Relaxed) => {}
@@ -412,7 +358,7 @@ impl Scanner {
 
 impl SlotSequence {
     fn of(watched: &WatchedSlot) -> Self {
-        Self { slot: watched.slot, sequence: watched.tracker.sequence }
+        Self { slot: watched.slot, sequence: watched.sequence() }
     }
 }
 

@@ -7,8 +7,10 @@ use tokio::runtime::RuntimeMetrics;
 use super::environment::Environment;
 use super::events::{Event, Events};
 use super::open_stall::OpenStall;
+use super::rules::closed::{ClosedInput, ClosedStep, ClosedTracker};
 use super::rules::freeze::{FreezeInput, FreezeTracker};
 use super::rules::health::{HealthAction, HealthInput, HealthTracker};
+use super::rules::misplaced::MisplacedSample;
 use super::rules::poll::{Holds, PollTracker};
 use super::rules::rescue::{DriverState, Rescuer};
 use super::settings::WatchdogSettings;
@@ -18,7 +20,7 @@ use crate::labels::PollKind;
 use crate::procfs::thread::RunQueueSample;
 use crate::runtime::status::WorkerCounts;
 use crate::runtime::{Runtime, WorkerCounters, WorkerThread};
-use crate::slot::OpenPoll;
+use crate::slot::{Identity, OpenPoll};
 use crate::stall::{Cause, Stall};
 
 pub(super) struct WatchedRuntime {
@@ -33,6 +35,7 @@ pub(super) struct WatchedRuntime {
     lags_seen: u64,
     last_lag: Nanos,
     health: HealthTracker,
+    closed: ClosedTracker,
     rescuer: Rescuer,
     pub(super) totals: ScanTotals,
     /// When to map the worker threads next.
@@ -63,8 +66,10 @@ pub(super) struct ScanTotals {
     cause: Option<Cause>,
     /// The environment holds up a worker.
     excused: bool,
-    /// A worker is in an allowed block.
-    allowed: bool,
+    /// Workers in allowed blocks.
+    allowed: usize,
+    /// When the first and the last of these blocks began.
+    allowed_since: Option<(Nanos, Nanos)>,
 }
 
 impl ScanTotals {
@@ -106,6 +111,7 @@ impl WatchedRuntime {
             lags_seen: 0,
             last_lag: 0,
             health: HealthTracker::default(),
+            closed: ClosedTracker::default(),
             rescuer: Rescuer::default(),
             totals: ScanTotals::default(),
             map_at: 0,
@@ -130,16 +136,64 @@ impl WatchedRuntime {
             return Holds::without_worker(kind);
         };
         let at = worker as usize;
-        if self.runtime.is_lost(at, open.identity.thread, open.identity.claim) {
+        if self.is_misplaced(open) {
             return Holds::Nothing;
         }
         if kind == PollKind::Allowed {
-            self.totals.allowed = true;
             self.workers[at].explained = true;
-            return Holds::Nothing;
+            return Holds::Allowed;
         }
         // Read after the slot: the counters then include what the worker did before the poll.
         Holds::Worker(WorkerCounters::read(metrics, at))
+    }
+
+    /// Whether the worker that the thread of an open poll said it runs was seen on a later thread.
+    pub(super) fn is_misplaced(&self, open: &OpenPoll) -> bool {
+        let Identity { place, thread, claim } = open.identity;
+        place.worker.is_some_and(|worker| self.runtime.is_lost(worker as usize, thread, claim))
+    }
+
+    /// A misplaced poll, and a worker that it may hold.
+    pub(super) fn misplaced(
+        &self,
+        open: &OpenPoll,
+        threshold: Nanos,
+        now: Nanos,
+    ) -> MisplacedSample {
+        let still = |worker: &WatchedWorker| worker.stands_still_for_no_reason(now, threshold);
+        MisplacedSample {
+            sequence: open.sequence,
+            thread: open.identity.thread,
+            threshold,
+            single: self.runtime.single,
+            still_worker: self.workers.iter().position(still),
+        }
+    }
+
+    /// An open poll holds that worker.
+    pub(super) fn holds_worker(&self, worker: usize) -> Holds {
+        let metrics = self.metrics.as_ref();
+        metrics
+            .map_or(Holds::Nothing, |metrics| Holds::Worker(WorkerCounters::read(metrics, worker)))
+    }
+
+    /// An allowed block on a worker of this runtime began then.
+    pub(super) fn add_allowed(&mut self, since: Nanos) {
+        self.totals.allowed += 1;
+        let (first, last) = self.totals.allowed_since.unwrap_or((since, since));
+        self.totals.allowed_since = Some((first.min(since), last.max(since)));
+    }
+
+    /// Since when no worker is left: each is held by a stall or by an allowed block. Where all blocks
+    /// are allowed, from the end of the time that such a block may take.
+    fn all_held_since(&self, now: Nanos) -> Option<Nanos> {
+        let ScanTotals { stalled, stalled_since, allowed, allowed_since, .. } = &self.totals;
+        let last_allowed = allowed_since.map_or(0, |(_, last)| last);
+        let since = match stalled {
+            0 => last_allowed + self.settings.patience.dead_after,
+            _ => last_allowed.max(*stalled_since),
+        };
+        (stalled + allowed >= self.runtime.workers && since <= now).then_some(since)
     }
 
     /// Adds an open poll of this runtime to the totals.
@@ -152,7 +206,9 @@ impl WatchedRuntime {
     ) {
         let explains = self.totals.add(now, worker.is_some(), tracker, stall);
         if let Some(worker) = worker {
-            self.workers[worker as usize].explained |= explains;
+            let worker = &mut self.workers[worker as usize];
+            worker.explained |= explains;
+            worker.held |= now > tracker.since;
         }
     }
 
@@ -160,7 +216,7 @@ impl WatchedRuntime {
     /// known reason.
     pub(super) fn still_thread(&self, worker: usize, now: Nanos) -> Option<WorkerThread> {
         let watched = &self.workers[worker];
-        let is_still = watched.stands_still(now, 1) && !watched.explained;
+        let is_still = watched.stands_still(now, 1) && !watched.explained && !watched.held;
         if is_still && self.metrics.is_some() { self.runtime.owner(worker) } else { None }
     }
 
@@ -223,15 +279,16 @@ impl WatchedRuntime {
             self.last_lag = lag;
             record(lag);
         });
-        let all_stalled = self.totals.stalled >= self.runtime.workers;
+        let allowed_since = self.totals.allowed_since;
         let input = FreezeInput {
             due: self.due(),
             beat: heartbeat.beat(),
             tick: self.tick,
             threshold: self.threshold,
             driven: !self.runtime.single,
-            all_stalled_since: all_stalled.then_some(self.totals.stalled_since),
-            allowed: self.totals.allowed,
+            all_held_since: self.all_held_since(now),
+            allowed_until: allowed_since
+                .map(|(first, _)| first + self.settings.patience.dead_after),
         };
         self.freeze.missing(now, input).for_each(record);
         if lost > 0 {
@@ -263,6 +320,23 @@ impl WatchedRuntime {
         let (health, action) = self.health.update(now, input, self.settings.patience);
         self.runtime.status.set_health(health);
         action
+    }
+
+    /// Finds out whether a frozen runtime was shut down while all of its workers are stuck. From then on
+    /// it counts as ended.
+    pub(super) fn look_for_shutdown(&mut self, now: Nanos, events: &mut Events) {
+        let Some(metrics) = &self.metrics else { return };
+        let input = ClosedInput {
+            frozen: self.freeze.since().map_or(0, |since| now.saturating_sub(since)),
+            parked: self.workers.iter().any(|worker| worker.counters.is_parked()),
+            queued: metrics.global_queue_depth(),
+            answers: self.runtime.status.answers(),
+        };
+        match self.closed.update(now, input) {
+            ClosedStep::Nothing => {}
+            ClosedStep::Ask => events.push(Event::Ping(Arc::clone(&self.runtime))),
+            ClosedStep::Closed => self.runtime.end(),
+        }
     }
 
     /// Requests to wake a parked worker if that helps timers and sockets.

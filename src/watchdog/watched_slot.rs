@@ -1,24 +1,74 @@
-//! What the watchdog knows of one slot.
+//! What the watchdog knows of one slot: the open poll as a whole, and the innermost nested mark in it.
+//! Each has a time and a threshold of its own, and one of them at most has a stall.
+//!
+//! The innermost one that has reached its threshold is the stall. When a nested mark with a stall is
+//! left, its stall ends, and the time of the poll starts again.
 
 use super::environment::Environment;
 use super::events::{Events, StalledThread};
 use super::evidence::EvidenceLog;
 use super::open_stall::OpenStall;
+use super::rules::misplaced::MisplacedPoll;
 use super::rules::poll::{Holds, PollEvent, PollSample, PollTracker};
 use crate::clock::{self, Nanos};
 use crate::slot::{OpenPoll, Slot, SlotReading};
 
 pub(super) struct WatchedSlot {
     pub(super) slot: &'static Slot,
-    pub(super) tracker: PollTracker,
-    evidence: EvidenceLog,
+    poll: WatchedMark,
+    inner: WatchedMark,
+    pub(super) misplaced: MisplacedPoll,
     pub(super) stall: Option<OpenStall>,
+}
+
+/// What is known of a mark since the first scan that saw it.
+#[derive(Default)]
+struct WatchedMark {
+    tracker: PollTracker,
+    evidence: EvidenceLog,
+}
+
+/// An open mark at one scan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenMark {
+    /// The same at two scans if it is the same mark.
+    pub(super) number: u64,
+    pub(super) threshold: Nanos,
+    pub(super) holds: Holds,
+}
+
+/// The marks of an open poll at one scan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenMarks {
+    pub(super) seen_at: Nanos,
+    /// The kernel's number of the thread.
+    pub(super) thread: u32,
+    pub(super) poll: OpenMark,
+    /// The innermost nested one.
+    pub(super) inner: Option<OpenMark>,
+}
+
+/// Which mark an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Poll,
+    Inner,
 }
 
 impl WatchedSlot {
     pub(super) fn new(slot: &'static Slot) -> Self {
-        let (tracker, evidence) = (PollTracker::default(), EvidenceLog::default());
-        Self { slot, tracker, evidence, stall: None }
+        Self {
+            slot,
+            poll: WatchedMark::default(),
+            inner: WatchedMark::default(),
+            misplaced: MisplacedPoll::default(),
+            stall: None,
+        }
+    }
+
+    /// The sequence number of the poll that was seen last.
+    pub(super) fn sequence(&self) -> u64 {
+        self.poll.tracker.sequence
     }
 
     /// Reads the slot and ends the stall of a poll that is over. Returns the open poll, and when it
@@ -28,13 +78,15 @@ impl WatchedSlot {
         let (SlotReading::Between(sequence) | SlotReading::Open(OpenPoll { sequence, .. })) =
             reading;
         let mut seen_at = now;
-        if sequence != self.tracker.sequence {
+        if sequence != self.sequence() {
             // The clock is read after the slot, so that no new poll seems longer than it is.
             seen_at = clock::now();
             // The thread may run another worker at its next poll.
             self.slot.ask();
-            let left_at = self.slot.left_at(self.tracker.sequence);
-            if let Some(lasted) = self.tracker.close(sequence, seen_at, left_at) {
+            let left_at = self.slot.left_at(self.sequence());
+            let of_inner = self.inner.tracker.close(0, seen_at, left_at);
+            let of_poll = self.poll.tracker.close(sequence, seen_at, left_at);
+            if let Some(lasted) = of_inner.or(of_poll) {
                 OpenStall::end(&mut self.stall, lasted, events);
             }
         }
@@ -44,19 +96,93 @@ impl WatchedSlot {
         }
     }
 
-    /// Collects evidence about the open poll, and decides whether it is a stall.
+    /// Collects evidence about the open marks, and decides whether one of them is a stall.
     pub(super) fn observe(
         &mut self,
-        open: &OpenPoll,
-        seen_at: Nanos,
-        threshold: Nanos,
-        holds: Holds,
+        open: OpenMarks,
+        environment: &mut Environment,
+        events: &mut Events,
+    ) -> (Which, PollEvent) {
+        let number = open.inner.map_or(0, |inner| inner.number);
+        if self.inner.tracker.sequence != number
+            && let Some(lasted) = self.inner.tracker.close(number, open.seen_at, None)
+        {
+            OpenStall::end(&mut self.stall, lasted, events);
+            self.poll.tracker.start_again(open.seen_at, open.poll.threshold);
+            self.poll.evidence = EvidenceLog::begin(environment);
+        }
+        if let Some(inner) = open.inner
+            && !self.poll.tracker.is_stall()
+        {
+            let event = self.inner.observe(&open, inner, environment);
+            if event != PollEvent::None || self.inner.tracker.is_stall() {
+                return (Which::Inner, self.timed(event));
+            }
+        }
+        let event = self.poll.observe(&open, open.poll, environment);
+        (Which::Poll, self.timed(event))
+    }
+
+    /// Whether the open poll may hold another worker than its thread said: that one was seen
+    /// `elsewhere`, or has gone on, and the poll has not held it at an earlier scan.
+    pub(super) fn is_misplaced(&self, sequence: u64, elsewhere: bool) -> bool {
+        let tracker = &self.poll.tracker;
+        let is_new = tracker.sequence != sequence || tracker.is_quiet();
+        (is_new && elsewhere) || tracker.is_exempt() || self.misplaced.is_found(sequence)
+    }
+
+    /// It is known which worker the poll holds: its time counts from when it was found misplaced.
+    pub(super) fn place(&mut self, marks: OpenMarks, environment: &mut Environment) {
+        if self.poll.tracker.is_quiet() || self.poll.tracker.is_exempt() {
+            self.poll.tracker.close(marks.poll.number, marks.seen_at, None);
+            let first = OpenMarks { seen_at: self.misplaced.since, inner: None, ..marks };
+            self.poll.observe(&first, first.poll, environment);
+        }
+    }
+
+    /// Asks for the end of a stall.
+    fn timed(&self, event: PollEvent) -> PollEvent {
+        if matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_)) {
+            self.slot.want_leave_time();
+        }
+        event
+    }
+
+    /// The mark that is the stall, or the poll.
+    pub(super) fn tracker(&self) -> &PollTracker {
+        let Self { poll, inner, .. } = self;
+        if inner.tracker.is_stall() { &inner.tracker } else { &poll.tracker }
+    }
+
+    /// The marks that may become a stall.
+    pub(super) fn undecided(&self) -> impl Iterator<Item = &PollTracker> {
+        let marks = [&self.poll.tracker, &self.inner.tracker];
+        let is_decided = marks.iter().any(|tracker| tracker.is_counted());
+        marks.into_iter().filter(move |tracker| !is_decided && tracker.is_undecided())
+    }
+
+    pub(super) fn thread(&self, open: &OpenPoll, which: Which) -> StalledThread {
+        let mark = if which == Which::Inner { &self.inner } else { &self.poll };
+        StalledThread {
+            id: open.identity.thread,
+            cause_report: mark.evidence.report.clone(),
+            poll: Some((self.slot, open.sequence)),
+        }
+    }
+}
+
+impl WatchedMark {
+    fn observe(
+        &mut self,
+        open: &OpenMarks,
+        mark: OpenMark,
         environment: &mut Environment,
     ) -> PollEvent {
-        let Self { slot, tracker, evidence, .. } = self;
-        let thread = open.identity.thread;
-        let excused = match tracker.lasts(open.sequence, seen_at) {
-            _ if holds == Holds::Nothing => 0,
+        let Self { tracker, evidence } = self;
+        let OpenMarks { seen_at, thread, .. } = *open;
+        let OpenMark { number, threshold, holds } = mark;
+        let excused = match tracker.lasts(number, seen_at) {
+            _ if matches!(holds, Holds::Allowed | Holds::Nothing) => 0,
             Some(lasted) if lasted >= threshold => {
                 evidence.classify(seen_at, lasted, thread, environment)
             }
@@ -67,19 +193,6 @@ impl WatchedSlot {
                 0
             }
         };
-        let sample = PollSample { sequence: open.sequence, threshold, holds, excused };
-        let event = tracker.observe(seen_at, sample);
-        if matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_)) {
-            slot.want_leave_time();
-        }
-        event
-    }
-
-    pub(super) fn thread(&self, open: &OpenPoll) -> StalledThread {
-        StalledThread {
-            id: open.identity.thread,
-            cause_report: self.evidence.report.clone(),
-            poll: Some((self.slot, open.sequence)),
-        }
+        tracker.observe(seen_at, PollSample { sequence: number, threshold, holds, excused })
     }
 }

@@ -15,8 +15,12 @@ use crate::runtime::WorkerCounters;
 pub(super) struct WatchedWorker {
     pub(super) counters: WorkerCounters,
     pub(super) unchanged_since: Nanos,
-    /// Whether it is known why it makes no progress.
+    /// Whether a stall, the environment or an allowed block is why it makes no progress.
     pub(super) explained: bool,
+    /// Whether a marked poll that was seen before holds it, however short.
+    pub(super) held: bool,
+    /// Whether either was so at the last scan.
+    was_explained: bool,
     pub(super) cpu_wait: CpuWait,
     pub(super) suspicion: Suspicion,
     evidence: EvidenceLog,
@@ -26,7 +30,8 @@ pub(super) struct WatchedWorker {
 impl WatchedWorker {
     /// Begins a scan.
     pub(super) fn read(&mut self, now: Nanos, counters: WorkerCounters) {
-        self.explained = false;
+        self.was_explained = self.explained || self.held;
+        (self.explained, self.held) = (false, false);
         if counters != self.counters || self.unchanged_since == 0 {
             (self.counters, self.unchanged_since) = (counters, now);
         }
@@ -36,6 +41,12 @@ impl WatchedWorker {
     pub(super) fn stands_still(&self, now: Nanos, time: Nanos) -> bool {
         let waits = self.counters.is_parked() || self.counters.is_fresh();
         !waits && now.saturating_sub(self.unchanged_since) >= time
+    }
+
+    /// Whether it has made no progress for that time, and nothing is known that explains it.
+    pub(super) fn stands_still_for_no_reason(&self, now: Nanos, time: Nanos) -> bool {
+        let is_explained = self.explained || self.held || self.was_explained;
+        !is_explained && self.stands_still(now, time)
     }
 
     /// No marked poll explains why the worker makes no progress.

@@ -152,6 +152,7 @@ fn the_readme_names_each_setting() {
         "MAX_HANDLERS",
         "CAPTURE",
         "MAX_SITES",
+        "SITE_OWNS",
         "SITE_SKIPS",
         "ADMIN",
         "PAGES_PUBLIC",

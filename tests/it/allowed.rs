@@ -129,3 +129,44 @@ fn a_current_thread_runtime_is_not_frozen_by_it() {
 fn without_a_detector_the_block_simply_runs() {
     assert_eq!(allow_blocking("nobody looks", || 7), 7);
 }
+
+#[cfg(feature = "admin")]
+#[test]
+fn a_deadlock_of_the_other_workers_is_not_hidden_by_it() {
+    let rig = Rig::new(2, |builder| builder.dead_after(ALLOWED * 4).unready_after(ALLOWED));
+    let (opens, is_open) = std::sync::mpsc::channel::<()>();
+    let health = |is: &dyn Fn(&tower_stall::HealthReport) -> bool| {
+        wait_until(LIMIT, || is(&rig.stall.health()));
+    };
+    health(&|health| health.is_ready());
+    rig.runtime.spawn(async move {
+        allow_blocking("for ever", || is_open.recv_timeout(3 * LIMIT).is_ok());
+    });
+    let (releases, is_released) = std::sync::mpsc::channel::<()>();
+    let deadlock = rig.stall.watched("import", async move {
+        let _ = is_released.recv_timeout(3 * LIMIT);
+    });
+    rig.runtime.spawn(deadlock);
+    health(&|health| !health.is_live() && !health.is_ready());
+    drop(releases);
+    health(&|health| health.is_live() && health.is_ready());
+    drop(opens);
+}
+
+#[cfg(feature = "admin")]
+#[test]
+fn it_is_no_reason_for_ever() {
+    let rig = Rig::new(0, |builder| builder.dead_after(ALLOWED * 2));
+    let (opens, is_open) = std::sync::mpsc::channel::<()>();
+    let stall = std::sync::Arc::clone(&rig.stall);
+    let seen = std::thread::spawn(move || {
+        wait_until(LIMIT, || !stall.health().is_live());
+        drop(opens);
+    });
+    rig.run(async move {
+        tokio::time::sleep(ALLOWED).await;
+        allow_blocking("for ever", || is_open.recv_timeout(3 * LIMIT).is_ok());
+    });
+    seen.join().expect("it is dead after twice that time");
+    assert!(rig.long_stalls().is_empty(), "an allowed block is no stall");
+}

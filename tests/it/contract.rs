@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::Bytes;
@@ -220,6 +222,43 @@ fn answers_come_through_unchanged() {
     assert_eq!(last, Some(trailers()));
     assert!(body.is_end_stream());
     assert!(next(&mut body).is_none());
+}
+
+#[test]
+fn a_body_that_has_ended_is_dropped_in_its_last_poll() {
+    struct Told(Frames, Arc<AtomicBool>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+    impl Body for Told {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+        fn is_end_stream(&self) -> bool {
+            self.0.is_end_stream()
+        }
+    }
+    let (rig, dropped) = (Rig::new(1, |builder| builder), Arc::new(AtomicBool::new(false)));
+    let service = rig.stall.layer().layer(tower::service_fn(async |_: Request<()>| {
+        let frames = ["one", "two"].map(|text| Frame::data(Bytes::from(text))).into();
+        let body = Told(Frames { frames }, Arc::clone(&dropped));
+        Ok::<_, Infallible>(Response::new(body))
+    }));
+    let answer = rig.runtime.block_on(service.oneshot(Request::new(()))).expect("an answer");
+    let mut body = answer.into_body();
+    for left in [1, 0] {
+        assert!(rig.runtime.block_on(body.frame()).is_some());
+        assert_eq!(dropped.load(Ordering::Relaxed), left == 0);
+    }
+    assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(0), true));
+    assert!(rig.runtime.block_on(body.frame()).is_none());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::support::{LIMIT, Rig, block_until, runtime, wait_for, wait_until};
+use crate::support::{LIMIT, Rig, THRESHOLD, block_until, is_own, runtime, wait_for, wait_until};
 
 fn request(path: &str) -> Request {
     http::Request::get(path).body(Body::empty()).expect("a request")
@@ -220,4 +220,44 @@ fn a_layer_has_a_threshold_of_its_own() {
     // Each blocked until it was seen: the first long before the detector's own threshold.
     assert!(counted_at("GET /strict") < long);
     assert!(counted_at("GET /lax") >= long);
+}
+
+/// Serves one request in which `names` are watched futures that block for so many milliseconds, each after
+/// 300 ms of the request's own. Returns the handlers and durations of the stalls.
+fn stalls_of(
+    threshold: Duration,
+    names: &'static [(&'static str, u64)],
+) -> Vec<(String, Duration)> {
+    let rig = Rig::new(2, |builder| builder);
+    let stall = Arc::clone(&rig.stall);
+    let handler = async move || {
+        for (name, time) in names {
+            std::thread::sleep(Duration::from_millis(300));
+            let time = Duration::from_millis(*time);
+            stall.watched(name, async move { std::thread::sleep(time) }).await;
+        }
+    };
+    let layer = rig.stall.layer().threshold(threshold);
+    let app = Router::new().route("/work", get(handler)).layer(layer);
+    drop(rig.run(app.oneshot(request("/work"))).expect("an answer"));
+    wait_until(LIMIT, || rig.stall.stalls().iter().all(|stall| !stall.in_progress));
+    let mut stalls: Vec<_> = rig.stall.stalls().into_iter().filter(is_own).collect();
+    stalls.sort_by_key(|stall| stall.id);
+    stalls.into_iter().map(|stall| (stall.handler.into_owned(), stall.duration)).collect()
+}
+
+#[test]
+fn a_name_inside_of_a_request_has_a_time_of_its_own() {
+    let stalls = stalls_of(10 * LIMIT, &[("short", 50), ("long", 400), ("short", 50)]);
+    let [(handler, duration)] = &stalls[..] else { panic!("one is long: {stalls:?}") };
+    assert_eq!(handler, "long");
+    assert!((200..700).contains(&duration.as_millis()), "of 400 ms of its own: {duration:?}");
+}
+
+#[test]
+fn the_request_is_the_stall_where_it_was_long_before() {
+    let stalls = stalls_of(THRESHOLD, &[("short", 50), ("long", 400)]);
+    let [(handler, duration)] = &stalls[..] else { panic!("it is one poll: {stalls:?}") };
+    assert_eq!(handler, "GET /work");
+    assert!(duration.as_millis() >= 900, "{duration:?}");
 }

@@ -67,7 +67,7 @@ fn ticks_and_scans_slow_down_to_a_few_a_second_and_speed_up_again() {
         let (scans, ticks) = counts();
         std::thread::sleep(ms(2000));
         let (later_scans, later_ticks) = counts();
-        // 80 each at the usual pace, 5 at that of an idle service.
+        // 80 each at the usual pace, 4 at that of an idle service.
         let (scans, ticks) = (later_scans - scans, later_ticks - ticks);
         (1.0..=14.0).contains(&scans) && (1.0..=14.0).contains(&ticks)
     });

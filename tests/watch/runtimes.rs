@@ -46,6 +46,41 @@ fn a_runtime_that_ended_is_let_go_of() {
 }
 
 #[test]
+fn a_runtime_that_is_given_up_while_it_is_stuck_does_not_end_the_process() {
+    let main = multi_thread(2);
+    let stall = {
+        let _inside = main.enter();
+        let builder = StallDetector::builder().dead_after(LIMIT).unready_after(ms(500));
+        builder.admin(([127, 0, 0, 1], 0)).start().expect("a detector")
+    };
+    let given_up = multi_thread(2);
+    let (release, is_released) = std::sync::mpsc::channel::<()>();
+    let is_released = std::sync::Arc::new(std::sync::Mutex::new(is_released));
+    for _ in 0..2 {
+        let is_released = std::sync::Arc::clone(&is_released);
+        // It is not announced: its first marked poll shows it.
+        given_up.spawn(stall.watched("import", async move {
+            let _ = is_released.lock().expect("no panic").recv_timeout(3 * LIMIT);
+        }));
+    }
+    let name = wait_for(LIMIT, || Some(own(&stall).first()?.runtime.to_string()));
+    let label = format!("runtime={name:?}");
+    assert_eq!(scrape(&stall).value("tokio_workers", &[&label]), 2.0);
+    // It is stuck, and counts until it is given up.
+    wait_for(LIMIT, || stall.health().to_string().contains(&name).then_some(()));
+    given_up.shutdown_background();
+    wait_for(LIMIT, || {
+        assert!(stall.health().is_live(), "{}", stall.health());
+        stall.health().is_ready().then_some(())
+    });
+    wait_for(LIMIT, || (scrape(&stall).value("tokio_workers", &[&label]) == 0.0).then_some(()));
+    // The one that is not given up is still watched.
+    main.block_on(main.spawn(blocking(&stall, "later"))).expect("no panic");
+    assert!(own(&stall).iter().any(|stall| stall.handler == "later"));
+    drop(release);
+}
+
+#[test]
 fn the_detector_adds_one_task_and_takes_it_away() {
     let runtime = multi_thread(2);
     let alive = || runtime.metrics().num_alive_tasks();

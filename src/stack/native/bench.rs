@@ -10,6 +10,7 @@ use crate::clock::now;
 use crate::procfs::thread_files::ThreadFiles;
 use crate::stack::mode::{Capture, Symbols};
 use crate::stack::raw::{RawStack, Way};
+use crate::stack::user_frame::OwnCode;
 use crate::sys::native::memory::copy;
 use crate::sys::native::signal::LONGEST_STACK;
 
@@ -57,6 +58,6 @@ pub fn bench_capture_parts() -> impl FnMut(u32) -> Option<[Duration; 3]> {
 
 /// Returns a function that gives the frames of a stack their names, and says how many there are.
 pub fn bench_names() -> impl FnMut(&BenchStack) -> usize {
-    let mut symbols = Names::new(Symbols::Auto, Vec::new(), std::sync::Arc::default());
+    let mut symbols = Names::new(Symbols::Auto, OwnCode::default(), std::sync::Arc::default());
     move |stack| symbols.symbolize(&stack.raw, |_| true).0.frames.len()
 }

@@ -29,13 +29,31 @@ impl<'a> EhFrameHdr<'a> {
 
     /// Where the function that contains `address` begins.
     pub(super) fn function_start(&self, address: u64) -> Option<u64> {
+        self.function(address).map(|(start, _)| start)
+    }
+
+    /// The same, and the address of its entry in the unwind information.
+    pub(super) fn function(&self, address: u64) -> Option<(u64, u64)> {
         let (rows, _) = self.bytes.get(TABLE..)?.as_chunks::<ROW>();
         let count = int(self.bytes, 8)? as u32 as usize;
         let rows = &rows[..count.min(rows.len())];
-        let start = |row: &[u8; ROW]| Some(self.address.wrapping_add_signed(int(row, 0)?.into()));
-        let after = rows.partition_point(|row| start(row).is_some_and(|start| start <= address));
-        start(rows.get(after.checked_sub(1)?)?)
+        let at = |row: &[u8; ROW], place| {
+            Some(self.address.wrapping_add_signed(int(row, place)?.into()))
+        };
+        let after = rows.partition_point(|row| at(row, 0).is_some_and(|start| start <= address));
+        let row = rows.get(after.checked_sub(1)?)?;
+        Some((at(row, 0)?, at(row, 4)?))
     }
+}
+
+/// Bytes of an entry that tell where its function ends.
+pub(super) const ENTRY: usize = 16;
+
+/// The bytes of code that an entry at `address` is for, as all linkers write it; `None` if it is not of
+/// the function that begins at `start` in that form.
+pub(super) fn function_length(address: u64, entry: &[u8; ENTRY], start: u64) -> Option<u64> {
+    let begin = address.wrapping_add(8).wrapping_add_signed(int(entry, 8)?.into());
+    (begin == start).then_some(u64::from(int(entry, 12)? as u32))
 }
 
 fn int(bytes: &[u8], at: usize) -> Option<i32> {
@@ -101,6 +119,15 @@ mod tests {
             }
         }
         assert!(EhFrameHdr::parse(0, &[2; 40]).is_none());
+    }
+
+    #[test]
+    fn an_entry_tells_how_long_its_function_is() {
+        let mut entry = [0; ENTRY];
+        entry[8..12].copy_from_slice(&(-0x1008_i32).to_le_bytes());
+        entry[12..].copy_from_slice(&0x40_u32.to_le_bytes());
+        assert_eq!(function_length(0x5000, &entry, 0x4000), Some(0x40));
+        assert_eq!(function_length(0x5000, &entry, 0x4001), None, "another form");
     }
 
     fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {

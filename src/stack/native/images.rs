@@ -5,6 +5,7 @@
 //! unwind information once, when the module is first seen on a stack, and code a few bytes at a
 //! time.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,13 +14,19 @@ use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder};
 
 use super::arch::{Arch, Native, Target};
 use super::bytes::{Bytes, read, section, word};
-use super::headers::{EhFrameHdr, build_id};
+use super::debug_info;
+use super::headers::{ENTRY, EhFrameHdr, build_id, function_length};
 use crate::stack::raw::{CodeAddress, Image};
 use crate::sys::native::memory::copy;
 use crate::sys::native::modules::{self, Generation, Module};
 
 /// Notes larger than this are taken for a mistake.
 const LONGEST_NOTE: u64 = 64 << 10;
+
+/// How many addresses in functions without unwind information are remembered.
+const MOST_BARE: usize = 256;
+/// Longer ones are not searched for jumps.
+const LONGEST_FUNCTION: u64 = 4 << 10;
 
 /// All modules.
 #[derive(Default)]
@@ -28,6 +35,8 @@ pub(super) struct Images {
     loaded: Vec<Loaded>,
     /// The ranges of code, sorted, each with the index of its module in `loaded`.
     code: Vec<(Range<u64>, usize)>,
+    /// Functions without unwind information, by an address in them.
+    bare: HashMap<u64, Option<Range<u64>>>,
     pub(super) unwinder: <Native as Arch>::Unwinder,
 }
 
@@ -62,6 +71,7 @@ impl Images {
         let before = std::mem::take(&mut self.loaded);
         self.unwinder = Default::default();
         self.code.clear();
+        self.bare.clear();
         for (index, module) in modules.into_iter().enumerate() {
             let image = match before.iter().find(|known| known.module == module) {
                 Some(known) => Arc::clone(&known.image),
@@ -78,7 +88,7 @@ impl Images {
     pub(super) fn describe(&self, address: u64, is_return: bool) -> CodeAddress {
         let image = self.find(address - u64::from(is_return));
         let image = image.map(|index| Arc::clone(&self.loaded[index].image));
-        CodeAddress { address, is_return, image }
+        CodeAddress { address, is_return, image, is_guessed: false }
     }
 
     /// Whether `address` lies in code of a known module.
@@ -109,6 +119,73 @@ impl Images {
             }
             Sections::Unread | Sections::Missing => None,
         }
+    }
+
+    /// Whether there is unwind information for the code at `address`, whose module was
+    /// [loaded](Self::load). Where that cannot be told, there is.
+    pub(super) fn has_unwind_information(&self, address: u64) -> bool {
+        let Some(index) = self.find(address) else { return false };
+        let Loaded { module, sections, .. } = &self.loaded[index];
+        let Sections::Known { address: at, eh_frame_hdr } = sections else { return false };
+        let Some(header) = EhFrameHdr::parse(*at, eh_frame_hdr) else { return true };
+        let Some((start, entry)) = header.function(address) else { return false };
+        let range = entry..entry.saturating_add(ENTRY as u64);
+        let mut bytes = [0; ENTRY];
+        match module.borrow(&range).and_then(|bytes| bytes.first_chunk()) {
+            Some(borrowed) => bytes = *borrowed,
+            None if copy(entry, &mut bytes) < ENTRY => return true,
+            None => {}
+        }
+        let length = function_length(entry, &bytes, start);
+        length.is_none_or(|length| address - start < length)
+    }
+
+    /// Whether a call that goes to `target` leads to the function that contains `address`, for certain: it
+    /// begins there, or the one that does jumps to it.
+    pub(super) fn leads_to(&mut self, target: u64, address: u64) -> bool {
+        let start = match self.has_unwind_information(address) {
+            true => self.function_start(address),
+            false => self.range(address).map(|range| range.start),
+        };
+        start.is_some_and(|start| start == target || self.jumps(target, start))
+    }
+
+    /// Whether what returns to `address` ends its thread.
+    pub(super) fn ends_thread(&self, address: u64) -> bool {
+        let mut code = [0; Native::LONGEST_END];
+        let length = copy(address, &mut code);
+        Native::ends_thread(&code[..length])
+    }
+
+    /// Whether the function without unwind information at `from` has a jump to `to`, as one has whose last
+    /// act is a call.
+    fn jumps(&mut self, from: u64, to: u64) -> bool {
+        if self.has_unwind_information(from) {
+            return false;
+        }
+        let Some(code) = self.range(from).and_then(|range| read(&range, LONGEST_FUNCTION)) else {
+            return false;
+        };
+        (from..).zip(0..code.len()).any(|(at, index)| Native::jump(at, &code[index..]) == Some(to))
+    }
+
+    /// The addresses of a function without unwind information, as the symbols of its file tell. Those are
+    /// read for that, once for each address.
+    fn range(&mut self, address: u64) -> Option<Range<u64>> {
+        if let Some(known) = self.bare.get(&address) {
+            return known.clone();
+        }
+        let image = &self.loaded[self.find(address)?].image;
+        let range = debug_info::function_range(image, address.wrapping_sub(image.base));
+        let loaded = |range: Range<u64>| {
+            range.start.wrapping_add(image.base)..range.end.wrapping_add(image.base)
+        };
+        let range = range.map(loaded);
+        if self.bare.len() >= MOST_BARE {
+            self.bare.clear();
+        }
+        self.bare.insert(address, range.clone());
+        range
     }
 
     /// The distance between stack pointer and frame pointer in the body of the function that begins

@@ -3,6 +3,7 @@
 mod arch;
 #[cfg(feature = "__bench")]
 pub(crate) mod bench;
+mod bridge;
 mod bytes;
 mod debug_info;
 mod headers;

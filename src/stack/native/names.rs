@@ -7,7 +7,7 @@ use super::debug_info::{self, Limits, Location};
 use super::pace::Pace;
 use crate::stack::mode::Symbols;
 use crate::stack::raw::{CodeAddress, Image, NoLines, RawStack, Way};
-use crate::stack::user_frame::is_own;
+use crate::stack::user_frame::OwnCode;
 use crate::stall::{Frame, Stack};
 use crate::sync::AtomicBool;
 
@@ -26,14 +26,16 @@ pub(in crate::stack) struct Names {
 #[derive(Debug, Default)]
 struct Known {
     frames: HashMap<Key, Box<[Arc<Frame>]>>,
-    /// Crates that are not the user's own.
-    others: Vec<String>,
+    own: OwnCode,
+    /// Whether it was looked up which crate the program is.
+    knows_program: bool,
     /// Why those of the program have no lines.
     no_lines: Option<NoLines>,
 }
 
 /// An address, and the listing of its module: another one may have its place later.
-type Key = (u64, u64);
+/// And whether it was guessed, which is a matter of the stack.
+type Key = (u64, u64, bool);
 
 /// The addresses of a stack that are from the same module.
 struct OfModule<'a> {
@@ -42,14 +44,10 @@ struct OfModule<'a> {
 }
 
 impl Names {
-    /// Code of the crates `others` is not the user's own. `stops` is set when the detector stops: from
+    /// `own` need not know the program's crate. `stops` is set when the detector stops: from
     /// then on names are found without rests.
-    pub(in crate::stack) fn new(
-        wanted: Symbols,
-        others: Vec<String>,
-        stops: Arc<AtomicBool>,
-    ) -> Self {
-        let known = Known { others, ..Known::default() };
+    pub(in crate::stack) fn new(wanted: Symbols, own: OwnCode, stops: Arc<AtomicBool>) -> Self {
+        let known = Known { own, ..Known::default() };
         Self { wanted, pace: Pace::new(stops), known }
     }
 
@@ -119,9 +117,12 @@ impl Known {
         let mut result = self.no_lines.map_or(Ok(()), Err);
         let mut is_done = false;
         for OfModule { image, code } in unknown {
+            if image.is_program && !std::mem::replace(&mut self.knows_program, true) {
+                self.own.program = debug_info::program_crate(image);
+            }
             let in_file: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
             let mut found = |index: usize, locations: Vec<Location>| {
-                let frames = frames(code[index], locations, &self.others);
+                let frames = frames(code[index], locations, &self.own);
                 self.frames.insert(key(code[index]), frames);
                 if !is_done {
                     let done = stack.frames.iter().map_while(|code| self.frames.get(&key(code)));
@@ -166,17 +167,18 @@ impl Known {
 }
 
 fn key(code: &CodeAddress) -> Key {
-    (code.lookup(), code.image.as_ref().map_or(0, |image| image.listing))
+    let listing = code.image.as_ref().map_or(0, |image| image.listing);
+    (code.lookup(), listing, code.is_guessed)
 }
 
 /// Innermost first; all but the last were inlined. At least one.
-fn frames(code: &CodeAddress, locations: Vec<Location>, others: &[String]) -> Box<[Arc<Frame>]> {
+fn frames(code: &CodeAddress, locations: Vec<Location>, own: &OwnCode) -> Box<[Arc<Frame>]> {
     let outermost = locations.len().saturating_sub(1);
     let frame = |(index, location): (usize, Location)| {
         let Location { function, file, line } = location;
         let inlined = index < outermost;
         let mut frame = Frame { function, file, line, inlined, ..nameless(code) };
-        frame.own = is_own(&frame, others);
+        frame.own = own.has(&frame);
         Arc::new(frame)
     };
     if locations.is_empty() {
@@ -197,6 +199,7 @@ fn nameless(code: &CodeAddress) -> Frame {
         build_id: image.and_then(|image| image.build_id.clone()),
         inlined: false,
         own: false,
+        guessed: code.is_guessed,
     }
 }
 
@@ -213,15 +216,19 @@ mod tests {
             is_program: true,
             listing: 1,
         });
-        let code =
-            |address| CodeAddress { address, is_return: false, image: Some(Arc::clone(&image)) };
+        let code = |address| CodeAddress {
+            address,
+            is_return: false,
+            image: Some(Arc::clone(&image)),
+            is_guessed: false,
+        };
         let frames = addresses.map(code).collect();
         RawStack { thread: 1, way: Way::Quiet, partial: false, given: None, frames }
     }
 
     #[test]
     fn an_address_without_symbol_keeps_module_and_offset() {
-        let mut names = Names::new(Symbols::Auto, Vec::new(), Arc::default());
+        let mut names = Names::new(Symbols::Auto, OwnCode::default(), Arc::default());
         let raw = stack([0x1234].into_iter());
         for _ in 0..2 {
             let (stack, why) = names.symbolize(&raw, |_| false);
@@ -232,10 +239,10 @@ mod tests {
 
     #[test]
     fn what_is_remembered_has_its_reason_too() {
-        let mut names = Names::new(Symbols::Auto, Vec::new(), Arc::default());
+        let mut names = Names::new(Symbols::Auto, OwnCode::default(), Arc::default());
         let raw = stack(0x1000..0x1008);
         for code in &raw.frames {
-            names.known.frames.insert(key(code), frames(code, Vec::new(), &[]));
+            names.known.frames.insert(key(code), frames(code, Vec::new(), &OwnCode::default()));
         }
         names.known.no_lines = Some(NoLines::NoDebugInfo);
         let (_, why) = names.symbolize(&raw, |_| panic!("nothing is looked up"));
@@ -247,7 +254,7 @@ mod tests {
         let mut known = Known::default();
         let raw = stack(0x1000..0x1008);
         for code in &raw.frames {
-            known.frames.insert(key(code), frames(code, Vec::new(), &[]));
+            known.frames.insert(key(code), frames(code, Vec::new(), &OwnCode::default()));
         }
         let (one, two) = (known.stack(&raw), known.stack(&raw));
         let mut both = one.frames.iter().zip(&two.frames);
@@ -267,11 +274,12 @@ mod tests {
 
     #[test]
     fn frames_are_marked_as_the_users_own_or_not() {
-        let own = |others: &[String]| {
+        let own = |owns: &[&str]| {
             let at = Location { function: Some("app::load".into()), ..Location::default() };
-            frames(&stack(0x1000..0x1001).frames[0], vec![at], others)[0].own
+            let own = OwnCode::new(Vec::new(), owns.iter().copied().map(String::from).collect());
+            frames(&stack(0x1000..0x1001).frames[0], vec![at], &own)[0].own
         };
-        assert!(own(&[]) && !own(&["app".to_owned()]));
+        assert!(own(&["app"]) && !own(&[]));
     }
 
     #[test]
@@ -280,10 +288,13 @@ mod tests {
         let kept = stack(0x1000..0x1008);
         let image = kept.frames[0].image.clone();
         for address in 0..MOST_REMEMBERED as u64 {
-            let code = CodeAddress { address, is_return: false, image: image.clone() };
-            known.frames.insert(key(&code), frames(&code, Vec::new(), &[]));
+            let image = image.clone();
+            let code = CodeAddress { address, is_return: false, image, is_guessed: false };
+            known.frames.insert(key(&code), frames(&code, Vec::new(), &OwnCode::default()));
         }
-        known.frames.insert(key(&kept.frames[0]), frames(&kept.frames[0], Vec::new(), &[]));
+        known
+            .frames
+            .insert(key(&kept.frames[0]), frames(&kept.frames[0], Vec::new(), &OwnCode::default()));
         let mut limits = Limits { lines: true, memory: 0, goes_on: &mut || true };
         let unknown = known.unknown(&kept);
         assert!(known.look_up(&kept, &unknown, &mut limits, &mut |_| false).is_err());

@@ -9,13 +9,15 @@ use crate::clock::{self, Nanos, nanos};
 use crate::procfs::thread::{ThreadState, is_pending};
 use crate::procfs::thread_files::{Moment, ThreadFiles};
 use crate::stack::mode::Capture;
-use crate::stack::raw::{Captured, RawStack, Way};
+use crate::stack::raw::{Captured, CodeAddress, RawStack, Way};
 use crate::stall::StackOutcome;
 use crate::sys::native::signal::{self, By, LONGEST_STACK, Refusal, Registers, SIGNAL, Signal};
 use crate::sys::native::{cpu_time, memory};
 
 /// How many times a capture is tried while the thread keeps moving.
 const TRIES: u32 = 5;
+/// After so many of them it is stopped by a signal, though it waits at times.
+const QUIET_TRIES: u32 = 3;
 /// Time between two checks whether the signal was answered.
 const PAUSE: Duration = Duration::from_micros(50);
 /// The most CPU time a thread needs to return from a system call that is over.
@@ -82,9 +84,11 @@ impl Taker {
             Ok(sample) => sample,
             Err(captured) => return captured,
         };
-        let frames = walk.addresses.iter().enumerate();
-        let frames =
-            frames.map(|(index, address)| self.images.describe(*address, index > 0)).collect();
+        let frames = walk.addresses.iter().enumerate().map(|(index, address)| {
+            let is_guessed = walk.guessed.contains(&index);
+            CodeAddress { is_guessed, ..self.images.describe(*address, index > 0) }
+        });
+        let frames = frames.collect();
         Captured::stack(RawStack { thread, way, partial: !walk.is_complete, given, frames })
     }
 
@@ -105,7 +109,7 @@ impl Taker {
             if attempt > 0 && clock::now() >= subject.deadline {
                 break;
             }
-            let sample = self.sample(&subject)?;
+            let sample = self.sample(&subject, attempt >= QUIET_TRIES)?;
             // A later poll may be on that stack.
             subject.check_poll()?;
             // Code that was loaded meanwhile is not known, and may lie where other code was.
@@ -117,11 +121,12 @@ impl Taker {
         Err(Captured::failed("the thread did not stand still"))
     }
 
-    /// `None` if the thread has moved on meanwhile.
-    fn sample(&mut self, subject: &Subject<'_>) -> Result<Option<Sample>, Captured> {
+    /// `None` if the thread has moved on meanwhile. `moves`: it did so before.
+    fn sample(&mut self, subject: &Subject<'_>, moves: bool) -> Result<Option<Sample>, Captured> {
         let before = subject.files.moment()?;
-        let Some(registers) = waits_at(&before)? else {
-            let registers = self.interrupt(subject)?;
+        let moves = moves && self.mode == Capture::Auto;
+        let Some(registers) = waits_at(&before)?.filter(|_| !moves) else {
+            let registers = self.interrupt(subject, moves)?;
             return Ok(registers.map(|registers| {
                 let walk = unwind::walk(&mut self.images, registers, &self.stack);
                 Sample { way: Way::Signal, walk, given: None }
@@ -141,8 +146,13 @@ impl Taker {
         Ok(Some(Sample { way: Way::Quiet, walk, given }))
     }
 
-    /// Has a thread that computes copy its registers and its stack. `None` if it waits by now.
-    fn interrupt(&mut self, subject: &Subject<'_>) -> Result<Option<Registers>, Captured> {
+    /// Has a thread that computes copy its registers and its stack. `None` if it waits by now, unless it
+    /// `moves`: then the signal waits for it to compute again.
+    fn interrupt(
+        &mut self,
+        subject: &Subject<'_>,
+        moves: bool,
+    ) -> Result<Option<Registers>, Captured> {
         if self.mode != Capture::Auto {
             return Err(Captured::failed("on the CPU, and signals are off"));
         }
@@ -159,10 +169,11 @@ impl Taker {
                 none.insert(signal.map_err(|_| "no signal handler")?)
             }
         };
-        match subject.ask_by_timer(signal, &mut self.stack) {
+        match subject.ask_by_timer(signal, &mut self.stack, moves) {
             Ok(registers) => Ok(Some(registers)),
             Err(Refusal::NotAllowed) => Ok(None),
             Err(Refusal::NotSent(_)) => subject.ask_by_hand(signal, &mut self.stack),
+            Err(Refusal::NoAnswer) if moves => Ok(None),
             Err(Refusal::NoAnswer) => {
                 let reason = "the thread did not come back to its own code in time";
                 Err(Captured::without(StackOutcome::Timeout, reason))
@@ -183,10 +194,15 @@ impl Subject<'_> {
     }
 
     /// By the kernel's signal, which never cuts a system call short.
-    fn ask_by_timer(&self, signal: &Signal, stack: &mut Vec<u8>) -> Result<Registers, Refusal> {
+    fn ask_by_timer(
+        &self,
+        signal: &Signal,
+        stack: &mut Vec<u8>,
+        moves: bool,
+    ) -> Result<Registers, Refusal> {
         let mut moved_on = false;
         let wait = |answers: bool| {
-            let stays = answers || (self.files.runs() && (self.still)());
+            let stays = answers || ((moves || self.files.runs()) && (self.still)());
             moved_on = !stays;
             stays && self.pause()
         };

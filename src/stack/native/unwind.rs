@@ -13,6 +13,7 @@ use framehop::{FrameAddress, Unwinder};
 
 use super::arch::{Arch, Native, Registers, Target, UNKNOWN_FP, UnwindRegs};
 use super::images::Images;
+use crate::sys::native::signal::LONGEST_STACK;
 
 type Regs = UnwindRegs<Native>;
 type Cache = <<Native as Arch>::Unwinder as Unwinder>::Cache;
@@ -21,6 +22,8 @@ type Cache = <<Native as Arch>::Unwinder as Unwinder>::Cache;
 const MOST_FRAMES: usize = 512;
 /// The most addresses that are tried as the frame pointer of one frame.
 const MOST_CANDIDATES: usize = 64;
+/// The most words of a stack that are tried as return addresses of functions without unwind information.
+const MOST_GUESSES: u32 = 32;
 /// A read closer to [`UNKNOWN_FP`] than this shows that a rule needed the frame pointer.
 const NEAR: u64 = 1 << 32;
 
@@ -28,6 +31,10 @@ const NEAR: u64 = 1 << 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Walk {
     pub(super) addresses: Vec<u64>,
+    /// The stack pointer in each.
+    pub(super) sps: Vec<u64>,
+    /// Which frames were found by a look at the stack, where the frame inside has no unwind information.
+    pub(super) guessed: Vec<usize>,
     /// Whether it ends where the thread began, in a function that has no caller by its unwind
     /// information. Otherwise outer frames are missing.
     pub(super) is_complete: bool,
@@ -37,21 +44,25 @@ pub(super) struct Walk {
 pub(super) fn walk(images: &mut Images, registers: Registers, stack: &[u8]) -> Walk {
     let stack = Stack { begin: registers.sp, bytes: stack };
     let first = FrameAddress::from_instruction_pointer(registers.ip);
-    let mut walker = Walker { images, stack, may_search: registers.fp.is_none() };
-    walker.walk(first, Native::regs(registers))
+    let may_search = registers.fp.is_none();
+    let mut walker = Walker { images, stack, may_search, guesses: MOST_GUESSES };
+    let walk = walker.walk(first, Native::regs(registers));
+    walker.bridged(walk)
 }
 
 #[derive(Clone, Copy)]
-struct Stack<'a> {
+pub(super) struct Stack<'a> {
     begin: u64,
     bytes: &'a [u8],
 }
 
-struct Walker<'a> {
-    images: &'a mut Images,
-    stack: Stack<'a>,
+pub(super) struct Walker<'a> {
+    pub(super) images: &'a mut Images,
+    pub(super) stack: Stack<'a>,
     /// One search at most, and none within it: from there on the frame pointer is known.
-    may_search: bool,
+    pub(super) may_search: bool,
+    /// How many more words may be tried as return addresses of functions without unwind information.
+    pub(super) guesses: u32,
 }
 
 enum Step {
@@ -64,13 +75,23 @@ enum Step {
 }
 
 impl Stack<'_> {
-    fn word(self, address: u64) -> Option<u64> {
+    /// Whether all of it was copied, to where its memory ends.
+    pub(super) fn is_whole(self) -> bool {
+        self.bytes.len() < LONGEST_STACK
+    }
+
+    /// Whether the innermost frame has that stack pointer.
+    pub(super) fn is_begin(self, sp: u64) -> bool {
+        sp == self.begin
+    }
+
+    pub(super) fn word(self, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(self.begin)?).ok()?;
         self.bytes.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
     }
 
     /// The aligned addresses from `begin` on at which there are two words.
-    fn places(self, begin: u64) -> impl Iterator<Item = u64> {
+    pub(super) fn places(self, begin: u64) -> impl Iterator<Item = u64> {
         let end = self.begin.saturating_add(self.bytes.len() as u64);
         let begin = begin.checked_next_multiple_of(8).unwrap_or(end);
         (begin..end.saturating_sub(15)).step_by(8)
@@ -78,8 +99,13 @@ impl Stack<'_> {
 }
 
 impl Walker<'_> {
-    fn walk(&mut self, first: FrameAddress, mut registers: Regs) -> Walk {
-        let mut walk = Walk { addresses: vec![first.address()], is_complete: false };
+    pub(super) fn walk(&mut self, first: FrameAddress, mut registers: Regs) -> Walk {
+        let mut walk = Walk {
+            addresses: vec![first.address()],
+            sps: vec![Native::sp(&registers)],
+            guessed: Vec::new(),
+            is_complete: false,
+        };
         let mut frame = first;
         // Not kept for later: a rule that could not be applied leaves a poorer one in the cache.
         let mut cache = Cache::default();
@@ -88,12 +114,14 @@ impl Walker<'_> {
             match self.step(frame, &mut registers, &mut cache) {
                 Step::Frame(next) => {
                     walk.addresses.push(next.address());
+                    walk.sps.push(Native::sp(&registers));
                     frame = next;
                     continue;
                 }
                 Step::NeedsFp => {
                     if let Some(outer) = self.search(frame, sp) {
                         walk.addresses.extend(&outer.addresses[1..]);
+                        walk.sps.extend(&outer.sps[1..]);
                         walk.is_complete = outer.is_complete;
                     }
                 }
@@ -107,6 +135,10 @@ impl Walker<'_> {
 
     fn step(&mut self, frame: FrameAddress, registers: &mut Regs, cache: &mut Cache) -> Step {
         self.images.load(frame.address_for_lookup());
+        if !self.images.has_unwind_information(frame.address_for_lookup()) {
+            // What would be taken for its frame is none.
+            return Step::Lost;
+        }
         let (mut reads, mut needs_fp) = (0, false);
         let stack = self.stack;
         let mut read = |address: u64| {

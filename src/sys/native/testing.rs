@@ -1,5 +1,6 @@
 //! What tests need of the system: waits without std in between, and handlers of others.
 
+use std::ffi::c_void;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -167,3 +168,35 @@ pub(crate) fn raise_by_a_timer() {
     // SAFETY: it is there, and not used any more.
     assert_eq!(unsafe { libc::timer_delete(timer) }, 0);
 }
+
+/// Calls `run` from a function that has no unwind information.
+pub(crate) fn call_from_bare_code<F: Fn()>(run: &F) {
+    extern "C" fn called<F: Fn()>(run: *const c_void) {
+        // SAFETY: that is what was handed over, and it is borrowed meanwhile.
+        let run = unsafe { &*run.cast::<F>() };
+        run();
+    }
+    // SAFETY: it passes the pointer on, and keeps to the convention of C.
+    unsafe { tower_stall_bare_call(called::<F>, std::ptr::from_ref(run).cast()) }
+}
+
+unsafe extern "C" {
+    fn tower_stall_bare_call(called: extern "C" fn(*const c_void), with: *const c_void);
+}
+
+// A frame that no prologue shows, as musl's `__syscall_cp` has.
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(
+    ".globl tower_stall_bare_call",
+    ".type tower_stall_bare_call, @function",
+    "tower_stall_bare_call:",
+    "push rbx",
+    "sub rsp, 64",
+    "mov rax, rdi",
+    "mov rdi, rsi",
+    "call rax",
+    "add rsp, 64",
+    "pop rbx",
+    "ret",
+    ".size tower_stall_bare_call, . - tower_stall_bare_call",
+);

@@ -28,10 +28,10 @@ pub(crate) struct FreezeInput {
     /// Whether a missing tick proves a freeze. It does not on a current-thread runtime, which may
     /// not be driven.
     pub(crate) driven: bool,
-    /// Since when all workers are stalled, if they are.
-    pub(crate) all_stalled_since: Option<Nanos>,
-    /// A worker is in an allowed block.
-    pub(crate) allowed: bool,
+    /// Since when all workers are held by stalls, or by stalls and allowed blocks, if they are.
+    pub(crate) all_held_since: Option<Nanos>,
+    /// Until when a worker in an allowed block is a reason why no tick comes. `None` if there is none.
+    pub(crate) allowed_until: Option<Nanos>,
 }
 
 impl FreezeTracker {
@@ -46,7 +46,7 @@ impl FreezeTracker {
         if due != self.due {
             (self.due, self.filled) = (due, 0);
         }
-        let proven = due > 0 && (input.driven || input.all_stalled_since.is_some());
+        let proven = due > 0 && (input.driven || input.all_held_since.is_some());
         let tick = input.tick.max(1);
         let missed = if proven { now.saturating_sub(due).min(MOST_FILLED) / tick } else { 0 };
         let from = self.filled;
@@ -56,15 +56,19 @@ impl FreezeTracker {
 
     /// The frozen time since the last call.
     pub(crate) fn frozen(&mut self, now: Nanos, input: FreezeInput) -> Nanos {
-        if input.allowed {
+        let is_allowed = input.allowed_until.is_some_and(|until| now < until);
+        if is_allowed && input.all_held_since.is_none() {
             self.excused = input.due;
             self.freeze = None;
             return 0;
         }
-        let overdue = input.due.filter(|due| {
-            input.driven && now.saturating_sub(*due) > input.threshold && self.excused != Some(*due)
+        // Time in which the block was allowed does not count.
+        let due = input.due.map(|due| due.max(input.allowed_until.unwrap_or(0)));
+        let is_excused = input.allowed_until.is_none() && self.excused == input.due;
+        let overdue = due.filter(|due| {
+            input.driven && now.saturating_sub(*due) > input.threshold && !is_excused
         });
-        if let Some(since) = overdue.into_iter().chain(input.all_stalled_since).min() {
+        if let Some(since) = overdue.into_iter().chain(input.all_held_since).min() {
             let (since, counted) = self.freeze.unwrap_or((since, since));
             self.freeze = Some((since, now.max(counted)));
             now.saturating_sub(counted)
@@ -92,8 +96,8 @@ mod tests {
         tick: 25,
         threshold: 100,
         driven: true,
-        all_stalled_since: None,
-        allowed: false,
+        all_held_since: None,
+        allowed_until: None,
     };
 
     fn missing(freeze: &mut FreezeTracker, now: Nanos, input: FreezeInput) -> Vec<Nanos> {
@@ -131,7 +135,7 @@ mod tests {
         let mut freeze = FreezeTracker::default();
         assert_eq!(missing(&mut freeze, 5000, undriven), [0; 0]);
         assert_eq!(freeze.frozen(5000, undriven), 0);
-        let stalled = FreezeInput { all_stalled_since: Some(1001), ..undriven };
+        let stalled = FreezeInput { all_held_since: Some(1001), ..undriven };
         let mut freeze = FreezeTracker::default();
         assert_eq!(missing(&mut freeze, 1101, stalled), [25, 50, 75, 100]);
         assert_eq!(freeze.frozen(1101, stalled), 100);
@@ -152,17 +156,30 @@ mod tests {
 
     #[test]
     fn all_workers_stalled_is_a_freeze_without_any_tick() {
-        let input = FreezeInput { due: None, all_stalled_since: Some(1000), ..INPUT };
+        let input = FreezeInput { due: None, all_held_since: Some(1000), ..INPUT };
         let mut freeze = FreezeTracker::default();
         assert_eq!(freeze.frozen(1120, input), 120);
-        assert_eq!(freeze.frozen(1130, FreezeInput { all_stalled_since: None, ..input }), 0);
+        assert_eq!(freeze.frozen(1130, FreezeInput { all_held_since: None, ..input }), 0);
     }
 
     #[test]
     fn an_allowed_block_is_no_freeze_nor_is_what_it_delays() {
         let mut freeze = FreezeTracker::default();
-        assert_eq!(freeze.frozen(1500, FreezeInput { allowed: true, ..INPUT }), 0);
+        let allowed = FreezeInput { allowed_until: Some(5000), ..INPUT };
+        assert_eq!(freeze.frozen(1500, allowed), 0);
         assert_eq!(freeze.frozen(1501, INPUT), 0, "the tick is still missing because of it");
         assert_eq!(freeze.frozen(2200, FreezeInput { due: Some(2000), ..INPUT }), 200);
+    }
+
+    #[test]
+    fn an_allowed_block_is_no_reason_for_ever_nor_for_the_stalls_of_others() {
+        let mut freeze = FreezeTracker::default();
+        let allowed = FreezeInput { allowed_until: Some(5000), ..INPUT };
+        assert_eq!(freeze.frozen(4999, allowed), 0);
+        assert_eq!(freeze.frozen(5101, allowed), 101, "from the end of its time on");
+        let mut freeze = FreezeTracker::default();
+        assert_eq!(freeze.frozen(1500, allowed), 0);
+        let all = FreezeInput { all_held_since: Some(1450), ..allowed };
+        assert_eq!(freeze.frozen(1600, all), 150, "the others are stalled");
     }
 }

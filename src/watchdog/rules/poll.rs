@@ -54,8 +54,9 @@ pub(crate) enum Holds {
     Worker(WorkerCounters),
     /// The thread of a root future.
     Root,
-    /// Nothing that counts: there is no worker, another thread has taken it over, or the block is
-    /// allowed.
+    /// A worker, in an allowed block.
+    Allowed,
+    /// Nothing: there is no worker, or another thread has taken it over.
     #[default]
     Nothing,
 }
@@ -95,12 +96,34 @@ impl PollTracker {
         matches!(self.state, PollState::Excused { .. })
     }
 
+    /// Whether the open poll is a stall, of the program or of the environment.
+    pub(crate) fn is_stall(&self) -> bool {
+        self.is_counted() || self.is_excused()
+    }
+
+    /// Whether no open poll was observed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state == PollState::Quiet
+    }
+
+    /// Whether the open poll may become a stall of the program.
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(self.state, PollState::Open { .. } | PollState::Excused { .. })
+    }
+
+    /// The time of the open poll begins now: what was before had a stall of its own.
+    pub(crate) fn start_again(&mut self, now: Nanos, threshold: Nanos) {
+        if self.is_undecided() {
+            (self.since, self.seen) = (now, now);
+            self.state = PollState::Open { due: now + threshold };
+        }
+    }
+
     /// How long the open poll has lasted, if it was seen before and evidence can still change
     /// whether it is a stall.
     pub(crate) fn lasts(&self, sequence: u64, now: Nanos) -> Option<Nanos> {
         let same = self.sequence == sequence;
-        let undecided = matches!(self.state, PollState::Open { .. } | PollState::Excused { .. });
-        (same && undecided).then(|| now - self.since)
+        (same && self.is_undecided()).then(|| now - self.since)
     }
 
     /// Whether the open poll cannot become a stall.
@@ -124,7 +147,7 @@ impl PollTracker {
         now: Nanos,
         left_at: Option<Nanos>,
     ) -> Option<Nanos> {
-        let was_stall = self.is_counted() || self.is_excused();
+        let was_stall = self.is_stall();
         self.sequence = sequence;
         self.state = PollState::Quiet;
         let end = left_at.unwrap_or(self.seen).clamp(self.seen, now.max(self.seen));
@@ -142,7 +165,7 @@ impl PollTracker {
             return PollEvent::None;
         }
         if !self.still_holds(sample.holds) {
-            let was_stall = self.is_counted() || self.is_excused();
+            let was_stall = self.is_stall();
             self.state = PollState::Exempt;
             let lasted = self.seen - self.since;
             return if was_stall { PollEvent::Ended(lasted) } else { PollEvent::None };
@@ -176,7 +199,7 @@ impl PollTracker {
             // A worker that has parked or gone on is not in this poll.
             Holds::Worker(now) => self.holds == holds && !now.is_parked(),
             Holds::Root => true,
-            Holds::Nothing => false,
+            Holds::Allowed | Holds::Nothing => false,
         }
     }
 }

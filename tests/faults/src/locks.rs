@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Condvar, Mutex, RwLock};
+use std::thread;
 
 use crate::scene::{Fault, Scene};
 
@@ -32,6 +33,10 @@ pub(crate) const FAULTS: &[Fault] = &[
     ("std-recv", || {
         let (sender, receiver) = channel::<()>();
         Ok(Scene::new(move || std_recv(&receiver), || drop(sender)))
+    }),
+    ("scope-join", || {
+        let (sender, receiver) = channel::<()>();
+        Ok(Scene::new(move || scope_join(receiver), || drop(sender)))
     }),
     ("crossbeam-recv", || {
         let (sender, receiver) = crossbeam_channel::bounded::<()>(1);
@@ -68,6 +73,13 @@ fn parking_lot_mutex(lock: &parking_lot::Mutex<()>) {
 fn std_recv(queue: &Receiver<()>) {
     let message = here!(queue.recv());
     assert!(message.is_err());
+}
+
+#[inline(never)]
+#[rustfmt::skip]
+fn scope_join(queue: Receiver<()>) {
+    let ended = here!(thread::scope(|scope| { scope.spawn(move || assert!(queue.recv().is_err())); 1 }));
+    assert_eq!(ended, 1);
 }
 
 #[inline(never)]

@@ -12,6 +12,7 @@ macro_rules! here {
     }};
 }
 
+mod awaits;
 mod compute;
 mod dns;
 mod locks;
@@ -41,6 +42,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const FOR_DETAIL: Duration = Duration::from_secs(5);
 
 const FAMILIES: &[&[Fault]] = &[
+    awaits::FAULTS,
     compute::FAULTS,
     dns::FAULTS,
     locks::FAULTS,
@@ -84,7 +86,7 @@ fn commit(name: &str, scene: scene::Scene) -> Value {
     let start = async { StallDetector::builder().start() };
     let detector = runtime.block_on(start).expect("a detector");
     let app = axum::Router::new().route(&format!("/{name}"), scene.handler);
-    let app = app.layer(detector.layer());
+    let app = (scene.around)(app.layer(detector.layer()));
     let bind = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listener = runtime.block_on(bind).expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -94,13 +96,15 @@ fn commit(name: &str, scene: scene::Scene) -> Value {
     let path = name.to_owned();
     std::thread::spawn(move || tell.send(request(address, &path)).expect("it is waited for"));
 
-    let stall = wait_for_stall(&detector, &format!("GET /{name}"));
+    let handler = scene.counted_for.map_or_else(|| format!("GET /{name}"), str::to_owned);
+    let stall = wait_for_stall(&detector, &handler);
+    let count = detector.stalls().iter().filter(|stall| stall.handler == *handler).count();
     let memory = memory.end();
     (scene.release)();
     let answer = told.recv_timeout(LIMIT).expect("an answer after the release");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     runtime.shutdown_timeout(LIMIT);
-    describe(&stall, memory)
+    describe(&stall, count, memory)
 }
 
 fn request(address: SocketAddr, path: &str) -> String {
@@ -135,7 +139,7 @@ fn wait_for_stall(detector: &StallDetector, handler: &str) -> Stall {
     }
 }
 
-fn describe(stall: &Stall, (peak, after): (u64, u64)) -> Value {
+fn describe(stall: &Stall, count: usize, (peak, after): (u64, u64)) -> Value {
     let stack = stall.stack.as_deref();
     let frames = stack.map_or(&[][..], |stack| &stack.frames);
     let (file, line) = scene::noted();
@@ -148,6 +152,8 @@ fn describe(stall: &Stall, (peak, after): (u64, u64)) -> Value {
         "site": stall.site.as_ref().map(|site| {
             json!({ "function": site.function, "file": site.file, "line": site.line })
         }),
+        "count": count,
+        "site_missing": stall.site_missing,
         "stack_missing": stall.stack_missing,
         "partial": stack.map(|stack| stack.partial),
         "by_signal": stack.map(|stack| stack.by_signal),
@@ -167,5 +173,6 @@ fn describe_frame(frame: &Frame) -> Value {
         "offset": frame.offset,
         "build_id": frame.build_id.as_deref(),
         "inlined": frame.inlined,
+        "own": frame.own,
     })
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use axum::routing::{MethodRouter, get};
 
 /// A name, and what sets the scene, or why that cannot be done here.
@@ -14,6 +15,10 @@ pub(crate) struct Scene {
     pub(crate) handler: MethodRouter,
     /// Lets go of what blocks.
     pub(crate) release: Box<dyn FnOnce()>,
+    /// The handler that the stall is counted for, if not the one of the request.
+    pub(crate) counted_for: Option<&'static str>,
+    /// Puts something around the layer.
+    pub(crate) around: fn(Router) -> Router,
 }
 
 impl Scene {
@@ -27,7 +32,13 @@ impl Scene {
             let commit = commit.lock().expect("not poisoned").take();
             async move { commit.expect("there is one request")() }
         };
-        Self { handler: get(handler), release: Box::new(release) }
+        Self::of(get(handler), release)
+    }
+
+    /// The handler returns once `release` was called.
+    pub(crate) fn of(handler: MethodRouter, release: impl FnOnce() + 'static) -> Self {
+        let (release, around) = (Box::new(release), std::convert::identity);
+        Self { handler, release, counted_for: None, around }
     }
 
     /// A fault that looks at a switch now and then.

@@ -39,7 +39,7 @@ fn async_scene() -> Scene {
     let over = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&over);
     let handler = get(move || async_sleep(Arc::clone(&over)));
-    Scene { handler, release: Box::new(move || switch.store(true, Relaxed)) }
+    Scene::of(handler, move || switch.store(true, Relaxed))
 }
 
 #[inline(never)]

@@ -2,10 +2,10 @@
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write, pipe};
+use std::io::{PipeReader, Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rusqlite::Connection;
 
@@ -54,6 +54,24 @@ pub(crate) const FAULTS: &[Fault] = &[
         cat.stdin(theirs).stdout(Stdio::null());
         Ok(Scene::new(move || command_status(cat), || drop(ours)))
     }),
+    ("command-output", || {
+        let (theirs, ours) = pipe().expect("a pipe");
+        let mut cat = Command::new("cat");
+        cat.stdin(theirs);
+        Ok(Scene::new(move || command_output(cat), || drop(ours)))
+    }),
+    ("child-stdout", || {
+        let (theirs, ours) = pipe().expect("a pipe");
+        let mut cat = Command::new("cat");
+        let child = cat.stdin(theirs).stdout(Stdio::piped()).spawn().expect("it starts");
+        // The command has a copy of the pipe, but not of the end that keeps it open.
+        drop(cat);
+        Ok(Scene::new(move || child_stdout(child), || drop(ours)))
+    }),
+    ("pipe-read", || {
+        let (theirs, ours) = pipe().expect("a pipe");
+        Ok(Scene::new(move || pipe_read(theirs), || drop(ours)))
+    }),
     ("println-full-pipe", || {
         let (mut ours, theirs) = pipe().expect("a pipe");
         // SAFETY: both descriptors are open, and stay so.
@@ -93,6 +111,26 @@ fn sqlite_busy(database: &Connection) {
 fn command_status(mut command: Command) {
     let status = here!(command.status());
     assert!(status.expect("it runs").success());
+}
+
+#[inline(never)]
+fn command_output(mut command: Command) {
+    let output = here!(command.output());
+    assert!(output.expect("it runs").status.success());
+}
+
+#[inline(never)]
+fn child_stdout(mut child: Child) {
+    let mut output = child.stdout.take().expect("it is piped");
+    let length = here!(output.read(&mut [0]));
+    assert_eq!(length.expect("the end"), 0);
+    child.wait().expect("it has ended");
+}
+
+#[inline(never)]
+fn pipe_read(mut pipe: PipeReader) {
+    let length = here!(pipe.read(&mut [0]));
+    assert_eq!(length.expect("the end"), 0);
 }
 
 #[inline(never)]

@@ -95,9 +95,9 @@ pub fn a_reading_belongs_to_one_poll() {
     );
 }
 
-/// With nested labels, label and trace are some that were entered in that poll, never halves
-/// of two traces.
-pub fn nested_labels_stay_inside_their_poll() {
+/// With nested marks, label and trace are some that were entered in that poll, never halves
+/// of two traces. Two readings of one inner mark are of the same poll.
+pub fn nested_marks_stay_inside_their_poll() {
     model(
         MOST_PREEMPTIONS,
         |slot| {
@@ -116,7 +116,9 @@ pub fn nested_labels_stay_inside_their_poll() {
         |slot| {
             watch(slot, 1, |open| {
                 let (outer, inner) = (open.sequence * 10, open.sequence * 10 + 1);
-                assert!([outer, inner].contains(&open.label_id.0.into()), "{open:?}");
+                assert_eq!(u64::from(open.label_id.0), outer, "{open:?}");
+                let label = open.inner.map(|mark| u64::from(mark.label_id().0));
+                assert!([None, Some(inner)].contains(&label), "{open:?}");
                 assert!([0, trace(outer), trace(inner)].contains(&open.trace), "{open:x?}");
                 assert_eq!(open.identity, identity(1));
             });

@@ -13,7 +13,7 @@ macro_rules! models {
 
 models! {
     a_reading_belongs_to_one_poll
-    nested_labels_stay_inside_their_poll
+    nested_marks_stay_inside_their_poll
     a_question_is_answered
     a_wish_for_a_wake_up_comes_true_once
     an_end_time_is_that_of_its_poll

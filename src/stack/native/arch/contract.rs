@@ -20,6 +20,8 @@ pub(in crate::stack::native) trait Arch: Sized {
 
     /// Bytes of the longest call instruction.
     const LONGEST_CALL: usize;
+    /// Bytes of the code that ends a thread.
+    const LONGEST_END: usize;
     /// Bytes of a stub in a procedure linkage table that [`stub`](Self::stub) needs.
     const LONGEST_STUB: usize;
     /// Bytes of the longest prologue of the usual form.
@@ -42,6 +44,13 @@ pub(in crate::stack::native) trait Arch: Sized {
     /// The call at the end of `code`, which ends just before `address`. A word on the stack is a
     /// return address only if there is a call before the place it points to.
     fn call_before(address: u64, code: &[u8]) -> Option<Target>;
+
+    /// Where a jump at `address` goes, if `code` begins with one that always does.
+    fn jump(address: u64, code: &[u8]) -> Option<u64>;
+
+    /// Whether `code`, which a function returns to, ends the thread at once: what called that function
+    /// has no caller.
+    fn ends_thread(code: &[u8]) -> bool;
 
     /// The address of the word that a stub at `address` jumps through, if `code` is a stub.
     fn stub(address: u64, code: &[u8]) -> Option<u64>;

@@ -1,6 +1,7 @@
 //! The file of a module: its sections and its symbols.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use gimli::{DwarfSections, SectionId};
@@ -10,6 +11,7 @@ use object::read::elf::{
     CompressionHeader as _, FileHeader as _, SectionHeader as _, SectionTable, Sym as _,
 };
 
+use super::program::crate_with_main;
 use crate::stack::raw::{Image, NoLines};
 use crate::sys::native::file_map::FileMap;
 
@@ -171,6 +173,63 @@ impl ObjectFile {
         let tables = [elf::SHT_SYMTAB, elf::SHT_DYNSYM];
         let found = tables.into_iter().find_map(|table| self.symbols(table, addresses));
         found.unwrap_or_else(|| vec![None; addresses.len()])
+    }
+
+    /// The crate that has the program's `main`. Where several have one at their root, the one that C's
+    /// `main` refers to.
+    pub(super) fn program_crate(&self) -> Option<String> {
+        let (_, sections) = self.elf()?;
+        let symbols = sections.symbols(LittleEndian, &*self.map, elf::SHT_SYMTAB).ok()?;
+        let (mut mains, mut entry) = (Vec::new(), None);
+        for symbol in symbols.iter().filter(|symbol| symbol.st_type() == elf::STT_FUNC) {
+            let Ok(name) = symbols.symbol_name(LittleEndian, symbol) else { continue };
+            let begin = symbol.st_value(LittleEndian);
+            if name == b"main" {
+                entry = Some((begin, symbol.st_size(LittleEndian)));
+            } else if let Some(name) = crate_with_main(name) {
+                mains.push((name, begin));
+            }
+        }
+        if let [(name, _)] = *mains {
+            return Some(name.to_owned());
+        }
+        let (begin, size) = entry?;
+        let code = self.code(&sections, begin, size)?;
+        // Relative to what follows the four bytes, as machines with a program counter have it.
+        let targets = code.windows(4).zip(begin..).map(|(bytes, at)| {
+            let distance = bytes.first_chunk().map_or(0, |bytes| i32::from_le_bytes(*bytes));
+            at.wrapping_add(4).wrapping_add_signed(distance.into())
+        });
+        let targets: Vec<u64> = targets.collect();
+        let (name, _) = mains.into_iter().find(|(_, begin)| targets.contains(begin))?;
+        Some(name.to_owned())
+    }
+
+    /// The addresses of the function at an address, by the symbols.
+    pub(super) fn function_range(&self, address: u64) -> Option<Range<u64>> {
+        let (_, sections) = self.elf()?;
+        let range = |symbol: &elf::Sym64<LittleEndian>| {
+            let begin = symbol.st_value(LittleEndian);
+            begin..begin.saturating_add(symbol.st_size(LittleEndian))
+        };
+        [elf::SHT_SYMTAB, elf::SHT_DYNSYM].into_iter().find_map(|table| {
+            let symbols = sections.symbols(LittleEndian, &*self.map, table).ok()?;
+            let functions = symbols.iter().filter(|symbol| symbol.st_type() == elf::STT_FUNC);
+            functions.map(range).find(|range| range.contains(&address))
+        })
+    }
+
+    /// The bytes of a function.
+    fn code(&self, sections: &SectionTable<'_, Header>, begin: u64, size: u64) -> Option<&[u8]> {
+        let has_it = |section: &&elf::SectionHeader64<LittleEndian>| {
+            let start = section.sh_addr(LittleEndian);
+            section.sh_type(LittleEndian) == elf::SHT_PROGBITS
+                && (start..start + section.sh_size(LittleEndian)).contains(&begin)
+        };
+        let section = sections.iter().find(has_it)?;
+        let bytes = section.data(LittleEndian, &*self.map).ok()?;
+        let bytes = bytes.get(usize::try_from(begin - section.sh_addr(LittleEndian)).ok()?..)?;
+        bytes.get(..usize::try_from(size).ok()?)
     }
 
     fn symbols(&self, table: elf::SectionType, addresses: &[u64]) -> Option<Vec<Option<String>>> {

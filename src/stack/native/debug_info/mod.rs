@@ -9,9 +9,12 @@
 mod file;
 mod functions;
 mod lines;
+mod program;
 mod split;
 mod types;
 mod units;
+
+use std::ops::Range;
 
 use gimli::{EndianSlice, LittleEndian};
 
@@ -63,6 +66,16 @@ pub(in crate::stack::native) fn locations(
         found(index, function.map(location).into_iter().collect());
     }
     lines
+}
+
+/// The crate that has the program's `main`, as its symbols tell.
+pub(in crate::stack::native) fn program_crate(image: &Image) -> Option<String> {
+    ObjectFile::open(image).ok()?.program_crate()
+}
+
+/// The addresses of the function at an address, as the symbols of the module's file tell.
+pub(in crate::stack::native) fn function_range(image: &Image, address: u64) -> Option<Range<u64>> {
+    ObjectFile::open(image).ok()?.function_range(address)
 }
 
 fn with_lines(

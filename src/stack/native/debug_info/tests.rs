@@ -8,6 +8,7 @@ use super::*;
 use crate::stack::mode::Symbols;
 use crate::stack::native::Names;
 use crate::stack::raw::{CodeAddress, Image, RawStack, Way};
+use crate::stack::user_frame::OwnCode;
 use crate::sys::native::modules::{Module, modules};
 
 /// This program, and where it was loaded.
@@ -94,7 +95,12 @@ fn functions_have_their_names_without_hashes() {
     let start = demangle as *const () as u64;
     let image = Some(Arc::new(image));
     // A return address at the begin of a function belongs to the function before.
-    let code = |address, is_return| CodeAddress { address, is_return, image: image.clone() };
+    let code = |address, is_return| CodeAddress {
+        address,
+        is_return,
+        image: image.clone(),
+        is_guessed: false,
+    };
     let raw = RawStack {
         thread: 1,
         way: Way::Quiet,
@@ -102,7 +108,7 @@ fn functions_have_their_names_without_hashes() {
         given: None,
         frames: vec![code(start, false), code(start + 1, true)],
     };
-    let mut symbols = Names::new(Symbols::Auto, Vec::new(), Arc::default());
+    let mut symbols = Names::new(Symbols::Auto, OwnCode::default(), Arc::default());
     let mut steps = Vec::new();
     let (stack, why) = symbols.symbolize(&raw, |frames| {
         steps.push(frames.len());
@@ -185,7 +191,7 @@ fn two_thousand_addresses_take_little_memory_and_leave_less() {
     let (image, program) = program();
     let addresses = addresses(&program, 2_000);
     let (image, mut names) =
-        (Arc::new(image), Names::new(Symbols::Auto, Vec::new(), Arc::default()));
+        (Arc::new(image), Names::new(Symbols::Auto, OwnCode::default(), Arc::default()));
     let before = own_memory();
     let (ends, has_ended) = std::sync::mpsc::channel::<()>();
     let peak = std::thread::spawn(move || {
@@ -205,6 +211,7 @@ fn two_thousand_addresses_take_little_memory_and_leave_less() {
             address: program.base + address,
             is_return: false,
             image: Some(Arc::clone(&image)),
+            is_guessed: false,
         };
         let raw = RawStack {
             thread: 1,

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::support::{Truth, ask_for, captured_quietly, functions, start, tell};
+use super::support::{Truth, ask_for, captured_quietly, check, functions, start, symbolize, tell};
 use crate::stack::native::Taker;
 use crate::stack::raw::Way;
 use crate::stack::{Capture, Sampler};
@@ -222,6 +222,39 @@ fn deep(depth: u32, numbers: [f64; 8], innermost: &dyn Fn()) -> f64 {
 fn in_deep_sleep(truth: &Sender<Truth>, depth: u32, stop: &Stop) {
     tell(truth);
     deep(depth, [0.0; 8], &|| until!(stop, std::thread::sleep(NAP)));
+}
+
+#[inline(never)]
+fn in_bare_code(truth: &Sender<Truth>, stop: &Stop) {
+    tell(truth);
+    testing::call_from_bare_code(&|| until!(stop, std::thread::sleep(NAP)));
+    std::hint::black_box(());
+}
+
+#[test]
+fn a_function_without_unwind_information_has_its_caller() {
+    let (stop, release) = switch();
+    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let (thread, truth) = start(move |truth| in_bare_code(truth, &stop));
+    let (captured, stack) = loop {
+        let (captured, stack) = ask_for(&sampler, truth.thread, Way::Quiet);
+        // Right after it told the truth it has not come far.
+        if functions(&stack).iter().any(|function| function.ends_with("bare_call")) {
+            break (captured, stack);
+        }
+    };
+    assert_eq!(captured.outcome, StackOutcome::Ok);
+    check(&stack, &truth, "in_bare_code");
+    let guessed: Vec<_> =
+        symbolize(&stack).frames.iter().filter(|frame| frame.guessed).cloned().collect();
+    let names: Vec<_> = guessed.iter().filter_map(|frame| frame.function.as_deref()).collect();
+    assert!(names[0].ends_with("call_from_bare_code"), "{names:#?}");
+    assert!(
+        guessed[1..].iter().all(|frame| frame.address == guessed[0].address),
+        "one: {names:#?}"
+    );
+    release();
+    thread.join().expect("it ends well");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::stack::native::Names;
 use crate::stack::raw::{Captured, RawStack, Way};
 use crate::stack::sampler::{DEADLINE, StackRequest};
+use crate::stack::user_frame::OwnCode;
 use crate::stack::{Capture, Sampler};
 use crate::stall::StackOutcome;
 use crate::stall::{Frame, Stack};
@@ -91,7 +92,11 @@ pub(super) fn symbolize(stack: &RawStack) -> Stack {
     let mut symbols = lock(&SYMBOLS);
     symbols
         .get_or_insert_with(|| {
-            Names::new(crate::stack::mode::Symbols::Auto, Vec::new(), std::sync::Arc::default())
+            Names::new(
+                crate::stack::mode::Symbols::Auto,
+                OwnCode::default(),
+                std::sync::Arc::default(),
+            )
         })
         .symbolize(stack, |_| true)
         .0

@@ -114,7 +114,7 @@ impl Scene {
     /// Answers what was asked last.
     fn answer(&self, at: Nanos, stack: Stack) {
         let proof = self.asked.as_ref().expect("something was asked");
-        let taken = StackResult { fix: Some("its stack"), ..StackResult::default() };
+        let taken = StackResult { missing: Some("its stack"), ..StackResult::default() };
         match stack {
             Stack::Other => proof.not_held(),
             Stack::Uncounted => proof.held(at, taken, ADDRESS, None),
@@ -184,7 +184,7 @@ fn one_wait_all_the_time_is_a_stall_from_the_begin_of_the_suspicion() {
     scene.evidence.same_wait = true;
     assert_eq!(scene.scan(OVER + 20), Seen::Poll(PollEvent::Counted(120)));
     scene.expect("Stalled");
-    assert_eq!(scene.suspicion.stack().and_then(|stack| stack.fix), Some("its stack"));
+    assert_eq!(scene.suspicion.stack().and_then(|stack| stack.missing), Some("its stack"));
     assert!(!scene.suspicion.is_undecided(), "it is decided");
     assert_eq!(scene.scan(OVER + 99), Seen::Poll(PollEvent::Lasts(199)));
     assert_eq!(scene.scan(OVER + 100), Seen::Poll(PollEvent::Doubled(200)));

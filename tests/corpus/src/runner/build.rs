@@ -72,7 +72,7 @@ impl Build {
     const fn profile(self) -> &'static str {
         match self {
             Self::Limited | Self::OneCpu => "release",
-            Self::LineTables => "corpus-line-tables",
+            Self::LineTables => "release-lines",
             Self::Size => "corpus-size",
             Self::Fat => "corpus-fat",
         }

@@ -19,6 +19,8 @@ pub(crate) struct Programs {
     /// With debug information, but without that of types and variables.
     pub(crate) release: PathBuf,
     pub(crate) abort: PathBuf,
+    /// With files and lines alone, as most people build it.
+    pub(crate) lines: PathBuf,
     /// As `release`, with much debug information; `None` where there is no C compiler.
     pub(crate) large: Option<PathBuf>,
     /// The same as `release`, without debug information; `None` where there is no `strip`.
@@ -31,11 +33,11 @@ impl Programs {
     fn make() -> Self {
         // Has the same file as `release`, and so goes first.
         let large = large::objects().map(|objects| copy(&build("release", &objects), "large"));
-        let [debug, release, abort] =
-            ["dev", "release", "release-abort"].map(|profile| build(profile, &[]));
+        let [debug, release, abort, lines] =
+            ["dev", "release", "release-abort", "release-lines"].map(|profile| build(profile, &[]));
         let undebugged = strip(&release, "--strip-debug");
         let stripped = strip(&release, "--strip-all");
-        Self { debug, release, abort, large, undebugged, stripped }
+        Self { debug, release, abort, lines, large, undebugged, stripped }
     }
 }
 

@@ -19,8 +19,16 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     FunctionAndLine,
+    /// The same, but of an inlined async function the file and a number.
+    LineTables,
     Function,
     Nothing,
+}
+
+impl Known {
+    pub(crate) fn has_lines(self) -> bool {
+        matches!(self, Self::FunctionAndLine | Self::LineTables)
+    }
 }
 
 /// Where cargo compiles, so that the names of files are short.
@@ -65,12 +73,18 @@ impl Report {
             let text = self.printed[field].as_str().unwrap_or_default();
             words.iter().any(|word| text.contains(word))
         };
-        says("detail", &["starved for", "suspended for", "throttled for"])
+        // A child that is started has no CPU yet.
+        says("detail", &["without a CPU for", "suspended for", "throttled for", "clone"])
             || says("stack_missing", &["in time"])
     }
 
     pub(crate) fn frames(&self) -> &[Value] {
         self.printed["frames"].as_array().expect("a list")
+    }
+
+    /// Whether the fault has a line of its own.
+    pub(crate) fn has_place(&self) -> bool {
+        self.expected.kind != Kind::Awaits
     }
 
     /// File and line of the fault.
@@ -87,7 +101,12 @@ impl Report {
     /// All that does not depend on how the program was built, and the site.
     pub(crate) fn check(&self, known: Known) {
         let Self { expected, printed } = self;
-        assert_eq!(printed["handler"], format!("GET /{}", expected.name), "{self:#?}");
+        let handler = match expected.kind {
+            Kind::Task => "unattributed".to_owned(),
+            _ => format!("GET /{}", expected.name),
+        };
+        assert_eq!(printed["handler"], handler, "{self:#?}");
+        assert_eq!(printed["count"], 1, "nothing else is blamed: {self:#?}");
         assert_eq!(printed["cause"], expected.cause, "{self:#?}");
         let detail = printed["detail"].as_str().unwrap_or_default();
         assert!(detail.contains(expected.detail), "{self:#?}");
@@ -106,7 +125,7 @@ impl Report {
         let hint = HINTS.iter().find(|(name, _)| *name == expected.name).map(|(_, hint)| *hint);
         let fix = printed["fix"].as_str().expect("a line");
         let fits = match (known, hint) {
-            (Known::FunctionAndLine, Some(hint)) => fix.contains(hint),
+            (Known::FunctionAndLine | Known::LineTables, Some(hint)) => fix.contains(hint),
             // What was inlined does not show; functions of the C library do in a stripped program too.
             (Known::Function | Known::Nothing, Some(hint)) => {
                 fix.contains(hint) || fix.contains(of_cause)
@@ -118,11 +137,18 @@ impl Report {
 
     fn check_site(&self, known: Known) {
         let site = &self.printed["site"];
+        let missing = self.printed["site_missing"].as_str();
+        assert_eq!(missing.is_some(), site.is_null(), "{self:#?}");
+        if self.expected.kind == Kind::Awaits {
+            assert!(site.is_null(), "{self:#?}");
+            let why = "your own code on the stack only awaits what blocked";
+            return assert!(!known.has_lines() || missing == Some(why), "{self:#?}");
+        }
         let (file, line) = self.place();
         let function = site["function"].as_str().unwrap_or_default();
         match known {
             Known::Nothing => return assert!(site.is_null(), "{self:#?}"),
-            Known::FunctionAndLine => {
+            Known::FunctionAndLine | Known::LineTables => {
                 assert_eq!(site["file"], file, "{self:#?}");
                 assert_eq!(site["line"], line, "{self:#?}");
             }
@@ -132,6 +158,9 @@ impl Report {
                     return; // Nobody else is blamed.
                 }
             }
+        }
+        if known == Known::LineTables && self.expected.kind == Kind::Inlined {
+            return assert_eq!(function, "sleep::{async_fn#0}", "{self:#?}");
         }
         let function = function.trim_start_matches('<');
         let short = function.strip_prefix("tower_stall_faults::");
@@ -146,7 +175,7 @@ impl Report {
         let missing = printed["stack_missing"].as_str();
         match (partial, known) {
             (true, _) => assert!(missing.is_some(), "{self:#?}"),
-            (false, Known::FunctionAndLine) => assert_eq!(missing, None, "{self:#?}"),
+            (false, _) if known.has_lines() => assert_eq!(missing, None, "{self:#?}"),
             (false, _) => {
                 let expected = Some("no lines: the program has no debug information");
                 assert_eq!(missing, expected, "{self:#?}");
@@ -165,13 +194,15 @@ impl Report {
             frame["function"].as_str().is_some_and(|function| function.contains(name))
         };
         let find = |name: &str| self.frames().iter().position(|frame| has(frame, name));
-        let handler = find("tower_stall_faults::");
-        let layers = ["tower_stall::layer", "hyper::", "worker::Context::run_task"];
-        let order = layers.map(find);
-        if known == Known::FunctionAndLine {
-            assert!(handler.is_some() && handler < order[0], "{self:#?}");
-            assert!(order.is_sorted(), "handler, layer, server, worker: {self:#?}");
+        let handler = self.frames().iter().position(|frame| frame["own"] == true);
+        // Line tables have the last parts of names alone.
+        let worker = find("worker::Context::run_task").or_else(|| find("run_task"));
+        assert!(worker.is_some(), "{self:#?}");
+        let order = [find("tower_stall::layer"), find("hyper::"), worker];
+        if known.has_lines() && expected.kind != Kind::Task {
+            assert!(order.is_sorted(), "layer, server, worker: {self:#?}");
+            let is_inside = handler.is_some() && handler < order[0];
+            assert!(is_inside || expected.kind == Kind::Awaits, "{self:#?}");
         }
-        assert!(order[2].is_some(), "{self:#?}");
     }
 }

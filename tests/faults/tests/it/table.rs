@@ -21,6 +21,10 @@ pub(crate) enum Kind {
     Partial,
     /// The function is inlined in a release build, so it is known by debug information alone.
     Inlined,
+    /// Own code on the stack only awaits.
+    Awaits,
+    /// In a task that no layer and no server is around.
+    Task,
 }
 
 const fn row(
@@ -39,6 +43,9 @@ const fn with(kind: Kind, row: Expected) -> Expected {
 const DROP: &str = "sleep::Flushed as core::ops::drop::Drop>::drop";
 
 pub(crate) const FAULTS: &[Expected] = &[
+    with(Kind::Awaits, row("middleware-inside", "lock", "futex", "")),
+    with(Kind::Awaits, row("middleware-outside", "lock", "futex", "")),
+    with(Kind::Task, row("plain-task", "lock", "futex", "awaits::plain_task")),
     row("spin", "cpu", "", "compute::spin"),
     row("spin-in-leaf", "cpu", "", "compute::spin_in_leaf"),
     row("argon2", "cpu", "", "compute::hash_password"),
@@ -49,6 +56,7 @@ pub(crate) const FAULTS: &[Expected] = &[
     row("std-condvar", "lock", "futex", "locks::std_condvar"),
     row("parking-lot-mutex", "lock", "futex", "locks::parking_lot_mutex"),
     row("std-recv", "lock", "futex", "locks::std_recv"),
+    row("scope-join", "lock", "futex", "locks::scope_join"),
     row("crossbeam-recv", "lock", "futex", "locks::crossbeam_recv"),
     row("handle-block-on", "lock", "futex", "nested::handle_block_on"),
     row("futures-block-on", "lock", "futex", "nested::futures_block_on"),
@@ -70,11 +78,26 @@ pub(crate) const FAULTS: &[Expected] = &[
     // Its busy handler sleeps and tries again.
     row("sqlite-busy", "sleep", "nanosleep", "system::sqlite_busy"),
     row("command-status", "process_wait", "wait", "system::command_status"),
+    row(
+        "command-output",
+        "process_wait",
+        "poll of the outputs of a child",
+        "system::command_output",
+    ),
+    row("child-stdout", "file_io", "read of a pipe", "system::child_stdout"),
+    row("pipe-read", "file_io", "read of a pipe", "system::pipe_read"),
     row("println-full-pipe", "file_io", "write of a pipe", "system::println_full_pipe"),
 ];
 
 /// What the fix has in it where the stack shows who blocks.
 pub(crate) const HINTS: &[(&str, &str)] = &[
+    ("middleware-inside", "await a task's JoinHandle"),
+    ("middleware-outside", "await a task's JoinHandle"),
+    ("plain-task", "use a channel of tokio::sync"),
+    ("scope-join", "await a task's JoinHandle"),
+    ("pipe-read", "tokio::net::unix::pipe"),
+    ("command-output", "use tokio::process::Command"),
+    ("child-stdout", "tokio::process"),
     ("argon2", "hash in tokio::task::spawn_blocking"),
     ("dns-lookup", "tokio::net::lookup_host"),
     ("std-mutex", "never during slow work"),
@@ -86,7 +109,7 @@ pub(crate) const HINTS: &[(&str, &str)] = &[
     ("futures-block-on", "await the future"),
     ("ureq", "reqwest::Client"),
     ("sqlite-busy", "tokio-rusqlite"),
-    ("println-full-pipe", "whoever reads the output is slow"),
+    ("println-full-pipe", "is slow: write"),
 ];
 
 /// What the fix of each cause has in it.

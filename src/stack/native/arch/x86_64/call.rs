@@ -4,6 +4,8 @@ use crate::stack::native::arch::contract::Target;
 
 /// Bytes of the longest call instruction.
 pub(super) const LONGEST: usize = 7;
+/// Bytes of the code that ends a thread.
+pub(super) const END: usize = 16;
 /// Bytes of a stub in a procedure linkage table that [`stub`] needs.
 pub(super) const STUB: usize = 11;
 
@@ -36,6 +38,27 @@ fn indirect(code: &[u8]) -> Option<usize> {
         _ => 4,
     };
     Some(2 + sib + displacement)
+}
+
+/// Where a jump at `address` goes, if `code` begins with one that always does.
+pub(super) fn jump(address: u64, code: &[u8]) -> Option<u64> {
+    match *code {
+        [0xe9, a, b, c, d, ..] => Some(relative(address.wrapping_add(5), [a, b, c, d])),
+        [0xeb, distance, ..] => {
+            let distance = i64::from(i8::from_le_bytes([distance]));
+            Some(address.wrapping_add(2).wrapping_add_signed(distance))
+        }
+        _ => None,
+    }
+}
+
+/// Whether `code` makes the system call 60, `exit`, and stops should that return: as musl's `clone` does.
+pub(super) fn ends_thread(code: &[u8]) -> bool {
+    const EXIT: [&[u8]; 2] = [&[0xb0, 60], &[0xb8, 60, 0, 0, 0]];
+    const CALL: &[u8] = &[0x0f, 0x05, 0xf4];
+    let at = |bytes: &[u8]| code.windows(bytes.len()).position(|window| window == bytes);
+    let call = at(CALL);
+    EXIT.iter().any(|number| at(number).is_some_and(|at| call.is_some_and(|call| at < call)))
 }
 
 /// The address of the word that a stub at `address` jumps through, if `code` is a stub.
@@ -95,6 +118,23 @@ mod tests {
         check(&[0x0f, 0x05], None); // syscall
         check(&[0xc3], None);
         assert_eq!(before(0x1000, &[]), None);
+    }
+
+    #[test]
+    fn jumps_say_where_they_go() {
+        assert_eq!(jump(0x1000, &[0xe9, 0xe1, 0xff, 0xff, 0xff, 0xcc]), Some(0x0fe6));
+        assert_eq!(jump(0x1000, &[0xeb, 0x10]), Some(0x1012));
+        assert_eq!(jump(0x1000, &[0x74, 0x10]), None, "it may not");
+        assert_eq!(jump(0x1000, &[0xe9]), None);
+    }
+
+    #[test]
+    fn the_end_of_a_thread_is_known() {
+        // mov edi, eax; xor eax, eax; mov al, 60; syscall; hlt
+        assert!(ends_thread(&[0x89, 0xc7, 0x31, 0xc0, 0xb0, 60, 0x0f, 0x05, 0xf4]));
+        assert!(ends_thread(&[0xb8, 60, 0, 0, 0, 0x0f, 0x05, 0xf4, 0xcc]));
+        assert!(!ends_thread(&[0xb0, 61, 0x0f, 0x05, 0xf4]), "another call");
+        assert!(!ends_thread(&[0xb0, 60, 0x0f, 0x05, 0xc3]), "it goes on");
     }
 
     #[test]

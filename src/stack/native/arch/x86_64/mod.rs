@@ -15,6 +15,7 @@ impl Arch for Native {
     type Unwinder = UnwinderX86_64<Bytes>;
 
     const LONGEST_CALL: usize = call::LONGEST;
+    const LONGEST_END: usize = call::END;
     const LONGEST_STUB: usize = call::STUB;
     const LONGEST_PROLOGUE: usize = prologue::LONGEST;
     const ADDRESS_BITS: u64 = u64::MAX;
@@ -37,6 +38,14 @@ impl Arch for Native {
 
     fn call_before(address: u64, code: &[u8]) -> Option<Target> {
         call::before(address, code)
+    }
+
+    fn jump(address: u64, code: &[u8]) -> Option<u64> {
+        call::jump(address, code)
+    }
+
+    fn ends_thread(code: &[u8]) -> bool {
+        call::ends_thread(code)
     }
 
     fn stub(address: u64, code: &[u8]) -> Option<u64> {

@@ -1,0 +1,146 @@
+//! Which worker an open marked poll holds whose thread is not where it said last.
+//!
+//! With `block_in_place` a worker goes on on another thread. A thread says where it is when it is asked,
+//! at the next poll; in between it may have taken over another worker. The worker that it said it runs is
+//! then seen on a later thread, and the poll may hold another worker or, if it gave its own away, none.
+//!
+//! It holds one if its stack shows a poll and no `block_in_place`, and there is a worker that has stood
+//! still for as long and that nothing else explains.
+
+use std::sync::Arc;
+
+use crate::clock::Nanos;
+use crate::stack::PollProof;
+
+/// How long to wait for the stack.
+const PATIENCE: Nanos = 30_000_000_000;
+
+/// What is known of the last such poll of a slot.
+#[derive(Debug, Default)]
+pub(crate) struct MisplacedPoll {
+    sequence: u64,
+    /// When it was first seen.
+    pub(crate) since: Nanos,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Seen,
+    Asked(Arc<PollProof>),
+    /// It holds that worker.
+    Found(usize),
+    HoldsNothing,
+}
+
+/// A misplaced poll at one scan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MisplacedSample {
+    pub(crate) sequence: u64,
+    pub(crate) thread: u32,
+    pub(crate) threshold: Nanos,
+    /// Whether it is on a current-thread runtime.
+    pub(crate) single: bool,
+    /// A worker that has stood still for the threshold and that nothing explains.
+    pub(crate) still_worker: Option<usize>,
+}
+
+/// What the watchdog has to do.
+#[derive(Debug)]
+pub(crate) enum MisplacedStep {
+    Nothing,
+    /// Request a stack.
+    Ask(Arc<PollProof>),
+    /// It holds this worker.
+    Holds(usize),
+}
+
+impl MisplacedPoll {
+    /// Whether it is known which worker that poll holds.
+    pub(crate) fn is_found(&self, sequence: u64) -> bool {
+        self.sequence == sequence && matches!(self.state, State::Found(_))
+    }
+
+    pub(crate) fn update(&mut self, now: Nanos, sample: MisplacedSample) -> MisplacedStep {
+        let MisplacedSample { sequence, thread, threshold, single, still_worker } = sample;
+        if self.sequence != sequence {
+            *self = Self { sequence, since: now, state: State::Seen };
+        }
+        let is_long = now.saturating_sub(self.since) >= threshold;
+        match (&self.state, still_worker) {
+            (State::Found(worker), _) => MisplacedStep::Holds(*worker),
+            (State::Seen, Some(_)) if is_long => {
+                let proof = Arc::new(PollProof::new(thread, single, now));
+                self.state = State::Asked(Arc::clone(&proof));
+                MisplacedStep::Ask(proof)
+            }
+            (State::Asked(proof), still_worker) => match (proof.answer(), still_worker) {
+                (Some(Some(_)), Some(worker)) => {
+                    self.state = State::Found(worker);
+                    MisplacedStep::Holds(worker)
+                }
+                (None, _) if proof.is_open(now, PATIENCE) => MisplacedStep::Nothing,
+                _ => {
+                    self.state = State::HoldsNothing;
+                    MisplacedStep::Nothing
+                }
+            },
+            (State::Seen | State::HoldsNothing, _) => MisplacedStep::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stall::StackResult;
+
+    const SEEN: MisplacedSample = MisplacedSample {
+        sequence: 7,
+        thread: 1,
+        threshold: 100,
+        single: false,
+        still_worker: Some(3),
+    };
+
+    fn asked(poll: &mut MisplacedPoll) -> Arc<PollProof> {
+        assert!(matches!(poll.update(1000, SEEN), MisplacedStep::Nothing));
+        match poll.update(1100, SEEN) {
+            MisplacedStep::Ask(proof) => proof,
+            step => panic!("{step:?}"),
+        }
+    }
+
+    #[test]
+    fn a_stack_in_a_poll_and_a_worker_that_stands_still_place_it() {
+        let mut poll = MisplacedPoll::default();
+        let proof = asked(&mut poll);
+        assert!(matches!(poll.update(1110, SEEN), MisplacedStep::Nothing));
+        proof.held(1115, StackResult::default(), 0, None);
+        assert!(matches!(poll.update(1120, SEEN), MisplacedStep::Holds(3)));
+        let later = MisplacedSample { still_worker: None, ..SEEN };
+        assert!(matches!(poll.update(1200, later), MisplacedStep::Holds(3)));
+        assert_eq!(poll.since, 1000);
+        let next = MisplacedSample { sequence: 9, ..SEEN };
+        assert!(matches!(poll.update(1210, next), MisplacedStep::Nothing));
+    }
+
+    #[test]
+    fn without_either_it_holds_nothing() {
+        let mut poll = MisplacedPoll::default();
+        asked(&mut poll).not_held();
+        assert!(matches!(poll.update(1120, SEEN), MisplacedStep::Nothing));
+        assert!(matches!(poll.update(1300, SEEN), MisplacedStep::Nothing), "not asked again");
+        let mut poll = MisplacedPoll::default();
+        asked(&mut poll).held(1115, StackResult::default(), 0, None);
+        let none_still = MisplacedSample { still_worker: None, ..SEEN };
+        assert!(matches!(poll.update(1120, none_still), MisplacedStep::Nothing));
+        let mut poll = MisplacedPoll::default();
+        poll.update(1000, none_still);
+        assert!(
+            matches!(poll.update(1500, none_still), MisplacedStep::Nothing),
+            "no stack is taken"
+        );
+    }
+}
