@@ -29,7 +29,9 @@ use http_body_util::BodyExt;
 use tower::Service;
 use tower::util::MapFutureLayer;
 use tower_http::trace::TraceLayer;
-use tower_stall_benches::{Estimate, Rounds, Target, print_head, stay_on_one_core, watched_worker};
+use tower_stall_benches::{
+    Estimate, Rounds, Target, print_head, stay_on_one_core, watched_runtime,
+};
 
 use floor::FloorLayer;
 
@@ -67,7 +69,7 @@ fn router() -> Router {
 fn main() {
     print_head("layer_overhead");
     stay_on_one_core();
-    let (runtime, stall) = watched_worker();
+    let (runtime, stall) = watched_runtime(1);
     let inside = runtime.enter();
     let (prometheus, _page) = PrometheusMetricLayer::pair();
     drop(inside);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tower_stall::{Stall, StallDetector};
-use tower_stall_benches::{Target, print_head};
+use tower_stall_benches::{Target, print_head, watched_runtime};
 
 /// Says to a child what it is to measure.
 const CHILD: &str = "STALL_BENCH_CHILD";
@@ -63,23 +63,15 @@ fn measured(what: &str) -> Vec<f64> {
     text.split_whitespace().map(|number| number.parse().expect("numbers")).collect()
 }
 
-fn watched_runtime() -> (Runtime, StallDetector) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(4)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let stall = {
-        let _inside = runtime.enter();
-        StallDetector::builder().start().expect("the detector starts")
-    };
-    // What a service does before its first stall.
+/// A service, after what it does before its first stall.
+fn service() -> (Runtime, StallDetector) {
+    let service = watched_runtime(4);
     std::thread::sleep(Duration::from_millis(300));
-    (runtime, stall)
+    service
 }
 
 fn first() {
-    let (runtime, stall) = watched_runtime();
+    let (runtime, stall) = service();
     let (begin, begins) = channel();
     runtime.spawn(stall.watched("GET /report", async move {
         begin.send(Instant::now()).expect("it is waited for");
@@ -110,7 +102,7 @@ fn computes() {
 }
 
 fn many() {
-    let (runtime, stall) = watched_runtime();
+    let (runtime, stall) = service();
     let (cpu, start) = (cpu_of_stacks(), Instant::now());
     for number in 0..STALLS {
         if number % 2 == 0 {

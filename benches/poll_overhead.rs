@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tower_stall_benches::{
-    Rounds, Target, per_operation, print_head, stay_on_one_core, watched_worker,
+    Rounds, Target, per_operation, print_head, stay_on_one_core, watched_runtime,
 };
 
 const POLLS: u32 = 2_000_000;
@@ -60,7 +60,7 @@ async fn timed_by_clock() -> f64 {
 fn main() {
     print_head("poll_overhead");
     stay_on_one_core();
-    let (runtime, stall) = watched_worker();
+    let (runtime, stall) = watched_runtime(1);
     let monitor = tokio_metrics::TaskMonitor::new();
     let contenders = [BARE, OURS, NESTED, CLOCK, MONITOR].map(|name| (name, name));
     let rounds = Rounds::run("ns a poll", &contenders, |name| {

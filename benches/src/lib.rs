@@ -9,7 +9,7 @@ mod watchdog;
 
 pub use estimate::Estimate;
 pub use machine::{
-    cores, print_head, process_cpu, stay_on_core, stay_on_one_core, wake_ups, watched_worker,
+    cores, print_head, process_cpu, stay_on_core, stay_on_one_core, wake_ups, watched_runtime,
 };
 pub use rounds::{Rounds, Target, per_operation};
 pub use watchdog::{WatchdogThread, WatchdogTimes};

@@ -53,14 +53,14 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A runtime of one worker, and a detector with defaults on it.
+/// A runtime with that many workers, and a detector with defaults on it.
 ///
 /// # Panics
 ///
 /// Where either cannot be made.
-pub fn watched_worker() -> (Runtime, StallDetector) {
+pub fn watched_runtime(workers: usize) -> (Runtime, StallDetector) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(workers)
         .enable_all()
         .build()
         .expect("a runtime");

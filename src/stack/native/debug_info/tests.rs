@@ -42,6 +42,10 @@ fn addresses(program: &Module, count: u64) -> Vec<u64> {
     (0..count).map(|number| begin + number * step + number % 7).collect()
 }
 
+fn stack(frames: Vec<CodeAddress>) -> RawStack {
+    RawStack { thread: 1, way: Way::Quiet, partial: true, given: None, frames }
+}
+
 #[test]
 fn the_same_is_found_as_by_backtrace() {
     let (image, program) = program();
@@ -101,13 +105,7 @@ fn functions_have_their_names_without_hashes() {
         image: image.clone(),
         is_guessed: false,
     };
-    let raw = RawStack {
-        thread: 1,
-        way: Way::Quiet,
-        partial: true,
-        given: None,
-        frames: vec![code(start, false), code(start + 1, true)],
-    };
+    let raw = stack(vec![code(start, false), code(start + 1, true)]);
     let mut symbols = Names::new(Symbols::Auto, OwnCode::default(), Arc::default());
     let mut steps = Vec::new();
     let (stack, why) = symbols.symbolize(&raw, |frames| {
@@ -213,14 +211,7 @@ fn two_thousand_addresses_take_little_memory_and_leave_less() {
             image: Some(Arc::clone(&image)),
             is_guessed: false,
         };
-        let raw = RawStack {
-            thread: 1,
-            way: Way::Quiet,
-            partial: true,
-            given: None,
-            frames: some.iter().map(code).collect(),
-        };
-        let (stack, why) = names.symbolize(&raw, |_| true);
+        let (stack, why) = names.symbolize(&stack(some.iter().map(code).collect()), |_| true);
         assert_eq!(why, None);
         lines += stack.frames.iter().filter(|frame| frame.line.is_some()).count();
     }
