@@ -39,16 +39,15 @@ impl StallStore {
     /// many stalls in progress did not fit.
     pub(crate) fn take_over(&self, new: &mut Vec<Arc<LiveStall>>) -> u64 {
         let Some(mut kept) = try_lock(&self.kept) else { return 0 };
-        let Kept { recent, totals } = &mut *kept;
-        let dropped = new.drain(..).map(|entry| u64::from(!totals.add(&entry))).sum();
-        totals.update(clock::now(), |ended| recent.push_back(ended));
-        recent.drain(..recent.len().saturating_sub(self.most));
+        let dropped = new.drain(..).map(|entry| u64::from(!kept.totals.add(&entry))).sum();
+        kept.settle(self.most);
         dropped
     }
 
     /// Stalls in progress and the last ones that ended, newest first.
     pub(crate) fn stalls(&self) -> Vec<Stall> {
-        let kept = lock(&self.kept);
+        let mut kept = lock(&self.kept);
+        kept.settle(self.most);
         let mut stalls: Vec<_> = kept.entries().map(|entry| entry.stall()).collect();
         drop(kept);
         stalls.sort_by_key(|stall| Reverse(stall.id));
@@ -68,7 +67,8 @@ impl StallStore {
     /// Everything, as of one moment.
     #[cfg(feature = "admin")]
     pub(crate) fn snapshot(&self) -> StoreSnapshot {
-        let kept = lock(&self.kept);
+        let mut kept = lock(&self.kept);
+        kept.settle(self.most);
         let (sums, in_progress) = kept.totals.snapshot();
         let lasts = |entry: &Arc<LiveStall>| in_progress.iter().any(|stall| stall.id == entry.id());
         let mut ended: Vec<_> = kept.entries().filter(|entry| !lasts(entry)).cloned().collect();
@@ -96,6 +96,13 @@ impl StallStore {
 }
 
 impl Kept {
+    /// Moves what has ended to the recent ones, of which it keeps the newest `most`.
+    fn settle(&mut self, most: usize) {
+        let Self { recent, totals } = self;
+        totals.update(clock::now(), |ended| recent.push_back(ended));
+        recent.drain(..recent.len().saturating_sub(most));
+    }
+
     fn entries(&self) -> impl Iterator<Item = &Arc<LiveStall>> {
         self.totals.open().chain(&self.recent)
     }
@@ -159,6 +166,15 @@ pub(crate) mod tests {
         store.take_over(&mut new);
         assert!(new.is_empty());
         assert_eq!(ids(&store), [5, 4, 3]);
+    }
+
+    #[test]
+    fn what_ended_since_the_last_scan_is_no_more_than_is_kept() {
+        let store = StallStore::new(2);
+        let entries: Vec<_> = (1..=3).map(|id| Arc::new(LiveStall::new(stall(id)))).collect();
+        store.take_over(&mut entries.clone());
+        entries.iter().for_each(|entry| entry.end(200_000_000, 0));
+        assert_eq!(ids(&store), [3, 2]);
     }
 
     #[test]
