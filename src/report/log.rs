@@ -7,6 +7,7 @@ use tracing::subscriber::NoSubscriber;
 use super::event::Event;
 use crate::clock::{Nanos, human_nanos};
 use crate::label::printable;
+use crate::runtime::registry::Registry;
 use crate::stall::{Stack, Stall};
 use crate::text;
 
@@ -30,6 +31,23 @@ impl Logger {
             None => write(),
         }
     }
+}
+
+/// What is watched, and what a stack shows.
+pub(super) fn watching(registry: &Registry) {
+    let runtimes = registry.runtimes();
+    let watched = runtimes.iter().map(|runtime| (runtime.name, runtime.workers));
+    let watched: Vec<_> = watched.collect();
+    let detail = registry.stack_detail.get().copied();
+    tracing::info!(
+        target: "tower_stall",
+        event = "watching",
+        threshold_ms = registry.threshold / 1_000_000,
+        workers = watched.iter().map(|(_, workers)| workers).sum::<usize>(),
+        capture = registry.capture,
+        "{}",
+        text::watching(&watched, registry.threshold, detail)
+    );
 }
 
 pub(super) fn rescued(runtime: &str, suppressed: u64) {

@@ -1,6 +1,6 @@
 //! The registry: the state that threads of the service and the watchdog of one detector share.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::runtime::Handle;
 
@@ -12,7 +12,7 @@ use crate::clock::Nanos;
 use crate::label::{intern, printable};
 use crate::labels::{LabelTable, OTHER};
 use crate::slot::{Identity, Place, Slot};
-use crate::stall::{StackOutcome, StallStore};
+use crate::stall::{StackDetail, StackOutcome, StallStore};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 
 use Ordering::{Acquire, Relaxed, Release};
@@ -59,6 +59,8 @@ pub(crate) struct Registry {
     /// Log lines and reports that were suppressed.
     pub(crate) suppressed: AtomicU64,
     pub(crate) capture: &'static str,
+    /// What stacks show, once that is known.
+    pub(crate) stack_detail: OnceLock<StackDetail>,
     /// Requested stacks, by outcome.
     pub(crate) captures: [AtomicU64; StackOutcome::COUNT],
     /// Requests that were turned away.
@@ -94,6 +96,7 @@ impl Registry {
             wake_up: WakeUp::default(),
             suppressed: AtomicU64::new(0),
             capture: limits.capture,
+            stack_detail: OnceLock::new(),
             captures: Default::default(),
             shed: AtomicU64::new(0),
             on_new_runtime: limits.on_new_runtime,

@@ -309,10 +309,11 @@ impl WatchedRuntime {
         let reads = frozen_since.is_some() || due.is_some_and(|due| now > due + self.tick);
         let elapsed = environment.elapsed;
         let waited = self.waited_for_cpu(elapsed, reads);
+        let lost = environment.lost_since_last.total().max(environment.unwatched);
         let input = HealthInput {
             frozen_since,
             overdue: due.is_some_and(|due| now > due),
-            environment: environment.lost_since_last.total().max(waited).min(elapsed),
+            environment: lost.max(waited).min(elapsed),
             excused: self.totals.excused && self.totals.cause.is_none(),
             lag: self.last_lag,
             answers: self.runtime.status.answers(),

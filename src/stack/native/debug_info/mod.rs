@@ -68,9 +68,47 @@ pub(in crate::stack::native) fn locations(
     lines
 }
 
-/// The crate that has the program's `main`, as its symbols tell.
-pub(in crate::stack::native) fn program_crate(image: &Image) -> Option<String> {
-    ObjectFile::open(image).ok()?.program_crate()
+/// What the file of a program tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::stack::native) struct Program {
+    /// The crate that has its `main`.
+    pub(in crate::stack::native) name: Option<String>,
+    pub(in crate::stack::native) has_symbols: bool,
+    /// Why there are no lines.
+    pub(in crate::stack::native) no_lines: Option<NoLines>,
+}
+
+impl Program {
+    /// There are lines if its `main` has one. What is compressed is not read: of that it counts that it
+    /// is there.
+    pub(in crate::stack::native) fn read(image: &Image, goes_on: &mut dyn FnMut() -> bool) -> Self {
+        let mut program = Self { name: None, has_symbols: false, no_lines: None };
+        program.no_lines = program.read_file(image, goes_on).err();
+        program
+    }
+
+    fn read_file(
+        &mut self,
+        image: &Image,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), NoLines> {
+        let mut file = ObjectFile::open(image)?;
+        let (name, main) = file.main().unzip();
+        self.name = name;
+        self.has_symbols = file.has_symbols();
+        file.find_debug_info(image)?;
+        let Some(main) = main else { return Ok(()) };
+        let mut has_line = false;
+        let mut found = |_, locations: Vec<Location>| {
+            has_line = locations.iter().any(|location| location.line.is_some());
+        };
+        let mut limits = Limits { lines: true, memory: 0, goes_on };
+        match with_lines(&file, &[main], &mut limits, &mut found) {
+            Err(NoLines::TooLarge) => Ok(()),
+            Ok(()) if !has_line => Err(NoLines::NoDebugInfo),
+            result => result,
+        }
+    }
 }
 
 /// The addresses of the function at an address, as the symbols of the module's file tell.
