@@ -268,6 +268,7 @@ impl WatchedRuntime {
         events: &mut Events,
     ) {
         let Runtime { name, ref heartbeat, ref lag_history, .. } = *self.runtime;
+        heartbeat.ask_if_due(now);
         if heartbeat.asked().is_some() || !heartbeat.is_ticking() && now >= heartbeat.due() {
             heartbeat.wake();
         }
@@ -345,8 +346,10 @@ impl WatchedRuntime {
         if !self.settings.rescue || self.runtime.single {
             return;
         }
+        // A tick that the watchdog wakes says nothing of timers.
+        let by_timer = self.runtime.heartbeat.is_by_timer();
         let driver = DriverState {
-            due: self.due(),
+            due: self.due().filter(|_| by_timer),
             tick: self.tick,
             lost: environment.lost.total(),
             parked: self.workers.iter().any(|worker| worker.counters.is_parked()),
