@@ -112,6 +112,8 @@ pub(crate) struct Status {
     pending: u64,
     /// Signals that the thread blocks.
     blocked: u64,
+    /// Whether no filter decides on the system calls of the thread.
+    unfiltered: bool,
 }
 
 impl Status {
@@ -122,11 +124,18 @@ impl Status {
             match name {
                 "SigPnd" => status.pending = signals(),
                 "SigBlk" => status.blocked = signals(),
+                "Seccomp" => status.unfiltered = value.trim() == "0",
                 "voluntary_ctxt_switches" => status.waits = value.trim().parse().ok(),
                 _ => {}
             }
         }
         status
+    }
+
+    /// Whether a filter decides on the system calls of the thread, or that is not known.
+    #[allow(dead_code, reason = "called only where stacks are taken")]
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.unfiltered
     }
 
     /// Whether that signal was sent to the thread and not taken yet.
@@ -181,6 +190,15 @@ mod tests {
         assert_eq!(ThreadState::of_wchan(""), ThreadState::Unknown);
         let hidden = ThreadState::Hidden("futex_wait_queue".into());
         assert_eq!(ThreadState::of_wchan("futex_wait_queue\n"), hidden);
+    }
+
+    #[test]
+    fn a_filter_is_there_unless_the_kernel_says_that_there_is_none() {
+        let is_filtered = |text| Status::parse(text).is_filtered();
+        assert!(!is_filtered("Name:\tapp\nSeccomp:\t0\nSeccomp_filters:\t0\n"));
+        for text in ["Seccomp:\t2\nSeccomp_filters:\t3\n", "Seccomp:\t1\n", "Name:\tapp\n", ""] {
+            assert!(is_filtered(text), "{text:?}");
+        }
     }
 
     #[test]

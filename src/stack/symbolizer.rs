@@ -14,6 +14,7 @@ use super::proof::{PollProof, ReturnCount};
 use super::raw::{Captured, NoLines};
 use super::user_frame::{OwnCode, is_vague, site};
 use crate::clock;
+use crate::procfs::thread::calls_are_filtered;
 use crate::stall::{Frame, Hints, Site, StackDetail, StackNews, StackResult};
 use crate::sync::AtomicBool;
 use crate::sys::{Returns, returns_are_counted};
@@ -101,7 +102,9 @@ impl Symbolizer {
         let result = self.name(captured, &mut |_, _| {});
         let Some(stack) = &result.stack else { return };
         if let Ok(returns_to) = poll_returns_to(stack, proof.single) {
-            let counts = *self.counts.get_or_insert_with(returns_are_counted);
+            // Usual filters leave the call out, and some end the process for it.
+            let counts =
+                !calls_are_filtered() && *self.counts.get_or_insert_with(returns_are_counted);
             let returns = counts.then(|| Returns::count(proof.thread, returns_to).ok()).flatten();
             let returns = returns.map(|returns| ReturnCount::new(move || returns.so_far()));
             proof.held(clock::now(), result, returns_to, returns);
