@@ -151,6 +151,8 @@ pub mod _documentation {
     #[doc = include_str!("../docs/clippy.toml")]
     #[doc = "```"]
     pub mod prevent {}
+    #[doc = include_str!("../docs/system-calls.md")]
+    pub mod system_calls {}
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/testing.md")]
     pub mod testing {}

@@ -75,6 +75,14 @@ impl Heartbeat {
         self.wake();
     }
 
+    /// Asks for a tick now, if none is asked for.
+    pub(crate) fn ask(&self, now: Nanos) {
+        if self.is_ticking() && self.asked().is_none() {
+            self.asked.store(now, Release);
+        }
+        self.wake();
+    }
+
     /// Asks for the next tick if it is time and the timers of the runtime do not bring it.
     pub(crate) fn ask_if_due(&self, now: Nanos) {
         if self.is_ticking() && !self.is_by_timer() && self.asked().is_none() && now >= self.due() {

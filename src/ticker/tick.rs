@@ -51,7 +51,7 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
 async fn run(sentinel: Sentinel, registry: Weak<Registry>, tick: Nanos) {
     let runtime = &sentinel.0;
     clock_runs(runtime, tick).await;
-    while tick_once(runtime, &registry, tick).await {}
+    while tick_once(runtime, &registry).await {}
     runtime.heartbeat.set_ticking(false);
     std::future::pending::<()>().await;
 }
@@ -90,43 +90,30 @@ async fn woken(runtime: &Runtime) {
     .await;
 }
 
-/// Waits until the watchdog asks for a tick.
-async fn asked(runtime: &Runtime) {
+/// Waits until the watchdog asks for a tick or, by the runtime's timers, until it is due.
+async fn due_or_asked(runtime: &Runtime, due: tokio::time::Instant) {
     let heartbeat = &runtime.heartbeat;
+    let sleep = heartbeat.is_by_timer().then(|| tokio::time::sleep_until(due));
+    let mut sleep = pin!(sleep);
     poll_fn(|cx| {
         // In this order: who asks wakes whoever waits afterwards.
         heartbeat.wait(cx.waker());
-        if heartbeat.asked().is_some() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
-/// Waits until `due` or, if that is further away than usual, until the watchdog asks for a tick.
-async fn due_or_asked(runtime: &Runtime, due: tokio::time::Instant, tick: Nanos) {
-    let heartbeat = &runtime.heartbeat;
-    let is_slow = heartbeat.interval() > tick;
-    let mut sleep = pin!(tokio::time::sleep_until(due));
-    poll_fn(|cx| {
-        if is_slow {
-            heartbeat.wait(cx.waker());
+        if heartbeat.asked().is_some() {
+            return Poll::Ready(());
         }
-        if heartbeat.asked().is_some() { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+        sleep.as_mut().as_pin_mut().map_or(Poll::Pending, |sleep| sleep.poll(cx))
     })
     .await;
 }
 
 /// Waits for the next tick and records it. Returns `false` if the clock was paused meanwhile.
-async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>, tick: Nanos) -> bool {
+async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>) -> bool {
     let due = runtime.heartbeat.due();
     // Real time is read before and after virtual time, so that a clock that runs is never ahead of it.
     let start = clock::now();
     let virtual_start = clock::runtime_now();
-    if runtime.heartbeat.is_by_timer() {
-        let wait = Duration::from_nanos(due.saturating_sub(start));
-        due_or_asked(runtime, virtual_start + wait, tick).await;
-    } else {
-        asked(runtime).await;
-    }
+    let wait = Duration::from_nanos(due.saturating_sub(start));
+    due_or_asked(runtime, virtual_start + wait).await;
     let virtual_time = nanos(clock::runtime_now().duration_since(virtual_start));
     let now = clock::now();
     if virtual_time > now - start + RESOLUTION {

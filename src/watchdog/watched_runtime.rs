@@ -321,6 +321,10 @@ impl WatchedRuntime {
         };
         let (health, action) = self.health.update(now, input, self.settings.patience);
         self.runtime.status.set_health(health);
+        if health.sheds && frozen_since.is_none() {
+            // The tick that lets requests in again need not wait for its time.
+            self.runtime.heartbeat.ask(now);
+        }
         action
     }
 
