@@ -112,6 +112,8 @@ pub(crate) struct Status {
     pending: u64,
     /// Signals that the thread blocks.
     blocked: u64,
+    /// Whether as many signals are pending as may be, of all processes of the user.
+    pub(crate) queue_is_full: bool,
     /// Whether no filter decides on the system calls of the thread.
     unfiltered: bool,
 }
@@ -124,6 +126,7 @@ impl Status {
             match name {
                 "SigPnd" => status.pending = signals(),
                 "SigBlk" => status.blocked = signals(),
+                "SigQ" => status.queue_is_full = is_full(value),
                 "Seccomp" => status.unfiltered = value.trim() == "0",
                 "voluntary_ctxt_switches" => status.waits = value.trim().parse().ok(),
                 _ => {}
@@ -148,6 +151,13 @@ impl Status {
     pub(crate) fn is_blocked(&self, signal: i32) -> bool {
         has(self.blocked, signal)
     }
+}
+
+/// Whether the first of two numbers, as in `3/95903`, has reached the second.
+fn is_full(numbers: &str) -> bool {
+    let numbers = numbers.trim().split_once('/');
+    let numbers = numbers.and_then(|(used, most)| Some((used.parse().ok()?, most.parse().ok()?)));
+    numbers.is_some_and(|(used, most): (u64, u64)| used >= most)
 }
 
 fn has(signals: u64, signal: i32) -> bool {
@@ -198,6 +208,15 @@ mod tests {
         assert!(!is_filtered("Name:\tapp\nSeccomp:\t0\nSeccomp_filters:\t0\n"));
         for text in ["Seccomp:\t2\nSeccomp_filters:\t3\n", "Seccomp:\t1\n", "Name:\tapp\n", ""] {
             assert!(is_filtered(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_queue_is_full_when_its_limit_is_reached() {
+        let is_full = |text| Status::parse(text).queue_is_full;
+        assert!(is_full("SigQ:\t7/7\n") && is_full("SigQ:\t0/0\n"));
+        for text in ["SigQ:\t6/7\n", "SigQ:\t7\n", "SigQ:\tx/7\n", ""] {
+            assert!(!is_full(text), "{text:?}");
         }
     }
 

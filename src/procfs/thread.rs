@@ -100,8 +100,18 @@ pub(crate) fn is_pending(thread: u32, signal: i32) -> bool {
 /// that it does not know, so it counts as there where that cannot be read.
 #[allow(dead_code, reason = "called only where stacks are taken")]
 pub(crate) fn calls_are_filtered() -> bool {
+    own_status().is_filtered()
+}
+
+/// Whether the kernel has no room for another pending signal. It would be delivered without its value.
+#[allow(dead_code, reason = "called only where stacks are taken")]
+pub(crate) fn signal_queue_is_full() -> bool {
+    own_status().queue_is_full
+}
+
+fn own_status() -> Status {
     let text = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    Status::parse(&text).is_filtered()
+    Status::parse(&text)
 }
 
 fn state(thread: u32) -> ThreadState {

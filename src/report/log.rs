@@ -128,7 +128,7 @@ pub(super) fn stack(stall: &Stall) {
 /// Kubernetes keeps the last 2048 bytes of the log of a container that ends: the whole line fits.
 const LONGEST_STACK: usize = 800;
 
-pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
+pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>, suppressed: u64) {
     let site = stall.and_then(|stall| stall.site.as_ref());
     let stack = stall.and_then(|stall| stall.stack.as_ref()).map(|stack| {
         let stack = on_one_line(stack);
@@ -152,6 +152,7 @@ pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
         code.file.path = site.and_then(|site| site.file.as_deref()),
         code.line.number = site.and_then(|site| site.line),
         trace_id = stall.and_then(|stall| stall.trace_id).map(|id| format!("{id:032x}")),
+        suppressed,
         fix = stall.map(|stall| &*stall.fix),
         stack,
         "runtime {runtime:?} is dead, frozen for {}: {why}",

@@ -274,9 +274,13 @@ impl Reporter {
                 self.log(("rescue", runtime), |suppressed| log::rescued(runtime, suppressed));
             }
             Message::Dead(runtime, frozen, stall) => {
-                self.dead.extend(stall.as_ref().map(|stall| stall.runtime()));
+                let blamed = stall.as_ref().map(|stall| stall.runtime());
+                self.dead.extend(blamed.filter(|runtime| !self.dead.contains(runtime)));
                 let stall = stall.map(|stall| stall.stall());
-                guarded(|| self.logger.write(|| log::dead(runtime, frozen, stall.as_ref())));
+                let admitted = self.limiter.admit_urgent(clock::now(), ("dead", runtime));
+                self.write(admitted, |suppressed| {
+                    log::dead(runtime, frozen, stall.as_ref(), suppressed);
+                });
             }
         }
     }
@@ -353,6 +357,10 @@ impl Reporter {
     /// Writes a line, or counts that it was held back and returns `false`.
     fn log(&mut self, topic: limiter::Topic, write: impl FnOnce(u64)) -> bool {
         let admitted = self.limiter.admit(clock::now(), topic);
+        self.write(admitted, write)
+    }
+
+    fn write(&mut self, admitted: Option<u64>, write: impl FnOnce(u64)) -> bool {
         match admitted {
             Some(suppressed) => guarded(|| self.logger.write(|| write(suppressed))),
             None => drop(self.registry.suppressed.fetch_add(1, Relaxed)),

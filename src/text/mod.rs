@@ -116,15 +116,8 @@ pub(crate) fn stacks(detail: StackDetail) -> String {
         StackDetail::Nothing(_) => "no stacks are taken",
     };
     let why = detail.why().map_or_else(String::new, |why| format!(", {why}"));
-    let advice = match detail {
-        StackDetail::Functions(NO_DEBUG_INFO) => {
-            ": add `debug = \"limited\"` to the profile in Cargo.toml"
-        }
-        StackDetail::Offsets(NO_DEBUG_INFO) => {
-            " and is stripped: add `debug = \"limited\"` and `strip = \"none\"` to the profile in Cargo.toml"
-        }
-        _ => "",
-    };
+    let strips = matches!(detail, StackDetail::Offsets(NO_DEBUG_INFO));
+    let advice = if strips { ", and strip = \"none\"" } else { "" };
     format!("{show}{why}{advice}")
 }
 
@@ -208,9 +201,9 @@ mod tests {
         assert_eq!(
             stacks(StackDetail::Functions(NO_DEBUG_INFO)),
             "stacks show functions, no lines: the program has no debug information: add \
-             `debug = \"limited\"` to the profile in Cargo.toml"
+             debug = \"limited\" to the profile"
         );
-        assert!(stacks(StackDetail::Offsets(NO_DEBUG_INFO)).contains("`strip = \"none\"`"));
+        assert!(stacks(StackDetail::Offsets(NO_DEBUG_INFO)).ends_with(", and strip = \"none\""));
         let off = StackDetail::Nothing("the mode is off");
         assert_eq!(stacks(off), "no stacks are taken, the mode is off");
     }
