@@ -54,11 +54,7 @@ impl Names {
     pub(in crate::stack) fn detail(&mut self) -> StackDetail {
         let Self { wanted, pace, known } = self;
         let left = pace.begin();
-        let mut goes_on = || {
-            pace.keep();
-            true
-        };
-        let Some(program) = this_program(&mut goes_on) else {
+        let Some(program) = this_program() else {
             return StackDetail::Offsets(NoLines::NoFile.as_str());
         };
         known.own.program.clone_from(&program.name);
@@ -188,9 +184,9 @@ impl Known {
 }
 
 /// What this program's file tells of it, read once.
-fn this_program(goes_on: &mut dyn FnMut() -> bool) -> Option<&'static Program> {
+fn this_program() -> Option<&'static Program> {
     static PROGRAM: OnceLock<Option<Program>> = OnceLock::new();
-    PROGRAM.get_or_init(|| Some(Program::read(&images::program()?, goes_on))).as_ref()
+    PROGRAM.get_or_init(|| Some(Program::read(&images::program()?))).as_ref()
 }
 
 fn key(code: &CodeAddress) -> Key {

@@ -183,9 +183,9 @@ impl ObjectFile {
         symbols.is_some_and(|symbols| !symbols.is_empty())
     }
 
-    /// The crate that has the program's `main`, and where that begins. Where several have one at their
-    /// root, the one that C's `main` refers to.
-    pub(super) fn main(&self) -> Option<(String, u64)> {
+    /// The crate that has the program's `main`. Where several have one at their root, the one that C's
+    /// `main` refers to.
+    pub(super) fn program_crate(&self) -> Option<String> {
         let (_, sections) = self.elf()?;
         let symbols = sections.symbols(LittleEndian, &*self.map, elf::SHT_SYMTAB).ok()?;
         let (mut mains, mut entry) = (Vec::new(), None);
@@ -198,8 +198,8 @@ impl ObjectFile {
                 mains.push((name, begin));
             }
         }
-        if let [(name, begin)] = *mains {
-            return Some((name.to_owned(), begin));
+        if let [(name, _)] = *mains {
+            return Some(name.to_owned());
         }
         let (begin, size) = entry?;
         let code = self.code(&sections, begin, size)?;
@@ -209,8 +209,8 @@ impl ObjectFile {
             at.wrapping_add(4).wrapping_add_signed(distance.into())
         });
         let targets: Vec<u64> = targets.collect();
-        let (name, begin) = mains.into_iter().find(|(_, begin)| targets.contains(begin))?;
-        Some((name.to_owned(), begin))
+        let (name, _) = mains.into_iter().find(|(_, begin)| targets.contains(begin))?;
+        Some(name.to_owned())
     }
 
     /// The addresses of the function at an address, by the symbols.

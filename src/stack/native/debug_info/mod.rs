@@ -79,37 +79,34 @@ pub(in crate::stack::native) struct Program {
 }
 
 impl Program {
-    /// There are lines if its `main` has one. What is compressed is not read: of that it counts that it
-    /// is there.
-    pub(in crate::stack::native) fn read(image: &Image, goes_on: &mut dyn FnMut() -> bool) -> Self {
+    /// Reads little of the file. What debug information is compressed counts as there.
+    pub(in crate::stack::native) fn read(image: &Image) -> Self {
         let mut program = Self { name: None, has_symbols: false, no_lines: None };
-        program.no_lines = program.read_file(image, goes_on).err();
+        program.no_lines = program.read_file(image).err();
         program
     }
 
-    fn read_file(
-        &mut self,
-        image: &Image,
-        goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<(), NoLines> {
+    fn read_file(&mut self, image: &Image) -> Result<(), NoLines> {
         let mut file = ObjectFile::open(image)?;
-        let (name, main) = file.main().unzip();
-        self.name = name;
+        self.name = file.program_crate();
         self.has_symbols = file.has_symbols();
         file.find_debug_info(image)?;
-        let Some(main) = main else { return Ok(()) };
-        let mut has_line = false;
-        let mut found = |_, locations: Vec<Location>| {
-            has_line = locations.iter().any(|location| location.line.is_some());
+        let sections = match file.sections(&mut 0) {
+            Err(NoLines::TooLarge) => return Ok(()),
+            sections => sections?,
         };
-        let mut limits = Limits { lines: true, memory: 0, goes_on };
-        match with_lines(&file, &[main], &mut limits, &mut found) {
-            Err(NoLines::TooLarge) => Ok(()),
-            Ok(()) if !has_line => Err(NoLines::NoDebugInfo),
-            result => result,
-        }
+        let dwarf = sections.borrow(|bytes| EndianSlice::new(bytes, LittleEndian));
+        // The linker puts the program's own units first. Where they have none, the standard library's
+        // may be there.
+        let first = dwarf.units().next()?.ok_or(NoLines::NoDebugInfo)?;
+        let unit = dwarf.unit(first)?;
+        let is_of_std = unit.name.is_some_and(|name| name.starts_with(STANDARD_LIBRARY));
+        if is_of_std { Err(NoLines::NoDebugInfo) } else { Ok(()) }
     }
 }
+
+/// Where the standard library was built.
+const STANDARD_LIBRARY: &[u8] = b"/rustc/";
 
 /// The addresses of the function at an address, as the symbols of the module's file tell.
 pub(in crate::stack::native) fn function_range(image: &Image, address: u64) -> Option<Range<u64>> {

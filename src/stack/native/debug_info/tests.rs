@@ -237,22 +237,21 @@ fn without_debug_info(image: &Image) -> Program {
     bytes[at + 1] = b'_';
     let path = std::env::temp_dir().join(format!("tower-stall-test-{}", std::process::id()));
     std::fs::write(&path, bytes).expect("a copy");
-    let program = Program::read(&Image { path: path.clone(), ..image.clone() }, &mut || true);
+    let program = Program::read(&Image { path: path.clone(), ..image.clone() });
     std::fs::remove_file(path).expect("it is there");
     program
 }
 
 #[test]
 fn what_a_build_has_is_known_before_the_first_stack() {
-    let read = |image: &Image| Program::read(image, &mut || true);
     let (image, _) = program();
-    let whole = read(&image);
+    let whole = Program::read(&image);
     assert_eq!((whole.has_symbols, whole.no_lines), (true, None));
     let without = without_debug_info(&image);
     assert_eq!(without, Program { no_lines: Some(NoLines::NoDebugInfo), ..whole });
     // As distributions build.
     let path = PathBuf::from("/bin/sh");
     let build_id = ObjectFile::at(&path).expect("a shell").build_id().map(Into::into);
-    let stripped = read(&Image { path, build_id, ..image });
+    let stripped = Program::read(&Image { path, build_id, ..image });
     assert_eq!((stripped.name, stripped.has_symbols), (None, false));
 }
