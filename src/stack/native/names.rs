@@ -52,15 +52,13 @@ impl Names {
 
     /// What frames show in this build, as far as that can be told before the first one.
     pub(in crate::stack) fn detail(&mut self) -> StackDetail {
-        let Self { wanted, pace, known } = self;
-        let left = pace.begin();
+        let Self { wanted, known, .. } = self;
         let Some(program) = this_program() else {
             return StackDetail::Offsets(NoLines::NoFile.as_str());
         };
         known.own.program.clone_from(&program.name);
         let no_lines = match wanted {
             Symbols::Functions | Symbols::Addresses => Some(NoLines::NotWanted),
-            Symbols::Auto if left.is_none() => program.no_lines.or(Some(NoLines::TooLarge)),
             Symbols::Auto | Symbols::Lines => program.no_lines,
         };
         let has_names = program.has_symbols && *wanted != Symbols::Addresses;
