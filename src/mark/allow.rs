@@ -21,17 +21,24 @@ use crate::slot::{Entered, Slot};
 /// # drop(config);
 /// ```
 pub fn allow_blocking<R>(name: &'static str, block: impl FnOnce() -> R) -> R {
-    let open = registries_here().into_iter().map(|registry| {
-        let label_id = registry.allowed_blocks.count(name);
-        let slot = slot(registry.id);
-        (slot, slot.begin_allowed(label_id, |wake| answer(registry.id, wake), clock::now))
-    });
-    let _allowed = Allowed(open.collect());
+    let _allowed = Allowed::begin(name);
     block()
 }
 
 /// An allowed block as each detector sees it; ended when dropped, in a panic too.
-struct Allowed(Vec<(&'static Slot, Entered)>);
+#[derive(Debug)]
+pub(crate) struct Allowed(Vec<(&'static Slot, Entered)>);
+
+impl Allowed {
+    pub(crate) fn begin(name: &'static str) -> Self {
+        let open = registries_here().into_iter().map(|registry| {
+            let label_id = registry.allowed_blocks.count(name);
+            let slot = slot(registry.id);
+            (slot, slot.begin_allowed(label_id, |wake| answer(registry.id, wake), clock::now))
+        });
+        Self(open.collect())
+    }
+}
 
 impl Drop for Allowed {
     fn drop(&mut self) {

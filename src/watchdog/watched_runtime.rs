@@ -130,7 +130,7 @@ impl WatchedRuntime {
     }
 
     /// What an open poll of this runtime holds up.
-    pub(super) fn holds(&mut self, open: &OpenPoll, kind: PollKind) -> Holds {
+    pub(super) fn holds(&self, open: &OpenPoll, kind: PollKind) -> Holds {
         let place = open.identity.place;
         let (Some(worker), Some(metrics)) = (place.worker, &self.metrics) else {
             return Holds::without_worker(kind);
@@ -139,12 +139,9 @@ impl WatchedRuntime {
         if self.is_misplaced(open) {
             return Holds::Nothing;
         }
-        if kind == PollKind::Allowed {
-            self.workers[at].explained = true;
-            return Holds::Allowed;
-        }
         // Read after the slot: the counters then include what the worker did before the poll.
-        Holds::Worker(WorkerCounters::read(metrics, at))
+        let counters = WorkerCounters::read(metrics, at);
+        if kind == PollKind::Allowed { Holds::Allowed(counters) } else { Holds::Worker(counters) }
     }
 
     /// Whether the worker that the thread of an open poll said it runs was seen on a later thread.
@@ -177,8 +174,11 @@ impl WatchedRuntime {
             .map_or(Holds::Nothing, |metrics| Holds::Worker(WorkerCounters::read(metrics, worker)))
     }
 
-    /// An allowed block on a worker of this runtime began then.
-    pub(super) fn add_allowed(&mut self, since: Nanos) {
+    /// Adds an allowed block that holds a worker of this runtime to the totals. It began then.
+    pub(super) fn add_allowed(&mut self, worker: Option<u32>, since: Nanos) {
+        if let Some(worker) = worker {
+            self.workers[worker as usize].explained = true;
+        }
         self.totals.allowed += 1;
         let (first, last) = self.totals.allowed_since.unwrap_or((since, since));
         self.totals.allowed_since = Some((first.min(since), last.max(since)));

@@ -182,7 +182,7 @@ impl WatchedMark {
         let OpenMarks { seen_at, thread, .. } = *open;
         let OpenMark { number, threshold, holds } = mark;
         let excused = match tracker.lasts(number, seen_at) {
-            _ if matches!(holds, Holds::Allowed | Holds::Nothing) => 0,
+            _ if matches!(holds, Holds::Allowed(_) | Holds::Nothing) => 0,
             Some(lasted) if lasted >= threshold => {
                 evidence.classify(seen_at, lasted, thread, environment)
             }

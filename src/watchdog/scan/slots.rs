@@ -42,7 +42,7 @@ impl Scanner {
         let inner = inner.and_then(|mark| {
             Some((mark, find_label(&mut self.labels, &self.registry, mark.label_id())?))
         });
-        let mut runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
+        let runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
         let mut found = None;
         if let Some(runtime) = &runtime
             && place.worker.is_some()
@@ -59,7 +59,7 @@ impl Scanner {
             }
             place.worker = found.and_then(|worker| u32::try_from(worker).ok());
         }
-        let mut holds = |kind| match (&mut runtime, found) {
+        let holds = |kind| match (&runtime, found) {
             (Some(runtime), Some(worker)) => runtime.holds_worker(worker),
             (Some(runtime), None) => runtime.holds(&poll, kind),
             (None, _) => Holds::without_worker(kind),
@@ -82,14 +82,16 @@ impl Scanner {
         let (which, event) = watched.observe(marks, environment, events);
         let innermost = inner.map_or(label, |(_, label)| label);
         let tracker = watched.tracker();
-        if !tracker.is_exempt() {
+        if tracker.is_allowed() {
+            if let Some(runtime) = runtime {
+                runtime.add_allowed(place.worker, tracker.since);
+            }
+        } else if !tracker.is_exempt() {
             events.push(Event::HandlerBusy { handler: innermost.label, time: *sampled });
             watched.undecided().for_each(|tracker| self.open_polls.add(tracker));
             if let Some(runtime) = runtime {
                 runtime.add_poll(now, place.worker, tracker, watched.stall.as_ref());
             }
-        } else if let (Holds::Allowed, Some(runtime)) = (outer.holds, runtime) {
-            runtime.add_allowed(tracker.since);
         }
         let since = tracker.since;
         OpenStall::follow(&mut watched.stall, event, events);
