@@ -18,6 +18,9 @@ pub(super) struct WatchedSlot {
     poll: WatchedMark,
     inner: WatchedMark,
     pub(super) misplaced: MisplacedPoll,
+    /// The poll that is known to hold no worker, or not the one that its thread said it runs: the number
+    /// of its first part.
+    lost: u64,
     pub(super) stall: Option<OpenStall>,
 }
 
@@ -43,6 +46,8 @@ pub(super) struct OpenMarks {
     pub(super) seen_at: Nanos,
     /// The kernel's number of the thread.
     pub(super) thread: u32,
+    /// The number of the first part of the poll.
+    pub(super) part_of: u64,
     pub(super) poll: OpenMark,
     /// The innermost nested one.
     pub(super) inner: Option<OpenMark>,
@@ -62,6 +67,7 @@ impl WatchedSlot {
             poll: WatchedMark::default(),
             inner: WatchedMark::default(),
             misplaced: MisplacedPoll::default(),
+            lost: 0,
             stall: None,
         }
     }
@@ -120,15 +126,24 @@ impl WatchedSlot {
             }
         }
         let event = self.poll.observe(&open, open.poll, environment);
+        if self.poll.tracker.is_exempt() {
+            self.lost = open.part_of;
+        }
         (Which::Poll, self.timed(event))
     }
 
     /// Whether the open poll may hold another worker than its thread said: that one was seen
     /// `elsewhere`, or has gone on, and the poll has not held it at an earlier scan.
-    pub(super) fn is_misplaced(&self, sequence: u64, elsewhere: bool) -> bool {
+    pub(super) fn is_misplaced(&self, open: &OpenPoll, elsewhere: bool) -> bool {
         let tracker = &self.poll.tracker;
-        let is_new = tracker.sequence != sequence || tracker.is_quiet();
-        (is_new && elsewhere) || tracker.is_exempt() || self.misplaced.is_found(sequence)
+        let is_new = tracker.sequence != open.sequence || tracker.is_quiet();
+        (is_new && elsewhere) || self.is_lost(open) || self.misplaced.is_found(open.sequence)
+    }
+
+    /// Whether the open poll is known not to hold the worker that its thread said it runs. The parts of it
+    /// before, in and after an allowed block are one poll.
+    pub(super) fn is_lost(&self, open: &OpenPoll) -> bool {
+        self.lost == open.part_of
     }
 
     /// It is known which worker the poll holds: its time counts from when it was found misplaced.

@@ -47,7 +47,7 @@ impl Scanner {
         if let Some(runtime) = &runtime
             && place.worker.is_some()
             && label.kind != PollKind::Allowed
-            && watched.is_misplaced(poll.sequence, runtime.is_misplaced(&poll))
+            && watched.is_misplaced(&poll, runtime.is_misplaced(&poll))
         {
             match watched.misplaced.update(now, runtime.misplaced(&poll, label.threshold, now)) {
                 MisplacedStep::Nothing => return None,
@@ -61,6 +61,7 @@ impl Scanner {
         }
         let holds = |kind| match (&runtime, found) {
             (Some(runtime), Some(worker)) => runtime.holds_worker(worker),
+            (Some(_), None) if place.worker.is_some() && watched.is_lost(&poll) => Holds::Nothing,
             (Some(runtime), None) => runtime.holds(&poll, kind),
             (None, _) => Holds::without_worker(kind),
         };
@@ -75,7 +76,8 @@ impl Scanner {
             holds: holds(label.kind),
         });
         let thread = poll.identity.thread;
-        let marks = OpenMarks { seen_at, thread, poll: outer, inner: inner_mark };
+        let part_of = poll.part_of;
+        let marks = OpenMarks { seen_at, thread, part_of, poll: outer, inner: inner_mark };
         if found.is_some() {
             watched.place(marks, environment);
         }
