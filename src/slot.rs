@@ -223,7 +223,7 @@ impl Slot {
         InnerMark(self.inner.load(Relaxed))
     }
 
-    /// Begins an allowed block (owner only).
+    /// Begins an allowed block (owner only). All of a detector have one label.
     pub(crate) fn begin_allowed(
         &self,
         label_id: LabelId,
@@ -233,17 +233,25 @@ impl Slot {
         if !self.is_open() {
             return self.enter(label_id, answer);
         }
-        let outer = LabelId(self.allowed.load(Relaxed));
-        self.go_on(label_id, now);
+        let outer = self.allowed();
+        // One within another is a part of it.
+        if ![outer, LabelId(self.label_id.load(Relaxed))].contains(&label_id) {
+            self.go_on(label_id, now);
+        }
         Entered { sequence: 0, outer }
+    }
+
+    /// The allowed block that began inside of the poll (owner only).
+    fn allowed(&self) -> LabelId {
+        LabelId(self.allowed.load(Relaxed))
     }
 
     /// Ends it (owner only).
     pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
-        if entered.is_nested() {
-            self.go_on(entered.outer, now);
-        } else {
+        if !entered.is_nested() {
             self.leave(entered, now);
+        } else if self.allowed() != entered.outer {
+            self.go_on(entered.outer, now);
         }
     }
 

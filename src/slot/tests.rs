@@ -138,6 +138,28 @@ fn an_allowed_block_parts_the_poll_in_two() {
 }
 
 #[test]
+fn an_allowed_block_within_another_is_a_part_of_it() {
+    let slot = Slot::new();
+    let begin = || slot.begin_allowed(LabelId(2), |_| WHO, || 0);
+    let allowed_for_two = |sequence| {
+        let nested = begin();
+        assert_eq!((labels(&slot), open(&slot).sequence), ((2, None), sequence));
+        slot.end_allowed(nested, || 0);
+        assert_eq!((labels(&slot), open(&slot).sequence), ((2, None), sequence));
+    };
+    let outermost = begin();
+    allowed_for_two(1);
+    slot.end_allowed(outermost, || 0);
+    let poll = enter(&slot, 1);
+    let outer = begin();
+    allowed_for_two(5);
+    slot.end_allowed(outer, || 0);
+    assert_eq!((labels(&slot), open(&slot).sequence), ((1, None), 7));
+    slot.leave(poll, || 0);
+    assert!(!slot.is_open());
+}
+
+#[test]
 fn the_parts_of_a_poll_say_which_poll_that_is() {
     let slot = Slot::new();
     for begun in [1, 7] {
