@@ -33,6 +33,3 @@ pub(crate) use events::{Event, Events, StalledThread};
 pub(crate) use rules::health::Patience;
 pub(crate) use run::run;
 pub(crate) use settings::WatchdogSettings;
-
-#[cfg(test)]
-mod programs;

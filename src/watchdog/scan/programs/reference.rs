@@ -30,8 +30,23 @@ pub(super) struct Expected {
     pub(super) health: Vec<(Nanos, bool)>,
 }
 
+/// What is a stall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Poll,
+    /// A nested mark.
+    Inner,
+    /// A poll that holds another worker than its thread said.
+    Misplaced,
+}
+
+/// What has to be found is of these kinds.
+pub(super) const KINDS: [&str; 5] =
+    ["polls", "nested marks", "polls on another worker", "freezes", "dead runtimes"];
+
 #[derive(Debug)]
 pub(super) struct ExpectedStall {
+    of: Of,
     thread: usize,
     worker: Option<usize>,
     handler: &'static str,
@@ -56,6 +71,17 @@ impl ExpectedStall {
             && (self.counted_at, self.since) == (found.counted_at, found.since)
             && (shortest..=longest).contains(&found.lasted)
             && self.is_open == found.is_open
+    }
+}
+
+impl Expected {
+    /// How many there are of each kind, at least.
+    pub(super) fn count(&self) -> [usize; KINDS.len()] {
+        let stalls = |of| self.stalls.iter().filter(|stall| stall.of == of).count();
+        let is_frozen = self.health.iter().any(|(frozen, _)| *frozen > 0);
+        let is_dead = self.health.iter().any(|(_, is_dead)| *is_dead);
+        let stalls = [Of::Poll, Of::Inner, Of::Misplaced].map(stalls);
+        [stalls[0], stalls[1], stalls[2], usize::from(is_frozen), usize::from(is_dead)]
     }
 }
 
@@ -146,14 +172,14 @@ impl Watch<'_> {
                 let first = held.clone().find(is_same).expect("this one at least");
                 if lasts(first, mark) {
                     let last = held.clone().rfind(is_same).expect("this one at least");
-                    self.add(mark, first, scan..last + 1, end, false, worker(&sight));
+                    self.add(Of::Inner, mark, first, scan..last + 1, end, worker(&sight));
                     (since, scan) = (last + 1, last + 1);
                     continue;
                 }
             }
             let mark = sight.mark.expect("it is not allowed");
             if lasts(since, mark) {
-                self.add(mark, since, scan..held.end, end, true, worker(&sight));
+                self.add(Of::Poll, mark, since, scan..held.end, end, worker(&sight));
                 return;
             }
             scan += 1;
@@ -172,18 +198,18 @@ impl Watch<'_> {
         let holds = |scan: usize| self.sight(scan).is_some_and(|sight| sight.worker.is_some());
         let held = part.start..part.clone().find(|scan| !holds(*scan)).unwrap_or(part.end);
         if held.contains(&(asked + 1)) {
-            self.add(mark, part.start, asked + 1..held.end, part.end, true, first.worker);
+            self.add(Of::Misplaced, mark, part.start, asked + 1..held.end, part.end, first.worker);
         }
     }
 
     /// Adds a stall that those scans see, in a part of a poll that is seen until `end`.
     fn add(
         &mut self,
+        of: Of,
         mark: usize,
         first: usize,
         scans: Range<usize>,
         end: usize,
-        is_poll: bool,
         worker: Option<usize>,
     ) {
         let last = scans.end - 1;
@@ -193,12 +219,13 @@ impl Watch<'_> {
         let (shortest, longest) = match self.threads.ends.get(&part) {
             _ if is_open => (self.at(last), self.at(last)),
             // The end of a poll is known.
-            Some(ended) if is_poll && scans.end == end => (*ended, *ended),
-            _ if is_poll => (self.at(last), self.at(last)),
+            Some(ended) if of != Of::Inner && scans.end == end => (*ended, *ended),
+            _ if of != Of::Inner => (self.at(last), self.at(last)),
             _ => (self.at(last), next),
         };
         let since = self.at(first);
         self.stalls.push(ExpectedStall {
+            of,
             thread: self.thread,
             worker,
             handler: MARKS[mark].handler,

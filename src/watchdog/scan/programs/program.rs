@@ -64,6 +64,7 @@ impl Program {
                 (0..40, Some(interval)) => program.pass_with_scans(time(&mut rng), interval),
                 (0..25, None) => program.ops.push(Op::Pass(time(&mut rng))),
                 (25..50, _) => program.ops.push(Op::Scan),
+                (50..53, _) if workers > 1 => program.push_detour(&mut rng),
                 _ => program.push_step(&mut rng),
             }
         }
@@ -79,24 +80,39 @@ impl Program {
             _ => rng.usize(0..all),
         };
         let mark = rng.usize(0..MARKS.len());
+        let then = match rng.u32(0..3) {
+            0 => Then::Parks,
+            1 => Then::GoesOn,
+            _ => Then::Polls(mark),
+        };
         let op = match rng.u32(0..100) {
             0..40 => Op::Enter(thread, mark),
             40..60 => Op::Leave(thread),
             60..70 => Op::Allow(thread),
             70..75 => Op::Yield(thread),
             75..80 => Op::Panic(thread, rng.usize(0..3)),
-            80..92 => {
-                let then = match rng.u32(0..3) {
-                    0 => Then::Parks,
-                    1 => Then::GoesOn,
-                    _ => Then::Polls(mark),
-                };
-                Op::InPlace { thread, taker: rng.usize(0..all), then }
-            }
+            80..92 => Op::InPlace { thread, taker: rng.usize(0..all), then },
             92..96 => Op::Park(thread),
             _ => Op::GoOn(thread),
         };
         self.ops.push(op);
+    }
+
+    /// The first thread gives its worker away, takes another over, and polls on before a scan has asked it
+    /// where it is.
+    fn push_detour(&mut self, rng: &mut Rng) {
+        let (further, other) = (self.workers + rng.usize(0..2), rng.usize(1..self.workers));
+        let mut mark = || rng.usize(0..MARKS.len());
+        let then = Then::Polls(mark());
+        self.ops.extend([
+            Op::Enter(other, mark()),
+            Op::Scan,
+            Op::Enter(0, mark()),
+            Op::InPlace { thread: 0, taker: further, then },
+            Op::Panic(0, 0),
+            Op::InPlace { thread: other, taker: 0, then: Then::GoesOn },
+            Op::Enter(0, mark()),
+        ]);
     }
 
     /// Time passes, with scans in steps of an interval.

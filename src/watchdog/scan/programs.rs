@@ -2,7 +2,7 @@
 //!
 //! A program is a list of operations on a few threads: marks entered and left, allowed blocks,
 //! `block_in_place`, panics, time, scans. [`Threads`] says what it does as plain data. [`Machine`] does
-//! it with real marks, guards and slots, and scans with the real [`Scanner`](super::scan::Scanner). The
+//! it with real marks, guards and slots, and scans with the real [`Scanner`](super::Scanner). The
 //! [`reference`] knows only what the threads did at the time of each scan.
 
 #![cfg(test)]
@@ -16,12 +16,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use machine::Machine;
 use program::Program;
+use reference::KINDS;
 use threads::Threads;
 
-const PROGRAMS: u64 = 12_000;
+const PROGRAMS: u64 = 10_000;
+/// So many stalls and freezes of each kind have to be among them, or the programs do not try it.
+const LEAST: usize = 100;
+
+/// How many there are of each kind.
+type Counts = [usize; KINDS.len()];
 
 /// Runs a program both ways. An error says how they differ.
-fn check(program: &Program, tokio: &tokio::runtime::Handle) -> Result<usize, String> {
+fn check(program: &Program, tokio: &tokio::runtime::Handle) -> Result<Counts, String> {
     let mut threads = Threads::new(program.workers);
     let mut machine = Machine::new(&threads, tokio);
     for op in &program.ops {
@@ -34,13 +40,13 @@ fn check(program: &Program, tokio: &tokio::runtime::Handle) -> Result<usize, Str
     let same_stalls = expected.stalls.len() == found.stalls.len()
         && expected.stalls.iter().zip(&found.stalls).all(|(expected, found)| expected.is(found));
     if same_stalls && expected.health == found.health {
-        return Ok(found.stalls.len());
+        return Ok(expected.count());
     }
     Err(format!("expected {expected:#?}\nfound {found:#?}"))
 }
 
 /// The same. A panic of what is tested is an error too.
-fn run(program: &Program, tokio: &tokio::runtime::Handle) -> Result<usize, String> {
+fn run(program: &Program, tokio: &tokio::runtime::Handle) -> Result<Counts, String> {
     let checked = catch_unwind(AssertUnwindSafe(|| check(program, tokio)));
     checked.unwrap_or_else(|_| Err("a panic".into()))
 }
@@ -77,11 +83,11 @@ fn what_is_found_of_random_programs_is_what_is_expected() {
     let seed = std::env::var("STALL_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let first = seed.unwrap_or(1);
     let last = if seed.is_some() { first } else { PROGRAMS };
-    let mut stalls = 0;
+    let mut counts = Counts::default();
     for seed in first..=last {
         let program = Program::random(seed);
         match run(&program, of(&program)) {
-            Ok(found) => stalls += found,
+            Ok(more) => (0..KINDS.len()).for_each(|kind| counts[kind] += more[kind]),
             Err(_) => {
                 let program = shrink(program, |program| run(program, of(program)).is_err());
                 let differs = run(&program, of(&program)).expect_err("it fails");
@@ -89,5 +95,7 @@ fn what_is_found_of_random_programs_is_what_is_expected() {
             }
         }
     }
-    assert!(seed.is_some() || stalls as u64 > PROGRAMS, "{stalls} stalls are few");
+    let counts: Vec<_> = KINDS.iter().zip(counts).collect();
+    println!("{counts:?}");
+    assert!(seed.is_some() || counts.iter().all(|(_, count)| *count >= LEAST), "{counts:?}");
 }

@@ -113,9 +113,11 @@ impl<'a> Machine<'a> {
             patience,
             rescue: true,
         };
+        let mut scanner = Scanner::new(Arc::clone(&registry), settings);
+        scanner.environment.without_quota();
         Self {
             marks: MARKS.iter().map(mark).collect(),
-            scanner: Scanner::new(Arc::clone(&registry), settings),
+            scanner,
             runtime,
             slots,
             guards: slots.iter().map(|_| Vec::new()).collect(),
