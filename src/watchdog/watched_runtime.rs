@@ -10,7 +10,7 @@ use super::open_stall::OpenStall;
 use super::rules::closed::{ClosedInput, ClosedStep, ClosedTracker};
 use super::rules::freeze::{FreezeInput, FreezeTracker};
 use super::rules::health::{HealthAction, HealthInput, HealthTracker};
-use super::rules::misplaced::MisplacedSample;
+use super::rules::misplaced::{MisplacedSample, StandingWorker};
 use super::rules::poll::{Holds, PollTracker};
 use super::rules::rescue::{DriverState, Rescuer};
 use super::settings::WatchdogSettings;
@@ -150,28 +150,38 @@ impl WatchedRuntime {
         place.worker.is_some_and(|worker| self.runtime.is_lost(worker as usize, thread, claim))
     }
 
-    /// A misplaced poll, and a worker that it may hold.
+    /// A misplaced poll, and a worker that it may hold: the candidate, if that stands still.
     pub(super) fn misplaced(
         &self,
         open: &OpenPoll,
         threshold: Nanos,
+        candidate: Option<usize>,
         now: Nanos,
     ) -> MisplacedSample {
-        let still = |worker: &WatchedWorker| worker.stands_still_for_no_reason(now, threshold);
+        let still = |at: &usize| self.workers[*at].stands_still_for_no_reason(now, threshold);
+        let still_worker = candidate.into_iter().chain(0..self.workers.len()).find(still);
+        let standing = |worker| StandingWorker {
+            worker,
+            claim: self.runtime.owner(worker).map_or(0, |owner| owner.claim),
+        };
         MisplacedSample {
             sequence: open.sequence,
             thread: open.identity.thread,
             threshold,
             single: self.runtime.single,
-            still_worker: self.workers.iter().position(still),
+            still_worker: still_worker.map(standing),
         }
     }
 
-    /// An open poll holds that worker.
-    pub(super) fn holds_worker(&self, worker: usize) -> Holds {
-        let metrics = self.metrics.as_ref();
-        metrics
-            .map_or(Holds::Nothing, |metrics| Holds::Worker(WorkerCounters::read(metrics, worker)))
+    /// What a misplaced poll of a thread holds up that was found to hold a worker.
+    pub(super) fn holds_found(&self, found: StandingWorker, thread: u32) -> Holds {
+        let StandingWorker { worker, claim } = found;
+        match &self.metrics {
+            Some(metrics) if !self.runtime.is_lost(worker, thread, claim) => {
+                Holds::Worker(WorkerCounters::read(metrics, worker))
+            }
+            _ => Holds::Nothing,
+        }
     }
 
     /// Adds an allowed block that holds a worker of this runtime to the totals. It began then.
@@ -209,6 +219,7 @@ impl WatchedRuntime {
             let worker = &mut self.workers[worker as usize];
             worker.explained |= explains;
             worker.held |= now > tracker.since;
+            worker.polled = true;
         }
     }
 

@@ -11,6 +11,7 @@ use super::open_stall::OpenStall;
 use super::rules::misplaced::MisplacedPoll;
 use super::rules::poll::{Holds, PollEvent, PollSample, PollTracker};
 use crate::clock::{self, Nanos};
+use crate::runtime::WorkerCounters;
 use crate::slot::{OpenPoll, Slot, SlotReading};
 
 pub(super) struct WatchedSlot {
@@ -18,8 +19,9 @@ pub(super) struct WatchedSlot {
     poll: WatchedMark,
     inner: WatchedMark,
     pub(super) misplaced: MisplacedPoll,
-    /// The poll that is known to hold no worker, or not the one that its thread said it runs: the number
-    /// of its first part.
+    /// The poll that was seen last, and the counters of its worker when it was seen first.
+    begun: (u64, Option<WorkerCounters>),
+    /// The poll that is known to hold no worker, or not the one that its thread said it runs.
     lost: u64,
     pub(super) stall: Option<OpenStall>,
 }
@@ -46,7 +48,7 @@ pub(super) struct OpenMarks {
     pub(super) seen_at: Nanos,
     /// The kernel's number of the thread.
     pub(super) thread: u32,
-    /// The number of the first part of the poll.
+    /// The number of the first part of the poll: that of the whole.
     pub(super) part_of: u64,
     pub(super) poll: OpenMark,
     /// The innermost nested one.
@@ -67,6 +69,7 @@ impl WatchedSlot {
             poll: WatchedMark::default(),
             inner: WatchedMark::default(),
             misplaced: MisplacedPoll::default(),
+            begun: (0, None),
             lost: 0,
             stall: None,
         }
@@ -105,10 +108,17 @@ impl WatchedSlot {
     /// Collects evidence about the open marks, and decides whether one of them is a stall.
     pub(super) fn observe(
         &mut self,
-        open: OpenMarks,
+        mut open: OpenMarks,
         environment: &mut Environment,
         events: &mut Events,
     ) -> (Which, PollEvent) {
+        let counters = open.poll.holds.counters();
+        if self.begun.0 != open.part_of {
+            self.begun = (open.part_of, counters);
+        } else if self.begun.1 != counters {
+            // Also where it moved between two parts of the poll.
+            open.poll.holds = Holds::Nothing;
+        }
         let number = open.inner.map_or(0, |inner| inner.number);
         if self.inner.tracker.sequence != number
             && let Some(lasted) = self.inner.tracker.close(number, open.seen_at, None)
@@ -128,6 +138,7 @@ impl WatchedSlot {
         let event = self.poll.observe(&open, open.poll, environment);
         if self.poll.tracker.is_exempt() {
             self.lost = open.part_of;
+            self.misplaced.lose(open.poll.number);
         }
         (Which::Poll, self.timed(event))
     }
@@ -150,6 +161,7 @@ impl WatchedSlot {
     pub(super) fn place(&mut self, marks: OpenMarks, environment: &mut Environment) {
         if self.poll.tracker.is_quiet() || self.poll.tracker.is_exempt() {
             self.poll.tracker.close(marks.poll.number, marks.seen_at, None);
+            self.begun = (marks.part_of, marks.poll.holds.counters());
             let first = OpenMarks { seen_at: self.misplaced.since, inner: None, ..marks };
             self.poll.observe(&first, first.poll, environment);
         }

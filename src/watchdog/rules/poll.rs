@@ -85,6 +85,14 @@ impl Holds {
     pub(crate) fn without_worker(kind: PollKind) -> Self {
         if kind == PollKind::Root { Self::Root } else { Self::Nothing }
     }
+
+    /// The counters of the worker that is held.
+    pub(crate) fn counters(self) -> Option<WorkerCounters> {
+        match self {
+            Self::Worker(counters) | Self::Allowed(counters) => Some(counters),
+            Self::Root | Self::Nothing => None,
+        }
+    }
 }
 
 impl PollTracker {

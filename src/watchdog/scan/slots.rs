@@ -49,7 +49,9 @@ impl Scanner {
             && label.kind != PollKind::Allowed
             && watched.is_misplaced(&poll, runtime.is_misplaced(&poll))
         {
-            match watched.misplaced.update(now, runtime.misplaced(&poll, label.threshold, now)) {
+            let candidate = watched.misplaced.candidate(poll.sequence);
+            let sample = runtime.misplaced(&poll, label.threshold, candidate, now);
+            match watched.misplaced.update(now, sample) {
                 MisplacedStep::Nothing => return None,
                 MisplacedStep::Ask(proof) => {
                     events.push(Event::Prove(proof));
@@ -57,10 +59,10 @@ impl Scanner {
                 }
                 MisplacedStep::Holds(worker) => found = Some(worker),
             }
-            place.worker = found.and_then(|worker| u32::try_from(worker).ok());
+            place.worker = found.and_then(|found| u32::try_from(found.worker).ok());
         }
         let holds = |kind| match (&runtime, found) {
-            (Some(runtime), Some(worker)) => runtime.holds_worker(worker),
+            (Some(runtime), Some(found)) => runtime.holds_found(found, poll.identity.thread),
             (Some(_), None) if place.worker.is_some() && watched.is_lost(&poll) => Holds::Nothing,
             (Some(runtime), None) => runtime.holds(&poll, kind),
             (None, _) => Holds::without_worker(kind),

@@ -122,15 +122,21 @@ impl Watch<'_> {
     fn watch(&mut self) {
         // The poll that is known to have given its worker away.
         let mut lost = None;
+        // The poll as it was seen first.
+        let mut begun: Option<Sight> = None;
         let mut scan = 0;
         while scan < self.threads.scans.len() {
             let Some(first) = self.sight(scan).cloned() else {
                 scan += 1;
                 continue;
             };
+            if begun.as_ref().is_none_or(|begun| begun.poll != first.poll) {
+                begun = Some(first.clone());
+            }
+            let begun = begun.as_ref().expect("it has just been seen");
             let part = self.same(scan, |sight| sight.part);
             let is_known = lost == Some(first.poll) || first.is_elsewhere;
-            let lost_at = if is_known { Some(scan) } else { self.lost_at(part.clone(), &first) };
+            let lost_at = if is_known { Some(scan) } else { self.lost_at(part.clone(), begun) };
             lost = lost_at.map(|_| first.poll).or(lost);
             let held = part.start..lost_at.unwrap_or(part.end);
             scan = part.end;
@@ -146,11 +152,11 @@ impl Watch<'_> {
         }
     }
 
-    /// The first scan that sees that a part of a poll no longer holds the worker.
-    fn lost_at(&self, mut part: Range<usize>, first: &Sight) -> Option<usize> {
+    /// The first scan that sees in a part of a poll that it no longer holds the worker.
+    fn lost_at(&self, mut part: Range<usize>, begun: &Sight) -> Option<usize> {
         part.find(|scan| {
             self.sight(*scan).is_some_and(|sight| {
-                let is_same = sight.counters == first.counters && !sight.counters.is_parked();
+                let is_same = sight.counters == begun.counters && !sight.counters.is_parked();
                 sight.is_elsewhere || !is_same
             })
         })

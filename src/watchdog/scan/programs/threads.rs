@@ -180,11 +180,15 @@ impl Threads {
                 self.go_on(worker);
             }
         }
+        self.begin(at, frame);
+        true
+    }
+
+    fn begin(&mut self, at: usize, frame: Frame) {
         if self.threads[at].frames.is_empty() {
             self.say(at);
         }
         self.change(at, |frames| frames.push(frame));
-        true
     }
 
     /// Leaves all frames beyond so many.
@@ -259,7 +263,7 @@ impl Threads {
         match then {
             Then::Parks => self.counters[worker].parks |= 1,
             Then::GoesOn => self.go_on(worker),
-            Then::Polls(mark) => return self.enter(taker, Frame::Mark(mark)),
+            Then::Polls(mark) => self.begin(taker, Frame::Mark(mark)),
         }
         true
     }
