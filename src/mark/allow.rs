@@ -11,7 +11,8 @@ use crate::slot::{Entered, Slot};
 ///
 /// It is a reason for a freeze of the runtime, but not for ever: a freeze counts from the time that the
 /// block has lasted for [`dead_after`](crate::Builder::dead_after), and from its begin if all other workers
-/// are stalled.
+/// are stalled. A block within another is a part of that one. A block that gives its worker away, by
+/// `block_in_place`, is no reason any more.
 ///
 /// It counts for each detector that watches this runtime or has a marked future on this thread;
 /// without one, `block` just runs. `name` is a label value: the first 64 names have their own series.

@@ -5,7 +5,7 @@
 //! then seen on a later thread, and the poll may hold another worker or, if it gave its own away, none.
 //!
 //! It holds one if its stack shows a poll and no `block_in_place`, and there is a worker that has stood
-//! still for as long and that nothing else explains.
+//! still for as long, that nothing else explains, and that still does so when the stack was read.
 
 use std::sync::Arc;
 
@@ -100,11 +100,15 @@ impl MisplacedPoll {
                 MisplacedStep::Ask(proof)
             }
             (State::Asked(proof, candidate), still) => match proof.answer() {
-                // After the stack was taken it may have given the worker away.
                 Some(Some(_)) if still == Some(*candidate) => {
                     let worker = *candidate;
                     self.state = State::Found(worker);
                     MisplacedStep::Holds(worker)
+                }
+                // It was another one, or was given away since: another stack tells.
+                Some(Some(_)) => {
+                    self.state = State::Seen;
+                    MisplacedStep::Nothing
                 }
                 None if proof.is_open(now, PATIENCE) => MisplacedStep::Nothing,
                 _ => {
@@ -177,10 +181,15 @@ mod tests {
         let taken = StandingWorker { claim: 18, ..STANDS };
         let taken = MisplacedSample { still_worker: Some(taken), ..SEEN };
         assert!(matches!(poll.update(1120, taken), MisplacedStep::Nothing), "by another thread");
+        assert!(
+            matches!(poll.update(1130, taken), MisplacedStep::Ask(_)),
+            "is it still in a poll?"
+        );
         let mut poll = MisplacedPoll::default();
         asked(&mut poll).held(1115, StackResult::default(), 0, None);
         let none_still = MisplacedSample { still_worker: None, ..SEEN };
         assert!(matches!(poll.update(1120, none_still), MisplacedStep::Nothing));
+        assert!(matches!(poll.update(1130, none_still), MisplacedStep::Nothing));
         let mut poll = MisplacedPoll::default();
         poll.update(1000, none_still);
         assert!(

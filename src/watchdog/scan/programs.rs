@@ -8,6 +8,7 @@
 #![cfg(test)]
 
 mod machine;
+mod once_wrong;
 mod program;
 mod reference;
 mod threads;
@@ -15,9 +16,11 @@ mod threads;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use machine::Machine;
-use program::Program;
+use once_wrong::ONCE_WRONG;
+use program::{MOST_WORKERS, Program};
 use reference::KINDS;
 use threads::Threads;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 const PROGRAMS: u64 = 10_000;
 /// So many stalls and freezes of each kind have to be among them, or the programs do not try it.
@@ -26,8 +29,7 @@ const LEAST: usize = 100;
 /// How many there are of each kind.
 type Counts = [usize; KINDS.len()];
 
-/// Runs a program both ways. An error says how they differ.
-fn check(program: &Program, tokio: &tokio::runtime::Handle) -> Result<Counts, String> {
+fn check(program: &Program, tokio: &Handle) -> Result<Counts, String> {
     let mut threads = Threads::new(program.workers);
     let mut machine = Machine::new(&threads, tokio);
     for op in &program.ops {
@@ -43,12 +45,6 @@ fn check(program: &Program, tokio: &tokio::runtime::Handle) -> Result<Counts, St
         return Ok(expected.count());
     }
     Err(format!("expected {expected:#?}\nfound {found:#?}"))
-}
-
-/// The same. A panic of what is tested is an error too.
-fn run(program: &Program, tokio: &tokio::runtime::Handle) -> Result<Counts, String> {
-    let checked = catch_unwind(AssertUnwindSafe(|| check(program, tokio)));
-    checked.unwrap_or_else(|_| Err("a panic".into()))
 }
 
 /// Leaves out operations, many at a time and then few, as long as it fails.
@@ -70,32 +66,57 @@ fn shrink(mut program: Program, fails: impl Fn(&Program) -> bool) -> Program {
     program
 }
 
-/// A runtime with so many workers, which do nothing: the program says what they seem to do.
-fn runtime(workers: usize) -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(workers).build().expect("a runtime")
+/// Runtimes with one worker, with two and so on. They do nothing: a program says what they seem to do.
+struct Runtimes(Vec<Runtime>);
+
+impl Runtimes {
+    fn new() -> Self {
+        let runtime = |workers| {
+            Builder::new_multi_thread().worker_threads(workers).build().expect("a runtime")
+        };
+        Self((1..=MOST_WORKERS).map(runtime).collect())
+    }
+
+    /// Runs a program both ways. An error says how they differ, or that something panicked.
+    fn run(&self, program: &Program) -> Result<Counts, String> {
+        let tokio = self.0[program.workers - 1].handle();
+        let checked = catch_unwind(AssertUnwindSafe(|| check(program, tokio)));
+        checked.unwrap_or_else(|_| Err("a panic".into()))
+    }
+}
+
+/// What the environment says.
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|value| value.parse().expect("a number"))
 }
 
 #[test]
 fn what_is_found_of_random_programs_is_what_is_expected() {
-    let runtimes = [1, 2, 3].map(runtime);
-    let of = |program: &Program| runtimes[program.workers - 1].handle();
-    let seed = std::env::var("STALL_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let first = seed.unwrap_or(1);
-    let last = if seed.is_some() { first } else { PROGRAMS };
+    let runtimes = Runtimes::new();
+    let seed = number("STALL_SEED");
+    let programs = number("STALL_PROGRAMS").unwrap_or(PROGRAMS);
     let mut counts = Counts::default();
-    for seed in first..=last {
+    for seed in seed.map_or(1..=programs, |seed| seed..=seed) {
         let program = Program::random(seed);
-        match run(&program, of(&program)) {
+        match runtimes.run(&program) {
             Ok(more) => (0..KINDS.len()).for_each(|kind| counts[kind] += more[kind]),
             Err(_) => {
-                let program = shrink(program, |program| run(program, of(program)).is_err());
-                let differs = run(&program, of(&program)).expect_err("it fails");
-                panic!("STALL_SEED={seed}, left out what does not matter:\n{program}{differs}");
+                let program = shrink(program, |program| runtimes.run(program).is_err());
+                let differs = runtimes.run(&program).expect_err("it fails");
+                panic!("STALL_SEED={seed}, without what does not matter:\n{program}{differs}");
             }
         }
     }
     let counts: Vec<_> = KINDS.iter().zip(counts).collect();
-    println!("{counts:?}");
     assert!(seed.is_some() || counts.iter().all(|(_, count)| *count >= LEAST), "{counts:?}");
+}
+
+#[test]
+fn what_was_once_wrong_is_right() {
+    let runtimes = Runtimes::new();
+    for (what, workers, ops) in ONCE_WRONG {
+        let program = Program { workers, ops: ops.to_vec() };
+        let differs = runtimes.run(&program).err();
+        assert!(differs.is_none(), "{what}:\n{program}{}", differs.unwrap_or_default());
+    }
 }

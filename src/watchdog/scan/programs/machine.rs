@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{EnterGuard, Handle};
 
-use super::program::{FURTHER_THREADS, Op, Then};
-use super::threads::{DEAD_AFTER, Frame, MARKS, Threads};
+use super::program::{FURTHER_THREADS, MOST_WORKERS, Op, Then};
+use super::threads::{DEAD_AFTER, Frame, MARKS, MarkSpec, Threads};
 use crate::clock::{self, Nanos};
 use crate::mark::thread_slots::{PollGuard, play};
 use crate::mark::{Allowed, Mark};
@@ -74,10 +74,10 @@ pub(super) struct FoundStall {
     pub(super) is_open: bool,
 }
 
-/// Slots that one program after the other has.
-fn slots() -> &'static [Slot] {
-    static SLOTS: OnceLock<Vec<Slot>> = OnceLock::new();
-    SLOTS.get_or_init(|| (0..3 + FURTHER_THREADS).map(|_| Slot::new()).collect())
+thread_local! {
+    /// Slots that one program after the other has.
+    static SLOTS: &'static [Slot] =
+        Vec::leak((0..MOST_WORKERS + FURTHER_THREADS).map(|_| Slot::new()).collect());
 }
 
 impl<'a> Machine<'a> {
@@ -93,9 +93,9 @@ impl<'a> Machine<'a> {
             everywhere: false,
         });
         let runtime = registry.add_runtime("programs", tokio).expect("it watches");
-        let slots = &slots()[..threads.threads.len()];
+        let slots = &SLOTS.with(|slots| *slots)[..threads.threads.len()];
         slots.iter().for_each(|slot| registry.add_slot(slot));
-        let mark = |spec: &super::threads::MarkSpec| Mark {
+        let mark = |spec: &MarkSpec| Mark {
             detector: registry.id,
             label_id: registry.labels.id(spec.handler, spec.threshold, spec.kind),
         };

@@ -49,6 +49,8 @@ pub(super) struct Program {
     pub(super) ops: Vec<Op>,
 }
 
+pub(super) const MOST_WORKERS: usize = 3;
+
 /// Threads beside those that run the workers at first: two that may take one over, and one with a root
 /// future.
 pub(super) const FURTHER_THREADS: usize = 3;
@@ -56,7 +58,7 @@ pub(super) const FURTHER_THREADS: usize = 3;
 impl Program {
     pub(super) fn random(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let workers = rng.usize(1..=3);
+        let workers = rng.usize(1..=MOST_WORKERS);
         let scan_interval = rng.bool().then(|| rng.u64(5..30));
         let mut program = Self { workers, ops: Vec::new() };
         for _ in 0..rng.usize(5..60) {
