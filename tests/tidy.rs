@@ -78,9 +78,9 @@ struct Source {
 impl Source {
     /// The lines before the unit tests, without comments.
     fn code(&self) -> impl Iterator<Item = &str> {
-        let is_test =
-            |line: &&str| !(line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test"));
-        let lines = self.text.lines().take_while(is_test);
+        const TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(all(test", "#![cfg(test)]"];
+        let is_code = |line: &&str| !TESTS.iter().any(|begin| line.starts_with(begin));
+        let lines = self.text.lines().take_while(is_code);
         lines.map(|line| line.split("//").next().unwrap_or_default())
     }
 

@@ -180,7 +180,7 @@ impl Registry {
         else {
             return Identity { thread, ..Identity::default() };
         };
-        let worker = tokio::runtime::worker_index().filter(|worker| *worker < runtime.workers);
+        let worker = worker_here().filter(|worker| *worker < runtime.workers);
         let claim = self.note_owner(&runtime, worker, thread);
         let worker = worker.and_then(|worker| u32::try_from(worker).ok());
         Identity { place: Place { runtime: runtime.index, worker }, thread, claim }
@@ -275,6 +275,15 @@ impl Registry {
         self.watching.store(false, Release);
         self.release_runtimes();
     }
+}
+
+/// Which worker of its runtime the calling thread runs.
+fn worker_here() -> Option<usize> {
+    #[cfg(test)]
+    if let Some(worker) = super::by_hand::worker() {
+        return worker;
+    }
+    tokio::runtime::worker_index()
 }
 
 impl Runtimes {

@@ -374,3 +374,6 @@ impl OpenPolls {
         }
     }
 }
+
+#[cfg(test)]
+mod programs;
