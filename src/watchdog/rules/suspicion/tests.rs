@@ -6,7 +6,8 @@ use super::*;
 use crate::stack::ReturnCount;
 
 const THRESHOLD: Nanos = 100;
-const WORKER: StillWorker = StillWorker { now: 0, thread: 7, single: false, threshold: THRESHOLD };
+const WORKER: StillWorker =
+    StillWorker { now: 0, thread: 7, single: false, threshold: THRESHOLD, at_once: false };
 /// Where polls return to.
 const ADDRESS: u64 = 0x1000;
 /// What a counter says that could not count all the time.
@@ -23,6 +24,7 @@ enum Seen {
     Nothing,
     Collects,
     Asks,
+    CollectsAndAsks,
     Poll(PollEvent),
 }
 
@@ -104,11 +106,41 @@ impl Scene {
             Step::Collect => Seen::Collects,
             Step::Poll(event) => Seen::Poll(event),
             Step::Ask(proof) => {
-                assert_eq!((proof.thread, proof.single), (self.worker.thread, false));
                 self.asked = Some(proof);
+                self.expect_question();
                 Seen::Asks
             }
+            Step::CollectAndAsk(proof) => {
+                self.asked = Some(proof);
+                self.expect_question();
+                Seen::CollectsAndAsks
+            }
         }
+    }
+
+    fn expect_question(&self) {
+        let asked = self.asked.as_ref().expect("something was asked");
+        assert_eq!((asked.thread, asked.single), (self.worker.thread, false));
+    }
+
+    fn clear(&mut self, moved: bool) -> Option<Nanos> {
+        self.suspicion.clear(moved, THRESHOLD)
+    }
+
+    fn is_undecided(&self) -> bool {
+        self.suspicion.undecided_since().is_some()
+    }
+
+    /// The stack that was asked for last is taken, and has no names yet. It seems to be of a poll that
+    /// returns there, if that is counted.
+    fn sample(&self, at: Nanos, address: Option<u64>) {
+        let proof = self.asked.as_ref().expect("something was asked");
+        proof.sampled(at, address.map(|address| (address, self.count())));
+    }
+
+    fn count(&self) -> ReturnCount {
+        let returns = Arc::clone(&self.returns);
+        ReturnCount::new(move || Some(returns.load(Relaxed)).filter(|count| *count != LOST))
     }
 
     /// Answers what was asked last.
@@ -119,9 +151,9 @@ impl Scene {
             Stack::Other => proof.not_held(),
             Stack::Uncounted => proof.held(at, taken, ADDRESS, None),
             Stack::Counted(address) => {
-                let returns = Arc::clone(&self.returns);
-                let so_far = move || Some(returns.load(Relaxed)).filter(|count| *count != LOST);
-                proof.held(at, taken, address, Some(ReturnCount::new(so_far)));
+                let counted = proof.counted(address);
+                let (since, returns) = counted.unwrap_or_else(|| (at, self.count()));
+                proof.held(since, taken, address, Some(returns));
             }
         }
     }
@@ -135,23 +167,29 @@ impl Scene {
     /// Scans once and expects a rest to begin.
     #[track_caller]
     fn expect_rest(&mut self, now: Nanos) {
+        self.expect_rest_undecided(now);
+        assert!(!self.is_undecided());
+    }
+
+    /// The same with one kept that is over.
+    #[track_caller]
+    fn expect_rest_undecided(&mut self, now: Nanos) {
         assert_eq!(self.scan(now), Seen::Nothing);
         assert!(matches!(self.suspicion.state, State::Resting { until } if until == now + REST));
-        assert!(!self.suspicion.is_undecided());
     }
 }
 
 #[test]
 fn a_stack_is_asked_for_once_the_worker_stood_still_for_the_threshold() {
     let mut scene = Scene::new();
-    assert!(!scene.suspicion.is_undecided());
+    assert!(!scene.is_undecided());
     assert_eq!(scene.scan(START), Seen::Collects);
     scene.expect("Suspected");
     assert_eq!(scene.scan(OVER - 1), Seen::Nothing);
     assert_eq!(scene.scan(OVER), Seen::Asks);
     assert_eq!(scene.scan(OVER + 1), Seen::Nothing, "the answer is awaited");
     scene.expect("Asked");
-    assert!(scene.suspicion.is_undecided());
+    assert!(scene.is_undecided());
     assert_eq!(scene.weighed, 0, "evidence costs something");
 }
 
@@ -185,7 +223,7 @@ fn one_wait_all_the_time_is_a_stall_from_the_begin_of_the_suspicion() {
     assert_eq!(scene.scan(OVER + 20), Seen::Poll(PollEvent::Counted(120)));
     scene.expect("Stalled");
     assert_eq!(scene.suspicion.stack().and_then(|stack| stack.missing), Some("its stack"));
-    assert!(!scene.suspicion.is_undecided(), "it is decided");
+    assert!(!scene.is_undecided(), "it is decided");
     assert_eq!(scene.scan(OVER + 99), Seen::Poll(PollEvent::Lasts(199)));
     assert_eq!(scene.scan(OVER + 100), Seen::Poll(PollEvent::Doubled(200)));
     scene.evidence.same_wait = false;
@@ -260,7 +298,7 @@ fn a_second_stack_that_proves_nothing_ends_the_counting() {
 fn a_proven_poll_is_a_stall_once_the_share_of_the_program_is() {
     let mut scene = Scene::waiting(40, Stack::Uncounted);
     scene.expect("Proven");
-    assert!(scene.suspicion.is_undecided());
+    assert!(scene.is_undecided());
     assert_eq!(scene.scan(OVER + 39), Seen::Poll(PollEvent::None));
     assert_eq!(scene.scan(OVER + 40), Seen::Poll(PollEvent::Counted(140)));
     scene.expect("Stalled");
@@ -283,7 +321,7 @@ fn a_proven_poll_that_was_another_is_no_stall() {
 fn an_excused_poll_may_turn_out_to_be_a_stall() {
     let mut scene = Scene::waiting(80, Stack::Counted(ADDRESS));
     scene.expect("Excused");
-    assert!(scene.suspicion.tracker.is_excused() && scene.suspicion.is_undecided());
+    assert!(scene.suspicion.tracker.is_excused() && scene.is_undecided());
     let weighed = scene.weighed;
     assert_eq!(scene.scan(OVER + 60), Seen::Poll(PollEvent::Lasts(160)));
     assert_eq!(scene.weighed, weighed + 1, "it is looked at again, breakpoint or not");
@@ -353,10 +391,10 @@ fn a_worker_that_moves_is_clear_and_a_stall_of_it_over() {
     ];
     for (mut scene, lasted) in scenes {
         for moved in [true, false] {
-            assert_eq!(scene.suspicion.clear(moved), lasted.filter(|_| moved));
+            assert_eq!(scene.clear(moved), lasted.filter(|_| moved));
             scene.expect("Clear");
         }
-        assert!(scene.suspicion.stack().is_none() && !scene.suspicion.is_undecided());
+        assert!(scene.suspicion.stack().is_none() && !scene.is_undecided());
         assert_eq!(scene.scan(OVER + 500), Seen::Collects);
     }
 }
@@ -366,7 +404,7 @@ fn a_rest_goes_on_when_the_worker_moves() {
     let mut scene = Scene::asked();
     scene.answer(OVER, Stack::Other);
     scene.expect_rest(OVER + 1);
-    assert_eq!(scene.suspicion.clear(true), None);
+    assert_eq!(scene.clear(true), None);
     assert_eq!(scene.scan(OVER + REST), Seen::Nothing);
     assert_eq!(scene.scan(OVER + 1 + REST), Seen::Collects);
     scene.expect("Suspected");
@@ -377,7 +415,7 @@ fn rests_get_longer_until_the_worker_moves() {
     let mut scene = Scene::new();
     let mut now = START;
     let mut rest = |moved: bool| {
-        scene.suspicion.clear(moved);
+        scene.clear(moved);
         assert_eq!(scene.scan(now), Seen::Collects);
         now += THRESHOLD;
         assert_eq!(scene.scan(now), Seen::Asks);
@@ -391,4 +429,227 @@ fn rests_get_longer_until_the_worker_moves() {
     assert_eq!([rest(false), rest(false), rest(false)], [1, 2, 4]);
     assert_eq!([rest(true), rest(false)], [1, 2]);
     assert_eq!((0..20).map(|_| rest(false)).max(), Some(64));
+}
+
+/// How long the stall lasted that was proven after its end.
+fn ended(scene: &mut Scene, now: Nanos) -> Option<Nanos> {
+    let ended = scene.suspicion.ended_stall(now)?;
+    assert_eq!(ended.event, PollEvent::Counted(ended.lasted));
+    assert_eq!((ended.thread, ended.stack.missing), (WORKER.thread, Some("its stack")));
+    Some(ended.lasted)
+}
+
+#[test]
+fn after_an_idle_time_a_stack_is_asked_for_at_once() {
+    let mut scene = Scene::new();
+    scene.worker.at_once = true;
+    assert_eq!(scene.scan(START), Seen::CollectsAndAsks);
+    scene.expect("Asked");
+    scene.answer(START + 10, Stack::Counted(ADDRESS));
+    assert_eq!(scene.scan(START + 25), Seen::Collects);
+    assert_eq!(scene.scan(START + 110), Seen::Asks);
+    let mut scene = Scene::new();
+    scene.worker.at_once = true;
+    scene.scan(START);
+    scene.answer(START + 10, Stack::Uncounted);
+    scene.evidence.same_wait = true;
+    assert_eq!(scene.scan(START + 25), Seen::Poll(PollEvent::None));
+    scene.expect("Proven");
+    assert_eq!(scene.scan(START + 100), Seen::Poll(PollEvent::Counted(100)));
+}
+
+#[test]
+fn a_wait_that_is_over_before_its_stack_has_names_is_a_stall_afterwards() {
+    let over = || {
+        let mut scene = Scene::asked();
+        scene.sample(OVER + 5, None);
+        scene.evidence.same_wait = true;
+        assert_eq!(scene.scan(OVER + 10), Seen::Nothing);
+        assert_eq!(scene.scan(OVER + 35), Seen::Nothing);
+        scene.expect("Asked");
+        scene
+    };
+    // It may be seen by the worker, or by the thread.
+    for moves in [true, false] {
+        let mut scene = over();
+        if moves {
+            assert_eq!(scene.clear(true), None);
+        } else {
+            scene.evidence.same_wait = false;
+            assert_eq!(scene.scan(OVER + 60), Seen::Nothing);
+        }
+        scene.expect("Clear");
+        assert_eq!(scene.suspicion.undecided_since(), Some(START));
+        assert_eq!(ended(&mut scene, OVER + 900), None, "not known yet");
+        scene.answer(OVER + 910, Stack::Uncounted);
+        assert_eq!(ended(&mut scene, OVER + 920), Some(135), "until it was last seen");
+        assert_eq!(ended(&mut scene, OVER + 930), None);
+        assert!(!scene.is_undecided());
+    }
+    let mut scene = over();
+    scene.clear(true);
+    scene.answer(OVER + 910, Stack::Other);
+    assert_eq!(ended(&mut scene, OVER + 920), None, "in no poll");
+    assert!(!scene.is_undecided());
+    let mut scene = over();
+    scene.clear(true);
+    assert_eq!(ended(&mut scene, OVER + PATIENCE), None);
+    assert!(!scene.is_undecided(), "for ever is too long");
+}
+
+#[test]
+fn a_wait_that_ends_unseen_proves_nothing_afterwards() {
+    // Before its stack was taken, before it was seen after that, and on another thread.
+    let mut scene = Scene::asked();
+    scene.evidence.same_wait = true;
+    scene.scan(OVER + 10);
+    scene.clear(true);
+    assert!(!scene.is_undecided());
+    let mut scene = Scene::asked();
+    scene.sample(OVER + 5, None);
+    scene.clear(true);
+    assert!(!scene.is_undecided());
+    let mut scene = Scene::asked();
+    scene.sample(OVER + 5, None);
+    scene.evidence.same_wait = true;
+    scene.scan(OVER + 10);
+    scene.worker.thread = 8;
+    scene.scan(OVER + 35);
+    assert!(!scene.suspicion.awaits_names());
+}
+
+#[test]
+fn a_wait_is_followed_by_the_count_that_began_meanwhile() {
+    let mut scene = Scene::asked();
+    scene.sample(OVER + 5, Some(ADDRESS));
+    scene.evidence.same_wait = true;
+    scene.scan(OVER + 10);
+    scene.evidence.same_wait = false;
+    assert_eq!(scene.scan(OVER + 35), Seen::Nothing, "it woke and goes on");
+    scene.expect("Asked");
+    scene.returns.store(1, Relaxed);
+    scene.scan(OVER + 60);
+    scene.answer(OVER + 70, Stack::Counted(ADDRESS));
+    assert_eq!(ended(&mut scene, OVER + 80), Some(135));
+    // Where the poll returns elsewhere, its returns are not known.
+    let mut scene = Scene::asked();
+    scene.sample(OVER + 5, Some(ADDRESS + 8));
+    scene.evidence.same_wait = true;
+    scene.scan(OVER + 10);
+    scene.evidence.same_wait = false;
+    scene.scan(OVER + 35);
+    scene.clear(true);
+    scene.answer(OVER + 70, Stack::Counted(ADDRESS));
+    assert_eq!(ended(&mut scene, OVER + 80), None);
+}
+
+/// Returns are counted since `OVER + 5`, and the stack has no names yet.
+fn counting_unnamed() -> Scene {
+    let mut scene = Scene::asked();
+    scene.sample(OVER + 5, Some(ADDRESS));
+    assert_eq!(scene.scan(OVER + 10), Seen::Collects);
+    scene.expect("Counting");
+    scene
+}
+
+#[test]
+fn returns_are_counted_before_the_stack_has_names() {
+    let mut scene = counting_unnamed();
+    let first = scene.asked.clone();
+    assert_eq!(scene.scan(OVER + 104), Seen::Nothing);
+    assert_eq!(scene.scan(OVER + 105), Seen::Asks);
+    let second = scene.asked.clone();
+    for proof in [first, second] {
+        scene.asked = proof;
+        scene.answer(OVER + 110, Stack::Counted(ADDRESS));
+    }
+    assert_eq!(scene.scan(OVER + 115), Seen::Poll(PollEvent::Counted(110)));
+    scene.expect("Stalled");
+    assert_eq!(scene.scan(OVER + 120), Seen::Poll(PollEvent::Lasts(115)));
+}
+
+#[test]
+fn a_poll_that_returns_before_its_stacks_have_names_is_a_stall_afterwards() {
+    for (places, lasted) in [
+        ([ADDRESS, ADDRESS], Some(155)),
+        ([ADDRESS, ADDRESS + 8], None),
+        ([ADDRESS + 8, ADDRESS + 8], None),
+    ] {
+        let mut scene = counting_unnamed();
+        let first = scene.asked.clone();
+        scene.scan(OVER + 110);
+        scene.sample(OVER + 120, None);
+        let second = scene.asked.clone();
+        for now in [OVER + 135, OVER + 160] {
+            assert_eq!(scene.scan(now), Seen::Nothing);
+            scene.expect("AskedAgain");
+        }
+        scene.returns.store(1, Relaxed);
+        assert_eq!(scene.scan(OVER + 185), Seen::Nothing);
+        scene.expect("Clear");
+        assert_eq!(scene.suspicion.undecided_since(), Some(OVER + 5));
+        for (proof, place) in [first, second].into_iter().zip(places) {
+            assert_eq!(ended(&mut scene, OVER + 900), None);
+            scene.asked = proof;
+            scene.answer(OVER + 910, Stack::Counted(place));
+        }
+        assert_eq!(ended(&mut scene, OVER + 920), lasted, "{places:x?}");
+        assert!(!scene.is_undecided());
+    }
+}
+
+#[test]
+fn a_poll_that_returns_before_it_was_seen_with_its_second_stack_is_none() {
+    let mut scene = counting_unnamed();
+    scene.scan(OVER + 110);
+    scene.sample(OVER + 120, None);
+    scene.returns.store(1, Relaxed);
+    scene.expect_rest(OVER + 135);
+}
+
+#[test]
+fn where_the_poll_returns_elsewhere_the_time_starts_again_with_its_names() {
+    for asks_again in [false, true] {
+        let mut scene = Scene::asked();
+        scene.sample(OVER + 5, Some(ADDRESS + 8));
+        scene.scan(OVER + 10);
+        let first = scene.asked.clone();
+        if asks_again {
+            assert_eq!(scene.scan(OVER + 105), Seen::Asks);
+        }
+        scene.asked = first;
+        scene.answer(OVER + 140, Stack::Counted(ADDRESS));
+        assert_eq!(scene.scan(OVER + 150), Seen::Collects);
+        scene.expect("Counting");
+        assert_eq!(scene.scan(OVER + 239), Seen::Nothing);
+        assert_eq!(scene.scan(OVER + 240), Seen::Asks);
+    }
+    // What was counted may have been passed, which says nothing.
+    let mut scene = Scene::asked();
+    scene.sample(OVER + 5, Some(ADDRESS + 8));
+    scene.scan(OVER + 10);
+    let wrong = std::mem::take(&mut scene.returns);
+    wrong.store(1, Relaxed);
+    assert_eq!(scene.scan(OVER + 35), Seen::Nothing);
+    scene.expect("Asked");
+    assert_eq!(scene.scan(OVER + 60), Seen::Nothing);
+    scene.answer(OVER + 70, Stack::Counted(ADDRESS));
+    assert_eq!(scene.scan(OVER + 85), Seen::Collects);
+    scene.expect("Counting");
+}
+
+#[test]
+fn one_that_is_over_is_kept_at_a_time() {
+    let mut scene = Scene::asked();
+    scene.sample(OVER + 5, None);
+    scene.evidence.same_wait = true;
+    scene.scan(OVER + 10);
+    scene.clear(true);
+    assert_eq!(scene.scan(OVER + 1000), Seen::Collects);
+    scene.scan(OVER + 1100);
+    scene.sample(OVER + 1105, None);
+    scene.scan(OVER + 1110);
+    scene.evidence.same_wait = false;
+    scene.expect_rest_undecided(OVER + 1120);
+    assert_eq!(scene.suspicion.undecided_since(), Some(START));
 }
