@@ -160,7 +160,9 @@ impl StallDetector {
     /// Its freezes count for the health of the process unless [`watch_with`](Self::watch_with) said
     /// otherwise.
     pub fn watch(&self, name: &str, runtime: &Handle) {
-        self.registry().add_runtime(name, runtime);
+        if let Some(runtime) = self.registry().add_runtime(name, runtime) {
+            ticker::map_idle_workers(&self.shared.registry, &runtime);
+        }
         self.arm(runtime);
     }
 
@@ -207,10 +209,12 @@ impl StallDetector {
         ShedLayer::new(Arc::clone(&self.shared.registry))
     }
 
-    /// Starts the tick task here rather than at the watchdog's next scan.
+    /// Starts the tick task here rather than at the watchdog's next scan, and waits a moment until the
+    /// workers that are idle were seen.
     pub(super) fn arm(&self, runtime: &Handle) {
         if let Some(runtime) = self.registry().runtime(runtime) {
             ticker::start(&self.shared.registry, &runtime, self.shared.tick);
+            ticker::wait_for_map(&runtime);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::owned_thread::OwnedThread;
 use crate::report::Reporter;
 use crate::runtime::registry::{Limits, Registry};
 use crate::stack::{Capture, OwnCode, Sampler, StackSettings, Stacks};
+use crate::ticker;
 use crate::watchdog::{self, Patience, WatchdogSettings};
 
 /// The shared state for those settings.
@@ -43,7 +44,10 @@ pub(crate) fn launch(
     let health = Arc::new(HealthState::new(Arc::clone(&registry), settings.readiness));
     // Before anybody can ask how it does.
     if let (true, Some(runtime)) = (settings.on, &runtime) {
-        registry.add_runtime("main", runtime);
+        if let Some(runtime) = registry.add_runtime("main", runtime) {
+            // Its workers answer while the threads start.
+            ticker::map_idle_workers(&registry, &runtime);
+        }
     }
     let facade = !settings.test && (settings.facade || settings.admin.is_none());
     #[cfg(feature = "admin")]

@@ -1,6 +1,9 @@
 //! Short tasks on a watched runtime. Each one also shows which worker its thread runs.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use crate::clock::{self, Nanos};
 use crate::mark::thread_slots;
@@ -9,11 +12,15 @@ use crate::runtime::registry::Registry;
 
 /// How long a task yields until each worker has run one.
 const LONGEST_MAP: Nanos = 1_000_000;
+/// The same at the start.
+const LONGEST_FIRST_MAP: Nanos = 20_000_000;
+/// Between two looks whether they have.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Spawns a task that shows that the runtime polls tasks. A parked worker wakes to run it, and takes
 /// over the runtime's I/O and time drivers if no other worker has them.
 pub(crate) fn ping(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
-    spawn(registry, runtime, 1, |runtime| {
+    spawn(registry, runtime, 1, |runtime, _| {
         runtime.heartbeat.touch(clock::now());
         runtime.status.answer();
         false
@@ -23,17 +30,36 @@ pub(crate) fn ping(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
 /// Spawns as many tasks as there are workers. They yield until each worker has run one, so that the idle
 /// ones wake too, but for a moment only.
 pub(crate) fn map_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
-    spawn(registry, runtime, runtime.workers, |runtime| {
-        !(0..runtime.workers).all(|worker| runtime.owner(worker).is_some())
+    spawn(registry, runtime, runtime.workers, |runtime, ran| {
+        ran < LONGEST_MAP && !runtime.knows_workers()
     });
 }
 
-/// `run` says whether to run again.
+/// The same at the start, where there is more time, on behalf of the calling thread: a task that blocks at
+/// once is the only one that its worker ever runs. [`wait_for_map`] waits for it.
+pub(crate) fn map_idle_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
+    if Handle::try_current().is_ok_and(|handle| handle.id() == runtime.id) {
+        note_owner(registry, runtime);
+    }
+    spawn(registry, runtime, runtime.workers, |runtime, ran| {
+        ran < LONGEST_FIRST_MAP && !runtime.knows_workers()
+    });
+}
+
+/// Waits until it is known which threads run the workers. Those that are busy do not answer: not for long.
+pub(crate) fn wait_for_map(runtime: &Runtime) {
+    let start = clock::now();
+    while !runtime.single && !runtime.knows_workers() && clock::now() - start < LONGEST_FIRST_MAP {
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// `goes_on` says whether to run again, after that time.
 fn spawn(
     registry: &Arc<Registry>,
     runtime: &Arc<Runtime>,
     tasks: usize,
-    run: fn(&Runtime) -> bool,
+    goes_on: fn(&Runtime, Nanos) -> bool,
 ) {
     let Some(handle) = runtime.handle() else { return };
     for _ in 0..tasks {
@@ -42,7 +68,7 @@ fn spawn(
             let start = clock::now();
             while let (Some(registry), Some(runtime)) = (registry.upgrade(), runtime.upgrade()) {
                 note_owner(&registry, &runtime);
-                if !run(&runtime) || clock::now() - start >= LONGEST_MAP {
+                if !goes_on(&runtime, clock::now() - start) {
                     break;
                 }
                 drop((registry, runtime));

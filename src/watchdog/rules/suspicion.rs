@@ -49,20 +49,20 @@
 //! A rest lasts one second, and each further one twice as long until the worker makes progress. That
 //! does not end a rest, but makes the next one short again.
 
+mod asked;
 mod ended;
 
 use std::sync::Arc;
+
+use self::asked::{Answer, OnePoll, answer, found, request, returns_to_the_same};
 
 pub(crate) use self::ended::EndedStall;
 use self::ended::{LastSeen, Stacks, Unnamed};
 use super::poll::{Holds, PollEvent, PollSample, PollTracker};
 use crate::clock::Nanos;
-use crate::stack::{PollProof, ProvenPoll};
+use crate::stack::PollProof;
 use crate::stall::StackResult;
 
-/// How long to wait for a stack. The symbols of the first one take seconds if there is much debug
-/// information.
-const PATIENCE: Nanos = 30_000_000_000;
 /// The first rest of a worker that turned out not to be in one poll: stacks are not free.
 const REST: Nanos = 1_000_000_000;
 /// How often a rest can double, up to 64 s.
@@ -108,15 +108,6 @@ enum State {
     Stalled(OnePoll),
 }
 
-/// A proven poll.
-#[derive(Debug)]
-struct OnePoll {
-    /// The stack that proved it.
-    stack: Arc<PollProof>,
-    /// Counts returns. `None` if that is not possible: then the same wait is the proof.
-    counter: Option<Arc<PollProof>>,
-}
-
 /// A worker that makes no progress at a scan.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StillWorker {
@@ -151,14 +142,6 @@ pub(crate) enum Step {
     Ask(Arc<PollProof>),
     /// Report what became of the poll.
     Poll(PollEvent),
-}
-
-/// What a requested stack shows so far.
-enum Answer<'a> {
-    Awaited,
-    /// The thread is in no poll, or there was no usable stack in time.
-    No,
-    InPoll(&'a ProvenPoll),
 }
 
 impl Suspicion {
@@ -445,38 +428,6 @@ impl Suspicion {
         let StillWorker { threshold, .. } = worker;
         PollSample { sequence: self.sequence, threshold, holds: Holds::Root, excused }
     }
-}
-
-impl OnePoll {
-    /// Whether the counter proves that it goes on.
-    fn has_not_returned(&self) -> bool {
-        let last = found(&self.stack);
-        self.counter.as_deref().is_some_and(|counter| {
-            counter.still() && last.is_some_and(|last| returns_to_the_same(counter, last))
-        })
-    }
-}
-
-fn request(worker: StillWorker) -> Arc<PollProof> {
-    Arc::new(PollProof::new(worker.thread, worker.single, worker.now))
-}
-
-fn answer(proof: &PollProof, now: Nanos) -> Answer<'_> {
-    // Checked first, so that an answer that arrives in between still counts.
-    let is_late = !proof.is_open(now, PATIENCE);
-    match proof.answer() {
-        Some(Some(found)) => Answer::InPoll(found),
-        None if !is_late => Answer::Awaited,
-        Some(None) | None => Answer::No,
-    }
-}
-
-fn found(proof: &PollProof) -> Option<&ProvenPoll> {
-    proof.answer().flatten()
-}
-
-fn returns_to_the_same(first: &PollProof, last: &ProvenPoll) -> bool {
-    found(first).is_some_and(|first| first.returns_to == last.returns_to)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Answer, answer, returns_to_the_same};
+use super::asked::{Answer, answer, returns_to_the_same};
 use crate::clock::Nanos;
 use crate::stack::PollProof;
 use crate::stall::StackResult;
