@@ -160,9 +160,7 @@ impl StallDetector {
     /// Its freezes count for the health of the process unless [`watch_with`](Self::watch_with) said
     /// otherwise.
     pub fn watch(&self, name: &str, runtime: &Handle) {
-        if let Some(runtime) = self.registry().add_runtime(name, runtime) {
-            ticker::map_idle_workers(&self.shared.registry, &runtime);
-        }
+        self.registry().add_runtime(name, runtime);
         self.arm(runtime);
     }
 
@@ -209,12 +207,10 @@ impl StallDetector {
         ShedLayer::new(Arc::clone(&self.shared.registry))
     }
 
-    /// Starts the tick task here rather than at the watchdog's next scan, and waits a moment until the
-    /// workers that are idle were seen.
+    /// Starts the tick task here rather than at the watchdog's next scan.
     pub(super) fn arm(&self, runtime: &Handle) {
         if let Some(runtime) = self.registry().runtime(runtime) {
             ticker::start(&self.shared.registry, &runtime, self.shared.tick);
-            ticker::wait_for_map(&runtime);
         }
     }
 

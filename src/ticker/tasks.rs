@@ -35,8 +35,8 @@ pub(crate) fn map_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
     });
 }
 
-/// The same at the start, where there is more time, on behalf of the calling thread: a task that blocks at
-/// once is the only one that its worker ever runs. [`wait_for_map`] waits for it.
+/// The same for a runtime that is watched from now on, where there is more time: a task that blocks at once
+/// may be the only one that its worker ever runs. The calling thread may run a worker itself.
 pub(crate) fn map_idle_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
     if Handle::try_current().is_ok_and(|handle| handle.id() == runtime.id) {
         note_owner(registry, runtime);
@@ -46,7 +46,8 @@ pub(crate) fn map_idle_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>)
     });
 }
 
-/// Waits until it is known which threads run the workers. Those that are busy do not answer: not for long.
+/// Waits until all workers have run such a task: for a moment, since busy ones do not. The only worker of a
+/// current-thread runtime may be the calling thread.
 pub(crate) fn wait_for_map(runtime: &Runtime) {
     let start = clock::now();
     while !runtime.single && !runtime.knows_workers() && clock::now() - start < LONGEST_FIRST_MAP {

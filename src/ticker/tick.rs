@@ -34,6 +34,7 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
         return;
     }
     runtime.heartbeat.set_interval(nanos(tick));
+    tasks::map_idle_workers(registry, runtime);
     // If the check could abort the process, a runtime that the user named is assumed to have timers:
     // if that is wrong, it shows at the start. One that was only found is not.
     let ticks = if cfg!(panic = "abort") { runtime.named } else { timers::has_timers(&handle) };
