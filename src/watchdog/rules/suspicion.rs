@@ -54,7 +54,7 @@ mod ended;
 
 use std::sync::Arc;
 
-use self::asked::{Answer, OnePoll, answer, found, request, returns_to_the_same};
+use self::asked::{Answer, OnePoll, answer, found, returns_to_the_same};
 
 pub(crate) use self::ended::EndedStall;
 use self::ended::{LastSeen, Stacks, Unnamed};
@@ -428,6 +428,10 @@ impl Suspicion {
         let StillWorker { threshold, .. } = worker;
         PollSample { sequence: self.sequence, threshold, holds: Holds::Root, excused }
     }
+}
+
+fn request(worker: StillWorker) -> Arc<PollProof> {
+    Arc::new(PollProof::new(worker.thread, worker.single, worker.now))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::StillWorker;
 use crate::clock::Nanos;
 use crate::stack::{PollProof, ProvenPoll};
 
@@ -35,10 +34,6 @@ impl OnePoll {
             counter.still() && last.is_some_and(|last| returns_to_the_same(counter, last))
         })
     }
-}
-
-pub(super) fn request(worker: StillWorker) -> Arc<PollProof> {
-    Arc::new(PollProof::new(worker.thread, worker.single, worker.now))
 }
 
 pub(super) fn answer(proof: &PollProof, now: Nanos) -> Answer<'_> {
