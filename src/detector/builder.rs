@@ -341,6 +341,9 @@ impl Builder {
     /// `runtime-3`, …; see [`StallDetector::watch`] for names of your own. The log goes to the
     /// `tracing` subscriber that is the default here.
     ///
+    /// On a multi-thread runtime it waits for a short task on each worker, for at most 20 ms where some are
+    /// busy: from then on it is known which threads run them.
+    ///
     /// # Errors
     ///
     /// [`BuildError`] names the setting, its value and what to write instead. A detector that has

@@ -19,6 +19,7 @@ use crate::report::Reporter;
 use crate::runtime::registry::{Limits, Registry};
 use crate::stack::{Capture, OwnCode, Sampler, StackSettings, Stacks};
 use crate::stall::StackDetail;
+use crate::ticker;
 use crate::watchdog::{self, Patience, WatchdogSettings};
 
 /// The shared state for those settings.
@@ -43,8 +44,11 @@ pub(crate) fn launch(
     let tick = settings.tick_interval;
     let health = Arc::new(HealthState::new(Arc::clone(&registry), settings.readiness));
     // Before anybody can ask how it does.
-    if let (true, Some(runtime)) = (settings.on, &runtime) {
-        registry.add_runtime("main", runtime);
+    let main = runtime.as_ref().filter(|_| settings.on);
+    let main = main.and_then(|runtime| registry.add_runtime("main", runtime));
+    if let Some(runtime) = &main {
+        // Its idle workers answer while the threads start.
+        ticker::map_idle_workers(&registry, runtime);
     }
     let facade = !settings.test && (settings.facade || settings.admin.is_none());
     #[cfg(feature = "admin")]
@@ -68,6 +72,9 @@ pub(crate) fn launch(
     let detector = StallDetector::new(registry, health, threads, tick);
     if let Some(runtime) = &runtime {
         detector.arm(runtime);
+    }
+    if let Some(runtime) = &main {
+        ticker::wait_for_map(runtime);
     }
     Ok(detector)
 }

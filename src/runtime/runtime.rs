@@ -149,6 +149,11 @@ impl Runtime {
         (owner != 0).then_some(WorkerThread { thread, claim: owner >> THREAD_BITS })
     }
 
+    /// Whether each worker was seen.
+    pub(crate) fn knows_workers(&self) -> bool {
+        (0..self.workers).all(|worker| self.owner(worker).is_some())
+    }
+
     /// Whether `thread` was the last that was seen running `worker`.
     pub(crate) fn is_owner(&self, worker: usize, thread: u32) -> bool {
         self.owner(worker).is_some_and(|owner| owner.thread == thread)

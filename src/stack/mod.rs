@@ -17,6 +17,7 @@
 //!                              │                             └► debug_info   files, lines, functions
 //!                              └► told: a closure          user_frame      the user's own code
 //!                                                          poll_frame      in a poll? ─► proof
+//!                                                          poll_returns    has it returned?
 //! ```
 //!
 //! It knows no detector: the caller passes closures that tell whether the thread is still in the same
@@ -32,6 +33,7 @@ mod mode;
 )]
 mod native;
 mod poll_frame;
+mod poll_returns;
 mod proof;
 mod raw;
 mod sampler;

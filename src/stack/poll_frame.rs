@@ -11,6 +11,8 @@ const SCHEDULERS: [&str; 2] = [
 ];
 /// The function there that runs a task.
 const RUNS_TASK: &str = "run_task";
+/// The function that calls it, which it may be inlined into.
+const RUNS_TASKS: &str = "run";
 /// The function there that drives a current-thread runtime and polls its root future.
 const DRIVES: &str = "block_on";
 /// The function around each poll of a root future.
@@ -55,6 +57,13 @@ pub(crate) fn poll_returns_to(stack: &Stack, single: bool) -> Result<u64, &'stat
         return Err("nobody drives the runtime");
     }
     Ok(frame.address)
+}
+
+/// Whether a frame, of which the symbol alone is known, is of a function that runs polls on such a runtime.
+pub(super) fn runs_polls(frame: &Frame, single: bool) -> bool {
+    let scheduler = Scheduler { frames: &[], module: SCHEDULERS[usize::from(single)] };
+    let runs = [RUNS_TASK, RUNS_TASKS, DRIVES, ENTERS];
+    scheduler.has(frame, |name| runs.contains(&name))
 }
 
 /// Whether functions may be inlined into this one that do not show: Rust code of the same module without

@@ -1,10 +1,11 @@
 //! The proof that a thread whose worker makes no progress is in one poll.
 //!
 //! The watchdog asks, other threads take the stack and read it, and the watchdog finds the answer in
-//! a later scan.
+//! a later scan. The names of a stack may take long. So the returns of the poll are counted from the
+//! moment that the stack was taken, if it shows then where it returns to.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::clock::Nanos;
 use crate::stall::StackResult;
@@ -17,7 +18,17 @@ pub(crate) struct PollProof {
     /// Whether its runtime is a current-thread runtime.
     pub(crate) single: bool,
     asked_at: Nanos,
+    sampled: OnceLock<SampledPoll>,
     answer: OnceLock<Option<ProvenPoll>>,
+}
+
+/// A stack that was taken, and has no names yet.
+#[derive(Debug)]
+struct SampledPoll {
+    /// When it had been taken and the returns counted.
+    since: Nanos,
+    /// Where the poll seems to return to, and the count of that.
+    returns: Option<(u64, ReturnCount)>,
 }
 
 /// The thread is in a poll, as a worker.
@@ -35,11 +46,53 @@ pub(crate) struct ProvenPoll {
 
 /// How many polls have returned since the counting began; `None` if the kernel could not count all
 /// the time.
-pub(crate) struct ReturnCount(Box<dyn Fn() -> Option<u64> + Send + Sync>);
+#[derive(Clone)]
+pub(crate) struct ReturnCount(Arc<dyn Fn() -> Option<u64> + Send + Sync>);
 
 impl PollProof {
     pub(crate) fn new(thread: u32, single: bool, now: Nanos) -> Self {
-        Self { thread, single, asked_at: now, answer: OnceLock::new() }
+        let (sampled, answer) = (OnceLock::new(), OnceLock::new());
+        Self { thread, single, asked_at: now, sampled, answer }
+    }
+
+    /// The stack was taken, and `returns` has counted since `now`.
+    pub(crate) fn sampled(&self, now: Nanos, returns: Option<(u64, ReturnCount)>) {
+        drop(self.sampled.set(SampledPoll { since: now, returns }));
+    }
+
+    /// Whether the stack was taken.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.sampled.get().is_some()
+    }
+
+    /// The count of the returns to that address since the stack was taken, and when that was.
+    pub(crate) fn counted(&self, returns_to: u64) -> Option<(Nanos, ReturnCount)> {
+        let SampledPoll { since, returns } = self.sampled.get()?;
+        let (_, count) = returns.as_ref().filter(|(address, _)| *address == returns_to)?;
+        Some((*since, count.clone()))
+    }
+
+    /// Since when returns are counted, if they are: to where the poll returns or, until the stack has its
+    /// names, seems to.
+    pub(crate) fn counts_since(&self) -> Option<Nanos> {
+        match self.answer.get() {
+            Some(answer) => {
+                answer.as_ref().and_then(|poll| poll.returns.as_ref().map(|_| poll.since))
+            }
+            None => self.sampled.get().filter(|poll| poll.returns.is_some()).map(|poll| poll.since),
+        }
+    }
+
+    /// Whether no poll has returned since then; `false` if that is not counted.
+    pub(crate) fn still(&self) -> bool {
+        match self.answer.get() {
+            Some(answer) => answer.as_ref().is_some_and(ProvenPoll::still),
+            None => self
+                .sampled
+                .get()
+                .and_then(|poll| poll.returns.as_ref())
+                .is_some_and(|(_, returns)| returns.is_zero()),
+        }
     }
 
     /// The thread is in a poll, and `returns` has counted since `now`.
@@ -73,13 +126,17 @@ impl PollProof {
 impl ProvenPoll {
     /// Whether no poll has returned since then; `false` if that is not counted.
     pub(crate) fn still(&self) -> bool {
-        self.returns.as_ref().is_some_and(|returns| (returns.0)() == Some(0))
+        self.returns.as_ref().is_some_and(ReturnCount::is_zero)
     }
 }
 
 impl ReturnCount {
     pub(crate) fn new(so_far: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
-        Self(Box::new(so_far))
+        Self(Arc::new(so_far))
+    }
+
+    fn is_zero(&self) -> bool {
+        (self.0)() == Some(0)
     }
 }
 

@@ -2,15 +2,17 @@
 //! asked.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::limits::Budget;
+use super::limits::{Budget, charged};
+use super::poll_returns::PollReturns;
 use super::proof::PollProof;
 use super::raw::Captured;
 use super::sampler::{Sampler, StackRequest};
 use super::symbolizer::{StackSettings, Symbolizer, Unnamed};
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::stall::{StackNews, StackOutcome, StackResult};
 use crate::sync::{AtomicBool, Ordering};
 
@@ -21,6 +23,7 @@ pub(crate) struct Stacks {
     /// What is under way keeps no thread alive: it has weak references.
     unnamed: Arc<SyncSender<Unnamed>>,
     budget: Budget,
+    returns: Arc<PollReturns>,
     /// Tells the symbolizer to hurry.
     stops: Arc<AtomicBool>,
 }
@@ -46,8 +49,10 @@ impl Stacks {
     pub(crate) fn new(sampler: Arc<Sampler>, settings: StackSettings) -> (Self, Symbolizer) {
         let stops = Arc::new(AtomicBool::new(false));
         let budget = Budget::new(sampler.spent(), settings.cpu_percent);
-        let (unnamed, symbolizer) = Symbolizer::new(settings, Arc::clone(&stops), sampler.spent());
-        (Self { sampler, unnamed: Arc::new(unnamed), budget, stops }, symbolizer)
+        let returns = Arc::new(PollReturns::default());
+        let (unnamed, symbolizer) =
+            Symbolizer::new(settings, Arc::clone(&stops), sampler.spent(), Arc::clone(&returns));
+        (Self { sampler, unnamed: Arc::new(unnamed), budget, returns, stops }, symbolizer)
     }
 
     /// Whether there is CPU time for another stack.
@@ -78,9 +83,19 @@ impl Stacks {
         sampled: impl FnOnce(StackOutcome) + Send + 'static,
     ) {
         let unnamed = Arc::downgrade(&self.unnamed);
+        let (returns, spent) = (Arc::clone(&self.returns), self.sampler.spent());
         self.ask(proof.thread, Box::new(|| true), move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
             sampled(captured.outcome);
+            if let Some(stack) = &captured.stack {
+                // The parser reads a file of any origin. Where it panics, returns are counted later.
+                let guess = AssertUnwindSafe(|| {
+                    let address = returns.guess(stack, proof.single)?;
+                    Some((address, returns.count(proof.thread, address)?))
+                });
+                let count = charged(&spent, || catch_unwind(guess)).unwrap_or(None);
+                proof.sampled(clock::now(), count);
+            }
             if unnamed.try_send(Unnamed::PollProof(captured, Arc::clone(&proof))).is_err() {
                 proof.not_held();
             }

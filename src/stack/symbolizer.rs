@@ -10,14 +10,13 @@ use super::limits::{Spent, charged};
 use super::mode::Symbols;
 use super::native::Names;
 use super::poll_frame::poll_returns_to;
-use super::proof::{PollProof, ReturnCount};
+use super::poll_returns::PollReturns;
+use super::proof::PollProof;
 use super::raw::{Captured, NoLines};
 use super::user_frame::{OwnCode, is_vague, site};
 use crate::clock;
-use crate::procfs::thread::calls_are_filtered;
 use crate::stall::{Frame, Hints, Site, StackDetail, StackNews, StackResult};
 use crate::sync::AtomicBool;
-use crate::sys::{Returns, returns_are_counted};
 
 /// Stacks that wait for their names.
 const QUEUE: usize = 32;
@@ -51,8 +50,7 @@ pub(crate) struct Symbolizer {
     hint: Hint,
     /// What is left out of the names of files.
     directory: Option<PathBuf>,
-    /// Whether breakpoints work, once that is known.
-    counts: Option<bool>,
+    returns: Arc<PollReturns>,
     spent: Spent,
 }
 
@@ -62,11 +60,12 @@ impl Symbolizer {
         StackSettings { own, hint, symbols, .. }: StackSettings,
         stops: Arc<AtomicBool>,
         spent: Spent,
+        returns: Arc<PollReturns>,
     ) -> (SyncSender<Unnamed>, Self) {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
         let symbols = Names::new(symbols, own, stops);
-        (sender, Self { queue, symbols, hint, directory, counts: None, spent })
+        (sender, Self { queue, symbols, hint, directory, returns, spent })
     }
 
     /// What is read here is debug information of any origin, by parsers of others: one that panics
@@ -99,15 +98,19 @@ impl Symbolizer {
 
     /// Is the thread in a poll, and in the same one from now on?
     fn prove(&mut self, captured: Captured, proof: &PollProof) {
+        let Some(raw) = captured.stack.clone() else { return };
         let result = self.name(captured, &mut |_, _| {});
         let Some(stack) = &result.stack else { return };
         if let Ok(returns_to) = poll_returns_to(stack, proof.single) {
-            // Usual filters leave the call out, and some end the process for it.
-            let counts =
-                !calls_are_filtered() && *self.counts.get_or_insert_with(returns_are_counted);
-            let returns = counts.then(|| Returns::count(proof.thread, returns_to).ok()).flatten();
-            let returns = returns.map(|returns| ReturnCount::new(move || returns.so_far()));
-            proof.held(clock::now(), result, returns_to, returns);
+            self.returns.learn(&raw, returns_to, proof.single);
+            let (since, returns) = match proof.counted(returns_to) {
+                Some((since, returns)) => (since, Some(returns)),
+                None => {
+                    let returns = self.returns.count(proof.thread, returns_to);
+                    (clock::now(), returns)
+                }
+            };
+            proof.held(since, result, returns_to, returns);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mode::{Capture, Symbols};
-use super::raw::{Captured, NoLines, RawStack};
+use super::raw::{Captured, Image, NoLines, RawStack};
 use super::user_frame::OwnCode;
 use crate::stall::{Frame, Stack, StackDetail};
 use crate::sync::AtomicBool;
@@ -22,6 +22,11 @@ impl Taker {
     pub(super) fn take(&mut self, _: u32, _: &dyn Fn() -> bool, _: Duration) -> Captured {
         Captured::failed(UNSUPPORTED)
     }
+}
+
+/// Knows none.
+pub(super) fn functions_at(_: &Image, _: &[u64]) -> Vec<Option<String>> {
+    Vec::new()
 }
 
 /// Nothing has names.

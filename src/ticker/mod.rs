@@ -9,5 +9,5 @@ mod tasks;
 mod tick;
 mod timers;
 
-pub(crate) use tasks::{map_workers, ping};
+pub(crate) use tasks::{map_idle_workers, map_workers, ping, wait_for_map};
 pub(crate) use tick::start;

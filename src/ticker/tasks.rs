@@ -1,34 +1,79 @@
 //! Short tasks on a watched runtime. Each one also shows which worker its thread runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock;
+use tokio::runtime::Handle;
+
+use crate::clock::{self, Nanos};
 use crate::mark::thread_slots;
 use crate::runtime::Runtime;
 use crate::runtime::registry::Registry;
 
+/// How long a task yields until each worker has run one.
+const LONGEST_MAP: Nanos = 1_000_000;
+/// The same at the start.
+const LONGEST_FIRST_MAP: Nanos = 20_000_000;
+/// Between two looks whether they have.
+const PAUSE: Duration = Duration::from_micros(100);
+
 /// Spawns a task that shows that the runtime polls tasks. A parked worker wakes to run it, and takes
 /// over the runtime's I/O and time drivers if no other worker has them.
 pub(crate) fn ping(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
-    spawn(registry, runtime, 1, |runtime| {
+    spawn(registry, runtime, 1, |runtime, _| {
         runtime.heartbeat.touch(clock::now());
         runtime.status.answer();
+        false
     });
 }
 
-/// Spawns as many tasks as there are workers.
+/// Spawns as many tasks as there are workers. They yield until each worker has run one, so that the idle
+/// ones wake too, but for a moment only.
 pub(crate) fn map_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
-    spawn(registry, runtime, runtime.workers, |_| ());
+    spawn(registry, runtime, runtime.workers, |runtime, ran| {
+        ran < LONGEST_MAP && !runtime.knows_workers()
+    });
 }
 
-fn spawn(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tasks: usize, run: fn(&Runtime)) {
+/// The same for a runtime that is watched from now on, where there is more time: a task that blocks at once
+/// may be the only one that its worker ever runs. The calling thread may run a worker itself.
+pub(crate) fn map_idle_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
+    if Handle::try_current().is_ok_and(|handle| handle.id() == runtime.id) {
+        note_owner(registry, runtime);
+    }
+    spawn(registry, runtime, runtime.workers, |runtime, ran| {
+        ran < LONGEST_FIRST_MAP && !runtime.knows_workers()
+    });
+}
+
+/// Waits until all workers have run such a task: for a moment, since busy ones do not. The only worker of a
+/// current-thread runtime may be the calling thread.
+pub(crate) fn wait_for_map(runtime: &Runtime) {
+    let start = clock::now();
+    while !runtime.single && !runtime.knows_workers() && clock::now() - start < LONGEST_FIRST_MAP {
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// `goes_on` says whether to run again, after that time.
+fn spawn(
+    registry: &Arc<Registry>,
+    runtime: &Arc<Runtime>,
+    tasks: usize,
+    goes_on: fn(&Runtime, Nanos) -> bool,
+) {
     let Some(handle) = runtime.handle() else { return };
     for _ in 0..tasks {
         let (registry, runtime) = (Arc::downgrade(registry), Arc::downgrade(runtime));
         drop(handle.spawn(async move {
-            if let (Some(registry), Some(runtime)) = (registry.upgrade(), runtime.upgrade()) {
-                run(&runtime);
+            let start = clock::now();
+            while let (Some(registry), Some(runtime)) = (registry.upgrade(), runtime.upgrade()) {
                 note_owner(&registry, &runtime);
+                if !goes_on(&runtime, clock::now() - start) {
+                    break;
+                }
+                drop((registry, runtime));
+                tokio::task::yield_now().await;
             }
         }));
     }

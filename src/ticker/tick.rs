@@ -33,6 +33,7 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
     if !runtime.claim_tick_task() {
         return;
     }
+    tasks::map_idle_workers(registry, runtime);
     let heartbeat = &runtime.heartbeat;
     heartbeat.set_interval(nanos(tick));
     // One that was only found is not asked: its user has not agreed to a panic.

@@ -37,7 +37,14 @@ pub(super) struct Requests {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StallOwner {
     Slot(usize),
-    Worker { runtime: usize, worker: usize },
+    Worker {
+        runtime: usize,
+        worker: usize,
+    },
+    /// Nowhere: it is over after that long, and was proven only then.
+    Ended {
+        lasted: Nanos,
+    },
 }
 
 /// A poll that is long enough to be a stall.

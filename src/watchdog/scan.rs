@@ -48,6 +48,8 @@ pub(super) struct Scanner {
     is_quiet: bool,
     sampled: Nanos,
     idle: IdleTracker,
+    /// Whether the service was idle until the last scan.
+    was_idle: bool,
     events: Events,
 }
 
@@ -98,6 +100,7 @@ impl Scanner {
             is_quiet: false,
             sampled: 0,
             idle: IdleTracker::default(),
+            was_idle: false,
             events: Events::default(),
         }
     }
@@ -175,11 +178,28 @@ impl Scanner {
         let mut new_stalls = Vec::new();
         for runtime in 0..self.runtimes.len() {
             for worker in 0..self.runtimes[runtime].workers.len() {
+                new_stalls.extend(self.ended_stall(runtime, worker, now));
                 new_stalls.extend(self.scan_worker(runtime, worker, now));
             }
             self.runtimes[runtime].map_workers(now, &mut self.events);
         }
         new_stalls
+    }
+
+    /// A stall of the worker that is over and was proven only now.
+    fn ended_stall(&mut self, runtime: usize, worker: usize, now: Nanos) -> Option<NewStall> {
+        let WatchedRuntime { runtime, workers, .. } = &mut self.runtimes[runtime];
+        let (ended, thread) = workers[worker].ended_stall(now)?;
+        NewStall::begins(ended.event, || StalledPoll {
+            owner: StallOwner::Ended { lasted: ended.lasted },
+            place: Place { runtime: runtime.index, worker: u32::try_from(worker).ok() },
+            label: UNATTRIBUTED,
+            since: ended.since,
+            trace: 0,
+            is_request: false,
+            thread,
+            stack: Some(ended.stack),
+        })
     }
 
     fn scan_worker(&mut self, runtime: usize, worker: usize, now: Nanos) -> Option<NewStall> {
@@ -193,15 +213,14 @@ impl Scanner {
             self.has_stalls = true;
         }
         let Some(still) = still else {
-            watched.clear(now, events);
+            watched.clear(now, self.registry.threshold, events);
+            self.open_polls.add_undecided(watched.suspicion.undecided_since());
             return None;
         };
         let event = watched.suspect(still, environment, events);
         let (suspicion, stall) = (&watched.suspicion, &mut watched.stall);
         let tracker = &suspicion.tracker;
-        if suspicion.is_undecided() {
-            self.open_polls.undecided_since = self.open_polls.undecided_since.min(tracker.since);
-        }
+        self.open_polls.add_undecided(suspicion.undecided_since());
         if tracker.is_counted() {
             events.push(Event::HandlerBusy { handler: UNATTRIBUTED, time: *sampled });
         }
@@ -230,6 +249,7 @@ impl Scanner {
             thread: owner.thread,
             single: watched.runtime.single,
             threshold: self.registry.threshold,
+            at_once: self.was_idle,
         })
     }
 
@@ -248,21 +268,31 @@ impl Scanner {
             {
                 watched.complete(&mut record);
             }
+            let (mut nowhere, mut over) = (None, None);
             let stall = match poll.owner {
                 StallOwner::Slot(at) => &mut self.slots[at].stall,
                 StallOwner::Worker { runtime, worker } => {
                     &mut self.runtimes[runtime].workers[worker].stall
+                }
+                StallOwner::Ended { lasted } => {
+                    over = Some(lasted);
+                    &mut nowhere
                 }
             };
             // An excused stall that turned out to be the program's keeps its id. Its time so far stays
             // with the environment.
             record.id = stall.take().map_or(self.last_id + 1, |excused| excused.live.id());
             self.last_id = self.last_id.max(record.id);
-            let stall = stall.insert(OpenStall::new(record, &mut poll));
-            stall.count_requests(&requests);
-            self.unfiled.push(Arc::clone(&stall.live));
-            let (stall, thread) = (Arc::clone(&stall.live), Box::new(poll.thread));
-            self.events.push(Event::StallCounted { stall, thread });
+            let opened = stall.insert(OpenStall::new(record, &mut poll));
+            if over.is_none() {
+                opened.count_requests(&requests);
+            }
+            self.unfiled.push(Arc::clone(&opened.live));
+            let (counted, thread) = (Arc::clone(&opened.live), Box::new(poll.thread));
+            self.events.push(Event::StallCounted { stall: counted, thread });
+            if let Some(lasted) = over {
+                OpenStall::end(stall, lasted, &mut self.events);
+            }
         }
     }
 
@@ -323,14 +353,16 @@ impl Scanner {
             && self.runtimes.iter().all(|watched| watched.is_quiet(now));
         let slots = || self.slots.iter().map(|watched| watched.slot);
         let wake_up = &self.registry.wake_up;
-        match self.idle.update(now, is_quiet) {
+        let step = self.idle.update(now, is_quiet);
+        self.was_idle = step == IdleStep::SpeedUp;
+        match step {
             IdleStep::Nothing => {}
             IdleStep::Arm => {
                 wake_up.arm();
                 slots().for_each(Slot::want_wake_up);
             }
             IdleStep::SlowDown => self.runtimes.iter().for_each(WatchedRuntime::slow_down),
-            step @ (IdleStep::Disarm | IdleStep::SpeedUp) => {
+            IdleStep::Disarm | IdleStep::SpeedUp => {
                 wake_up.disarm();
                 slots().for_each(Slot::want_no_wake_up);
                 if step == IdleStep::SpeedUp {
@@ -364,6 +396,10 @@ impl SlotSequence {
 
 impl OpenPolls {
     const NONE: Self = Self { due: Nanos::MAX, undecided_since: Nanos::MAX };
+
+    fn add_undecided(&mut self, since: Option<Nanos>) {
+        self.undecided_since = self.undecided_since.min(since.unwrap_or(Nanos::MAX));
+    }
 
     fn add(&mut self, tracker: &PollTracker) {
         if let Some(due) = tracker.due() {

@@ -227,7 +227,8 @@ impl WatchedRuntime {
     /// known reason.
     pub(super) fn still_thread(&self, worker: usize, now: Nanos) -> Option<WorkerThread> {
         let watched = &self.workers[worker];
-        let is_still = watched.stands_still(now, 1) && !watched.explained && !watched.held;
+        let is_still = watched.has_not_moved(now) && !watched.explained && !watched.held;
+        // One that has an owner has run, though it may not have parked yet.
         if is_still && self.metrics.is_some() { self.runtime.owner(worker) } else { None }
     }
 

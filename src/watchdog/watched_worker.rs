@@ -7,7 +7,8 @@ use super::evidence::EvidenceLog;
 use super::open_stall::OpenStall;
 use super::rules::cpu_wait::CpuWait;
 use super::rules::poll::PollEvent;
-use super::rules::suspicion::{Step, StillWorker, Suspicion, Weighed};
+use super::rules::suspicion::{EndedStall, Step, StillWorker, Suspicion, Weighed};
+use crate::cause::CauseReport;
 use crate::clock::Nanos;
 use crate::runtime::WorkerCounters;
 
@@ -26,6 +27,8 @@ pub(super) struct WatchedWorker {
     pub(super) cpu_wait: CpuWait,
     pub(super) suspicion: Suspicion,
     evidence: EvidenceLog,
+    /// Of a poll that was over before it was proven.
+    ended_report: Option<CauseReport>,
     pub(super) stall: Option<OpenStall>,
 }
 
@@ -37,6 +40,11 @@ impl WatchedWorker {
         if counters != self.counters || self.unchanged_since == 0 {
             (self.counters, self.unchanged_since) = (counters, now);
         }
+    }
+
+    /// Whether it is not parked, and was not at the last scan with the same counters.
+    pub(super) fn has_not_moved(&self, now: Nanos) -> bool {
+        !self.counters.is_parked() && now > self.unchanged_since
     }
 
     /// Whether it is awake and has made no progress for at least `time`.
@@ -58,28 +66,46 @@ impl WatchedWorker {
         environment: &mut Environment,
         events: &mut Events,
     ) -> PollEvent {
-        let Self { suspicion, evidence, .. } = self;
+        let Self { suspicion, evidence, ended_report, .. } = self;
+        let awaited = suspicion.awaits_names();
+        // As it was at the last scan, should the poll be over by now.
+        let report = suspicion.may_await_names().then(|| evidence.report.clone()).flatten();
         let step = suspicion.update(worker, |lasted| {
             let excused = evidence.classify(worker.now, lasted, worker.thread, environment);
             Weighed { excused, same_wait: evidence.waited_throughout() }
         });
+        if !awaited && suspicion.awaits_names() {
+            *ended_report = report;
+        }
+        if matches!(step, Step::Collect | Step::CollectAndAsk(_)) {
+            *evidence = EvidenceLog::begin(environment);
+            evidence.sample(worker.now, worker.thread, environment);
+        }
         match step {
-            Step::Nothing => {}
-            Step::Collect => {
-                *evidence = EvidenceLog::begin(environment);
-                evidence.sample(worker.now, worker.thread, environment);
-            }
-            Step::Ask(proof) => events.push(Event::Prove(proof)),
+            Step::Nothing | Step::Collect => {}
+            Step::Ask(proof) | Step::CollectAndAsk(proof) => events.push(Event::Prove(proof)),
             Step::Poll(event) => return event,
         }
         PollEvent::None
     }
 
     /// The worker makes progress, or it is known why it does not.
-    pub(super) fn clear(&mut self, now: Nanos, events: &mut Events) {
-        if let Some(lasted) = self.suspicion.clear(self.unchanged_since == now) {
+    pub(super) fn clear(&mut self, now: Nanos, threshold: Nanos, events: &mut Events) {
+        let awaited = self.suspicion.awaits_names();
+        if let Some(lasted) = self.suspicion.clear(self.unchanged_since == now, threshold) {
             OpenStall::end(&mut self.stall, lasted, events);
         }
+        if !awaited && self.suspicion.awaits_names() {
+            self.ended_report = self.evidence.report.take();
+        }
+    }
+
+    /// A stall that is over and was proven only now, and its thread.
+    pub(super) fn ended_stall(&mut self, now: Nanos) -> Option<(EndedStall, StalledThread)> {
+        let ended = self.suspicion.ended_stall(now)?;
+        let cause_report = self.ended_report.take();
+        let thread = StalledThread { id: ended.thread, cause_report, poll: None };
+        Some((ended, thread))
     }
 
     pub(super) fn thread(&self, id: u32) -> StalledThread {

@@ -21,6 +21,15 @@ pub(crate) fn run(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     passed(test, start(test, variables));
 }
 
+/// The same in so many processes, one after the other.
+#[track_caller]
+pub(crate) fn run_in_each(test: &str, processes: usize, body: impl FnOnce()) {
+    if is_child(test) {
+        return body();
+    }
+    (0..processes).for_each(|_| passed(test, start(test, &[])));
+}
+
 /// The same with another program than this binary, a copy of it, and what `set` sets.
 #[track_caller]
 pub(crate) fn run_copy(

@@ -6,6 +6,8 @@
 mod causes;
 #[cfg(target_os = "linux")]
 mod degraded;
+#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+mod first;
 mod freeze;
 mod idle;
 #[cfg(all(feature = "axum", feature = "capture"))]

@@ -14,6 +14,7 @@ mod pointer_args;
 mod take;
 mod unwind;
 
+pub(super) use debug_info::functions_at;
 pub(super) use names::Names;
 pub(super) use take::Taker;
 

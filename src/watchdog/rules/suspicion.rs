@@ -10,6 +10,10 @@
 //! - no return: a breakpoint at the return address of the poll in an *earlier* stack was not hit
 //!   since, and the poll in the later stack has the same return address.
 //!
+//! The names of a stack take milliseconds, and those of the first one up to a second. Meanwhile it is
+//! seen at each scan whether the proof would hold. So a poll that is over before the names are there is
+//! proven afterwards, for the time until it was last seen.
+//!
 //! ```text
 //!   Clear ──► Suspected ──► Asked ──────── same wait ────────► Proven ──► Stalled
 //!                 ▲           │                                 ▲ │          ▲
@@ -19,16 +23,20 @@
 //!
 //! | from | when | to |
 //! |---|---|---|
-//! | `Clear` | the worker stands still | `Suspected` |
+//! | `Clear` | the worker stands still | `Suspected`; `Asked` if the service was idle before |
 //! | `Resting` | the rest is over | `Suspected` |
 //! | `Suspected` | it lasts for the threshold | `Asked`: a stack is taken |
 //! | `Asked` | in a poll, by the same wait | `Proven` |
-//! | | in a poll, and returns are counted from now on | `Counting`: the time starts again |
+//! | | in a poll, or not known yet; no same wait, and returns are counted | `Counting`: the time starts again |
 //! | | in a poll, but neither proof is possible; in no poll; no answer in 30 s | `Resting` |
+//! | | it has no names yet, and the wait is over | `Clear`: it is kept |
 //! | `Counting` | the threshold passes without a return | `AskedAgain`: another stack is taken |
-//! | | a poll returned | `Resting` |
-//! | `AskedAgain` | in a poll with the same return address, and none returned | `Proven` |
+//! | | a poll returned; the first stack is in no poll | `Resting`; `Asked` if it has no names yet |
+//! | | the first stack is in a poll that returns elsewhere | `Counting`: the time starts again |
+//! | `AskedAgain` | both in a poll, with the same return address, and none returned | `Proven` |
 //! | | a poll returned; in another poll or none; no answer in 30 s | `Resting` |
+//! | | they have no names yet, and a poll returned after the second | `Clear`: it is kept |
+//! | | the first stack is in a poll that returns elsewhere | `Counting`: the time starts again |
 //! | `Proven` | it is a stall, the environment's share subtracted | `Stalled`, in the same scan |
 //! | | it would be one, but for the environment | `Excused`, in the same scan |
 //! | | the proof no longer holds | `Resting` |
@@ -41,16 +49,20 @@
 //! A rest lasts one second, and each further one twice as long until the worker makes progress. That
 //! does not end a rest, but makes the next one short again.
 
+mod asked;
+mod ended;
+
 use std::sync::Arc;
 
+use self::asked::{Answer, OnePoll, answer, found, returns_to_the_same};
+
+pub(crate) use self::ended::EndedStall;
+use self::ended::{LastSeen, Stacks, Unnamed};
 use super::poll::{Holds, PollEvent, PollSample, PollTracker};
 use crate::clock::Nanos;
-use crate::stack::{PollProof, ProvenPoll};
+use crate::stack::PollProof;
 use crate::stall::StackResult;
 
-/// How long to wait for a stack. The symbols of the first one take seconds if there is much debug
-/// information.
-const PATIENCE: Nanos = 30_000_000_000;
 /// The first rest of a worker that turned out not to be in one poll: stacks are not free.
 const REST: Nanos = 1_000_000_000;
 /// How often a rest can double, up to 64 s.
@@ -68,6 +80,8 @@ pub(crate) struct Suspicion {
     pub(crate) tracker: PollTracker,
     /// Rests since the worker last made progress.
     rests: u32,
+    /// A poll that is over and may turn out to have been a stall. One at a time.
+    unnamed: Option<Unnamed>,
 }
 
 /// The states of the table above.
@@ -80,27 +94,18 @@ enum State {
     Resting { until: Nanos },
     /// It makes no progress, for less than the threshold so far.
     Suspected,
-    /// The threshold is over: a stack was requested.
-    Asked { proof: Arc<PollProof> },
-    /// The stack showed a poll, whose returns are counted since. The time starts again with it.
+    /// A stack was requested. `seen` while it has no names, and is of one poll if it is in one.
+    Asked { proof: Arc<PollProof>, seen: Option<LastSeen> },
+    /// The returns of the poll are counted since the stack was taken. The time starts again with it.
     Counting { first: Arc<PollProof> },
-    /// There was no return for the threshold: another stack was requested.
-    AskedAgain { first: Arc<PollProof>, second: Arc<PollProof> },
+    /// There was no return for the threshold: another stack was requested. `seen` as above.
+    AskedAgain { first: Arc<PollProof>, second: Arc<PollProof>, seen: Option<LastSeen> },
     /// It is in one poll that is no stall yet: some of the time was the environment's.
     Proven(OnePoll),
     /// It would be a stall, but most of the time was the environment's.
     Excused(OnePoll),
     /// It is a stall.
     Stalled(OnePoll),
-}
-
-/// A proven poll.
-#[derive(Debug)]
-struct OnePoll {
-    /// The stack that proved it.
-    stack: Arc<PollProof>,
-    /// Counts returns. `None` if that is not possible: then the same wait is the proof.
-    counter: Option<Arc<PollProof>>,
 }
 
 /// A worker that makes no progress at a scan.
@@ -111,6 +116,9 @@ pub(crate) struct StillWorker {
     /// Whether it belongs to a current-thread runtime.
     pub(crate) single: bool,
     pub(crate) threshold: Nanos,
+    /// Whether the service was idle until this scan or the one before: what is asked at once then is not
+    /// asked often, and what the worker does may have begun long ago.
+    pub(crate) at_once: bool,
 }
 
 /// What the evidence shows about the time since the suspicion began.
@@ -128,18 +136,12 @@ pub(crate) enum Step {
     Nothing,
     /// Start to collect evidence.
     Collect,
+    /// The same, and request a stack.
+    CollectAndAsk(Arc<PollProof>),
     /// Request a stack that answers whether the thread is in one poll.
     Ask(Arc<PollProof>),
     /// Report what became of the poll.
     Poll(PollEvent),
-}
-
-/// What a requested stack shows so far.
-enum Answer<'a> {
-    Awaited,
-    /// The thread is in no poll, or there was no usable stack in time.
-    No,
-    InPoll(&'a ProvenPoll),
 }
 
 impl Suspicion {
@@ -178,49 +180,92 @@ impl Suspicion {
 
             State::Suspected if is_over => {
                 let proof = request(worker);
-                (State::Asked { proof: Arc::clone(&proof) }, Step::Ask(proof))
+                (State::Asked { proof: Arc::clone(&proof), seen: None }, Step::Ask(proof))
             }
             State::Suspected => (State::Suspected, Step::Nothing),
 
-            State::Asked { proof } => match answer(&proof, now) {
-                Answer::Awaited => (State::Asked { proof }, Step::Nothing),
+            State::Asked { proof, seen } => match answer(&proof, now) {
                 Answer::No => self.rest(now),
-                Answer::InPoll(found) => {
-                    let counted_since = found.returns.is_some().then_some(found.since);
+                Answer::Awaited if !proof.is_sampled() => {
+                    (State::Asked { proof, seen }, Step::Nothing)
+                }
+                answer @ (Answer::Awaited | Answer::InPoll(_)) => {
+                    let is_named = matches!(answer, Answer::InPoll(_));
+                    let counts_since = proof.counts_since();
                     let Weighed { excused, same_wait } = weigh(lasted);
-                    if same_wait {
+                    // A count goes on with what a wait has shown if it began before the wait was over.
+                    let began = |seen: LastSeen| counts_since.is_some_and(|since| since <= seen.at);
+                    let goes_on = same_wait || seen.is_some_and(began) && proof.still();
+                    if goes_on && is_named {
                         // From now on the breakpoint is the cheaper proof, if there is one.
-                        let counter = counted_since.map(|_| Arc::clone(&proof));
+                        let counter = counts_since.map(|_| Arc::clone(&proof));
                         self.observe(worker, OnePoll { stack: proof, counter }, excused)
-                    } else if let Some(since) = counted_since {
+                    } else if goes_on {
+                        let counted_since = counts_since.filter(|_| !same_wait);
+                        let seen = Some(LastSeen { at: now, excused, counted_since });
+                        (State::Asked { proof, seen }, Step::Nothing)
+                    } else if let Some(seen) = seen {
+                        self.end_unnamed(worker, seen, Stacks::One(proof))
+                    } else if let Some(since) = counts_since.filter(|_| is_named || proof.still()) {
                         // Before the breakpoint was set, it may have been in other polls.
                         self.begin(since, worker);
                         (State::Counting { first: proof }, Step::Collect)
-                    } else {
+                    } else if is_named {
                         self.rest(now)
+                    } else {
+                        (State::Asked { proof, seen: None }, Step::Nothing)
                     }
                 }
             },
 
-            State::Counting { first } if !has_not_returned(&first) => self.rest(now),
+            State::Counting { first } if !first.still() => match answer(&first, now) {
+                // Its names may show that its poll returns elsewhere.
+                Answer::Awaited => (State::Asked { proof: first, seen: None }, Step::Nothing),
+                Answer::No | Answer::InPoll(_) => self.rest(now),
+            },
+            State::Counting { first } if self.is_counted_elsewhere(&first) => {
+                self.count_again(first, worker)
+            }
             State::Counting { first } if is_over => {
                 let second = request(worker);
-                (State::AskedAgain { first, second: Arc::clone(&second) }, Step::Ask(second))
+                let asked = Arc::clone(&second);
+                (State::AskedAgain { first, second, seen: None }, Step::Ask(asked))
             }
             counting @ State::Counting { .. } => (counting, Step::Nothing),
 
-            State::AskedAgain { first, .. } if !has_not_returned(&first) => self.rest(now),
-            State::AskedAgain { first, second } => match answer(&second, now) {
-                Answer::Awaited => (State::AskedAgain { first, second }, Step::Nothing),
-                Answer::No => self.rest(now),
-                // A poll of an inner or outer future does not hit the breakpoint.
-                Answer::InPoll(found) if !returns_to_the_same(&first, found) => self.rest(now),
-                Answer::InPoll(_) => {
-                    let excused = weigh(lasted).excused;
-                    let poll = OnePoll { stack: second, counter: Some(first) };
-                    self.observe(worker, poll, excused)
+            State::AskedAgain { first, second, seen } => {
+                // Read first: a return after that is seen at the next scan.
+                let is_sampled = second.is_sampled();
+                match (answer(&first, now), answer(&second, now)) {
+                    (Answer::No, _) | (_, Answer::No) => self.rest(now),
+                    _ if self.is_counted_elsewhere(&first) => self.count_again(first, worker),
+                    _ if !first.still() => match seen {
+                        Some(seen) => self.end_unnamed(worker, seen, Stacks::Two(first, second)),
+                        None => self.rest(now),
+                    },
+                    // A poll of an inner or outer future does not hit the breakpoint.
+                    (_, Answer::InPoll(last))
+                        if found(&first).is_some() && !returns_to_the_same(&first, last) =>
+                    {
+                        self.rest(now)
+                    }
+                    (Answer::InPoll(_), Answer::InPoll(_)) => {
+                        let excused = weigh(lasted).excused;
+                        let poll = OnePoll { stack: second, counter: Some(first) };
+                        self.observe(worker, poll, excused)
+                    }
+                    _ => {
+                        let excused = || weigh(lasted).excused;
+                        let counted_since = first.counts_since();
+                        let seen = is_sampled.then(|| LastSeen {
+                            at: now,
+                            excused: excused(),
+                            counted_since,
+                        });
+                        (State::AskedAgain { first, second, seen }, Step::Nothing)
+                    }
                 }
-            },
+            }
 
             State::Proven(poll) if poll.counter.is_some() && !poll.has_not_returned() => {
                 self.rest(now)
@@ -240,22 +285,53 @@ impl Suspicion {
 
     /// The worker made progress (`moved`), or it is known why it does not. Returns how long the stall
     /// lasted, if there was one.
-    pub(crate) fn clear(&mut self, moved: bool) -> Option<Nanos> {
+    pub(crate) fn clear(&mut self, moved: bool, threshold: Nanos) -> Option<Nanos> {
         if moved {
             self.rests = 0;
         }
-        match self.state {
-            State::Clear | State::Resting { .. } => None,
-            _ => {
-                self.state = State::Clear;
-                self.forget()
+        match std::mem::take(&mut self.state) {
+            State::Clear => return None,
+            resting @ State::Resting { .. } => {
+                self.state = resting;
+                return None;
             }
+            State::Asked { proof, seen: Some(seen) } => {
+                self.keep(threshold, seen, Stacks::One(proof));
+            }
+            State::AskedAgain { first, second, seen: Some(seen) } => {
+                self.keep(threshold, seen, Stacks::Two(first, second));
+            }
+            _ => {}
         }
+        self.forget()
     }
 
-    /// Whether the worker may yet turn out to be stalled by one poll.
-    pub(crate) fn is_undecided(&self) -> bool {
-        !matches!(self.state, State::Clear | State::Resting { .. } | State::Stalled(_))
+    /// Since when the worker may yet turn out to be stalled by one poll, or to have been.
+    pub(crate) fn undecided_since(&self) -> Option<Nanos> {
+        let is_decided =
+            matches!(self.state, State::Clear | State::Resting { .. } | State::Stalled(_));
+        let ended = self.unnamed.as_ref().map(|unnamed| unnamed.since);
+        ended.or((!is_decided).then_some(self.tracker.since))
+    }
+
+    /// Whether the next scan may find a poll over that may turn out to have been a stall.
+    pub(crate) fn may_await_names(&self) -> bool {
+        matches!(
+            self.state,
+            State::Asked { seen: Some(_), .. } | State::AskedAgain { seen: Some(_), .. }
+        )
+    }
+
+    /// Whether a poll is over that may turn out to have been a stall.
+    pub(crate) fn awaits_names(&self) -> bool {
+        self.unnamed.is_some()
+    }
+
+    /// A stall that is over, once that is known.
+    pub(crate) fn ended_stall(&mut self, now: Nanos) -> Option<EndedStall> {
+        let decided = self.unnamed.as_ref()?.decide(now)?;
+        self.unnamed = None;
+        decided
     }
 
     /// The stack that proved the poll.
@@ -272,7 +348,46 @@ impl Suspicion {
     fn suspect(&mut self, worker: StillWorker) -> (State, Step) {
         self.thread = worker.thread;
         self.begin(worker.now, worker);
+        if worker.at_once {
+            let proof = request(worker);
+            let asked = Arc::clone(&proof);
+            return (State::Asked { proof, seen: None }, Step::CollectAndAsk(asked));
+        }
         (State::Suspected, Step::Collect)
+    }
+
+    /// What may have been one poll is over, and its stacks have no names yet. It is kept until they have,
+    /// unless another one is.
+    fn keep(&mut self, threshold: Nanos, seen: LastSeen, stacks: Stacks) {
+        let since = self.tracker.since;
+        self.unnamed.get_or_insert(Unnamed { since, seen, threshold, stacks });
+    }
+
+    /// The same, and the worker makes no progress.
+    fn end_unnamed(
+        &mut self,
+        worker: StillWorker,
+        seen: LastSeen,
+        stacks: Stacks,
+    ) -> (State, Step) {
+        if self.unnamed.is_some() {
+            return self.rest(worker.now);
+        }
+        self.keep(worker.threshold, seen, stacks);
+        self.forget();
+        (State::Clear, Step::Nothing)
+    }
+
+    /// Whether the names of the first stack show that its poll returns to another place than was counted.
+    fn is_counted_elsewhere(&self, first: &PollProof) -> bool {
+        first.counts_since() != Some(self.tracker.since)
+    }
+
+    /// It is counted where the poll returns to by now: the time starts again with that.
+    fn count_again(&mut self, first: Arc<PollProof>, worker: StillWorker) -> (State, Step) {
+        let Some(since) = first.counts_since() else { return self.rest(worker.now) };
+        self.begin(since, worker);
+        (State::Counting { first }, Step::Collect)
     }
 
     /// What may be one poll begins at that time.
@@ -315,41 +430,8 @@ impl Suspicion {
     }
 }
 
-impl OnePoll {
-    /// Whether the counter proves that it goes on.
-    fn has_not_returned(&self) -> bool {
-        let last = found(&self.stack);
-        self.counter.as_deref().is_some_and(|counter| {
-            has_not_returned(counter) && last.is_some_and(|last| returns_to_the_same(counter, last))
-        })
-    }
-}
-
 fn request(worker: StillWorker) -> Arc<PollProof> {
     Arc::new(PollProof::new(worker.thread, worker.single, worker.now))
-}
-
-fn answer(proof: &PollProof, now: Nanos) -> Answer<'_> {
-    // Checked first, so that an answer that arrives in between still counts.
-    let is_late = !proof.is_open(now, PATIENCE);
-    match proof.answer() {
-        Some(Some(found)) => Answer::InPoll(found),
-        None if !is_late => Answer::Awaited,
-        Some(None) | None => Answer::No,
-    }
-}
-
-fn found(proof: &PollProof) -> Option<&ProvenPoll> {
-    proof.answer().flatten()
-}
-
-/// Whether no poll has returned to the return address in that stack since it was taken.
-fn has_not_returned(counter: &PollProof) -> bool {
-    found(counter).is_some_and(ProvenPoll::still)
-}
-
-fn returns_to_the_same(first: &PollProof, last: &ProvenPoll) -> bool {
-    found(first).is_some_and(|first| first.returns_to == last.returns_to)
 }
 
 #[cfg(test)]

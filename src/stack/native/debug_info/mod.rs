@@ -113,6 +113,11 @@ pub(in crate::stack::native) fn function_range(image: &Image, address: u64) -> O
     ObjectFile::open(image).ok()?.function_range(address)
 }
 
+/// The functions at addresses, as the symbols of the module's file tell. Those that were inlined do not show.
+pub(in crate::stack) fn functions_at(image: &Image, addresses: &[u64]) -> Vec<Option<String>> {
+    ObjectFile::open(image).map_or_else(|_| Vec::new(), |file| file.functions(addresses))
+}
+
 fn with_lines(
     file: &ObjectFile,
     addresses: &[u64],

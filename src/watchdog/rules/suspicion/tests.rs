@@ -1,12 +1,16 @@
 //! Each row of the table of transitions, with made-up times, answers and evidence.
 
+mod late;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::asked::PATIENCE;
 use super::*;
 use crate::stack::ReturnCount;
 
 const THRESHOLD: Nanos = 100;
-const WORKER: StillWorker = StillWorker { now: 0, thread: 7, single: false, threshold: THRESHOLD };
+const WORKER: StillWorker =
+    StillWorker { now: 0, thread: 7, single: false, threshold: THRESHOLD, at_once: false };
 /// Where polls return to.
 const ADDRESS: u64 = 0x1000;
 /// What a counter says that could not count all the time.
@@ -23,6 +27,7 @@ enum Seen {
     Nothing,
     Collects,
     Asks,
+    CollectsAndAsks,
     Poll(PollEvent),
 }
 
@@ -104,11 +109,41 @@ impl Scene {
             Step::Collect => Seen::Collects,
             Step::Poll(event) => Seen::Poll(event),
             Step::Ask(proof) => {
-                assert_eq!((proof.thread, proof.single), (self.worker.thread, false));
                 self.asked = Some(proof);
+                self.expect_question();
                 Seen::Asks
             }
+            Step::CollectAndAsk(proof) => {
+                self.asked = Some(proof);
+                self.expect_question();
+                Seen::CollectsAndAsks
+            }
         }
+    }
+
+    fn expect_question(&self) {
+        let asked = self.asked.as_ref().expect("something was asked");
+        assert_eq!((asked.thread, asked.single), (self.worker.thread, false));
+    }
+
+    fn clear(&mut self, moved: bool) -> Option<Nanos> {
+        self.suspicion.clear(moved, THRESHOLD)
+    }
+
+    fn is_undecided(&self) -> bool {
+        self.suspicion.undecided_since().is_some()
+    }
+
+    /// The stack that was asked for last is taken, and has no names yet. It seems to be of a poll that
+    /// returns there, if that is counted.
+    fn sample(&self, at: Nanos, address: Option<u64>) {
+        let proof = self.asked.as_ref().expect("something was asked");
+        proof.sampled(at, address.map(|address| (address, self.count())));
+    }
+
+    fn count(&self) -> ReturnCount {
+        let returns = Arc::clone(&self.returns);
+        ReturnCount::new(move || Some(returns.load(Relaxed)).filter(|count| *count != LOST))
     }
 
     /// Answers what was asked last.
@@ -119,9 +154,9 @@ impl Scene {
             Stack::Other => proof.not_held(),
             Stack::Uncounted => proof.held(at, taken, ADDRESS, None),
             Stack::Counted(address) => {
-                let returns = Arc::clone(&self.returns);
-                let so_far = move || Some(returns.load(Relaxed)).filter(|count| *count != LOST);
-                proof.held(at, taken, address, Some(ReturnCount::new(so_far)));
+                let counted = proof.counted(address);
+                let (since, returns) = counted.unwrap_or_else(|| (at, self.count()));
+                proof.held(since, taken, address, Some(returns));
             }
         }
     }
@@ -135,23 +170,29 @@ impl Scene {
     /// Scans once and expects a rest to begin.
     #[track_caller]
     fn expect_rest(&mut self, now: Nanos) {
+        self.expect_rest_undecided(now);
+        assert!(!self.is_undecided());
+    }
+
+    /// The same with one kept that is over.
+    #[track_caller]
+    fn expect_rest_undecided(&mut self, now: Nanos) {
         assert_eq!(self.scan(now), Seen::Nothing);
         assert!(matches!(self.suspicion.state, State::Resting { until } if until == now + REST));
-        assert!(!self.suspicion.is_undecided());
     }
 }
 
 #[test]
 fn a_stack_is_asked_for_once_the_worker_stood_still_for_the_threshold() {
     let mut scene = Scene::new();
-    assert!(!scene.suspicion.is_undecided());
+    assert!(!scene.is_undecided());
     assert_eq!(scene.scan(START), Seen::Collects);
     scene.expect("Suspected");
     assert_eq!(scene.scan(OVER - 1), Seen::Nothing);
     assert_eq!(scene.scan(OVER), Seen::Asks);
     assert_eq!(scene.scan(OVER + 1), Seen::Nothing, "the answer is awaited");
     scene.expect("Asked");
-    assert!(scene.suspicion.is_undecided());
+    assert!(scene.is_undecided());
     assert_eq!(scene.weighed, 0, "evidence costs something");
 }
 
@@ -185,7 +226,7 @@ fn one_wait_all_the_time_is_a_stall_from_the_begin_of_the_suspicion() {
     assert_eq!(scene.scan(OVER + 20), Seen::Poll(PollEvent::Counted(120)));
     scene.expect("Stalled");
     assert_eq!(scene.suspicion.stack().and_then(|stack| stack.missing), Some("its stack"));
-    assert!(!scene.suspicion.is_undecided(), "it is decided");
+    assert!(!scene.is_undecided(), "it is decided");
     assert_eq!(scene.scan(OVER + 99), Seen::Poll(PollEvent::Lasts(199)));
     assert_eq!(scene.scan(OVER + 100), Seen::Poll(PollEvent::Doubled(200)));
     scene.evidence.same_wait = false;
@@ -260,7 +301,7 @@ fn a_second_stack_that_proves_nothing_ends_the_counting() {
 fn a_proven_poll_is_a_stall_once_the_share_of_the_program_is() {
     let mut scene = Scene::waiting(40, Stack::Uncounted);
     scene.expect("Proven");
-    assert!(scene.suspicion.is_undecided());
+    assert!(scene.is_undecided());
     assert_eq!(scene.scan(OVER + 39), Seen::Poll(PollEvent::None));
     assert_eq!(scene.scan(OVER + 40), Seen::Poll(PollEvent::Counted(140)));
     scene.expect("Stalled");
@@ -283,7 +324,7 @@ fn a_proven_poll_that_was_another_is_no_stall() {
 fn an_excused_poll_may_turn_out_to_be_a_stall() {
     let mut scene = Scene::waiting(80, Stack::Counted(ADDRESS));
     scene.expect("Excused");
-    assert!(scene.suspicion.tracker.is_excused() && scene.suspicion.is_undecided());
+    assert!(scene.suspicion.tracker.is_excused() && scene.is_undecided());
     let weighed = scene.weighed;
     assert_eq!(scene.scan(OVER + 60), Seen::Poll(PollEvent::Lasts(160)));
     assert_eq!(scene.weighed, weighed + 1, "it is looked at again, breakpoint or not");
@@ -353,10 +394,10 @@ fn a_worker_that_moves_is_clear_and_a_stall_of_it_over() {
     ];
     for (mut scene, lasted) in scenes {
         for moved in [true, false] {
-            assert_eq!(scene.suspicion.clear(moved), lasted.filter(|_| moved));
+            assert_eq!(scene.clear(moved), lasted.filter(|_| moved));
             scene.expect("Clear");
         }
-        assert!(scene.suspicion.stack().is_none() && !scene.suspicion.is_undecided());
+        assert!(scene.suspicion.stack().is_none() && !scene.is_undecided());
         assert_eq!(scene.scan(OVER + 500), Seen::Collects);
     }
 }
@@ -366,7 +407,7 @@ fn a_rest_goes_on_when_the_worker_moves() {
     let mut scene = Scene::asked();
     scene.answer(OVER, Stack::Other);
     scene.expect_rest(OVER + 1);
-    assert_eq!(scene.suspicion.clear(true), None);
+    assert_eq!(scene.clear(true), None);
     assert_eq!(scene.scan(OVER + REST), Seen::Nothing);
     assert_eq!(scene.scan(OVER + 1 + REST), Seen::Collects);
     scene.expect("Suspected");
@@ -377,7 +418,7 @@ fn rests_get_longer_until_the_worker_moves() {
     let mut scene = Scene::new();
     let mut now = START;
     let mut rest = |moved: bool| {
-        scene.suspicion.clear(moved);
+        scene.clear(moved);
         assert_eq!(scene.scan(now), Seen::Collects);
         now += THRESHOLD;
         assert_eq!(scene.scan(now), Seen::Asks);

@@ -1,0 +1,96 @@
+//! The first plain task of a process that blocks: no stack had names before, and which threads are workers
+//! may not be known yet. It is found though it is over by the time that the names are there.
+
+use std::hint::spin_loop;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tower_stall::Cause;
+
+use crate::causes::cpu_time;
+use crate::support::child;
+use crate::support::detector::*;
+
+/// Processes for each test.
+const PROCESSES: usize = 6;
+/// How long the task blocks.
+const BLOCK: Duration = ms(600);
+/// As long as a service is not idle.
+const SHORT: Duration = ms(300);
+
+/// Computes for that time, of its own: where others have the CPU it takes longer.
+#[inline(never)]
+fn computes() {
+    let start = cpu_time();
+    while cpu_time() - start < BLOCK {
+        (0..100_000).for_each(|_| spin_loop());
+    }
+}
+
+#[inline(never)]
+fn sleeps() {
+    std::thread::sleep(BLOCK);
+}
+
+/// Starts a detector, waits, and spawns a task that blocks. Its stall must be found.
+#[track_caller]
+fn is_found(runtime: &Runtime, after: Duration, block: fn(), cause: Cause, function: &str) {
+    let stall = detector(runtime);
+    let found = runtime.block_on(async {
+        tokio::time::sleep(after).await;
+        let start = Instant::now();
+        tokio::spawn(async move { block() }).await.expect("no panic");
+        let took = start.elapsed();
+        tokio::task::spawn_blocking(move || (ended(&stall), took)).await.expect("no panic")
+    });
+    let (stalls, took) = found;
+    let [found] = &*stalls else { panic!("one stall, one record: {stalls:#?}") };
+    assert_eq!((&*found.handler, found.cause), ("unattributed", cause), "{found:#?}");
+    assert!(found.duration >= ms(100) && found.duration <= took, "{took:?}: {found:#?}");
+    let site = found.site.as_ref().expect("a site");
+    assert_eq!(site.function, function);
+    assert!(site.file.as_ref().is_some_and(|file| file.ends_with("tests/watch/first.rs")));
+    assert!(site.line.is_some());
+}
+
+#[test]
+fn one_that_computes_at_once() {
+    computes_after("first::one_that_computes_at_once", Duration::ZERO, || multi_thread(2));
+}
+
+#[test]
+fn one_that_computes_later() {
+    computes_after("first::one_that_computes_later", SHORT, || multi_thread(2));
+}
+
+#[test]
+fn one_that_computes_on_a_current_thread_runtime() {
+    let test = "first::one_that_computes_on_a_current_thread_runtime";
+    computes_after(test, SHORT, current_thread);
+}
+
+#[track_caller]
+fn computes_after(test: &str, after: Duration, runtime: fn() -> Runtime) {
+    if crate::support::breakpoints_are_allowed() {
+        child::run_in_each(test, PROCESSES, || {
+            is_found(&runtime(), after, computes, Cause::Cpu, "watch::first::computes");
+        });
+    }
+}
+
+#[test]
+fn one_that_sleeps_at_once() {
+    sleeps_after("first::one_that_sleeps_at_once", Duration::ZERO);
+}
+
+#[test]
+fn one_that_sleeps_later() {
+    sleeps_after("first::one_that_sleeps_later", SHORT);
+}
+
+#[track_caller]
+fn sleeps_after(test: &str, after: Duration) {
+    child::run_in_each(test, PROCESSES, || {
+        is_found(&multi_thread(2), after, sleeps, Cause::Sleep, "watch::first::sleeps");
+    });
+}
