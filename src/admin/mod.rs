@@ -1,18 +1,21 @@
 //! The admin server: a thread and a current-thread runtime of its own, so that it answers while
 //! every worker of the service is blocked.
 //!
-//! Connections, the size of a request's head and body, and the time for each are bounded. It has no TLS
-//! and no authentication: bind it to loopback, or to an address that only the scraper reaches.
+//! Connections, the size of a request's head and body, and the time for each are bounded, and who opens
+//! many connections loses its own. It has no TLS and no authentication: bind it to loopback, or to an
+//! address that only the scraper and probes reach.
 
 mod guard;
 mod health;
 mod outbox;
 mod page;
+mod places;
 mod server;
 mod stalls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -56,7 +59,8 @@ impl Admin {
                 // Inside the runtime: a listener registers with it.
                 match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => {
-                        drop(tokio::spawn(server::serve(listener, page::router(pages))))
+                        let places = places::Places::new(Arc::clone(&pages.registry));
+                        drop(tokio::spawn(server::serve(listener, page::router(pages), places)))
                     }
                     Err(error) => tracing::error!(%error, "the admin server cannot listen"),
                 }
@@ -111,9 +115,9 @@ mod tests {
     fn pages() -> Pages {
         let registry =
             crate::runtime::registry::Registry::new(crate::runtime::registry::tests::LIMITS);
-        let page = crate::page::Page::new(std::sync::Arc::clone(&registry));
-        let health = crate::health::HealthState::new(registry, crate::health::Readiness::default());
-        Pages { render: None, health: std::sync::Arc::new(health), page, public: false }
+        let readiness = crate::health::Readiness::default();
+        let health = crate::health::HealthState::new(Arc::clone(&registry), readiness);
+        Pages { render: None, health: Arc::new(health), registry, public: false }
     }
 
     #[test]
