@@ -31,12 +31,13 @@ use attack::{Attack, Nuisance, probe, with_many_files};
 use tower_stall_benches::{Rounds, Target, cores, print_head, stay_on_core};
 
 const CONNECTIONS: usize = 5000;
-const PAUSE: f64 = 1.0;
+/// Slowloris makes its connections anew after 15 s.
+const PAUSE: f64 = 5.0;
 /// A minute of attack in all.
 const TURN: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 12;
-/// Until an attack is at its height, and until nothing of it is left.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Until an attack is at its height, beyond the pause, and until nothing of it is left.
+const SETTLE: Duration = Duration::from_secs(1);
 const BETWEEN_PROBES: Duration = Duration::from_millis(50);
 const LONGEST_PROBE: Duration = Duration::from_secs(30);
 
@@ -129,7 +130,7 @@ fn load_under_attack(server: &Server, [connections, pause]: [&str; 2], seen: &Mu
     let mut command = with_many_files(Path::new("nice"));
     command.args(["-n", "19"]).arg(myself).args(["--attack", &admin, connections, pause]);
     let mut attacker = command.spawn().expect("the attacker");
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(SETTLE + pause_of(pause));
     let over = AtomicBool::new(false);
     let rate = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -165,10 +166,14 @@ fn attack(arguments: &[String]) {
         admin: admin.parse().expect("an address"),
         kinds: &Nuisance::ALL,
         connections: connections.parse().expect("a number"),
-        pause: Duration::from_secs_f64(pause.parse().expect("seconds")),
+        pause: pause_of(pause),
     };
     // Until it is killed, or else it does not outlive this for long.
     attack.run_for(10 * TURN);
+}
+
+fn pause_of(argument: &str) -> Duration {
+    Duration::from_secs_f64(argument.parse().expect("seconds"))
 }
 
 fn main() {
