@@ -49,7 +49,6 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "mark",
             "metrics",
             "owned_thread",
-            "page",
             "report",
             "runtime",
             "shed",
