@@ -119,7 +119,7 @@ impl Place {
     }
 
     /// Counts it as dropped: it took too long.
-    pub(super) fn is_late(&self) {
+    pub(super) fn count_as_late(&self) {
         self.places.count();
     }
 }
@@ -219,7 +219,7 @@ mod tests {
         places.give_way();
         assert_eq!(dropped(&places), 0, "there is none to drop");
         let (place, _lost) = take(&places, ATTACKER);
-        place.is_late();
+        place.count_as_late();
         assert_eq!(dropped(&places), 1);
     }
 }

@@ -90,6 +90,6 @@ async fn connection(
         .await
         .map_or(true, |end| end.is_err_and(|error| error.is_timeout()));
     if is_late {
-        place.is_late();
+        place.count_as_late();
     }
 }

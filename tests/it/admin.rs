@@ -53,6 +53,18 @@ fn slow_clients_lose_their_connection_and_the_page_is_served_beside_them() {
 }
 
 #[test]
+fn who_does_not_send_a_whole_head_in_time_is_dropped_and_counted() {
+    let rig = Rig::new(2, |builder| builder);
+    let address = rig.stall.admin_addr().expect("an admin server");
+    let (mut silent, mut half) = (connect(address), connect(address));
+    half.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").expect("it reads");
+    for stream in [&mut silent, &mut half] {
+        assert_eq!(stream.read(&mut [0; 64]).expect("it closes"), 0);
+    }
+    wait_until(LIMIT, || rig.metric(DROPPED, &[]) == Some(2.0));
+}
+
+#[test]
 fn broken_requests_are_refused_and_the_page_is_served_after_them() {
     let rig = Rig::new(2, |builder| builder);
     let address = rig.stall.admin_addr().expect("an admin server");
