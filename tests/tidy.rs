@@ -34,7 +34,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("ticker", 6, &["clock", "mark", "runtime"]),
     ("config", 7, &["health", "labels", "report", "stack"]),
     ("shed", 7, &["layer", "runtime"]),
-    ("admin", 8, &["clock", "config", "health", "owned_thread", "page"]),
+    ("admin", 8, &["clock", "config", "health", "owned_thread", "page", "runtime", "sync"]),
     (
         "detector",
         9,
@@ -49,7 +49,6 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "mark",
             "metrics",
             "owned_thread",
-            "page",
             "report",
             "runtime",
             "shed",

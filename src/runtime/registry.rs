@@ -66,6 +66,8 @@ pub(crate) struct Registry {
     pub(crate) captures: [AtomicU64; StackOutcome::COUNT],
     /// Requests that were turned away.
     pub(crate) shed: AtomicU64,
+    /// Connections of the admin server that gave way to others or took too long.
+    pub(crate) admin_dropped: AtomicU64,
     on_new_runtime: Option<fn()>,
     watching: AtomicBool,
     slots: Mutex<Vec<&'static Slot>>,
@@ -102,6 +104,7 @@ impl Registry {
             stack_detail: OnceLock::new(),
             captures: Default::default(),
             shed: AtomicU64::new(0),
+            admin_dropped: AtomicU64::new(0),
             on_new_runtime: limits.on_new_runtime,
             watching: AtomicBool::new(limits.watching),
             slots: Mutex::default(),
