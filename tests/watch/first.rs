@@ -40,8 +40,8 @@ fn sleeps() {
 /// no CPU for the task or its watchers: then it may be `false`.
 #[track_caller]
 fn is_found(runtime: &Runtime, after: Duration, block: fn(), cause: Cause, function: &str) -> bool {
-    let stall = detector(runtime);
     std::thread::spawn(watch_lateness);
+    let stall = detector(runtime);
     let took = runtime.block_on(async {
         tokio::time::sleep(after).await;
         let start = Instant::now();
