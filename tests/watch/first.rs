@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tower_stall::Cause;
 
-use crate::causes::cpu_time;
 use crate::support::child;
 use crate::support::detector::*;
 
@@ -22,11 +21,10 @@ const LATE: Duration = ms(50);
 /// As long as a service is not idle.
 const SHORT: Duration = ms(300);
 
-/// Computes for that time, of its own: where others have the CPU it takes longer.
 #[inline(never)]
 fn computes() {
-    let start = cpu_time();
-    while cpu_time() - start < BLOCK {
+    let start = Instant::now();
+    while start.elapsed() < BLOCK {
         (0..100_000).for_each(|_| spin_loop());
     }
 }
