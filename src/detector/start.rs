@@ -74,7 +74,8 @@ pub(crate) fn launch(
         detector.arm(runtime);
     }
     if let Some(runtime) = &main {
-        ticker::wait_for_map(runtime);
+        // Last: the calling thread is watched from then on.
+        ticker::wait_for_map(detector.registry(), runtime);
     }
     Ok(detector)
 }

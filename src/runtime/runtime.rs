@@ -154,6 +154,17 @@ impl Runtime {
         (0..self.workers).all(|worker| self.owner(worker).is_some())
     }
 
+    /// The workers that sleep, or have never run, and were not seen.
+    pub(crate) fn unseen_idle_workers(&self) -> Vec<usize> {
+        let Some(metrics) = self.metrics() else { return Vec::new() };
+        let unseen = (0..self.workers).filter(|worker| self.owner(*worker).is_none());
+        let is_idle = |worker: &usize| {
+            let counters = WorkerCounters::read(&metrics, *worker);
+            counters.is_parked() || counters.is_fresh()
+        };
+        unseen.filter(is_idle).collect()
+    }
+
     /// Whether `thread` was the last that was seen running `worker`.
     pub(crate) fn is_owner(&self, worker: usize, thread: u32) -> bool {
         self.owner(worker).is_some_and(|owner| owner.thread == thread)

@@ -17,6 +17,8 @@ pub(crate) struct PollProof {
     pub(crate) thread: u32,
     /// Whether its runtime is a current-thread runtime.
     pub(crate) single: bool,
+    /// Whether the returns of the poll are to be counted.
+    pub(super) counts: bool,
     asked_at: Nanos,
     sampled: OnceLock<SampledPoll>,
     answer: OnceLock<Option<ProvenPoll>>,
@@ -52,7 +54,12 @@ pub(crate) struct ReturnCount(Arc<dyn Fn() -> Option<u64> + Send + Sync>);
 impl PollProof {
     pub(crate) fn new(thread: u32, single: bool, now: Nanos) -> Self {
         let (sampled, answer) = (OnceLock::new(), OnceLock::new());
-        Self { thread, single, asked_at: now, sampled, answer }
+        Self { thread, single, counts: false, asked_at: now, sampled, answer }
+    }
+
+    /// The same, and counts the returns of the poll from then on.
+    pub(crate) fn counting(thread: u32, single: bool, now: Nanos) -> Self {
+        Self { counts: true, ..Self::new(thread, single, now) }
     }
 
     /// The stack was taken, and `returns` has counted since `now`.
@@ -110,6 +117,11 @@ impl PollProof {
     /// The thread is in no poll, or the stack does not show it.
     pub(crate) fn not_held(&self) {
         drop(self.answer.set(None));
+    }
+
+    /// Whether the stack could not be taken.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.is_sampled() && matches!(self.answer.get(), Some(None))
     }
 
     /// Whether an answer may still come.

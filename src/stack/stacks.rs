@@ -87,15 +87,15 @@ impl Stacks {
         self.ask(proof.thread, Box::new(|| true), move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
             sampled(captured.outcome);
-            if let Some(stack) = &captured.stack {
-                // The parser reads a file of any origin. Where it panics, returns are counted later.
-                let guess = AssertUnwindSafe(|| {
-                    let address = returns.guess(stack, proof.single)?;
-                    Some((address, returns.count(proof.thread, address)?))
-                });
-                let count = charged(&spent, || catch_unwind(guess)).unwrap_or(None);
-                proof.sampled(clock::now(), count);
-            }
+            let Some(stack) = &captured.stack else { return proof.not_held() };
+            // The parser reads a file of any origin. Where it panics, returns are counted later.
+            let guess = AssertUnwindSafe(|| {
+                let address = returns.guess(stack, proof.single)?;
+                Some((address, returns.count(proof.thread, address)?))
+            });
+            let count = || charged(&spent, || catch_unwind(guess)).unwrap_or(None);
+            let count = proof.counts.then(count).flatten();
+            proof.sampled(clock::now(), count);
             if unnamed.try_send(Unnamed::PollProof(captured, Arc::clone(&proof))).is_err() {
                 proof.not_held();
             }

@@ -106,7 +106,8 @@ impl Symbolizer {
             let (since, returns) = match proof.counted(returns_to) {
                 Some((since, returns)) => (since, Some(returns)),
                 None => {
-                    let returns = self.returns.count(proof.thread, returns_to);
+                    let count = || self.returns.count(proof.thread, returns_to);
+                    let returns = proof.counts.then(count).flatten();
                     (clock::now(), returns)
                 }
             };

@@ -13,7 +13,7 @@ use crate::runtime::registry::Registry;
 /// How long a task yields until each worker has run one.
 const LONGEST_MAP: Nanos = 1_000_000;
 /// The same at the start.
-const LONGEST_FIRST_MAP: Nanos = 20_000_000;
+const LONGEST_FIRST_MAP: Nanos = 50_000_000;
 /// Between two looks whether they have.
 const PAUSE: Duration = Duration::from_micros(100);
 
@@ -35,23 +35,28 @@ pub(crate) fn map_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
     });
 }
 
-/// The same for a runtime that is watched from now on, where there is more time: a task that blocks at once
-/// may be the only one that its worker ever runs. The calling thread may run a worker itself.
+/// The same for a runtime that is watched from now on, with more time for idle workers to wake: a task that
+/// blocks at once may be the only one that its worker ever runs.
 pub(crate) fn map_idle_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
-    if Handle::try_current().is_ok_and(|handle| handle.id() == runtime.id) {
-        note_owner(registry, runtime);
-    }
     spawn(registry, runtime, runtime.workers, |runtime, ran| {
-        ran < LONGEST_FIRST_MAP && !runtime.knows_workers()
+        ran < LONGEST_FIRST_MAP && !runtime.unseen_idle_workers().is_empty()
     });
 }
 
-/// Waits until all workers have run such a task: for a moment, since busy ones do not. The only worker of a
-/// current-thread runtime may be the calling thread.
-pub(crate) fn wait_for_map(runtime: &Runtime) {
+/// Waits until all idle workers have run such a task, for a moment. Then notes which worker the calling thread
+/// runs: not before, since what it did until now is no stall of the service.
+pub(crate) fn wait_for_map(registry: &Registry, runtime: &Runtime) {
+    let runs_here = Handle::try_current().is_ok_and(|handle| handle.id() == runtime.id);
+    let own = tokio::runtime::worker_index().filter(|_| runs_here);
     let start = clock::now();
-    while !runtime.single && !runtime.knows_workers() && clock::now() - start < LONGEST_FIRST_MAP {
+    while !runtime.single
+        && runtime.unseen_idle_workers().iter().any(|worker| Some(*worker) != own)
+        && clock::now() - start < LONGEST_FIRST_MAP
+    {
         std::thread::sleep(PAUSE);
+    }
+    if runs_here {
+        note_owner(registry, runtime);
     }
 }
 

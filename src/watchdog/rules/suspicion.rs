@@ -35,6 +35,7 @@
 //! | | the first stack is in a poll that returns elsewhere | `Counting`: the time starts again |
 //! | `AskedAgain` | both in a poll, with the same return address, and none returned | `Proven` |
 //! | | a poll returned; in another poll or none; no answer in 30 s | `Resting` |
+//! | | the second could not be taken, up to three times | `Counting` |
 //! | | they have no names yet, and a poll returned after the second | `Clear`: it is kept |
 //! | | the first stack is in a poll that returns elsewhere | `Counting`: the time starts again |
 //! | `Proven` | it is a stall, the environment's share subtracted | `Stalled`, in the same scan |
@@ -51,13 +52,15 @@
 
 mod asked;
 mod ended;
+mod input;
 
 use std::sync::Arc;
 
-use self::asked::{Answer, OnePoll, answer, found, returns_to_the_same};
+use self::asked::{Answer, OnePoll, answer, found, request, request_second, returns_to_the_same};
 
 pub(crate) use self::ended::EndedStall;
 use self::ended::{LastSeen, Stacks, Unnamed};
+pub(crate) use self::input::{StillWorker, Weighed};
 use super::poll::{Holds, PollEvent, PollSample, PollTracker};
 use crate::clock::Nanos;
 use crate::stack::PollProof;
@@ -65,6 +68,8 @@ use crate::stall::StackResult;
 
 /// The first rest of a worker that turned out not to be in one poll: stacks are not free.
 const REST: Nanos = 1_000_000_000;
+/// How often a second stack is asked for again that could not be taken.
+const MOST_FAILURES: u32 = 3;
 /// How often a rest can double, up to 64 s.
 const MOST_DOUBLINGS: u32 = 6;
 
@@ -80,6 +85,8 @@ pub(crate) struct Suspicion {
     pub(crate) tracker: PollTracker,
     /// Rests since the worker last made progress.
     rests: u32,
+    /// Second stacks of what may be one poll that could not be taken.
+    failures: u32,
     /// A poll that is over and may turn out to have been a stall. One at a time.
     unnamed: Option<Unnamed>,
 }
@@ -106,28 +113,6 @@ enum State {
     Excused(OnePoll),
     /// It is a stall.
     Stalled(OnePoll),
-}
-
-/// A worker that makes no progress at a scan.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StillWorker {
-    pub(crate) now: Nanos,
-    pub(crate) thread: u32,
-    /// Whether it belongs to a current-thread runtime.
-    pub(crate) single: bool,
-    pub(crate) threshold: Nanos,
-    /// Whether the service was idle until this scan or the one before: what is asked at once then is not
-    /// asked often, and what the worker does may have begun long ago.
-    pub(crate) at_once: bool,
-}
-
-/// What the evidence shows about the time since the suspicion began.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weighed {
-    /// The environment's share.
-    pub(crate) excused: Nanos,
-    /// Whether the thread has waited in one system call throughout.
-    pub(crate) same_wait: bool,
 }
 
 /// What the watchdog has to do.
@@ -227,7 +212,7 @@ impl Suspicion {
                 self.count_again(first, worker)
             }
             State::Counting { first } if is_over => {
-                let second = request(worker);
+                let second = request_second(worker);
                 let asked = Arc::clone(&second);
                 (State::AskedAgain { first, second, seen: None }, Step::Ask(asked))
             }
@@ -237,7 +222,13 @@ impl Suspicion {
                 // Read first: a return after that is seen at the next scan.
                 let is_sampled = second.is_sampled();
                 match (answer(&first, now), answer(&second, now)) {
-                    (Answer::No, _) | (_, Answer::No) => self.rest(now),
+                    (Answer::No, _) => self.rest(now),
+                    // It had no CPU for that, which says nothing.
+                    (_, Answer::No) if second.has_failed() && self.failures < MOST_FAILURES => {
+                        self.failures += 1;
+                        (State::Counting { first }, Step::Nothing)
+                    }
+                    (_, Answer::No) => self.rest(now),
                     _ if self.is_counted_elsewhere(&first) => self.count_again(first, worker),
                     _ if !first.still() => match seen {
                         Some(seen) => self.end_unnamed(worker, seen, Stacks::Two(first, second)),
@@ -393,6 +384,7 @@ impl Suspicion {
     /// What may be one poll begins at that time.
     fn begin(&mut self, since: Nanos, worker: StillWorker) {
         self.sequence += 1;
+        self.failures = 0;
         self.tracker.observe(since, self.sample(worker, 0));
     }
 
@@ -428,10 +420,6 @@ impl Suspicion {
         let StillWorker { threshold, .. } = worker;
         PollSample { sequence: self.sequence, threshold, holds: Holds::Root, excused }
     }
-}
-
-fn request(worker: StillWorker) -> Arc<PollProof> {
-    Arc::new(PollProof::new(worker.thread, worker.single, worker.now))
 }
 
 #[cfg(test)]

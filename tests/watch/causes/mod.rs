@@ -17,7 +17,7 @@ fn compute(time: Duration) {
 }
 
 /// CPU time of the calling thread.
-pub(crate) fn cpu_time() -> Duration {
+fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock exists and the kernel writes one timespec to where it may.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::input::StillWorker;
 use crate::clock::Nanos;
 use crate::stack::{PollProof, ProvenPoll};
 
@@ -52,4 +53,13 @@ pub(super) fn found(proof: &PollProof) -> Option<&ProvenPoll> {
 
 pub(super) fn returns_to_the_same(first: &PollProof, last: &ProvenPoll) -> bool {
     found(first).is_some_and(|first| first.returns_to == last.returns_to)
+}
+
+/// The first stack of what may be one poll. Its returns are counted from then on.
+pub(super) fn request(worker: StillWorker) -> Arc<PollProof> {
+    Arc::new(PollProof::counting(worker.thread, worker.single, worker.now))
+}
+
+pub(super) fn request_second(worker: StillWorker) -> Arc<PollProof> {
+    Arc::new(PollProof::new(worker.thread, worker.single, worker.now))
 }

@@ -141,6 +141,11 @@ impl Scene {
         proof.sampled(at, address.map(|address| (address, self.count())));
     }
 
+    /// The stack that was asked for last could not be taken.
+    fn fail(&self) {
+        self.asked.as_ref().expect("something was asked").not_held();
+    }
+
     fn count(&self) -> ReturnCount {
         let returns = Arc::clone(&self.returns);
         ReturnCount::new(move || Some(returns.load(Relaxed)).filter(|count| *count != LOST))
@@ -149,6 +154,7 @@ impl Scene {
     /// Answers what was asked last.
     fn answer(&self, at: Nanos, stack: Stack) {
         let proof = self.asked.as_ref().expect("something was asked");
+        proof.sampled(at, None);
         let taken = StackResult { missing: Some("its stack"), ..StackResult::default() };
         match stack {
             Stack::Other => proof.not_held(),

@@ -1,4 +1,4 @@
-//! Stacks whose names come late, and what is asked at once.
+//! Stacks that are asked for at once or again, and those whose names come late.
 
 use super::*;
 
@@ -223,4 +223,26 @@ fn one_that_is_over_is_kept_at_a_time() {
     scene.evidence.same_wait = false;
     scene.expect_rest_undecided(OVER + 1120);
     assert_eq!(scene.suspicion.undecided_since(), Some(START));
+}
+
+#[test]
+fn a_second_stack_that_could_not_be_taken_is_asked_for_again() {
+    let mut scene = Scene::asked_again();
+    let mut now = OVER + 110;
+    for _ in 0..MOST_FAILURES {
+        scene.fail();
+        assert_eq!(scene.scan(now + 1), Seen::Nothing);
+        scene.expect("Counting");
+        now += 2;
+        assert_eq!(scene.scan(now), Seen::Asks);
+    }
+    scene.answer(now, Stack::Counted(ADDRESS));
+    assert_eq!(scene.scan(now + 1), Seen::Poll(PollEvent::Counted(now + 1 - OVER - 10)));
+    let mut scene = Scene::asked_again();
+    scene.suspicion.failures = MOST_FAILURES;
+    scene.fail();
+    scene.expect_rest(OVER + 120);
+    let mut scene = Scene::asked();
+    scene.fail();
+    scene.expect_rest(OVER + 1);
 }
