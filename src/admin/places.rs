@@ -3,7 +3,8 @@
 //! Where none is free, the peer with the most connections loses one: its oldest that has not asked
 //! yet, else its oldest. A peer is an IP address. So whoever opens thousands of connections takes places
 //! from itself, and not from a prober elsewhere. On loopback all are one peer; there a connection keeps
-//! its place until as many others have come as there are places, and has long sent its request.
+//! its place until as many others have come as there are places, and is answered in its first turn if its
+//! request came with it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
