@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::config::BuildError;
 use crate::owned_thread::OwnedThread;
+use crate::sys;
 pub(crate) use page::Pages;
 
 /// How often the recorder drains its samples. Without it, a day of ticks takes tens of megabytes.
@@ -32,6 +33,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted, as far as the system allows: what does not fit is tried again by its
 /// client, after a second.
 const BACKLOG: u32 = 4096;
+/// Seconds in which a connection without a first byte does not even come here, on Linux. So one that comes brings
+/// its request, and needs its place for no longer than the answer takes.
+const DEFERRED: i32 = 5;
 
 /// A running admin server.
 #[derive(Debug)]
@@ -119,13 +123,15 @@ impl Drop for OwnRuntime {
 /// Binds and listens, within a runtime; an unspecified IPv6 address falls back to IPv4 where the host has
 /// no IPv6.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let listen = |address: SocketAddr| {
+    let listen = |address: SocketAddr| -> io::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // As std does: elsewhere than on Unix it would take the port from others.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        let listener = socket.listen(BACKLOG)?;
+        sys::defer_accept(&listener, DEFERRED);
+        Ok(listener)
     };
     listen(address).or_else(|error| {
         let no_ipv6 = address.is_ipv6()

@@ -1,9 +1,10 @@
 //! Places for connections: so many at a time, and one for whoever comes next.
 //!
-//! Where none is free, the peer with the most connections loses one: its oldest that has not asked
-//! yet, else its oldest. A peer is an IP address. So whoever opens thousands of connections takes places
+//! Where none is free, the peer with the most connections loses one: the oldest of those that wait for an
+//! answer, or of those whose request is not there yet, of whichever it has more. A peer is an IP address. So whoever opens thousands of connections takes places
 //! from itself, and not from a prober elsewhere. On loopback all are one peer; there a connection keeps
-//! its place until as many others have come as there are places, and has long sent its request.
+//! its place until half as many others have come as there are places, and is answered in its first turn if its
+//! request came with it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -31,9 +32,15 @@ pub(super) struct Places {
 struct Taken {
     /// Oldest first, so the numbers ascend.
     places: VecDeque<Taker>,
-    /// How many of them each peer has.
-    peers: HashMap<IpAddr, usize>,
+    peers: HashMap<IpAddr, Peer>,
     last_number: u64,
+}
+
+/// How many places a peer has, and in how many of them its request is there.
+#[derive(Default)]
+struct Peer {
+    all: usize,
+    asked: usize,
 }
 
 struct Taker {
@@ -66,7 +73,7 @@ impl Places {
         let number = taken.last_number;
         // A dual-stack socket maps IPv4 addresses to IPv6.
         let peer = peer.to_canonical();
-        *taken.peers.entry(peer).or_default() += 1;
+        taken.peers.entry(peer).or_default().all += 1;
         taken.places.push_back(Taker { number, peer, asked: false, _keep: keep });
         (Place { number, places: self.clone() }, lost)
     }
@@ -88,19 +95,33 @@ impl Places {
 
 impl Taken {
     fn next_to_go(&self) -> Option<usize> {
-        let most = self.peers.values().max()?;
-        let has_most = |place: &Taker| self.peers.get(&place.peer) == Some(most);
-        let silent = self.places.iter().position(|place| !place.asked && has_most(place));
-        silent.or_else(|| self.places.iter().position(has_most))
+        let most = self.peers.values().map(|peer| peer.all).max()?;
+        // Of several with as many, the one that has been there for longest.
+        let of_peer = |place: &Taker| self.peers.get(&place.peer).filter(|peer| peer.all == most);
+        let found = self.places.iter().find_map(|place| Some((place.peer, of_peer(place)?)));
+        let (peer, Peer { all, asked }) = found?;
+        let asked = 2 * asked > *all;
+        self.places.iter().position(|place| place.asked == asked && place.peer == peer)
     }
 
     fn remove(&mut self, index: usize) {
-        let Some(Taker { peer, .. }) = self.places.remove(index) else { return };
+        let Some(Taker { peer, asked, .. }) = self.places.remove(index) else { return };
         if let Entry::Occupied(mut count) = self.peers.entry(peer) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
+            count.get_mut().all -= 1;
+            count.get_mut().asked -= usize::from(asked);
+            if count.get().all == 0 {
                 count.remove();
             }
+        }
+    }
+
+    /// The request is there. Once for each place.
+    fn has_asked(&mut self, number: u64) {
+        let Some(index) = self.index(number) else { return };
+        let place = &mut self.places[index];
+        place.asked = true;
+        if let Some(peer) = self.peers.get_mut(&place.peer) {
+            peer.asked += 1;
         }
     }
 
@@ -110,12 +131,9 @@ impl Taken {
 }
 
 impl Place {
-    /// Its request is there.
+    /// Its request is there. To be called once.
     pub(super) fn has_asked(&self) {
-        let mut taken = lock(&self.places.taken);
-        if let Some(index) = taken.index(self.number) {
-            taken.places[index].asked = true;
-        }
+        lock(&self.places.taken).has_asked(self.number);
     }
 
     /// Counts it as dropped: it took too long.
@@ -162,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_has_not_asked_gives_way() {
+    fn the_oldest_of_the_more_frequent_kind_gives_way() {
         let places = places();
         let mut held: Vec<_> = repeat_with(|| take(&places, ATTACKER)).take(MOST).collect();
         held[0].0.has_asked();
@@ -177,12 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn where_all_have_asked_the_oldest_gives_way() {
+    fn many_that_wait_for_an_answer_leave_new_ones_the_time_to_ask() {
         let places = places();
         let mut held: Vec<_> = repeat_with(|| take(&places, ATTACKER)).take(MOST).collect();
         held.iter().for_each(|(place, _)| place.has_asked());
-        drop(take(&places, ATTACKER));
-        assert!(is_lost(&mut held[0]) && !is_lost(&mut held[1]));
+        let mut new: Vec<_> = repeat_with(|| take(&places, ATTACKER)).take(MOST / 2).collect();
+        assert!(held[..MOST / 2].iter_mut().all(is_lost), "the older half");
+        assert!(!held[MOST / 2..].iter_mut().any(is_lost));
+        assert!(!new.iter_mut().any(is_lost), "so many come in four turns");
     }
 
     #[test]

@@ -42,7 +42,11 @@ fn slow_clients_lose_their_connection_and_the_page_is_served_beside_them() {
     assert!(scrape(address).contains("tower_stall_build_info"));
     assert_eq!(rig.metric(DROPPED, &[]), Some(0.0));
     // More of them than there are places: the first ones give way.
-    slow.extend((0..200).map(|_| connect(address)));
+    slow.extend((0..200).map(|_| {
+        let mut stream = connect(address);
+        stream.write_all(b"G").expect("it reads");
+        stream
+    }));
     wait_until(LIMIT, || rig.metric(DROPPED, &[]) >= Some(140.0));
     let mut first = slow.swap_remove(0);
     let mut rest = Vec::new();
