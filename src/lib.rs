@@ -93,10 +93,11 @@
 //! - A poll that has lost its worker to `block_in_place` is not looked at until it returns.
 //! - On a current-thread runtime only an open, marked poll or the stack of a plain one proves a stall
 //!   or a freeze: a runtime that nobody drives looks like one that is frozen.
-//! - A runtime without timers has no ticks, so neither lag nor heartbeat. In a program built with
-//!   `panic = "abort"` it cannot be told from one with timers: there the runtimes given to
-//!   [`Builder::start`] and [`StallDetector::watch`] must have timers (Tokio ends the process
-//!   otherwise), and runtimes that are only met have no ticks.
+//! - Tokio tells by a panic whether a runtime has timers. The runtimes given to [`Builder::start`] and
+//!   [`StallDetector::watch`] are asked once: if there are none, the panic hook of the process hears of
+//!   it, and a program built with `panic = "abort"` ends there. Runtimes that are only met are not asked. On
+//!   them, and without timers, the watchdog wakes each tick, so that lag is the time from that to the
+//!   poll of the tick.
 //! - [`Cause`]s are read from `/proc`, on Linux alone; their own limits are listed in
 //!   [`_documentation::causes`]. Stacks are taken on x86_64 Linux alone, and
 //!   [`_documentation::capture`] says what they show.
@@ -150,6 +151,8 @@ pub mod _documentation {
     #[doc = include_str!("../docs/clippy.toml")]
     #[doc = "```"]
     pub mod prevent {}
+    #[doc = include_str!("../docs/system-calls.md")]
+    pub mod system_calls {}
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/testing.md")]
     pub mod testing {}

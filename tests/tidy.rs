@@ -31,7 +31,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("layer", 6, &["clock", "labels", "mark", "runtime", "slot"]),
     ("page", 6, &["clock", "health", "label", "runtime", "stall", "text"]),
     ("report", 6, &["cause", "clock", "label", "metrics", "runtime", "stall", "text"]),
-    ("ticker", 6, &["clock", "mark", "runtime", "sync"]),
+    ("ticker", 6, &["clock", "mark", "runtime"]),
     ("config", 7, &["health", "labels", "report", "stack"]),
     ("shed", 7, &["layer", "runtime"]),
     ("admin", 8, &["clock", "config", "health", "owned_thread", "page"]),

@@ -18,6 +18,7 @@ use crate::owned_thread::OwnedThread;
 use crate::report::Reporter;
 use crate::runtime::registry::{Limits, Registry};
 use crate::stack::{Capture, OwnCode, Sampler, StackSettings, Stacks};
+use crate::stall::StackDetail;
 use crate::ticker;
 use crate::watchdog::{self, Patience, WatchdogSettings};
 
@@ -107,6 +108,7 @@ impl Threads {
         let sites = settings.max_sites;
         let (reports, reporter) = Reporter::new(Arc::clone(registry), settings.hooks, facade);
         self.reporter = Some(spawn("stall-reporter", move || reporter.run())?);
+        let watching = reports.watching();
         let mut stacks = None;
         if let Some(sampler) = self.sampler.clone() {
             let stack_settings = StackSettings {
@@ -116,8 +118,15 @@ impl Threads {
                 cpu_percent: settings.capture_cpu_percent as u64,
             };
             let (taken, symbolizer) = Stacks::new(sampler, stack_settings);
-            self.symbolizer = Some(spawn("stall-symbols", move || symbolizer.run())?);
+            self.symbolizer = Some(spawn("stall-symbols", move || symbolizer.run(watching))?);
             stacks = Some(taken);
+        } else {
+            let off = if cfg!(feature = "capture") {
+                "the mode is off"
+            } else {
+                "the feature `capture` is not built in"
+            };
+            watching(StackDetail::Nothing(off));
         }
         let tick = watchdog.tick_interval;
         let mut pipeline = Pipeline::new(Arc::clone(registry), reports, out, (tick, sites), stacks);

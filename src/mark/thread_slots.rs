@@ -6,7 +6,7 @@
 use std::array::from_fn;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Once, OnceLock, Weak};
 
 use tokio::runtime::Handle;
 
@@ -112,7 +112,10 @@ pub(super) fn answer(detector: DetectorId, wake: bool) -> Identity {
 /// The kernel's id of this thread, or a number of our own where there is none.
 pub(crate) fn thread_number() -> u32 {
     static LAST: AtomicU32 = AtomicU32::new(0);
+    static FORKS: Once = Once::new();
     if NUMBER.get() == 0 {
+        // The thread of a forked child has a number of its own.
+        FORKS.call_once(|| crate::sys::at_fork(forget_number));
         let number = match crate::sys::thread_id() {
             0 => LAST.fetch_add(1, Ordering::Relaxed) + 1,
             number => number,
@@ -120,6 +123,10 @@ pub(crate) fn thread_number() -> u32 {
         NUMBER.set(number);
     }
     NUMBER.get()
+}
+
+extern "C" fn forget_number() {
+    NUMBER.set(0);
 }
 
 #[cold]

@@ -10,7 +10,7 @@ use super::source::SourceLines;
 use super::time::stamp;
 use super::{tables, timeline};
 use crate::stall::Stall;
-use crate::text::{handler_title as handler, rough};
+use crate::text::{handler_title as handler, rough, stacks};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -143,6 +143,7 @@ fn about(report: &Report) -> Markup {
             "Process " (report.process) ", watched for " (rough(age)) ". A poll that takes longer than "
             (rough(report.threshold)) " is a stall. Sums count from the start; one by one the last "
             (report.most_kept) " stalls are kept."
+            @if let Some(detail) = report.stack_detail { " Here, " (stacks(detail)) "." }
             @if report.suppressed > 0 { " Log lines and reports held back: " (report.suppressed) "." }
         }
         nav aria-label="Other forms" {

@@ -15,6 +15,7 @@ use crate::clock::seconds;
 use crate::runtime::lag_history::STEP;
 use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::{Frame, Stall, WithFrames};
+use crate::text;
 
 /// Changes when a field is removed or changes its meaning, not when one is added.
 const VERSION: u32 = 1;
@@ -69,6 +70,10 @@ fn begin(report: &Report, lines: &SourceLines) -> String {
         "process": report.process,
         "threshold_seconds": report.threshold.as_secs_f64(),
         "capture": report.capture,
+        "stacks": report.stack_detail.map(|detail| json!({
+            "show": detail.as_str(),
+            "sentence": text::stacks(detail),
+        })),
         "verdict": {
             "state": report.verdict.state,
             "sentence": report.verdict.sentence,

@@ -8,7 +8,7 @@ use super::verdict::{Verdict, judge};
 use crate::clock;
 use crate::runtime::registry::Registry;
 use crate::runtime::status::RuntimeSnapshot;
-use crate::stall::{Site, SiteKey, SiteTotals, Stall, StoreSnapshot};
+use crate::stall::{Site, SiteKey, SiteTotals, StackDetail, Stall, StoreSnapshot};
 
 /// The number of some stalls, and their time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) struct Report {
     pub(super) threshold: Duration,
     /// How stacks are taken.
     pub(super) capture: &'static str,
+    /// What they show, once that is known.
+    pub(super) stack_detail: Option<StackDetail>,
     pub(super) verdict: Verdict,
     pub(super) runtimes: Vec<RuntimeSnapshot>,
     /// Stalls that the program caused, by site, the most time first.
@@ -71,6 +73,7 @@ impl Report {
             process: std::process::id(),
             threshold: Duration::from_nanos(registry.threshold),
             capture: registry.capture,
+            stack_detail: registry.stack_detail.get().copied(),
             verdict,
             runtimes,
             own: total(&sites),

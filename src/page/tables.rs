@@ -148,7 +148,7 @@ pub(super) fn runtimes(report: &Report) -> Markup {
                 td class="number" { (runtime.saturated) }
                 td { @match runtime.heartbeat_age {
                     Some(age) => { (rough(age)) " ago" },
-                    None => "none: without timers, or not driven",
+                    None => "none: not driven",
                 } }
                 td {
                     @if runtime.dead { "dead, for " (rough(runtime.frozen)) }

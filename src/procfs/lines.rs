@@ -112,6 +112,10 @@ pub(crate) struct Status {
     pending: u64,
     /// Signals that the thread blocks.
     blocked: u64,
+    /// Whether as many signals are pending as may be, of all processes of the user.
+    pub(crate) queue_is_full: bool,
+    /// Whether no filter decides on the system calls of the thread.
+    unfiltered: bool,
 }
 
 impl Status {
@@ -122,11 +126,19 @@ impl Status {
             match name {
                 "SigPnd" => status.pending = signals(),
                 "SigBlk" => status.blocked = signals(),
+                "SigQ" => status.queue_is_full = is_full(value),
+                "Seccomp" => status.unfiltered = value.trim() == "0",
                 "voluntary_ctxt_switches" => status.waits = value.trim().parse().ok(),
                 _ => {}
             }
         }
         status
+    }
+
+    /// Whether a filter decides on the system calls of the thread, or that is not known.
+    #[allow(dead_code, reason = "called only where stacks are taken")]
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.unfiltered
     }
 
     /// Whether that signal was sent to the thread and not taken yet.
@@ -139,6 +151,13 @@ impl Status {
     pub(crate) fn is_blocked(&self, signal: i32) -> bool {
         has(self.blocked, signal)
     }
+}
+
+/// Whether the first of two numbers, as in `3/95903`, has reached the second.
+fn is_full(numbers: &str) -> bool {
+    let numbers = numbers.trim().split_once('/');
+    let numbers = numbers.and_then(|(used, most)| Some((used.parse().ok()?, most.parse().ok()?)));
+    numbers.is_some_and(|(used, most): (u64, u64)| used >= most)
 }
 
 fn has(signals: u64, signal: i32) -> bool {
@@ -181,6 +200,24 @@ mod tests {
         assert_eq!(ThreadState::of_wchan(""), ThreadState::Unknown);
         let hidden = ThreadState::Hidden("futex_wait_queue".into());
         assert_eq!(ThreadState::of_wchan("futex_wait_queue\n"), hidden);
+    }
+
+    #[test]
+    fn a_filter_is_there_unless_the_kernel_says_that_there_is_none() {
+        let is_filtered = |text| Status::parse(text).is_filtered();
+        assert!(!is_filtered("Name:\tapp\nSeccomp:\t0\nSeccomp_filters:\t0\n"));
+        for text in ["Seccomp:\t2\nSeccomp_filters:\t3\n", "Seccomp:\t1\n", "Name:\tapp\n", ""] {
+            assert!(is_filtered(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_queue_is_full_when_its_limit_is_reached() {
+        let is_full = |text| Status::parse(text).queue_is_full;
+        assert!(is_full("SigQ:\t7/7\n") && is_full("SigQ:\t0/0\n"));
+        for text in ["SigQ:\t6/7\n", "SigQ:\t7\n", "SigQ:\tx/7\n", ""] {
+            assert!(!is_full(text), "{text:?}");
+        }
     }
 
     #[test]

@@ -96,6 +96,24 @@ pub(crate) fn is_pending(thread: u32, signal: i32) -> bool {
     status(thread).is_some_and(|status| status.is_pending(signal))
 }
 
+/// Whether a filter decides which system calls the calling thread may make. It may end the process for one
+/// that it does not know, so it counts as there where that cannot be read.
+#[allow(dead_code, reason = "called only where stacks are taken")]
+pub(crate) fn calls_are_filtered() -> bool {
+    own_status().is_filtered()
+}
+
+/// Whether the kernel has no room for another pending signal. It would be delivered without its value.
+#[allow(dead_code, reason = "called only where stacks are taken")]
+pub(crate) fn signal_queue_is_full() -> bool {
+    own_status().queue_is_full
+}
+
+fn own_status() -> Status {
+    let text = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    Status::parse(&text)
+}
+
 fn state(thread: u32) -> ThreadState {
     let line = |file| read(thread, file).unwrap_or_default();
     match ThreadState::of_syscall(&line("syscall")) {

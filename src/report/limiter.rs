@@ -38,8 +38,18 @@ impl Limiter {
     /// Admits a line, with the number of lines on its topic that were held back since the last one.
     /// `None` holds it back.
     pub(super) fn admit(&mut self, now: Nanos, topic: Topic) -> Option<u64> {
+        let has_room = self.all.has_room(now, MOST);
+        self.admit_if(has_room, now, topic)
+    }
+
+    /// The same for a line that others must not crowd out.
+    pub(super) fn admit_urgent(&mut self, now: Nanos, topic: Topic) -> Option<u64> {
+        self.admit_if(true, now, topic)
+    }
+
+    fn admit_if(&mut self, has_room: bool, now: Nanos, topic: Topic) -> Option<u64> {
         let (window, suppressed) = self.each.entry(topic).or_default();
-        if !(window.has_room(now, MOST_OF_ONE) && self.all.has_room(now, MOST)) {
+        if !(window.has_room(now, MOST_OF_ONE) && has_room) {
             *suppressed += 1;
             return None;
         }
@@ -72,6 +82,8 @@ mod tests {
         let admitted =
             handlers.iter().filter(|handler| limiter.admit(MINUTE, (*handler, "cpu")).is_some());
         assert_eq!(admitted.count(), 60);
+        let urgent = (0..11).map(|_| limiter.admit_urgent(MINUTE, ("dead", "main")));
+        assert_eq!(urgent.filter(Option::is_some).count(), 10);
         assert_eq!(limiter.admit(2 * MINUTE, (handlers[99], "cpu")), Some(1));
     }
 }

@@ -7,6 +7,7 @@ use tracing::subscriber::NoSubscriber;
 use super::event::Event;
 use crate::clock::{Nanos, human_nanos};
 use crate::label::printable;
+use crate::runtime::registry::Registry;
 use crate::stall::{Stack, Stall};
 use crate::text;
 
@@ -30,6 +31,23 @@ impl Logger {
             None => write(),
         }
     }
+}
+
+/// What is watched, and what a stack shows.
+pub(super) fn watching(registry: &Registry) {
+    let runtimes = registry.runtimes();
+    let watched = runtimes.iter().map(|runtime| (runtime.name, runtime.workers));
+    let watched: Vec<_> = watched.collect();
+    let detail = registry.stack_detail.get().copied();
+    tracing::info!(
+        target: "tower_stall",
+        event = "watching",
+        threshold_ms = registry.threshold / 1_000_000,
+        workers = watched.iter().map(|(_, workers)| workers).sum::<usize>(),
+        capture = registry.capture,
+        "{}",
+        text::watching(&watched, registry.threshold, detail)
+    );
 }
 
 pub(super) fn rescued(runtime: &str, suppressed: u64) {
@@ -110,7 +128,7 @@ pub(super) fn stack(stall: &Stall) {
 /// Kubernetes keeps the last 2048 bytes of the log of a container that ends: the whole line fits.
 const LONGEST_STACK: usize = 800;
 
-pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
+pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>, suppressed: u64) {
     let site = stall.and_then(|stall| stall.site.as_ref());
     let stack = stall.and_then(|stall| stall.stack.as_ref()).map(|stack| {
         let stack = on_one_line(stack);
@@ -134,6 +152,7 @@ pub(super) fn dead(runtime: &str, frozen: Nanos, stall: Option<&Stall>) {
         code.file.path = site.and_then(|site| site.file.as_deref()),
         code.line.number = site.and_then(|site| site.line),
         trace_id = stall.and_then(|stall| stall.trace_id).map(|id| format!("{id:032x}")),
+        suppressed,
         fix = stall.map(|stall| &*stall.fix),
         stack,
         "runtime {runtime:?} is dead, frozen for {}: {why}",

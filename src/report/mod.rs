@@ -21,7 +21,7 @@ use crate::clock::{self, Nanos};
 use crate::label::printable;
 use crate::metrics::{Batch, Facade, Gauges};
 use crate::runtime::registry::Registry;
-use crate::stall::{LiveStall, StackNews, StackOutcome, Stall};
+use crate::stall::{LiveStall, StackDetail, StackNews, StackOutcome, Stall};
 pub(crate) use event::Event;
 use limiter::Limiter;
 use log::Logger;
@@ -51,6 +51,8 @@ enum Message {
     /// A stall goes on, or has ended.
     Later(Event, Arc<LiveStall>),
     Metrics(Batch),
+    /// Detection has begun.
+    Watching,
     AllUnmatched,
     Rescued(&'static str),
     Dead(&'static str, Nanos, Option<Arc<LiveStall>>),
@@ -100,6 +102,18 @@ impl Reports {
                 drop(queue.try_send(message));
             }
         })
+    }
+
+    /// To be called with what stacks show, on another thread. The reporter does not stay alive for it.
+    pub(crate) fn watching(&self) -> impl FnOnce(StackDetail) + Send + 'static {
+        let (queue, registry) = (Arc::downgrade(&self.queue), Arc::clone(&self.registry));
+        move |detail| {
+            // Told once.
+            let _ = registry.stack_detail.set(detail);
+            if let Some(queue) = queue.upgrade() {
+                drop(queue.try_send(Message::Watching));
+            }
+        }
     }
 
     /// A stall goes on, or has ended.
@@ -252,14 +266,21 @@ impl Reporter {
                 None => self.report(event, &stall),
             },
             Message::Metrics(batch) => guarded(|| batch.pour(&mut self.facade)),
+            Message::Watching => {
+                guarded(|| self.logger.write(|| log::watching(&self.registry)));
+            }
             Message::AllUnmatched => guarded(|| self.logger.write(log::all_unmatched)),
             Message::Rescued(runtime) => {
                 self.log(("rescue", runtime), |suppressed| log::rescued(runtime, suppressed));
             }
             Message::Dead(runtime, frozen, stall) => {
-                self.dead.extend(stall.as_ref().map(|stall| stall.runtime()));
+                let blamed = stall.as_ref().map(|stall| stall.runtime());
+                self.dead.extend(blamed.filter(|runtime| !self.dead.contains(runtime)));
                 let stall = stall.map(|stall| stall.stall());
-                guarded(|| self.logger.write(|| log::dead(runtime, frozen, stall.as_ref())));
+                let admitted = self.limiter.admit_urgent(clock::now(), ("dead", runtime));
+                self.write(admitted, |suppressed| {
+                    log::dead(runtime, frozen, stall.as_ref(), suppressed);
+                });
             }
         }
     }
@@ -336,6 +357,10 @@ impl Reporter {
     /// Writes a line, or counts that it was held back and returns `false`.
     fn log(&mut self, topic: limiter::Topic, write: impl FnOnce(u64)) -> bool {
         let admitted = self.limiter.admit(clock::now(), topic);
+        self.write(admitted, write)
+    }
+
+    fn write(&mut self, admitted: Option<u64>, write: impl FnOnce(u64)) -> bool {
         match admitted {
             Some(suppressed) => guarded(|| self.logger.write(|| write(suppressed))),
             None => drop(self.registry.suppressed.fetch_add(1, Relaxed)),

@@ -12,11 +12,14 @@ use Ordering::{Acquire, Relaxed, Release};
 /// (1 ms), and 6 s at the default (25 ms).
 const KEPT: usize = 256;
 
-/// Written by the tick task, except for `interval` and `asked`. Only the watchdog reads the lags.
+/// Written by the tick task, except for `interval` and `asked`, and for `due` where the watchdog asks for
+/// each tick. Only the watchdog reads the lags.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    /// `false` before the runtime's clock was seen to run, without timers, and after the end.
+    /// `false` before the runtime's clock was seen to run, and after the end.
     ticking: AtomicBool,
+    /// Whether ticks come by the runtime's timers. Else the watchdog asks for each.
+    by_timer: AtomicBool,
     due: AtomicU64,
     /// The time between two ticks: longer while the service is idle.
     interval: AtomicU64,
@@ -32,6 +35,7 @@ impl Heartbeat {
     pub(crate) fn new() -> Self {
         Self {
             ticking: AtomicBool::new(false),
+            by_timer: AtomicBool::new(false),
             due: AtomicU64::new(0),
             interval: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -69,6 +73,31 @@ impl Heartbeat {
         self.set_interval(interval);
         self.asked.store(now, Release);
         self.wake();
+    }
+
+    /// Asks for a tick now, if none is asked for.
+    pub(crate) fn ask(&self, now: Nanos) {
+        if self.is_ticking() && self.asked().is_none() {
+            self.asked.store(now, Release);
+        }
+        self.wake();
+    }
+
+    /// Asks for the next tick if it is time and the timers of the runtime do not bring it.
+    pub(crate) fn ask_if_due(&self, now: Nanos) {
+        if self.is_ticking() && !self.is_by_timer() && self.asked().is_none() && now >= self.due() {
+            // It could not come before.
+            self.expect(now);
+            self.asked.store(now, Release);
+        }
+    }
+
+    pub(crate) fn is_by_timer(&self) -> bool {
+        self.by_timer.load(Acquire)
+    }
+
+    pub(crate) fn set_by_timer(&self, by_timer: bool) {
+        self.by_timer.store(by_timer, Release);
     }
 
     /// When the last tick woke or ping was answered; 0 before the first.

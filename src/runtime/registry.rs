@@ -1,6 +1,6 @@
 //! The registry: the state that threads of the service and the watchdog of one detector share.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::runtime::Handle;
 
@@ -12,13 +12,14 @@ use crate::clock::Nanos;
 use crate::label::{intern, printable};
 use crate::labels::{LabelTable, OTHER};
 use crate::slot::{Identity, Place, Slot};
-use crate::stall::{StackOutcome, StallStore};
+use crate::stall::{StackDetail, StackOutcome, StallStore};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 
 use Ordering::{Acquire, Relaxed, Release};
 
-/// Runtimes with a name of their own at a time. Further ones share the name `other`.
-const MOST_RUNTIMES: usize = 32;
+/// Names of runtimes that a detector ever gives, each of which has series and a text for good. Further
+/// runtimes share the name `other`.
+const MOST_NAMES: usize = 32;
 
 /// Identifies a detector in slots, futures and thread-locals. Never reused.
 pub(crate) type DetectorId = u32;
@@ -59,6 +60,8 @@ pub(crate) struct Registry {
     /// Log lines and reports that were suppressed.
     pub(crate) suppressed: AtomicU64,
     pub(crate) capture: &'static str,
+    /// What stacks show, once that is known.
+    pub(crate) stack_detail: OnceLock<StackDetail>,
     /// Requested stacks, by outcome.
     pub(crate) captures: [AtomicU64; StackOutcome::COUNT],
     /// Requests that were turned away.
@@ -77,6 +80,8 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Runtimes {
     watched: Vec<Arc<Runtime>>,
+    /// All names given so far, also to runtimes that have ended.
+    names: Vec<&'static str>,
     last_index: u32,
 }
 
@@ -94,6 +99,7 @@ impl Registry {
             wake_up: WakeUp::default(),
             suppressed: AtomicU64::new(0),
             capture: limits.capture,
+            stack_detail: OnceLock::new(),
             captures: Default::default(),
             shed: AtomicU64::new(0),
             on_new_runtime: limits.on_new_runtime,
@@ -286,17 +292,22 @@ impl Runtimes {
     }
 
     /// The given name, or `runtime`, with a number from 2 unless the given name is free. The names of
-    /// runtimes that ended are reused, so that programs that keep starting runtimes do not add
-    /// series without end.
-    fn free_name(&self, name: Option<&str>) -> &'static str {
-        if self.watched.len() >= MOST_RUNTIMES {
+    /// runtimes that ended are free again.
+    fn free_name(&mut self, name: Option<&str>) -> &'static str {
+        let base = printable(name.unwrap_or("runtime"));
+        let numbered = (2..=MOST_NAMES + 1).map(|number| format!("{base}-{number}"));
+        let mut names = name.map(|_| base.to_string()).into_iter().chain(numbered);
+        let is_free = |name: &String| !self.watched.iter().any(|runtime| runtime.name == name);
+        let Some(name) = names.find(is_free) else { return OTHER };
+        if let Some(known) = self.names.iter().find(|known| **known == name) {
+            return known;
+        }
+        if self.names.len() >= MOST_NAMES {
             return OTHER;
         }
-        let base = printable(name.unwrap_or("runtime"));
-        let numbered = (2..).map(|number| format!("{base}-{number}"));
-        let names = name.map(|_| base.to_string()).into_iter().chain(numbered);
-        let is_free = |name: &String| !self.watched.iter().any(|runtime| runtime.name == name);
-        names.into_iter().find(is_free).map_or(OTHER, |name| intern(&name))
+        let name = intern(&name);
+        self.names.push(name);
+        name
     }
 }
 
@@ -340,13 +351,29 @@ pub(crate) mod tests {
     #[test]
     fn runtimes_past_the_cap_share_a_name() {
         let registry = Registry::new(LIMITS);
-        let runtimes: Vec<_> = (0..=MOST_RUNTIMES).map(|_| tokio()).collect();
+        let runtimes: Vec<_> = (0..=MOST_NAMES).map(|_| tokio()).collect();
         let names: Vec<_> = runtimes
             .iter()
             .map(|runtime| registry.runtime(runtime.handle()).expect("watching").name)
             .collect();
         assert_eq!(names.last(), Some(&OTHER));
         assert_eq!(names.iter().filter(|name| **name == OTHER).count(), 1);
+    }
+
+    #[test]
+    fn names_of_runtimes_that_ended_count_and_are_given_again() {
+        let registry = Registry::new(LIMITS);
+        let name_of_one = |name: &str| {
+            let tokio = tokio();
+            let runtime = registry.add_runtime(name, tokio.handle()).expect("watching");
+            registry.remove_runtime(&runtime);
+            runtime.name
+        };
+        let names: Vec<_> =
+            (0..300).map(|number| name_of_one(&format!("tenant {number}"))).collect();
+        assert_eq!(names.iter().filter(|name| **name != OTHER).count(), MOST_NAMES);
+        assert_eq!(name_of_one("tenant 7"), "tenant 7");
+        assert_eq!(name_of_one("late"), OTHER);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) struct RuntimeStatus {
     answers: AtomicU64,
     /// Whether it is left out of the health of the process.
     pub(crate) ignored: AtomicBool,
-    /// Whether the tick task was polled in real time, or the runtime has no timers.
+    /// Whether the tick task was polled in real time.
     pub(crate) started: AtomicBool,
 }
 
@@ -33,14 +33,14 @@ pub(crate) struct RuntimeSnapshot {
     pub(crate) is_first: bool,
     /// Whether its freezes count for the health of the process.
     pub(crate) counts: bool,
-    /// Whether it had its first heartbeat, or has no timers.
+    /// Whether it had its first heartbeat.
     pub(crate) has_started: bool,
     pub(crate) workers: usize,
     pub(crate) stalled: usize,
     pub(crate) saturated: usize,
     /// How long the oldest stall in progress had lasted at the last scan.
     pub(crate) oldest: Duration,
-    /// Time since the last tick; `None` before the first, and without timers.
+    /// Time since the last tick; `None` before the first.
     pub(crate) heartbeat_age: Option<Duration>,
     /// How long it has been frozen so far, without the environment's time.
     pub(crate) frozen: Duration,

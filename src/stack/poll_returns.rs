@@ -7,6 +7,7 @@ use super::native;
 use super::poll_frame::runs_polls;
 use super::proof::ReturnCount;
 use super::raw::{Image, RawStack};
+use crate::procfs::thread::calls_are_filtered;
 use crate::stall::Frame;
 use crate::sync::lock;
 use crate::sys::{Returns, returns_are_counted};
@@ -35,7 +36,8 @@ impl PollReturns {
     /// Counts how many times the thread comes by the address from now on; `None` if the system does not
     /// allow it.
     pub(super) fn count(&self, thread: u32, address: u64) -> Option<ReturnCount> {
-        let work = *self.work.get_or_init(returns_are_counted);
+        // Usual filters leave the call out, and some end the process for it.
+        let work = !calls_are_filtered() && *self.work.get_or_init(returns_are_counted);
         let returns = work.then(|| Returns::count(thread, address).ok()).flatten()?;
         Some(ReturnCount::new(move || returns.so_far()))
     }

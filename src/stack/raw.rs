@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::stall::StackOutcome;
+use crate::stall::{NO_DEBUG_INFO, StackOutcome};
 
 /// The answer to a [`StackRequest`](super::sampler::StackRequest).
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl NoLines {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NoFile => "no lines: the file of the program is gone",
-            Self::NoDebugInfo => "no lines: the program has no debug information",
+            Self::NoDebugInfo => NO_DEBUG_INFO,
             Self::TooLarge => "no lines: too little memory is left",
             Self::Unreadable => "no lines: the debug information cannot be read",
             Self::Ended => "no lines: the detector has stopped",

@@ -15,7 +15,7 @@ use super::proof::PollProof;
 use super::raw::{Captured, NoLines};
 use super::user_frame::{OwnCode, is_vague, site};
 use crate::clock;
-use crate::stall::{Frame, Hints, Site, StackNews, StackResult};
+use crate::stall::{Frame, Hints, Site, StackDetail, StackNews, StackResult};
 use crate::sync::AtomicBool;
 
 /// Stacks that wait for their names.
@@ -70,7 +70,11 @@ impl Symbolizer {
 
     /// What is read here is debug information of any origin, by parsers of others: one that panics
     /// ends the work on this stack and no other.
-    pub(crate) fn run(mut self) {
+    ///
+    /// `told` is called once, with what frames show.
+    pub(crate) fn run(mut self, told: impl FnOnce(StackDetail)) {
+        let detail = catch_unwind(AssertUnwindSafe(|| self.symbols.detail()));
+        told(detail.unwrap_or(StackDetail::Functions(NoLines::Unreadable.as_str())));
         let spent = Arc::clone(&self.spent);
         while let Ok(unnamed) = self.queue.recv() {
             match unnamed {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::mode::{Capture, Symbols};
 use super::raw::{Captured, Image, NoLines, RawStack};
 use super::user_frame::OwnCode;
-use crate::stall::{Frame, Stack};
+use crate::stall::{Frame, Stack, StackDetail};
 use crate::sync::AtomicBool;
+
+const UNSUPPORTED: &str = "unsupported on this system";
 
 /// Fails each time.
 pub(super) struct Taker;
@@ -18,7 +20,7 @@ impl Taker {
     }
 
     pub(super) fn take(&mut self, _: u32, _: &dyn Fn() -> bool, _: Duration) -> Captured {
-        Captured::failed("unsupported on this system")
+        Captured::failed(UNSUPPORTED)
     }
 }
 
@@ -34,6 +36,10 @@ pub(super) struct Names;
 impl Names {
     pub(super) fn new(_: Symbols, _: OwnCode, _: Arc<AtomicBool>) -> Self {
         Self
+    }
+
+    pub(super) fn detail(&mut self) -> StackDetail {
+        StackDetail::Nothing(UNSUPPORTED)
     }
 
     pub(super) fn symbolize(

@@ -7,6 +7,7 @@ mod live;
 mod record;
 #[cfg(feature = "serde")]
 mod serialize;
+mod stack_detail;
 mod stack_result;
 mod store;
 mod totals;
@@ -18,8 +19,9 @@ pub(crate) use live::LiveStall;
 pub use record::{Frame, Site, Stack, Stall};
 #[cfg(feature = "admin")]
 pub(crate) use serialize::WithFrames;
+pub(crate) use stack_detail::StackDetail;
 pub(crate) use stack_result::{
-    ENVIRONMENT, NO_OWN_FRAME, OFF, StackNews, StackOutcome, StackResult,
+    ENVIRONMENT, NO_DEBUG_INFO, NO_OWN_FRAME, OFF, StackNews, StackOutcome, StackResult,
 };
 pub(crate) use store::StallStore;
 #[cfg(feature = "admin")]

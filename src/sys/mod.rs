@@ -18,4 +18,4 @@ mod thread;
 pub(crate) use calls::{Waits, system_call, waits_for_two};
 pub(crate) use native::{Returns, own_cpu_time, returns_are_counted};
 pub(crate) use peer::peer;
-pub(crate) use thread::thread_id;
+pub(crate) use thread::{at_fork, thread_id};

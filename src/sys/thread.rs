@@ -12,6 +12,18 @@ pub(crate) fn thread_id() -> u32 {
     0
 }
 
+/// Calls `forked` in each child that is forked from now on, on its only thread. It must be
+/// async-signal-safe.
+pub(crate) fn at_fork(forked: extern "C" fn()) {
+    // SAFETY: the function lives as long as the program, and is safe to call in a forked child.
+    #[cfg(unix)]
+    unsafe {
+        libc::pthread_atfork(None, None, Some(forked));
+    }
+    #[cfg(not(unix))]
+    let _ = forked;
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #[test]

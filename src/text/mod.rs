@@ -5,9 +5,9 @@ mod page;
 
 use std::time::Duration;
 
-use crate::clock::human;
+use crate::clock::{Nanos, human, human_nanos};
 use crate::labels::UNATTRIBUTED;
-use crate::stall::{Cause, Site, Stall};
+use crate::stall::{Cause, NO_DEBUG_INFO, Site, StackDetail, Stall};
 #[cfg(feature = "admin")]
 pub(crate) use page::*;
 
@@ -90,6 +90,37 @@ pub(crate) fn frozen(runtime: &str, time: Duration) -> String {
     format!("runtime {runtime:?} has been frozen for {}", human(time))
 }
 
+/// What is watched: runtimes with their workers.
+pub(crate) fn watching(
+    runtimes: &[(&str, usize)],
+    threshold: Nanos,
+    detail: Option<StackDetail>,
+) -> String {
+    let named = runtimes.iter().map(|(name, workers)| {
+        format!("runtime {name:?} ({workers} worker{})", if *workers == 1 { "" } else { "s" })
+    });
+    let whom = match runtimes {
+        [] => "each runtime that polls something marked".to_owned(),
+        _ => named.collect::<Vec<_>>().join(", "),
+    };
+    let stacks = detail.map_or_else(String::new, |detail| format!("; {}", stacks(detail)));
+    format!("watching {whom}: a poll of more than {} is a stall{stacks}", human_nanos(threshold))
+}
+
+/// What stacks show, and what to do about it.
+pub(crate) fn stacks(detail: StackDetail) -> String {
+    let show = match detail {
+        StackDetail::Lines => "stacks show functions, files and lines",
+        StackDetail::Functions(_) => "stacks show functions",
+        StackDetail::Offsets(_) => "stacks show offsets in the program",
+        StackDetail::Nothing(_) => "no stacks are taken",
+    };
+    let why = detail.why().map_or_else(String::new, |why| format!(", {why}"));
+    let strips = matches!(detail, StackDetail::Offsets(NO_DEBUG_INFO));
+    let advice = if strips { ", and strip = \"none\"" } else { "" };
+    format!("{show}{why}{advice}")
+}
+
 pub(crate) fn started(stall: &Stall) -> String {
     if stall.cause.is_environment() {
         let (whom, time, why) = (whom(stall), human(stall.duration), why(stall));
@@ -153,6 +184,28 @@ mod tests {
         let site = Site { function: "app::load".into(), file: None, line: None };
         let named = Stall { site: Some(site), ..over };
         assert!(ended(&named).ends_with(": GET /hello at app::load"));
+    }
+
+    #[test]
+    fn what_is_watched_is_told_with_what_stacks_show_and_how_they_show_more() {
+        let threshold = 100_000_000;
+        assert_eq!(
+            watching(&[("main", 4), ("jobs", 1)], threshold, Some(StackDetail::Lines)),
+            "watching runtime \"main\" (4 workers), runtime \"jobs\" (1 worker): a poll of more than \
+             100 ms is a stall; stacks show functions, files and lines"
+        );
+        assert_eq!(
+            watching(&[], threshold, None),
+            "watching each runtime that polls something marked: a poll of more than 100 ms is a stall"
+        );
+        assert_eq!(
+            stacks(StackDetail::Functions(NO_DEBUG_INFO)),
+            "stacks show functions, no lines: the program has no debug information: add \
+             debug = \"limited\" to the profile"
+        );
+        assert!(stacks(StackDetail::Offsets(NO_DEBUG_INFO)).ends_with(", and strip = \"none\""));
+        let off = StackDetail::Nothing("the mode is off");
+        assert_eq!(stacks(off), "no stacks are taken, the mode is off");
     }
 
     #[test]

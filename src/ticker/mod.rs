@@ -1,9 +1,9 @@
 //! The tasks of a detector on the runtimes it watches: one tick task each, and short ones now and
 //! then.
 //!
-//! The tick task counts in `num_alive_tasks`. It uses the runtime's own timers, as the tasks of the
-//! service do. A runtime without timers has the task too: it is dropped with the runtime, which shows
-//! that the runtime has ended.
+//! The tick task counts in `num_alive_tasks`. It is dropped with the runtime, which shows that the
+//! runtime has ended. On a runtime that the user named it uses the runtime's own timers, as the tasks of
+//! the service do. Elsewhere, and without timers, the watchdog wakes it for each tick.
 
 mod tasks;
 mod tick;

@@ -33,18 +33,15 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
     if !runtime.claim_tick_task() {
         return;
     }
-    runtime.heartbeat.set_interval(nanos(tick));
+    let heartbeat = &runtime.heartbeat;
+    heartbeat.set_interval(nanos(tick));
     tasks::map_idle_workers(registry, runtime);
-    // If the check could abort the process, a runtime that the user named is assumed to have timers:
-    // if that is wrong, it shows at the start. One that was only found is not.
-    let ticks = if cfg!(panic = "abort") { runtime.named } else { timers::has_timers(&handle) };
-    if ticks {
-        runtime.heartbeat.expect(clock::now() + nanos(tick));
-    } else {
-        runtime.status.started.store(true, Relaxed);
-    }
+    // One that was only found is not asked: its user has not agreed to a panic.
+    let by_timer = runtime.named && timers::has_timers(&handle);
+    heartbeat.set_by_timer(by_timer);
+    heartbeat.expect(clock::now() + nanos(tick));
     let sentinel = Sentinel(Arc::clone(runtime));
-    let task = handle.spawn(run(sentinel, Arc::downgrade(registry), ticks, nanos(tick)));
+    let task = handle.spawn(run(sentinel, Arc::downgrade(registry), nanos(tick)));
     runtime.set_tick_task(task.abort_handle());
     if runtime.has_ended() {
         // It was released while the task was spawned.
@@ -52,13 +49,11 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
     }
 }
 
-async fn run(sentinel: Sentinel, registry: Weak<Registry>, ticks: bool, tick: Nanos) {
+async fn run(sentinel: Sentinel, registry: Weak<Registry>, tick: Nanos) {
     let runtime = &sentinel.0;
-    if ticks {
-        clock_runs(runtime, tick).await;
-        while tick_once(runtime, &registry, tick).await {}
-        runtime.heartbeat.set_ticking(false);
-    }
+    clock_runs(runtime, tick).await;
+    while tick_once(runtime, &registry).await {}
+    runtime.heartbeat.set_ticking(false);
     std::future::pending::<()>().await;
 }
 
@@ -96,28 +91,30 @@ async fn woken(runtime: &Runtime) {
     .await;
 }
 
-/// Waits until `due` or, if that is further away than usual, until the watchdog asks for a tick.
-async fn due_or_asked(runtime: &Runtime, due: tokio::time::Instant, tick: Nanos) {
+/// Waits until the watchdog asks for a tick or, by the runtime's timers, until it is due.
+async fn due_or_asked(runtime: &Runtime, due: tokio::time::Instant) {
     let heartbeat = &runtime.heartbeat;
-    let is_slow = heartbeat.interval() > tick;
-    let mut sleep = pin!(tokio::time::sleep_until(due));
+    let sleep = heartbeat.is_by_timer().then(|| tokio::time::sleep_until(due));
+    let mut sleep = pin!(sleep);
     poll_fn(|cx| {
-        if is_slow {
-            heartbeat.wait(cx.waker());
+        // In this order: who asks wakes whoever waits afterwards.
+        heartbeat.wait(cx.waker());
+        if heartbeat.asked().is_some() {
+            return Poll::Ready(());
         }
-        if heartbeat.asked().is_some() { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+        sleep.as_mut().as_pin_mut().map_or(Poll::Pending, |sleep| sleep.poll(cx))
     })
     .await;
 }
 
 /// Waits for the next tick and records it. Returns `false` if the clock was paused meanwhile.
-async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>, tick: Nanos) -> bool {
+async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>) -> bool {
     let due = runtime.heartbeat.due();
     // Real time is read before and after virtual time, so that a clock that runs is never ahead of it.
     let start = clock::now();
     let virtual_start = clock::runtime_now();
     let wait = Duration::from_nanos(due.saturating_sub(start));
-    due_or_asked(runtime, virtual_start + wait, tick).await;
+    due_or_asked(runtime, virtual_start + wait).await;
     let virtual_time = nanos(clock::runtime_now().duration_since(virtual_start));
     let now = clock::now();
     if virtual_time > now - start + RESOLUTION {

@@ -39,6 +39,9 @@ pub(super) struct Environment {
     last_scan: Nanos,
     /// Time since the last scan.
     pub(super) elapsed: Nanos,
+    /// The part of it in which no scan looked after the service, since that was idle. Whether it could
+    /// run then is not known.
+    pub(super) unwatched: Nanos,
     /// Lost since the start of the watchdog. What a poll lost is the difference of two readings.
     pub(super) lost: LostTime,
     /// Lost since the last scan.
@@ -55,9 +58,11 @@ impl Environment {
         Self { last_scan: now, ..Self::default() }
     }
 
-    /// A scan begins, `late` after it was due. To be called on the watchdog's thread.
-    pub(super) fn update(&mut self, now: Nanos, late: Nanos) {
+    /// A scan begins, `late` after it was due; until then the service was `idle` or not. To be called on
+    /// the watchdog's thread.
+    pub(super) fn update(&mut self, now: Nanos, late: Nanos, idle: bool) {
         self.elapsed = now.saturating_sub(self.last_scan);
+        self.unwatched = if idle { self.elapsed } else { 0 };
         self.last_scan = now;
         self.lost_since_last = LostTime::default();
         if late >= LATE || now.saturating_sub(self.read_at) >= READ_INTERVAL {
@@ -109,5 +114,14 @@ mod tests {
         assert_eq!(environment.lost, stopped, "a stop");
         environment.add(300_000, Some(430_000_000));
         assert_eq!(environment.lost, stopped, "noise");
+    }
+
+    #[test]
+    fn nobody_looks_after_an_idle_service_between_two_scans() {
+        let mut environment = Environment::new(1_000);
+        environment.update(1_025, 0, false);
+        assert_eq!((environment.elapsed, environment.unwatched), (25, 0));
+        environment.update(1_525, 0, true);
+        assert_eq!((environment.elapsed, environment.unwatched), (500, 500));
     }
 }

@@ -108,7 +108,7 @@ impl Scanner {
     /// Scans once. Returns what was found.
     pub(super) fn scan(&mut self, start: ScanStart) -> &mut Events {
         let ScanStart { now, late, woken, sampled } = start;
-        self.environment.update(now, late);
+        self.environment.update(now, late, self.idle.is_idle());
         (self.is_quiet, self.sampled) = (!woken, sampled);
         self.update_lists();
         self.open_polls = OpenPolls::NONE;

@@ -269,6 +269,7 @@ impl WatchedRuntime {
         events: &mut Events,
     ) {
         let Runtime { name, ref heartbeat, ref lag_history, .. } = *self.runtime;
+        heartbeat.ask_if_due(now);
         if heartbeat.asked().is_some() || !heartbeat.is_ticking() && now >= heartbeat.due() {
             heartbeat.wake();
         }
@@ -310,16 +311,21 @@ impl WatchedRuntime {
         let reads = frozen_since.is_some() || due.is_some_and(|due| now > due + self.tick);
         let elapsed = environment.elapsed;
         let waited = self.waited_for_cpu(elapsed, reads);
+        let lost = environment.lost_since_last.total().max(environment.unwatched);
         let input = HealthInput {
             frozen_since,
             overdue: due.is_some_and(|due| now > due),
-            environment: environment.lost_since_last.total().max(waited).min(elapsed),
+            environment: lost.max(waited).min(elapsed),
             excused: self.totals.excused && self.totals.cause.is_none(),
             lag: self.last_lag,
             answers: self.runtime.status.answers(),
         };
         let (health, action) = self.health.update(now, input, self.settings.patience);
         self.runtime.status.set_health(health);
+        if health.sheds && frozen_since.is_none() {
+            // The tick that lets requests in again need not wait for its time.
+            self.runtime.heartbeat.ask(now);
+        }
         action
     }
 
@@ -345,8 +351,10 @@ impl WatchedRuntime {
         if !self.settings.rescue || self.runtime.single {
             return;
         }
+        // A tick that the watchdog wakes says nothing of timers.
+        let by_timer = self.runtime.heartbeat.is_by_timer();
         let driver = DriverState {
-            due: self.due(),
+            due: self.due().filter(|_| by_timer),
             tick: self.tick,
             lost: environment.lost.total(),
             parked: self.workers.iter().any(|worker| worker.counters.is_parked()),

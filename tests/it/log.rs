@@ -57,6 +57,30 @@ fn a_stall_is_told_at_its_start_at_doublings_and_at_its_end() {
 }
 
 #[test]
+fn it_says_at_start_what_is_watched_and_what_a_stack_shows() {
+    let (rig, events) = rig_with_log(2);
+    wait_until(LIMIT, || !events.named("watching").is_empty());
+    let told = events.named("watching").remove(0);
+    assert_eq!(told.level, Level::INFO);
+    assert_eq!(told.number("threshold_ms"), THRESHOLD.as_millis() as u64);
+    assert_eq!(told.number("workers"), 2);
+    let capture = cfg!(feature = "capture");
+    assert_eq!(told.field("capture"), if capture { "auto" } else { "off" });
+    let message = told.message();
+    assert!(message.starts_with("watching runtime \"main\" (2 workers): "), "{message}");
+    let shows = match () {
+        () if !capture => "no stacks are taken, the feature `capture` is not built in",
+        () if cfg!(all(target_os = "linux", target_arch = "x86_64")) => {
+            "stacks show functions, files and lines"
+        }
+        () => "no stacks are taken, unsupported on this system",
+    };
+    assert!(message.ends_with(shows), "{message}");
+    drop(rig);
+    assert_eq!(events.named("watching").len(), 1, "once");
+}
+
+#[test]
 fn the_lines_read_well_by_themselves() {
     let (rig, events) = rig_with_log(2);
     let block = rig.block("import");

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::child::Server;
 use crate::support::needs::skip;
@@ -87,15 +87,22 @@ fn own_memory(process: u32) -> u64 {
     kilobytes << 10
 }
 
-/// Stalls the example in a pod until the log has the `line` of it.
-fn stall_in_a_pod(memory: u64, variables: &[(&str, &str)], line: &str) {
+/// The example in a pod.
+fn start(memory: u64, variables: &[(&str, &str)]) -> Option<(Server, Pod)> {
     let Some(pod) = Pod::new(memory) else {
-        return skip("no control group for memory and CPU can be made (root can)");
+        skip("no control group for memory and CPU can be made (root can)");
+        return None;
     };
     let server = Server::start_with(&["--workers", "2"], variables);
-    let process = server.process.0.id();
-    pod.put(process);
+    pod.put(server.process.0.id());
     assert_eq!(server.get("/hello").0, 200);
+    Some((server, pod))
+}
+
+/// Stalls the example in a pod until the log has the `line` of it.
+fn stall_in_a_pod(memory: u64, variables: &[(&str, &str)], line: &str) {
+    let Some((server, pod)) = start(memory, variables) else { return };
+    let process = server.process.0.id();
     let (memory, throttled) = (own_memory(process), pod.throttled());
     let request = server.get_in_background("/blocking?ms=3000");
     server.line(line);
@@ -108,9 +115,38 @@ fn stall_in_a_pod(memory: u64, variables: &[(&str, &str)], line: &str) {
     assert!(periods <= MOST_THROTTLED, "throttled in {periods} periods more");
 }
 
+/// How long others wait for their answers beside a stall in a pod: the median.
+fn wait_beside_a_stall(variables: &[(&str, &str)]) -> Option<Duration> {
+    let (server, _pod) = start(48, variables)?;
+    let request = server.get_in_background("/blocking?ms=3000");
+    let mut waits = Vec::new();
+    while !request.is_finished() {
+        let start = Instant::now();
+        assert_eq!(server.get("/hello").0, 200);
+        waits.push(start.elapsed());
+        // They are not to use the quota up.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    waits.sort_unstable();
+    Some(waits[waits.len() / 2])
+}
+
 #[test]
 fn a_stall_in_a_small_pod_has_its_line_and_harms_nobody() {
     stall_in_a_pod(48, &[], "GET /blocking at examples/server/routes.rs:");
+}
+
+#[test]
+fn others_in_a_small_pod_wait_no_longer_for_the_stack_of_a_stall() {
+    let off = [("TOWER_STALL_CAPTURE", "off")];
+    let waits: Option<Vec<_>> =
+        [&off[..], &[], &off].into_iter().map(wait_beside_a_stall).collect();
+    let Some(waits) = waits else { return };
+    let [without, with, again] = waits[..] else { unreachable!("three") };
+    println!("/hello: {without:?} without stacks, {with:?} with, {again:?} without");
+    // The noise: what a period adds in which the quota was used up.
+    let noise = Duration::from_millis(100);
+    assert!(with <= 10 * without.max(again) + noise, "{waits:?}");
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! What looks like a stall and is none, and what hides from a naive look.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::block_in_place;
-use tower_stall::{Cause, Stall};
+use tower_stall::{Cause, Stall, StallDetector};
 
+use crate::support::child;
 use crate::support::detector::*;
 
 const MAIN: &str = r#"runtime="main""#;
@@ -241,16 +242,70 @@ fn a_thread_that_has_its_worker_back_is_believed_again() {
 
 // (h)
 
+fn without_timers() -> tokio::runtime::Runtime {
+    Builder::new_multi_thread().worker_threads(2).build().expect("a runtime")
+}
+
+fn wait_for_ticks(stall: &StallDetector, runtime: &str) {
+    let runtime = format!("runtime={runtime:?}");
+    let ticks = || scrape(stall).get("tokio_event_loop_lag_seconds_count", &[&*runtime]);
+    wait_for(LIMIT, || ticks().filter(|ticks| *ticks > 3.0));
+}
+
+/// The panic hook of the process hears of a runtime without timers that was named, and of no other.
 #[test]
-fn a_runtime_without_timers_has_its_slots_watched_and_no_panic_is_heard() {
-    let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+fn a_runtime_without_timers_is_watched_and_ticks() {
+    let runtime = without_timers();
+    let heard = std::panic::catch_unwind(|| {
+        let _inside = runtime.enter();
+        tokio::time::sleep(ms(1))
+    });
+    assert!(heard.is_err(), "as its user would find out");
     let stall = detector(&runtime);
     runtime.spawn(blocking(&stall, "timeless"));
     assert_eq!(the_stall(&stall).handler, "timeless");
     ended(&stall);
-    let metrics = scrape(&stall);
-    assert_eq!(metrics.get("tokio_event_loop_heartbeat_age_seconds", &[MAIN]), None);
-    assert_eq!(metrics.value("tokio_frozen_seconds_total", &[MAIN]), 0.0);
+    wait_for_ticks(&stall, "main");
+}
+
+/// In a process of its own, of which the hook belongs to the test.
+#[test]
+fn no_panic_is_heard_of_runtimes_that_were_only_found_and_no_panic_of_others_is_missed() {
+    let test = "traps::no_panic_is_heard_of_runtimes_that_were_only_found_and_no_panic_of_others_is_missed";
+    child::run(test, &[], || {
+        let (heard, heard_of_ours) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        std::panic::set_hook(Box::new({
+            let (heard, ours) = (Arc::clone(&heard), Arc::clone(&heard_of_ours));
+            move |panic| {
+                let is_ours = panic.payload().downcast_ref::<&str>() == Some(&"of the test");
+                if is_ours { &ours } else { &heard }.fetch_add(1, Relaxed);
+            }
+        }));
+        let main = multi_thread(2);
+        let stall = detector(&main);
+        let over = AtomicBool::new(false);
+        let panics = std::thread::scope(|scope| {
+            let panicking = scope.spawn(|| {
+                let mut panics = 0;
+                while !over.load(Relaxed) {
+                    drop(std::panic::catch_unwind(|| panic!("of the test")));
+                    panics += 1;
+                }
+                panics
+            });
+            for _ in 0..100 {
+                let found = without_timers();
+                found.block_on(found.spawn(stall.watched("found", async {}))).expect("no panic");
+            }
+            over.store(true, Relaxed);
+            panicking.join().expect("no panic of its own")
+        });
+        assert_eq!(heard_of_ours.load(Relaxed), panics);
+        let found = without_timers();
+        found.spawn(blocking(&stall, "found"));
+        wait_for_ticks(&stall, &the_stall(&stall).runtime);
+        assert_eq!(heard.load(Relaxed), 0);
+    });
 }
 
 // (i)

@@ -232,6 +232,13 @@ fn resolve(target: Target) -> Target {
     }
 }
 
+/// The program itself.
+pub(super) fn program() -> Option<Image> {
+    let (generation, modules) = modules::modules();
+    let program = modules.iter().find(|module| module.is_program)?;
+    Some(image(program, generation.map_or(0, Generation::listing)))
+}
+
 fn image(module: &Module, listing: u64) -> Image {
     let notes = module.notes.iter().filter_map(|range| read(range, LONGEST_NOTE));
     let build_id = notes.filter_map(|notes| build_id(&notes)).next().map(Into::into);

@@ -1,14 +1,15 @@
 //! Names, files and lines for addresses, and what of them is remembered.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::debug_info::{self, Limits, Location};
+use super::debug_info::{self, Limits, Location, Program};
+use super::images;
 use super::pace::Pace;
 use crate::stack::mode::Symbols;
 use crate::stack::raw::{CodeAddress, Image, NoLines, RawStack, Way};
 use crate::stack::user_frame::OwnCode;
-use crate::stall::{Frame, Stack};
+use crate::stall::{Frame, Stack, StackDetail};
 use crate::sync::AtomicBool;
 
 /// Addresses that are remembered. When there are more, those are forgotten whose frames no stack holds
@@ -27,8 +28,6 @@ pub(in crate::stack) struct Names {
 struct Known {
     frames: HashMap<Key, Box<[Arc<Frame>]>>,
     own: OwnCode,
-    /// Whether it was looked up which crate the program is.
-    knows_program: bool,
     /// Why those of the program have no lines.
     no_lines: Option<NoLines>,
 }
@@ -49,6 +48,25 @@ impl Names {
     pub(in crate::stack) fn new(wanted: Symbols, own: OwnCode, stops: Arc<AtomicBool>) -> Self {
         let known = Known { own, ..Known::default() };
         Self { wanted, pace: Pace::new(stops), known }
+    }
+
+    /// What frames show in this build, as far as that can be told before the first one.
+    pub(in crate::stack) fn detail(&mut self) -> StackDetail {
+        let Self { wanted, known, .. } = self;
+        let Some(program) = this_program() else {
+            return StackDetail::Offsets(NoLines::NoFile.as_str());
+        };
+        known.own.program.clone_from(&program.name);
+        let no_lines = match wanted {
+            Symbols::Functions | Symbols::Addresses => Some(NoLines::NotWanted),
+            Symbols::Auto | Symbols::Lines => program.no_lines,
+        };
+        let has_names = program.has_symbols && *wanted != Symbols::Addresses;
+        match no_lines {
+            None => StackDetail::Lines,
+            Some(why) if has_names => StackDetail::Functions(why.as_str()),
+            Some(why) => StackDetail::Offsets(why.as_str()),
+        }
     }
 
     /// The stack with names; functions that were inlined have frames of their own. `named` is
@@ -117,9 +135,6 @@ impl Known {
         let mut result = self.no_lines.map_or(Ok(()), Err);
         let mut is_done = false;
         for OfModule { image, code } in unknown {
-            if image.is_program && !std::mem::replace(&mut self.knows_program, true) {
-                self.own.program = debug_info::program_crate(image);
-            }
             let in_file: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
             let mut found = |index: usize, locations: Vec<Location>| {
                 let frames = frames(code[index], locations, &self.own);
@@ -164,6 +179,12 @@ impl Known {
         }
         modules
     }
+}
+
+/// What this program's file tells of it, read once.
+fn this_program() -> Option<&'static Program> {
+    static PROGRAM: OnceLock<Option<Program>> = OnceLock::new();
+    PROGRAM.get_or_init(|| Some(Program::read(&images::program()?))).as_ref()
 }
 
 fn key(code: &CodeAddress) -> Key {

@@ -6,7 +6,7 @@ use super::images::Images;
 use super::pointer_args;
 use super::unwind::{self, Walk};
 use crate::clock::{self, Nanos, nanos};
-use crate::procfs::thread::{ThreadState, is_pending};
+use crate::procfs::thread::{ThreadState, is_pending, signal_queue_is_full};
 use crate::procfs::thread_files::{Moment, ThreadFiles};
 use crate::stack::mode::Capture;
 use crate::stack::raw::{Captured, CodeAddress, RawStack, Way};
@@ -220,6 +220,9 @@ impl Subject<'_> {
         stack: &mut Vec<u8>,
     ) -> Result<Option<Registers>, Captured> {
         let Some(waits) = self.waits_while_computing()? else { return Ok(None) };
+        if signal_queue_is_full() {
+            return Err(Captured::failed("as many signals are pending as may be"));
+        }
         let may_send = || self.still_computes(waits);
         match signal.ask(self.thread, stack, By::Us(&may_send), |_| self.pause()) {
             Err(Refusal::NotAllowed) => Ok(None),

@@ -71,6 +71,26 @@ fn requests_are_refused_during_a_freeze_and_admitted_after_it() {
 }
 
 #[test]
+fn requests_are_admitted_after_a_freeze_however_far_the_next_tick_is() {
+    let tick = Duration::from_secs(5);
+    let rig = Rig::new(1, |builder| builder.shed_after(300 * MS).tick_interval(tick));
+    rig.wait_until_told("/readyz", 200, "ok");
+    let service = rig.stall.shed_layer().layer(service_fn(hello));
+    let (gate, _opener) = rig.block_workers(1, "long");
+    // A tick is late, and the next one comes after as long again.
+    let age = || rig.metric("tokio_event_loop_heartbeat_age_seconds", &[]);
+    wait_until(LIMIT, || age() >= Some(tick.as_secs_f64() + 0.5));
+    gate.open();
+    let start = Instant::now();
+    let admits = || {
+        let answer = rig.run(service.clone().oneshot(request("text/plain"))).expect("no error");
+        answer.status() == StatusCode::OK
+    };
+    wait_until(LIMIT, admits);
+    assert!(start.elapsed() < tick / 2, "after {:?}", start.elapsed());
+}
+
+#[test]
 fn a_frozen_service_turns_its_backlog_away() {
     let rig = Rig::new(1, |builder| builder.shed_after(300 * MS));
     rig.wait_until_told("/readyz", 200, "ok");

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tower_stall::{Cause, Stall};
+use tower_stall::{Capture, Cause, Stall};
 
 use super::found::{Watched, sleep, spin};
 use crate::support::*;
@@ -78,21 +78,25 @@ fn step(code: u32, value: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: value }
 }
 
-/// If the number is that of the call, the call fails with that error.
-fn refuse(call: libc::c_long, error: i32) -> [libc::sock_filter; 2] {
+/// If the number is that of the call, that is the answer.
+fn answer(call: libc::c_long, answer: u32) -> [libc::sock_filter; 2] {
     let is_it = step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32);
-    let answer = libc::SECCOMP_RET_ERRNO | error as u32;
     // Not this one: over the next step.
     [libc::sock_filter { jf: 1, ..is_it }, step(libc::BPF_RET | libc::BPF_K, answer)]
 }
 
-/// Refuses these calls to all threads of this process, for ever.
-fn filter(refused: &[libc::c_long]) {
+/// The call fails with that error.
+fn error(error: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | error as u32
+}
+
+/// Answers these calls of all threads of this process so, for ever.
+fn filter(calls: &[libc::c_long], answers: u32) {
     // The number of the call is the first word of what a filter sees.
     let mut steps = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
-    steps.extend(refused.iter().flat_map(|call| refuse(*call, libc::EPERM)));
+    steps.extend(calls.iter().flat_map(|call| answer(*call, answers)));
     // So that the C library takes `clone`.
-    steps.extend(refuse(libc::SYS_clone3, libc::ENOSYS));
+    steps.extend(answer(libc::SYS_clone3, error(libc::ENOSYS)));
     steps.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     // SAFETY: takes numbers.
@@ -113,7 +117,7 @@ fn status(field: &str) -> String {
 
 /// Makes this process what *restricted* asks for; its user is who started it.
 fn restrict(refused: &[&[libc::c_long]]) {
-    filter(&refused.concat());
+    filter(&refused.concat(), error(libc::EPERM));
     assert_eq!(status("CapEff"), "0000000000000000");
     assert_eq!(status("NoNewPrivs"), "1");
     assert_eq!(status("Seccomp"), "2", "a filter");
@@ -270,4 +274,114 @@ fn a_plain_task_that_computes_is_proven_to_block_without_the_filter() {
         watched.with_stack("before", spin);
         assert!(is_computing_found(&watched, || false));
     });
+}
+
+/// What `SystemCallFilter=@system-service` leaves out (systemd's sets `@clock`, `@cpu-emulation`, `@debug`,
+/// `@module`, `@mount`, `@obsolete`, `@pkey`, `@raw-io`, `@reboot`, `@swap` and others), of the calls that a
+/// program may try. A service that makes one is ended, by default.
+const LEFT_OUT: &[libc::c_long] = &[
+    libc::SYS_acct,
+    libc::SYS_adjtimex,
+    libc::SYS_bpf,
+    libc::SYS_chroot,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_fanotify_init,
+    libc::SYS_finit_module,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_init_module,
+    libc::SYS_ioperm,
+    libc::SYS_iopl,
+    libc::SYS_kexec_load,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_modify_ldt,
+    libc::SYS_mount,
+    libc::SYS_move_mount,
+    libc::SYS_nfsservctl,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_perf_event_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pivot_root,
+    libc::SYS_pkey_alloc,
+    libc::SYS_pkey_free,
+    libc::SYS_pkey_mprotect,
+    libc::SYS_ptrace,
+    libc::SYS_quotactl,
+    libc::SYS_reboot,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_sysfs,
+    libc::SYS_syslog,
+    libc::SYS_umount2,
+    libc::SYS_userfaultfd,
+    libc::SYS_uselib,
+    libc::SYS_ustat,
+    libc::SYS_vhangup,
+];
+
+/// A handler that waits, one that computes and a plain task are watched, and the process lives.
+fn is_watched(capture: Capture) {
+    let watched = Watched::new(|builder| builder.capture(capture));
+    watched.meet_workers();
+    for (name, block) in [("sleep", sleep as fn(&AtomicBool)), ("spin", spin)] {
+        watched.stall(name, block);
+    }
+    let saturated = || watched.rig.metric("tokio_workers_saturated", &[]) == Some(1.0);
+    let begin = std::time::Instant::now();
+    is_computing_found(&watched, || begin.elapsed() > LIMIT / 10 && saturated());
+}
+
+#[test]
+fn a_service_lives_under_a_filter_that_ends_it_for_what_services_do_not_do() {
+    let test = "degraded::restricted::\
+                a_service_lives_under_a_filter_that_ends_it_for_what_services_do_not_do";
+    child::run(test, &[], || {
+        filter(LEFT_OUT, libc::SECCOMP_RET_KILL_PROCESS);
+        is_watched(Capture::Auto);
+    });
+}
+
+/// The calls of ours that few programs make, and the mode in which they are not made.
+const OURS: &[(&str, libc::c_long, Capture)] = &[
+    ("perf_event_open", libc::SYS_perf_event_open, Capture::Auto),
+    ("timer_create", libc::SYS_timer_create, Capture::NoSignal),
+    ("timer_settime", libc::SYS_timer_settime, Capture::NoSignal),
+    ("timer_delete", libc::SYS_timer_delete, Capture::NoSignal),
+    ("rt_tgsigqueueinfo", libc::SYS_rt_tgsigqueueinfo, Capture::NoSignal),
+    ("process_vm_readv", libc::SYS_process_vm_readv, Capture::Off),
+];
+
+#[test]
+fn a_filter_that_refuses_a_call_costs_stacks_and_nothing_else() {
+    let test = "degraded::restricted::a_filter_that_refuses_a_call_costs_stacks_and_nothing_else";
+    for (name, call, _) in OURS {
+        child::run(test, &[("STALL_TEST_CALL", name)], || {
+            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(name) {
+                filter(&[*call], error(libc::EPERM));
+                is_watched(Capture::Auto);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it() {
+    let test =
+        "degraded::restricted::a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it";
+    for (name, call, capture) in OURS {
+        child::run(test, &[("STALL_TEST_CALL", name)], || {
+            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(name) {
+                filter(&[*call], libc::SECCOMP_RET_KILL_PROCESS);
+                is_watched(*capture);
+            }
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! Stacks that cannot be taken, or are not wanted.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tower_stall::{Capture, Cause};
 
@@ -75,5 +75,29 @@ fn a_handler_that_replaced_ours_is_left_alone() {
         drop(watched);
         // SAFETY: as above.
         assert_eq!(unsafe { libc::signal(libc::SIGURG, libc::SIG_DFL) }, handler);
+    });
+}
+
+static FOREIGN: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count_foreign(_: i32) {
+    FOREIGN.fetch_add(1, Ordering::Relaxed);
+}
+
+/// It would come without what tells it from the signals of others.
+#[test]
+fn where_no_signal_can_be_pending_none_is_sent() {
+    child::run("degraded::stacks::where_no_signal_can_be_pending_none_is_sent", &[], || {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the handler is async-signal-safe; the call reads a limit of ours.
+        unsafe {
+            libc::signal(libc::SIGURG, count_foreign as extern "C" fn(i32) as libc::sighandler_t);
+            assert_eq!(libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const none), 0);
+        }
+        let watched = Watched::new(|builder| builder);
+        let missing = ("failed", "as many signals are pending as may be");
+        watched.check(("spin", spin), Cause::Cpu, missing);
+        assert_eq!(FOREIGN.load(Ordering::Relaxed), 0);
+        assert!(!watched.stack("lock", lock).by_signal, "from outside");
     });
 }

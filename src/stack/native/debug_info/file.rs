@@ -175,6 +175,14 @@ impl ObjectFile {
         found.unwrap_or_else(|| vec![None; addresses.len()])
     }
 
+    /// Whether the table of symbols that the linker made is there.
+    pub(super) fn has_symbols(&self) -> bool {
+        let symbols = self.elf().and_then(|(_, sections)| {
+            sections.symbols(LittleEndian, &*self.map, elf::SHT_SYMTAB).ok()
+        });
+        symbols.is_some_and(|symbols| !symbols.is_empty())
+    }
+
     /// The crate that has the program's `main`. Where several have one at their root, the one that C's
     /// `main` refers to.
     pub(super) fn program_crate(&self) -> Option<String> {

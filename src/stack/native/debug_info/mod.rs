@@ -68,10 +68,45 @@ pub(in crate::stack::native) fn locations(
     lines
 }
 
-/// The crate that has the program's `main`, as its symbols tell.
-pub(in crate::stack::native) fn program_crate(image: &Image) -> Option<String> {
-    ObjectFile::open(image).ok()?.program_crate()
+/// What the file of a program tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::stack::native) struct Program {
+    /// The crate that has its `main`.
+    pub(in crate::stack::native) name: Option<String>,
+    pub(in crate::stack::native) has_symbols: bool,
+    /// Why there are no lines.
+    pub(in crate::stack::native) no_lines: Option<NoLines>,
 }
+
+impl Program {
+    /// Reads little of the file. What debug information is compressed counts as there.
+    pub(in crate::stack::native) fn read(image: &Image) -> Self {
+        let mut program = Self { name: None, has_symbols: false, no_lines: None };
+        program.no_lines = program.read_file(image).err();
+        program
+    }
+
+    fn read_file(&mut self, image: &Image) -> Result<(), NoLines> {
+        let mut file = ObjectFile::open(image)?;
+        self.name = file.program_crate();
+        self.has_symbols = file.has_symbols();
+        file.find_debug_info(image)?;
+        let sections = match file.sections(&mut 0) {
+            Err(NoLines::TooLarge) => return Ok(()),
+            sections => sections?,
+        };
+        let dwarf = sections.borrow(|bytes| EndianSlice::new(bytes, LittleEndian));
+        // The linker puts the program's own units first. Where they have none, the standard library's
+        // may be there.
+        let first = dwarf.units().next()?.ok_or(NoLines::NoDebugInfo)?;
+        let unit = dwarf.unit(first)?;
+        let is_of_std = unit.name.is_some_and(|name| name.starts_with(STANDARD_LIBRARY));
+        if is_of_std { Err(NoLines::NoDebugInfo) } else { Ok(()) }
+    }
+}
+
+/// Where the standard library was built.
+const STANDARD_LIBRARY: &[u8] = b"/rustc/";
 
 /// The addresses of the function at an address, as the symbols of the module's file tell.
 pub(in crate::stack::native) fn function_range(image: &Image, address: u64) -> Option<Range<u64>> {

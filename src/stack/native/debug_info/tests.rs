@@ -227,3 +227,31 @@ fn two_thousand_addresses_take_little_memory_and_leave_less() {
     assert!(peak - before < 16 << 20, "{} bytes at the peak", peak - before);
     assert!(after.saturating_sub(before) < 4 << 20, "{} bytes are kept", after - before);
 }
+
+/// What a copy of this program tells in which the section of debug information has another name.
+fn without_debug_info(image: &Image) -> Program {
+    let mut bytes = std::fs::read(&image.path).expect("this program");
+    let name = b"\0.debug_info\0";
+    // The names of sections stand near the end.
+    let at = bytes.windows(name.len()).rposition(|bytes| bytes == name).expect("the section");
+    bytes[at + 1] = b'_';
+    let path = std::env::temp_dir().join(format!("tower-stall-test-{}", std::process::id()));
+    std::fs::write(&path, bytes).expect("a copy");
+    let program = Program::read(&Image { path: path.clone(), ..image.clone() });
+    std::fs::remove_file(path).expect("it is there");
+    program
+}
+
+#[test]
+fn what_a_build_has_is_known_before_the_first_stack() {
+    let (image, _) = program();
+    let whole = Program::read(&image);
+    assert_eq!((whole.has_symbols, whole.no_lines), (true, None));
+    let without = without_debug_info(&image);
+    assert_eq!(without, Program { no_lines: Some(NoLines::NoDebugInfo), ..whole });
+    // As distributions build.
+    let path = PathBuf::from("/bin/sh");
+    let build_id = ObjectFile::at(&path).expect("a shell").build_id().map(Into::into);
+    let stripped = Program::read(&Image { path, build_id, ..image });
+    assert_eq!((stripped.name, stripped.has_symbols), (None, false));
+}

@@ -177,7 +177,9 @@ impl Report {
             (true, _) => assert!(missing.is_some(), "{self:#?}"),
             (false, _) if known.has_lines() => assert_eq!(missing, None, "{self:#?}"),
             (false, _) => {
-                let expected = Some("no lines: the program has no debug information");
+                let expected = Some(
+                    "no lines: the program has no debug information: add debug = \"limited\" to the profile",
+                );
                 assert_eq!(missing, expected, "{self:#?}");
             }
         }
