@@ -16,7 +16,7 @@ use crate::support::detector::*;
 const PROCESSES: usize = 6;
 /// How long the task blocks.
 const BLOCK: Duration = ms(600);
-/// A machine that is as late has no CPU for us.
+/// A machine that is later has no CPU for us.
 const LATE: Duration = ms(50);
 /// As long as a service is not idle.
 const SHORT: Duration = ms(300);
@@ -40,13 +40,17 @@ fn sleeps() {
 fn is_found(runtime: &Runtime, after: Duration, block: fn(), cause: Cause, function: &str) -> bool {
     std::thread::spawn(watch_lateness);
     let stall = detector(runtime);
-    let took = runtime.block_on(async {
+    let (took, without_cpu) = runtime.block_on(async {
         tokio::time::sleep(after).await;
-        let start = Instant::now();
-        tokio::spawn(async move { block() }).await.expect("no panic");
-        start.elapsed()
+        let task = async move {
+            let (start, waited) = (Instant::now(), waited_for_cpu());
+            block();
+            (start.elapsed(), waited_for_cpu() - waited)
+        };
+        tokio::spawn(task).await.expect("no panic")
     });
-    let starved = took > BLOCK + LATE || LATENESS.load(Relaxed) > LATE.as_millis() as u64;
+    let late = ms(LATENESS.load(Relaxed));
+    let starved = without_cpu.max(late).max(took - BLOCK) > LATE;
     let start = Instant::now();
     let found = loop {
         let mut stalls = own(&stall).into_iter();
@@ -65,6 +69,13 @@ fn is_found(runtime: &Runtime, after: Duration, block: fn(), cause: Cause, funct
     assert!(site.file.as_ref().is_some_and(|file| file.ends_with("tests/watch/first.rs")));
     assert!(site.line.is_some());
     true
+}
+
+/// How long the calling thread was ready to run and others had the CPU.
+fn waited_for_cpu() -> Duration {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has it");
+    let waited = times.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(waited.expect("three numbers"))
 }
 
 /// How late a thread that only sleeps was at most, in milliseconds.
