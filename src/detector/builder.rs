@@ -344,8 +344,9 @@ impl Builder {
     /// `runtime-3`, …; see [`StallDetector::watch`] for names of your own. The log goes to the
     /// `tracing` subscriber that is the default here.
     ///
-    /// On a multi-thread runtime it waits for a short task on each idle worker, for a few hundred microseconds
-    /// and at most 50 ms: from then on it is known which threads run them.
+    /// On a multi-thread runtime it waits for a short task on each worker, usually for less than a
+    /// millisecond: from then on it is known which threads run them. For those that are busy it waits 20 ms at
+    /// most, for those that sleep 50 ms.
     ///
     /// # Errors
     ///

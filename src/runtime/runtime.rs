@@ -149,20 +149,19 @@ impl Runtime {
         (owner != 0).then_some(WorkerThread { thread, claim: owner >> THREAD_BITS })
     }
 
-    /// Whether each worker was seen.
-    pub(crate) fn knows_workers(&self) -> bool {
-        (0..self.workers).all(|worker| self.owner(worker).is_some())
+    /// The workers that were not seen.
+    pub(crate) fn unseen_workers(&self) -> impl Iterator<Item = usize> {
+        (0..self.workers).filter(|worker| self.owner(*worker).is_none())
     }
 
-    /// The workers that sleep, or have never run, and were not seen.
-    pub(crate) fn unseen_idle_workers(&self) -> Vec<usize> {
-        let Some(metrics) = self.metrics() else { return Vec::new() };
-        let unseen = (0..self.workers).filter(|worker| self.owner(*worker).is_none());
-        let is_idle = |worker: &usize| {
-            let counters = WorkerCounters::read(&metrics, *worker);
-            counters.is_parked() || counters.is_fresh()
+    /// Those of them that sleep or have never run.
+    pub(crate) fn unseen_idle_workers(&self) -> impl Iterator<Item = usize> {
+        let metrics = self.metrics();
+        let is_idle = move |worker: &usize| {
+            let counters = metrics.as_ref().map(|metrics| WorkerCounters::read(metrics, *worker));
+            counters.is_some_and(|counters| counters.is_parked() || counters.is_fresh())
         };
-        unseen.filter(is_idle).collect()
+        self.unseen_workers().filter(is_idle)
     }
 
     /// Whether `thread` was the last that was seen running `worker`.

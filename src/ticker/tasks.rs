@@ -12,7 +12,9 @@ use crate::runtime::registry::Registry;
 
 /// How long a task yields until each worker has run one.
 const LONGEST_MAP: Nanos = 1_000_000;
-/// The same at the start.
+/// The same at the start, where a worker that is awake may be busy or about to run one.
+const FIRST_MAP: Nanos = 20_000_000;
+/// The same where a worker still sleeps.
 const LONGEST_FIRST_MAP: Nanos = 50_000_000;
 /// Between two looks whether they have.
 const PAUSE: Duration = Duration::from_micros(100);
@@ -31,32 +33,37 @@ pub(crate) fn ping(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
 /// ones wake too, but for a moment only.
 pub(crate) fn map_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
     spawn(registry, runtime, runtime.workers, |runtime, ran| {
-        ran < LONGEST_MAP && !runtime.knows_workers()
+        ran < LONGEST_MAP && runtime.unseen_workers().next().is_some()
     });
 }
 
 /// The same for a runtime that is watched from now on, with more time for idle workers to wake: a task that
 /// blocks at once may be the only one that its worker ever runs.
 pub(crate) fn map_idle_workers(registry: &Arc<Registry>, runtime: &Arc<Runtime>) {
-    spawn(registry, runtime, runtime.workers, |runtime, ran| {
-        ran < LONGEST_FIRST_MAP && !runtime.unseen_idle_workers().is_empty()
-    });
+    spawn(registry, runtime, runtime.workers, |runtime, ran| is_worth_a_wait(runtime, ran, None));
 }
 
-/// Waits until all idle workers have run such a task, for a moment. Then notes which worker the calling thread
+/// Waits until all workers have run such a task, for a moment. Then notes which worker the calling thread
 /// runs: not before, since what it did until now is no stall of the service.
 pub(crate) fn wait_for_map(registry: &Registry, runtime: &Runtime) {
     let runs_here = Handle::try_current().is_ok_and(|handle| handle.id() == runtime.id);
     let own = tokio::runtime::worker_index().filter(|_| runs_here);
     let start = clock::now();
-    while !runtime.single
-        && runtime.unseen_idle_workers().iter().any(|worker| Some(*worker) != own)
-        && clock::now() - start < LONGEST_FIRST_MAP
-    {
+    while !runtime.single && is_worth_a_wait(runtime, clock::now() - start, own) {
         std::thread::sleep(PAUSE);
     }
     if runs_here {
         note_owner(registry, runtime);
+    }
+}
+
+/// Whether a worker other than `own` may yet run such a task, after that time.
+fn is_worth_a_wait(runtime: &Runtime, waited: Nanos, own: Option<usize>) -> bool {
+    let is_other = |worker: usize| Some(worker) != own;
+    match waited {
+        ..FIRST_MAP => runtime.unseen_workers().any(is_other),
+        FIRST_MAP..LONGEST_FIRST_MAP => runtime.unseen_idle_workers().any(is_other),
+        LONGEST_FIRST_MAP.. => false,
     }
 }
 

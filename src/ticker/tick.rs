@@ -33,9 +33,9 @@ pub(crate) fn start(registry: &Arc<Registry>, runtime: &Arc<Runtime>, tick: Dura
     if !runtime.claim_tick_task() {
         return;
     }
-    tasks::map_idle_workers(registry, runtime);
     let heartbeat = &runtime.heartbeat;
     heartbeat.set_interval(nanos(tick));
+    tasks::map_idle_workers(registry, runtime);
     // One that was only found is not asked: its user has not agreed to a panic.
     let by_timer = runtime.named && timers::has_timers(&handle);
     heartbeat.set_by_timer(by_timer);
