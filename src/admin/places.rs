@@ -1,10 +1,10 @@
 //! Places for connections: so many at a time, and one for whoever comes next.
 //!
 //! Where none is free, the peer with the most connections loses one: the oldest of those that wait for an
-//! answer, or of those whose request is not there yet, of whichever it has more. A peer is an IP address. So whoever opens thousands of connections takes places
-//! from itself, and not from a prober elsewhere. On loopback all are one peer; there a connection keeps
-//! its place until half as many others have come as there are places, and is answered in its first turn if its
-//! request came with it.
+//! answer, or of those whose request is not there yet, of whichever it has more. A peer is an IP address. So
+//! whoever opens thousands of connections takes places from itself, and not from a prober elsewhere. On
+//! loopback all are one peer; there a connection keeps its place until half as many others have come as
+//! there are places, and is answered in its first turn if its request came with it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
