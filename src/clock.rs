@@ -13,6 +13,10 @@ fn anchor() -> Instant {
 
 /// Now, on the monotonic clock. Zero is never returned, so that 0 can mean "not yet".
 pub(crate) fn now() -> Nanos {
+    #[cfg(test)]
+    if let Some(now) = by_hand::now() {
+        return now;
+    }
     nanos(anchor().elapsed()).max(1)
 }
 
@@ -54,6 +58,27 @@ pub(crate) fn human(duration: Duration) -> String {
 
 pub(crate) fn human_nanos(nanos: Nanos) -> String {
     human(Duration::from_nanos(nanos))
+}
+
+/// The time as a test says, on its own thread.
+#[cfg(test)]
+pub(crate) mod by_hand {
+    use std::cell::Cell;
+
+    use super::Nanos;
+
+    thread_local! {
+        static NOW: Cell<Option<Nanos>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn now() -> Option<Nanos> {
+        NOW.get()
+    }
+
+    /// Sets the time of this thread, which stands still from now on. `None`: the clock's.
+    pub(crate) fn set(now: Option<Nanos>) {
+        NOW.set(now);
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //! # The protocol
 //!
 //! 1. One thread at a time owns a slot. The owner alone stores `sequence`, `label_id`, `inner`,
-//!    `allowed`, `trace`, `swaps`, `place`, `thread`, `claim` and `left`; the watchdog only reads them.
+//!    `allowed`, `part`, `part_of`, `trace`, `swaps`, `place`, `thread`, `claim` and `left`; the watchdog
+//!    only reads them.
 //! 2. `sequence` only grows, by one at each outermost enter and leave. Odd: the owner is inside
 //!    a poll. `allow_blocking` splits a poll in three; each part has its own sequence number: its
-//!    begin and its end leave one poll and enter the next.
+//!    begin and its end leave one poll and enter the next. Of each part but the first, `part` is the
+//!    number and `part_of` that of the first.
 //! 3. Every field of a poll is stored (release) before its odd `sequence` (release), or inside
 //!    the poll. So who reads the odd number (acquire) reads fields of that poll or of a later
 //!    one. Inside a poll `inner` changes with nested marks: its label, their depth, and how often it
@@ -66,6 +68,8 @@ pub(crate) struct Slot {
     inner: AtomicU64,
     /// Of an allowed block that began inside of the poll.
     allowed: AtomicU32,
+    part: AtomicU64,
+    part_of: AtomicU64,
     trace: [AtomicU64; 2],
     swaps: AtomicU32,
     place: AtomicU64,
@@ -114,6 +118,8 @@ pub(crate) struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenPoll {
     pub(crate) sequence: u64,
+    /// The number that the whole poll began with, if this is a part of one.
+    pub(crate) part_of: u64,
     /// Of the outermost mark, or of the allowed block.
     pub(crate) label_id: LabelId,
     /// The innermost mark, where there is one inside of that. Equal at two readings if it is the same
@@ -217,7 +223,7 @@ impl Slot {
         InnerMark(self.inner.load(Relaxed))
     }
 
-    /// Begins an allowed block (owner only).
+    /// Begins an allowed block (owner only). All of a detector have one label.
     pub(crate) fn begin_allowed(
         &self,
         label_id: LabelId,
@@ -227,17 +233,25 @@ impl Slot {
         if !self.is_open() {
             return self.enter(label_id, answer);
         }
-        let outer = LabelId(self.allowed.load(Relaxed));
-        self.go_on(label_id, now);
+        let outer = self.allowed();
+        // One within another is a part of it.
+        if ![outer, LabelId(self.label_id.load(Relaxed))].contains(&label_id) {
+            self.go_on(label_id, now);
+        }
         Entered { sequence: 0, outer }
+    }
+
+    /// The allowed block that began inside of the poll (owner only).
+    fn allowed(&self) -> LabelId {
+        LabelId(self.allowed.load(Relaxed))
     }
 
     /// Ends it (owner only).
     pub(crate) fn end_allowed(&self, entered: Entered, now: impl FnOnce() -> u64) {
-        if entered.is_nested() {
-            self.go_on(entered.outer, now);
-        } else {
+        if !entered.is_nested() {
             self.leave(entered, now);
+        } else if self.allowed() != entered.outer {
+            self.go_on(entered.outer, now);
         }
     }
 
@@ -248,7 +262,14 @@ impl Slot {
         self.sequence.store(sequence + 1, Release);
         self.flags.fetch_or(CONTINUED, Relaxed);
         self.allowed.store(allowed.0, Release);
+        self.part_of.store(self.first_part(sequence, Relaxed), Release);
+        self.part.store(sequence + 2, Release);
         self.sequence.store(sequence + 2, Release);
+    }
+
+    /// The number of the first part of the poll that a part belongs to.
+    fn first_part(&self, sequence: u64, order: Ordering) -> u64 {
+        if self.part.load(order) == sequence { self.part_of.load(order) } else { sequence }
     }
 
     #[cold]
@@ -329,6 +350,7 @@ impl Slot {
         let is_allowed = allowed != LabelId::NONE;
         let open = OpenPoll {
             sequence,
+            part_of: self.first_part(sequence, Acquire),
             label_id: if is_allowed { allowed } else { label_id },
             inner: Some(inner).filter(|inner| !is_allowed && inner.label_id() != LabelId::NONE),
             trace: self.trace(),

@@ -34,7 +34,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ("ticker", 6, &["clock", "mark", "runtime"]),
     ("config", 7, &["health", "labels", "report", "stack"]),
     ("shed", 7, &["layer", "runtime"]),
-    ("admin", 8, &["clock", "config", "health", "owned_thread", "page"]),
+    ("admin", 8, &["clock", "config", "health", "owned_thread", "page", "runtime", "sync", "sys"]),
     (
         "detector",
         9,
@@ -49,7 +49,6 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "mark",
             "metrics",
             "owned_thread",
-            "page",
             "report",
             "runtime",
             "shed",
@@ -78,9 +77,9 @@ struct Source {
 impl Source {
     /// The lines before the unit tests, without comments.
     fn code(&self) -> impl Iterator<Item = &str> {
-        let is_test =
-            |line: &&str| !(line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test"));
-        let lines = self.text.lines().take_while(is_test);
+        const TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(all(test", "#![cfg(test)]"];
+        let is_code = |line: &&str| !TESTS.iter().any(|begin| line.starts_with(begin));
+        let lines = self.text.lines().take_while(is_code);
         lines.map(|line| line.split("//").next().unwrap_or_default())
     }
 

@@ -1,14 +1,14 @@
-//! Who may see the pages of stalls: they name code, files and addresses.
+//! Who may see the pages of stalls, and the reasons of probes: they name code, files and addresses.
 //!
 //! Unless they are public, only clients on this machine see them: the connection comes in by a loopback
-//! address, and the Host of the request is one. `kubectl port-forward` and SSH tunnels pass both checks.
-//! A foreign name that resolves to a loopback address (DNS rebinding) does not pass.
+//! address, the Host of the request is one, and no proxy says that it forwards it. `kubectl port-forward`
+//! and SSH tunnels pass. A foreign name that resolves to a loopback address (DNS rebinding) does not.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::Request;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -23,15 +23,28 @@ const FOREIGN_HOST: &str = "403: this page is shown to requests to localhost, 12
     this one has another Host. Open the pages to all with .pages_public(true) or \
     TOWER_STALL_PAGES_PUBLIC=true\n";
 
+const FORWARDED: &str = "403: this page is shown to clients on this machine only, and a proxy has forwarded \
+    this request: it has a header Forwarded, X-Forwarded-.., X-Real-IP or Via. Open the pages to all with \
+    .pages_public(true) or TOWER_STALL_PAGES_PUBLIC=true\n";
+
+/// Whether the client that sends this request sees the pages though they are not public.
+pub(super) fn is_local_client(request: &Request) -> bool {
+    objection_to(request).is_none()
+}
+
 /// Lets a request through, or says why not.
 pub(super) async fn local_only(request: Request, next: Next) -> Response {
-    let local = request.extensions().get::<Local>().map(|local| local.0);
-    match objection(local, request.uri(), request.headers()) {
+    match objection_to(&request) {
         None => next.run(request).await,
         Some(why) => {
             (StatusCode::FORBIDDEN, [(header::CACHE_CONTROL, "no-store")], why).into_response()
         }
     }
+}
+
+fn objection_to(request: &Request) -> Option<&'static str> {
+    let local = request.extensions().get::<Local>().map(|local| local.0);
+    objection(local, request.uri(), request.headers())
 }
 
 fn objection(local: Option<SocketAddr>, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
@@ -43,7 +56,15 @@ fn objection(local: Option<SocketAddr>, uri: &Uri, headers: &HeaderMap) -> Optio
     // An absolute target overrides the header. Both have to be local.
     let in_target = uri.authority().map(Authority::as_str);
     let all = host.into_iter().chain(in_target).all(is_local);
-    (host.is_none() || !all).then_some(FOREIGN_HOST)
+    if host.is_none() || !all {
+        return Some(FOREIGN_HOST);
+    }
+    headers.keys().any(is_of_a_proxy).then_some(FORWARDED)
+}
+
+fn is_of_a_proxy(header: &HeaderName) -> bool {
+    let name = header.as_str();
+    matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-")
 }
 
 /// Whether a host, with or without port, is this machine.
@@ -107,6 +128,25 @@ mod tests {
         assert_eq!(asked("127.0.0.1:1", "/stalls", &both), Some(FOREIGN_HOST), "two names");
         let target = asked("127.0.0.1:1", "http://evil.example/stalls", &["localhost"]);
         assert_eq!(target, Some(FOREIGN_HOST), "another name in the target");
+    }
+
+    #[test]
+    fn a_client_behind_a_proxy_does_not() {
+        let told = |name: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "localhost".parse().expect("a header"));
+            // Names come in lower case, however they were sent.
+            headers.insert(HeaderName::from_static(name), "10.0.0.7".parse().expect("a header"));
+            let local = Some(([127, 0, 0, 1], 9099).into());
+            objection(local, &"/stalls".parse().expect("a target"), &headers)
+        };
+        for name in ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-tls-version"]
+        {
+            assert_eq!(told(name), Some(FORWARDED), "{name}");
+        }
+        for name in ["accept", "x-forward", "x-request-id"] {
+            assert_eq!(told(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -1,28 +1,41 @@
 //! The admin server: a thread and a current-thread runtime of its own, so that it answers while
 //! every worker of the service is blocked.
 //!
-//! Connections, the size of a request's head and body, and the time for each are bounded. It has no TLS
-//! and no authentication: bind it to loopback, or to an address that only the scraper reaches.
+//! Connections, the size of a request's head and body, and the time for each are bounded, and who opens
+//! many connections loses its own. It has no TLS and no authentication: bind it to loopback, or to an
+//! address that only the scraper and probes reach.
 
 mod guard;
 mod health;
 mod outbox;
 mod page;
+mod places;
 mod server;
 mod stalls;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::config::BuildError;
 use crate::owned_thread::OwnedThread;
+use crate::sys;
 pub(crate) use page::Pages;
 
 /// How often the recorder drains its samples. Without it, a day of ticks takes tens of megabytes.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// Connections that wait to be accepted, as far as the system allows: what does not fit is tried again by its
+/// client, after a second.
+const BACKLOG: u32 = 4096;
+/// Seconds in which a connection without a first byte does not even come here, on Linux. So one that comes brings
+/// its request, and needs its place for no longer than the answer takes.
+const DEFERRED: i32 = 5;
 
 /// A running admin server.
 #[derive(Debug)]
@@ -43,23 +56,17 @@ impl Admin {
             io::ErrorKind::AddrInUse => BuildError::AddressInUse { address, source },
             _ => BuildError::AddressUnusable { address, source },
         };
-        let listener = bind(address).map_err(unusable)?;
-        listener.set_nonblocking(true).map_err(unusable)?;
+        let runtime = OwnRuntime::new().map_err(BuildError::AdminRuntime)?;
+        let listener = {
+            let _inside = runtime.enter();
+            listen(address).map_err(unusable)?
+        };
         let bound = listener.local_addr().map_err(unusable)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(BuildError::AdminRuntime)?;
         let (stop, stopped) = oneshot::channel();
         let run = move || {
             let serve = async {
-                // Inside the runtime: a listener registers with it.
-                match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => {
-                        drop(tokio::spawn(server::serve(listener, page::router(pages))))
-                    }
-                    Err(error) => tracing::error!(%error, "the admin server cannot listen"),
-                }
+                let places = places::Places::new(Arc::clone(&pages.registry));
+                tokio::spawn(server::serve(listener, page::router(pages), places));
                 tokio::spawn(async move {
                     loop {
                         tokio::time::sleep(UPKEEP).await;
@@ -69,7 +76,6 @@ impl Admin {
                 drop(stopped.await);
             };
             runtime.block_on(serve);
-            runtime.shutdown_background();
         };
         let name = "stall-admin";
         let thread = OwnedThread::spawn(name, run)
@@ -88,17 +94,50 @@ impl Admin {
     }
 }
 
-/// Binds; an unspecified IPv6 address falls back to IPv4 where the host has no IPv6.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).or_else(|error| {
+/// The runtime of the admin thread. Its drop waits for nothing, which within another runtime would be a
+/// panic: it happens there if the server cannot be started.
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn new() -> io::Result<Self> {
+        Builder::new_current_thread().enable_all().build().map(|runtime| Self(Some(runtime)))
+    }
+}
+
+impl Deref for OwnRuntime {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("there until the drop")
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Binds and listens, within a runtime; an unspecified IPv6 address falls back to IPv4 where the host has
+/// no IPv6.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listen = |address: SocketAddr| -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As std does: elsewhere than on Unix it would take the port from others.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        sys::defer_accept(&listener, DEFERRED);
+        Ok(listener)
+    };
+    listen(address).or_else(|error| {
         let no_ipv6 = address.is_ipv6()
             && address.ip().is_unspecified()
             && !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
-        if no_ipv6 {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
-        } else {
-            Err(error)
-        }
+        if no_ipv6 { listen((Ipv4Addr::UNSPECIFIED, address.port()).into()) } else { Err(error) }
     })
 }
 
@@ -111,9 +150,9 @@ mod tests {
     fn pages() -> Pages {
         let registry =
             crate::runtime::registry::Registry::new(crate::runtime::registry::tests::LIMITS);
-        let page = crate::page::Page::new(std::sync::Arc::clone(&registry));
-        let health = crate::health::HealthState::new(registry, crate::health::Readiness::default());
-        Pages { render: None, health: std::sync::Arc::new(health), page, public: false }
+        let readiness = crate::health::Readiness::default();
+        let health = crate::health::HealthState::new(Arc::clone(&registry), readiness);
+        Pages { render: None, health: Arc::new(health), registry, public: false }
     }
 
     #[test]
@@ -127,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_address_without_a_port_left_is_in_use() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = taken.local_addr().expect("bound");
         let error = Admin::start(address, pages(), || ()).expect_err("taken");
         assert!(matches!(error, BuildError::AddressInUse { address: at, .. } if at == address));

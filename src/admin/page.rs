@@ -17,14 +17,16 @@ use super::{health, stalls};
 use crate::config::Render;
 use crate::health::HealthState;
 use crate::page::Page;
+use crate::runtime::registry::Registry;
 
 /// What the routes show.
 pub(crate) struct Pages {
     /// Renders `/metrics`; without it there is no such route.
     pub(crate) render: Option<Render>,
     pub(crate) health: Arc<HealthState>,
-    pub(crate) page: Page,
-    /// Whether clients on other machines see the stalls.
+    /// What `/stalls` shows; counts connections.
+    pub(crate) registry: Arc<Registry>,
+    /// Whether clients on other machines see the stalls, and the reasons of probes.
     pub(crate) public: bool,
 }
 
@@ -36,8 +38,9 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 const LARGEST_BODY: usize = 1024;
 
 /// All routes, with their limits.
-pub(super) fn router(Pages { render, health, page, public }: Pages) -> Router {
-    let routes = health::routes(health).merge(stalls::routes(page, public));
+pub(super) fn router(Pages { render, health, registry, public }: Pages) -> Router {
+    let stalls = stalls::routes(Page::new(registry), public);
+    let routes = health::routes(health, public).merge(stalls);
     let mut router = routes.fallback(|| async {
         (StatusCode::NOT_FOUND, "tower-stall serves /metrics, /livez, /readyz and /stalls here\n")
     });

@@ -266,8 +266,9 @@ impl Builder {
 
     /// Serves `/metrics`, `/livez`, `/readyz` and the page of stalls, `/stalls`, at this address.
     ///
-    /// A thread of its own answers, also while every worker is blocked. Port 0 takes a free port; see
-    /// [`StallDetector::admin_addr`]. There is no TLS and no authentication: bind it to loopback, or
+    /// A thread of its own answers, also while every worker is blocked, one request on each connection. It
+    /// has 256 places: where none is free, the address with the most connections loses one to who comes
+    /// next. Port 0 takes a free port; see [`StallDetector::admin_addr`]. There is no TLS and no authentication: bind it to loopback, or
     /// to an address that only your scraper and probes reach. The metrics go there and nowhere else,
     /// unless [`facade`](Self::facade) is set.
     ///
@@ -277,12 +278,14 @@ impl Builder {
         self
     }
 
-    /// Shows the pages `/stalls`, `/stalls.json` and `/flamegraph.svg` to whoever reaches
-    /// [`admin`](Self::admin)'s port.
+    /// Shows the pages `/stalls`, `/stalls.json` and `/flamegraph.svg`, and the reasons of `/livez` and
+    /// `/readyz`, to whoever reaches [`admin`](Self::admin)'s port.
     ///
-    /// The pages name functions, files, peers and lines of source. With `false` they are shown only on
+    /// They name functions, files, peers and lines of source. With `false` they are shown only on
     /// connections to a loopback address with a loopback or `localhost` Host header, as
-    /// `kubectl port-forward` and SSH tunnels make them. Metrics and probes are always answered.
+    /// `kubectl port-forward` and SSH tunnels make them, and not to requests that a proxy forwards (with a
+    /// header `Forwarded`, `X-Forwarded-…`, `X-Real-IP` or `Via`). Metrics, and the status of probes, are
+    /// for all.
     ///
     /// Defaults to `false`.
     pub fn pages_public(mut self, public: bool) -> Self {

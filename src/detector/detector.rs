@@ -193,9 +193,9 @@ impl StallDetector {
     /// Adds a readiness check: the process is ready only while `check` returns `true`. A filled
     /// cache is an example.
     ///
-    /// It is called for each `/readyz`, on a thread of its own, and has one second to answer there. A
-    /// check that panics counts as `false`. Do not check what all instances share: a database that
-    /// is down would take all of them out of rotation.
+    /// `/readyz` calls it on a thread of its own, once at a time: whoever asks meanwhile gets the answer of
+    /// the call in progress, and waits for it for one second. A check that panics counts as `false`. Do not
+    /// check what all instances share: a database that is down would take all of them out of rotation.
     pub fn ready_when(&self, check: impl Fn() -> bool + Send + Sync + 'static) {
         self.shared.health.ready_when(check);
     }

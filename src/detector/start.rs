@@ -165,7 +165,6 @@ fn ways_out(
     use crate::admin::{Admin, Pages};
     use crate::config::Render;
     use crate::metrics::{Direct, Gauges, HISTOGRAM_BUCKETS, describe};
-    use crate::page::Page;
     use crate::sync::lock;
 
     let users = settings.prometheus.clone();
@@ -175,7 +174,7 @@ fn ways_out(
     let page = |render| Pages {
         render,
         health: Arc::clone(health),
-        page: Page::new(Arc::clone(registry)),
+        registry: Arc::clone(registry),
         public: settings.pages_public,
     };
     if facade {

@@ -203,7 +203,7 @@ mod tests {
                     for path in paths.iter().cycle().take(SLOW) {
                         let mut stream = TcpStream::connect(full.admin).expect("it listens");
                         let ask = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-                        // More than the system's buffers hold.
+                        // All but the first are never answered.
                         stream.write_all(ask.repeat(200).as_bytes()).expect("it reads");
                         slow.push(stream);
                     }

@@ -37,7 +37,8 @@ impl Readiness {
 ///
 /// Shown as these routes show it, with the worst first: `dead: …`, `not ready: …`, `degraded: …` or
 /// `ok`. With the feature `serde` it is serialized as they answer `?format=json`:
-/// `{"status": "degraded", "reason": "…"}`, where the reason of `ok` is null.
+/// `{"status": "degraded", "reason": "…"}`, where the reason of `ok` is null. To clients that may not
+/// see the pages ([`pages_public`](crate::Builder::pages_public)) they tell the status alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthReport {
@@ -62,8 +63,14 @@ impl HealthReport {
         self.unready.is_none()
     }
 
+    /// The worst status that applies, without its reason.
+    #[cfg(feature = "admin")]
+    pub(crate) fn status(&self) -> &'static str {
+        self.worst().0
+    }
+
     /// The worst status that applies, and its reason.
-    fn status(&self) -> (&'static str, Option<&str>) {
+    fn worst(&self) -> (&'static str, Option<&str>) {
         let found =
             [("dead", &self.dead), ("not ready", &self.unready), ("degraded", &self.degraded)];
         let found = found.into_iter().find_map(|(status, why)| Some((status, why.as_deref()?)));
@@ -73,7 +80,7 @@ impl HealthReport {
 
 impl fmt::Display for HealthReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.status() {
+        match self.worst() {
             (status, Some(reason)) => write!(f, "{status}: {reason}"),
             (status, None) => f.write_str(status),
         }
@@ -85,7 +92,7 @@ impl serde_core::Serialize for HealthReport {
     fn serialize<S: serde_core::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         use serde_core::ser::SerializeStruct;
 
-        let (status, reason) = self.status();
+        let (status, reason) = self.worst();
         let mut fields = to.serialize_struct("HealthReport", 2)?;
         fields.serialize_field("status", status)?;
         fields.serialize_field("reason", &reason)?;

@@ -11,7 +11,8 @@ use crate::slot::{Entered, Slot};
 ///
 /// It is a reason for a freeze of the runtime, but not for ever: a freeze counts from the time that the
 /// block has lasted for [`dead_after`](crate::Builder::dead_after), and from its begin if all other workers
-/// are stalled.
+/// are stalled. A block within another is a part of that one. A block that gives its worker away, by
+/// `block_in_place`, is no reason any more.
 ///
 /// It counts for each detector that watches this runtime or has a marked future on this thread;
 /// without one, `block` just runs. `name` is a label value: the first 64 names have their own series.
@@ -21,17 +22,24 @@ use crate::slot::{Entered, Slot};
 /// # drop(config);
 /// ```
 pub fn allow_blocking<R>(name: &'static str, block: impl FnOnce() -> R) -> R {
-    let open = registries_here().into_iter().map(|registry| {
-        let label_id = registry.allowed_blocks.count(name);
-        let slot = slot(registry.id);
-        (slot, slot.begin_allowed(label_id, |wake| answer(registry.id, wake), clock::now))
-    });
-    let _allowed = Allowed(open.collect());
+    let _allowed = Allowed::begin(name);
     block()
 }
 
 /// An allowed block as each detector sees it; ended when dropped, in a panic too.
-struct Allowed(Vec<(&'static Slot, Entered)>);
+#[derive(Debug)]
+pub(crate) struct Allowed(Vec<(&'static Slot, Entered)>);
+
+impl Allowed {
+    pub(crate) fn begin(name: &'static str) -> Self {
+        let open = registries_here().into_iter().map(|registry| {
+            let label_id = registry.allowed_blocks.count(name);
+            let slot = slot(registry.id);
+            (slot, slot.begin_allowed(label_id, |wake| answer(registry.id, wake), clock::now))
+        });
+        Self(open.collect())
+    }
+}
 
 impl Drop for Allowed {
     fn drop(&mut self) {

@@ -10,3 +10,6 @@ pub use allow::allow_blocking;
 pub use hooks::{RuntimeBuilderExt, RuntimeHooks};
 pub(crate) use thread_slots::Mark;
 pub use watched::Watched;
+
+#[cfg(test)]
+pub(crate) use allow::Allowed;

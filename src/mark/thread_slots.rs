@@ -205,6 +205,13 @@ fn take_from_pool() -> &'static Slot {
     })
 }
 
+/// Has the calling thread play the one that has this slot, and this number for the kernel.
+#[cfg(test)]
+pub(crate) fn play(detector: DetectorId, slot: Option<&'static Slot>, number: u32) {
+    CURRENT.set((detector, slot));
+    NUMBER.set(number);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

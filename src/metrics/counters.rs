@@ -44,6 +44,7 @@ impl Counters {
             Metric::LateSeconds,
             Metric::LagSamplesLost,
             Metric::Shed,
+            Metric::AdminDropped,
             Metric::Suppressed,
         ] {
             sink.add(SeriesKey::new(metric, []), 0);
@@ -106,6 +107,8 @@ impl Counters {
         let suppressed = registry.suppressed.load(Relaxed);
         self.follow(sink, SeriesKey::new(Metric::Suppressed, []), suppressed);
         self.follow(sink, SeriesKey::new(Metric::Shed, []), registry.shed.load(Relaxed));
+        let dropped = registry.admin_dropped.load(Relaxed);
+        self.follow(sink, SeriesKey::new(Metric::AdminDropped, []), dropped);
         for outcome in StackOutcome::ALL {
             let total = registry.captures[outcome as usize].load(Relaxed);
             // Where no stacks are taken there is no series.

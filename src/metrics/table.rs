@@ -91,6 +91,8 @@ metrics! {
         "Stalls that held up the runtime's timers and sockets until a parked worker was woken."
     Shed Counter "tower_stall_shed_total" []
         "Requests turned away while the runtime was frozen."
+    AdminDropped Counter "tower_stall_admin_dropped_total" []
+        "Connections of the admin server that gave way to others or took too long."
     Suppressed Counter "tower_stall_reports_suppressed_total" []
         "Log lines held back by the limits, and reports dropped because their reader was stuck."
 }

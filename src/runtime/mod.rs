@@ -14,3 +14,6 @@ pub(crate) mod status;
 mod wake_up;
 
 pub(crate) use runtime::{Runtime, WorkerCounters, WorkerThread};
+
+#[cfg(test)]
+pub(crate) mod by_hand;

@@ -66,6 +66,8 @@ pub(crate) struct Registry {
     pub(crate) captures: [AtomicU64; StackOutcome::COUNT],
     /// Requests that were turned away.
     pub(crate) shed: AtomicU64,
+    /// Connections of the admin server that gave way to others or took too long.
+    pub(crate) admin_dropped: AtomicU64,
     on_new_runtime: Option<fn()>,
     watching: AtomicBool,
     slots: Mutex<Vec<&'static Slot>>,
@@ -102,6 +104,7 @@ impl Registry {
             stack_detail: OnceLock::new(),
             captures: Default::default(),
             shed: AtomicU64::new(0),
+            admin_dropped: AtomicU64::new(0),
             on_new_runtime: limits.on_new_runtime,
             watching: AtomicBool::new(limits.watching),
             slots: Mutex::default(),
@@ -180,7 +183,7 @@ impl Registry {
         else {
             return Identity { thread, ..Identity::default() };
         };
-        let worker = tokio::runtime::worker_index().filter(|worker| *worker < runtime.workers);
+        let worker = worker_here().filter(|worker| *worker < runtime.workers);
         let claim = self.note_owner(&runtime, worker, thread);
         let worker = worker.and_then(|worker| u32::try_from(worker).ok());
         Identity { place: Place { runtime: runtime.index, worker }, thread, claim }
@@ -275,6 +278,15 @@ impl Registry {
         self.watching.store(false, Release);
         self.release_runtimes();
     }
+}
+
+/// Which worker of its runtime the calling thread runs.
+fn worker_here() -> Option<usize> {
+    #[cfg(test)]
+    if let Some(worker) = super::by_hand::worker() {
+        return worker;
+    }
+    tokio::runtime::worker_index()
 }
 
 impl Runtimes {

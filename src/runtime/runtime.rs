@@ -60,6 +60,10 @@ pub(crate) struct WorkerThread {
 
 impl WorkerCounters {
     pub(crate) fn read(metrics: &RuntimeMetrics, worker: usize) -> Self {
+        #[cfg(test)]
+        if let Some(counters) = super::by_hand::counters(worker) {
+            return counters;
+        }
         Self {
             parks: metrics.worker_park_unpark_count(worker),
             busy: nanos(metrics.worker_total_busy_duration(worker)),

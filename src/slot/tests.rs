@@ -21,9 +21,10 @@ fn a_poll_is_seen_while_it_lasts_and_only_then() {
     let slot = Slot::new();
     assert_eq!(slot.read(), SlotReading::Between(0));
     let entered = enter(&slot, 9);
+    let label_id = LabelId(9);
     assert_eq!(
         open(&slot),
-        OpenPoll { sequence: 1, label_id: LabelId(9), inner: None, trace: 0, identity: WHO }
+        OpenPoll { sequence: 1, part_of: 1, label_id, inner: None, trace: 0, identity: WHO }
     );
     slot.leave(entered, || unreachable!("nobody asked for the time"));
     assert_eq!(slot.read(), SlotReading::Between(2));
@@ -134,6 +135,42 @@ fn an_allowed_block_parts_the_poll_in_two() {
     slot.leave(inner, || 0);
     slot.leave(poll, || 0);
     assert_eq!(slot.read(), SlotReading::Between(10));
+}
+
+#[test]
+fn an_allowed_block_within_another_is_a_part_of_it() {
+    let slot = Slot::new();
+    let begin = || slot.begin_allowed(LabelId(2), |_| WHO, || 0);
+    let allowed_for_two = |sequence| {
+        let nested = begin();
+        assert_eq!((labels(&slot), open(&slot).sequence), ((2, None), sequence));
+        slot.end_allowed(nested, || 0);
+        assert_eq!((labels(&slot), open(&slot).sequence), ((2, None), sequence));
+    };
+    let outermost = begin();
+    allowed_for_two(1);
+    slot.end_allowed(outermost, || 0);
+    let poll = enter(&slot, 1);
+    let outer = begin();
+    allowed_for_two(5);
+    slot.end_allowed(outer, || 0);
+    assert_eq!((labels(&slot), open(&slot).sequence), ((1, None), 7));
+    slot.leave(poll, || 0);
+    assert!(!slot.is_open());
+}
+
+#[test]
+fn the_parts_of_a_poll_say_which_poll_that_is() {
+    let slot = Slot::new();
+    for begun in [1, 7] {
+        let poll = enter(&slot, 1);
+        assert_eq!((open(&slot).sequence, open(&slot).part_of), (begun, begun));
+        let allowed = slot.begin_allowed(LabelId(2), |_| WHO, || 0);
+        assert_eq!((open(&slot).sequence, open(&slot).part_of), (begun + 2, begun));
+        slot.end_allowed(allowed, || 0);
+        assert_eq!((open(&slot).sequence, open(&slot).part_of), (begun + 4, begun));
+        slot.leave(poll, || 0);
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(crate) const OFF: &str = "stacks are off";
 pub(super) const NO_REASON: &str = "the stack could not be taken";
 /// Why a stack has no lines.
 pub(crate) const NO_DEBUG_INFO: &str =
-    "no lines: the program has no debug information: add debug = \"limited\" to the profile";
+    r#"no lines: the program has no debug information: add debug = "limited" to the profile"#;
 /// Why a stack names no site.
 pub(crate) const NO_OWN_FRAME: &str = "no frame of your own code is on the stack";
 

@@ -7,6 +7,8 @@
 #[cfg(all(test, feature = "admin"))]
 pub(crate) mod allocator;
 mod calls;
+#[cfg(feature = "admin")]
+mod listener;
 #[cfg_attr(
     not(all(feature = "capture", target_os = "linux", target_arch = "x86_64")),
     path = "unsupported.rs"
@@ -16,6 +18,8 @@ mod peer;
 mod thread;
 
 pub(crate) use calls::{Waits, system_call, waits_for_two};
+#[cfg(feature = "admin")]
+pub(crate) use listener::defer_accept;
 pub(crate) use native::{Returns, own_cpu_time, returns_are_counted};
 pub(crate) use peer::peer;
 pub(crate) use thread::{at_fork, thread_id};

@@ -410,3 +410,6 @@ impl OpenPolls {
         }
     }
 }
+
+#[cfg(test)]
+mod programs;

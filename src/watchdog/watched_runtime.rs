@@ -10,7 +10,7 @@ use super::open_stall::OpenStall;
 use super::rules::closed::{ClosedInput, ClosedStep, ClosedTracker};
 use super::rules::freeze::{FreezeInput, FreezeTracker};
 use super::rules::health::{HealthAction, HealthInput, HealthTracker};
-use super::rules::misplaced::MisplacedSample;
+use super::rules::misplaced::{MisplacedSample, StandingWorker};
 use super::rules::poll::{Holds, PollTracker};
 use super::rules::rescue::{DriverState, Rescuer};
 use super::settings::WatchdogSettings;
@@ -130,7 +130,7 @@ impl WatchedRuntime {
     }
 
     /// What an open poll of this runtime holds up.
-    pub(super) fn holds(&mut self, open: &OpenPoll, kind: PollKind) -> Holds {
+    pub(super) fn holds(&self, open: &OpenPoll, kind: PollKind) -> Holds {
         let place = open.identity.place;
         let (Some(worker), Some(metrics)) = (place.worker, &self.metrics) else {
             return Holds::without_worker(kind);
@@ -139,12 +139,9 @@ impl WatchedRuntime {
         if self.is_misplaced(open) {
             return Holds::Nothing;
         }
-        if kind == PollKind::Allowed {
-            self.workers[at].explained = true;
-            return Holds::Allowed;
-        }
         // Read after the slot: the counters then include what the worker did before the poll.
-        Holds::Worker(WorkerCounters::read(metrics, at))
+        let counters = WorkerCounters::read(metrics, at);
+        if kind == PollKind::Allowed { Holds::Allowed(counters) } else { Holds::Worker(counters) }
     }
 
     /// Whether the worker that the thread of an open poll said it runs was seen on a later thread.
@@ -153,32 +150,45 @@ impl WatchedRuntime {
         place.worker.is_some_and(|worker| self.runtime.is_lost(worker as usize, thread, claim))
     }
 
-    /// A misplaced poll, and a worker that it may hold.
+    /// A misplaced poll, and a worker that it may hold: the candidate, if that stands still.
     pub(super) fn misplaced(
         &self,
         open: &OpenPoll,
         threshold: Nanos,
+        candidate: Option<usize>,
         now: Nanos,
     ) -> MisplacedSample {
-        let still = |worker: &WatchedWorker| worker.stands_still_for_no_reason(now, threshold);
+        let still = |at: &usize| self.workers[*at].stands_still_for_no_reason(now, threshold);
+        let still_worker = candidate.into_iter().chain(0..self.workers.len()).find(still);
+        let standing = |worker| StandingWorker {
+            worker,
+            claim: self.runtime.owner(worker).map_or(0, |owner| owner.claim),
+        };
         MisplacedSample {
             sequence: open.sequence,
             thread: open.identity.thread,
             threshold,
             single: self.runtime.single,
-            still_worker: self.workers.iter().position(still),
+            still_worker: still_worker.map(standing),
         }
     }
 
-    /// An open poll holds that worker.
-    pub(super) fn holds_worker(&self, worker: usize) -> Holds {
-        let metrics = self.metrics.as_ref();
-        metrics
-            .map_or(Holds::Nothing, |metrics| Holds::Worker(WorkerCounters::read(metrics, worker)))
+    /// What a misplaced poll of a thread holds up that was found to hold a worker.
+    pub(super) fn holds_found(&self, found: StandingWorker, thread: u32) -> Holds {
+        let StandingWorker { worker, claim } = found;
+        match &self.metrics {
+            Some(metrics) if !self.runtime.is_lost(worker, thread, claim) => {
+                Holds::Worker(WorkerCounters::read(metrics, worker))
+            }
+            _ => Holds::Nothing,
+        }
     }
 
-    /// An allowed block on a worker of this runtime began then.
-    pub(super) fn add_allowed(&mut self, since: Nanos) {
+    /// Adds an allowed block that holds a worker of this runtime to the totals. It began then.
+    pub(super) fn add_allowed(&mut self, worker: Option<u32>, since: Nanos) {
+        if let Some(worker) = worker {
+            self.workers[worker as usize].explained = true;
+        }
         self.totals.allowed += 1;
         let (first, last) = self.totals.allowed_since.unwrap_or((since, since));
         self.totals.allowed_since = Some((first.min(since), last.max(since)));
@@ -209,6 +219,7 @@ impl WatchedRuntime {
             let worker = &mut self.workers[worker as usize];
             worker.explained |= explains;
             worker.held |= now > tracker.since;
+            worker.polled = true;
         }
     }
 

@@ -11,6 +11,7 @@ use super::open_stall::OpenStall;
 use super::rules::misplaced::MisplacedPoll;
 use super::rules::poll::{Holds, PollEvent, PollSample, PollTracker};
 use crate::clock::{self, Nanos};
+use crate::runtime::WorkerCounters;
 use crate::slot::{OpenPoll, Slot, SlotReading};
 
 pub(super) struct WatchedSlot {
@@ -18,6 +19,10 @@ pub(super) struct WatchedSlot {
     poll: WatchedMark,
     inner: WatchedMark,
     pub(super) misplaced: MisplacedPoll,
+    /// The poll that was seen last, and the counters of its worker when it was seen first.
+    begun: (u64, Option<WorkerCounters>),
+    /// The poll that is known to hold no worker, or not the one that its thread said it runs.
+    lost: u64,
     pub(super) stall: Option<OpenStall>,
 }
 
@@ -43,6 +48,8 @@ pub(super) struct OpenMarks {
     pub(super) seen_at: Nanos,
     /// The kernel's number of the thread.
     pub(super) thread: u32,
+    /// The number of the first part of the poll: that of the whole.
+    pub(super) part_of: u64,
     pub(super) poll: OpenMark,
     /// The innermost nested one.
     pub(super) inner: Option<OpenMark>,
@@ -62,6 +69,8 @@ impl WatchedSlot {
             poll: WatchedMark::default(),
             inner: WatchedMark::default(),
             misplaced: MisplacedPoll::default(),
+            begun: (0, None),
+            lost: 0,
             stall: None,
         }
     }
@@ -99,10 +108,17 @@ impl WatchedSlot {
     /// Collects evidence about the open marks, and decides whether one of them is a stall.
     pub(super) fn observe(
         &mut self,
-        open: OpenMarks,
+        mut open: OpenMarks,
         environment: &mut Environment,
         events: &mut Events,
     ) -> (Which, PollEvent) {
+        let counters = open.poll.holds.counters();
+        if self.begun.0 != open.part_of {
+            self.begun = (open.part_of, counters);
+        } else if self.begun.1 != counters {
+            // Also where it moved between two parts of the poll.
+            open.poll.holds = Holds::Nothing;
+        }
         let number = open.inner.map_or(0, |inner| inner.number);
         if self.inner.tracker.sequence != number
             && let Some(lasted) = self.inner.tracker.close(number, open.seen_at, None)
@@ -120,21 +136,32 @@ impl WatchedSlot {
             }
         }
         let event = self.poll.observe(&open, open.poll, environment);
+        if self.poll.tracker.is_exempt() {
+            self.lost = open.part_of;
+            self.misplaced.lose(open.poll.number);
+        }
         (Which::Poll, self.timed(event))
     }
 
     /// Whether the open poll may hold another worker than its thread said: that one was seen
     /// `elsewhere`, or has gone on, and the poll has not held it at an earlier scan.
-    pub(super) fn is_misplaced(&self, sequence: u64, elsewhere: bool) -> bool {
+    pub(super) fn is_misplaced(&self, open: &OpenPoll, elsewhere: bool) -> bool {
         let tracker = &self.poll.tracker;
-        let is_new = tracker.sequence != sequence || tracker.is_quiet();
-        (is_new && elsewhere) || tracker.is_exempt() || self.misplaced.is_found(sequence)
+        let is_new = tracker.sequence != open.sequence || tracker.is_quiet();
+        (is_new && elsewhere) || self.is_lost(open) || self.misplaced.is_found(open.sequence)
+    }
+
+    /// Whether the open poll is known not to hold the worker that its thread said it runs. The parts of it
+    /// before, in and after an allowed block are one poll.
+    pub(super) fn is_lost(&self, open: &OpenPoll) -> bool {
+        self.lost == open.part_of
     }
 
     /// It is known which worker the poll holds: its time counts from when it was found misplaced.
     pub(super) fn place(&mut self, marks: OpenMarks, environment: &mut Environment) {
         if self.poll.tracker.is_quiet() || self.poll.tracker.is_exempt() {
             self.poll.tracker.close(marks.poll.number, marks.seen_at, None);
+            self.begun = (marks.part_of, marks.poll.holds.counters());
             let first = OpenMarks { seen_at: self.misplaced.since, inner: None, ..marks };
             self.poll.observe(&first, first.poll, environment);
         }
@@ -182,7 +209,7 @@ impl WatchedMark {
         let OpenMarks { seen_at, thread, .. } = *open;
         let OpenMark { number, threshold, holds } = mark;
         let excused = match tracker.lasts(number, seen_at) {
-            _ if matches!(holds, Holds::Allowed | Holds::Nothing) => 0,
+            _ if matches!(holds, Holds::Allowed(_) | Holds::Nothing) => 0,
             Some(lasted) if lasted >= threshold => {
                 evidence.classify(seen_at, lasted, thread, environment)
             }

@@ -20,7 +20,9 @@ pub(super) struct WatchedWorker {
     pub(super) explained: bool,
     /// Whether a marked poll that was seen before holds it, however short.
     pub(super) held: bool,
-    /// Whether either was so at the last scan.
+    /// Whether a marked poll is on it, also one that is seen for the first time.
+    pub(super) polled: bool,
+    /// Whether it was explained or polled at the last scan.
     was_explained: bool,
     pub(super) cpu_wait: CpuWait,
     pub(super) suspicion: Suspicion,
@@ -33,8 +35,8 @@ pub(super) struct WatchedWorker {
 impl WatchedWorker {
     /// Begins a scan.
     pub(super) fn read(&mut self, now: Nanos, counters: WorkerCounters) {
-        self.was_explained = self.explained || self.held;
-        (self.explained, self.held) = (false, false);
+        self.was_explained = self.explained || self.polled;
+        (self.explained, self.held, self.polled) = (false, false, false);
         if counters != self.counters || self.unchanged_since == 0 {
             (self.counters, self.unchanged_since) = (counters, now);
         }
@@ -53,7 +55,7 @@ impl WatchedWorker {
 
     /// Whether it has made no progress for that time, and nothing is known that explains it.
     pub(super) fn stands_still_for_no_reason(&self, now: Nanos, time: Nanos) -> bool {
-        let is_explained = self.explained || self.held || self.was_explained;
+        let is_explained = self.explained || self.polled || self.was_explained;
         !is_explained && self.stands_still(now, time)
     }
 

@@ -2,9 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::support::{LIMIT, Rig, scrape, wait_until};
+use crate::support::attack::{Attack, Nuisance, probe};
+use crate::support::{LIMIT, Rig, child, metric, runtime, scrape, wait_until};
+
+const DROPPED: &str = "tower_stall_admin_dropped_total";
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("it listens");
@@ -35,15 +40,32 @@ fn slow_clients_lose_their_connection_and_the_page_is_served_beside_them() {
         })
         .collect();
     assert!(scrape(address).contains("tower_stall_build_info"));
-    // More of them than there are places: the page comes once the first ones are gone.
-    slow.extend((0..200).map(|_| connect(address)));
-    assert!(scrape(address).contains("tower_stall_build_info"));
+    assert_eq!(rig.metric(DROPPED, &[]), Some(0.0));
+    // More of them than there are places: the first ones give way.
+    slow.extend((0..200).map(|_| {
+        let mut stream = connect(address);
+        stream.write_all(b"G").expect("it reads");
+        stream
+    }));
+    wait_until(LIMIT, || rig.metric(DROPPED, &[]) >= Some(140.0));
     let mut first = slow.swap_remove(0);
     let mut rest = Vec::new();
     let ended = first.read_to_end(&mut rest);
     assert!(
         ended.is_ok() || ended.is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock)
     );
+}
+
+#[test]
+fn who_does_not_send_a_whole_head_in_time_is_dropped_and_counted() {
+    let rig = Rig::new(2, |builder| builder);
+    let address = rig.stall.admin_addr().expect("an admin server");
+    let (mut silent, mut half) = (connect(address), connect(address));
+    half.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").expect("it reads");
+    for stream in [&mut silent, &mut half] {
+        assert_eq!(stream.read(&mut [0; 64]).expect("it closes"), 0);
+    }
+    wait_until(LIMIT, || rig.metric(DROPPED, &[]) == Some(2.0));
 }
 
 #[test]
@@ -80,4 +102,45 @@ fn a_client_that_does_not_read_holds_nobody_up() {
         }
     }
     wait_until(LIMIT, || scrape(address).contains("tower_stall_build_info"));
+}
+
+#[test]
+fn each_kind_of_attack_leaves_honest_clients_a_place() {
+    const CONNECTIONS: usize = 300;
+    const PAUSE: Duration = Duration::from_millis(300);
+    // For its open files.
+    child::run("admin::each_kind_of_attack_leaves_honest_clients_a_place", &[], || {
+        let rig = Rig::new(2, |builder| builder);
+        let admin = rig.stall.admin_addr().expect("an admin server");
+        for kind in Nuisance::ALL {
+            let attacker = runtime(1);
+            let opened = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&opened);
+            attacker.spawn(async move {
+                let kinds = &[kind];
+                Attack { admin, kinds, connections: CONNECTIONS, pause: PAUSE }.run(&counted).await;
+            });
+            wait_until(LIMIT, || opened.load(Relaxed) >= CONNECTIONS);
+            for _ in 0..20 {
+                let waited = probe(admin, LIMIT / 2);
+                assert!(
+                    matches!(waited, Ok(waited) if waited <= LIMIT / 2),
+                    "{kind:?}: {waited:?}"
+                );
+            }
+            attacker.shutdown_background();
+        }
+        assert!(rig.metric(DROPPED, &[]) > Some(0.0));
+    });
+}
+
+#[test]
+fn a_connection_serves_one_request() {
+    let rig = Rig::new(2, |builder| builder);
+    let address = rig.stall.admin_addr().expect("an admin server");
+    let answer = answer(address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "it says so: {answer}");
+    // One that would keep it is not waited for.
+    assert_eq!(metric(&rig.metrics(), DROPPED, &[]), Some(0.0));
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::child::{Server, has};
 
 /// Seconds a load runs for; raised for a soak by `STALL_SOAK_SECONDS`.
-fn seconds() -> u64 {
+pub(crate) fn seconds() -> u64 {
     let soak = std::env::var("STALL_SOAK_SECONDS").ok();
     soak.and_then(|seconds| seconds.parse().ok()).unwrap_or(5)
 }

@@ -7,6 +7,7 @@ mod budget;
 mod child;
 #[cfg(feature = "capture")]
 mod fleet;
+mod hostile;
 mod load;
 #[cfg(all(feature = "capture", target_os = "linux"))]
 mod pod;

@@ -21,24 +21,21 @@ pub(crate) fn run(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     passed(test, start(test, variables));
 }
 
-/// The same in so many processes, one after the other. `body` says whether its process counts; it may be
-/// repeated a few times where the machine had no CPU for it.
+/// The same in so many processes, one after the other. `body` says whether what it looks for was there: it
+/// must be so in most of them, since the machine may have no CPU for the others.
 #[track_caller]
-pub(crate) fn run_in_each(test: &str, processes: usize, body: impl FnOnce() -> bool) {
-    const AGAIN: &str = "this process does not count";
+pub(crate) fn run_in_most(test: &str, processes: usize, body: impl FnOnce() -> bool) {
+    const MISSED: &str = "missed in this process";
     if is_child(test) {
         if !body() {
-            println!("{AGAIN}");
+            println!("{MISSED}");
         }
         return;
     }
-    let mut left = processes;
-    for _ in 0..5 * processes {
-        if left > 0 {
-            left -= usize::from(!passed(test, start(test, &[])).contains(AGAIN));
-        }
-    }
-    assert_eq!(left, 0, "the machine had no CPU for most of them");
+    let is_found = |_: &usize| !passed(test, start(test, &[])).contains(MISSED);
+    let found = (0..processes).filter(is_found).count();
+    println!("{test}: in {found} of {processes}");
+    assert!(2 * found > processes, "only in {found} of {processes}");
 }
 
 /// The same with another program than this binary, a copy of it, and what `set` sets.

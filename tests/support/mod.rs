@@ -5,6 +5,7 @@
 //! for after something later has been seen.
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
+pub(crate) mod attack;
 pub(crate) mod child;
 pub(crate) mod detector;
 pub(crate) mod events;

@@ -5,7 +5,7 @@
 //! then seen on a later thread, and the poll may hold another worker or, if it gave its own away, none.
 //!
 //! It holds one if its stack shows a poll and no `block_in_place`, and there is a worker that has stood
-//! still for as long and that nothing else explains.
+//! still for as long, that nothing else explains, and that still does so when the stack was read.
 
 use std::sync::Arc;
 
@@ -28,10 +28,18 @@ pub(crate) struct MisplacedPoll {
 enum State {
     #[default]
     Seen,
-    Asked(Arc<PollProof>),
-    /// It holds that worker.
-    Found(usize),
+    /// A stack was requested, when it could be this worker.
+    Asked(Arc<PollProof>, StandingWorker),
+    Found(StandingWorker),
     HoldsNothing,
+}
+
+/// A worker that a misplaced poll may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StandingWorker {
+    pub(crate) worker: usize,
+    /// That of the thread which was last seen running it.
+    pub(crate) claim: u64,
 }
 
 /// A misplaced poll at one scan.
@@ -42,8 +50,9 @@ pub(crate) struct MisplacedSample {
     pub(crate) threshold: Nanos,
     /// Whether it is on a current-thread runtime.
     pub(crate) single: bool,
-    /// A worker that has stood still for the threshold and that nothing explains.
-    pub(crate) still_worker: Option<usize>,
+    /// A worker that has stood still for the threshold and that nothing explains: the
+    /// [`candidate`](MisplacedPoll::candidate), if it still does.
+    pub(crate) still_worker: Option<StandingWorker>,
 }
 
 /// What the watchdog has to do.
@@ -53,13 +62,28 @@ pub(crate) enum MisplacedStep {
     /// Request a stack.
     Ask(Arc<PollProof>),
     /// It holds this worker.
-    Holds(usize),
+    Holds(StandingWorker),
 }
 
 impl MisplacedPoll {
     /// Whether it is known which worker that poll holds.
     pub(crate) fn is_found(&self, sequence: u64) -> bool {
         self.sequence == sequence && matches!(self.state, State::Found(_))
+    }
+
+    /// The worker that the poll holds if its stack shows a poll.
+    pub(crate) fn candidate(&self, sequence: u64) -> Option<usize> {
+        match &self.state {
+            State::Asked(_, candidate) if self.sequence == sequence => Some(candidate.worker),
+            _ => None,
+        }
+    }
+
+    /// That poll no longer holds the worker that it was found to hold.
+    pub(crate) fn lose(&mut self, sequence: u64) {
+        if self.is_found(sequence) {
+            self.state = State::HoldsNothing;
+        }
     }
 
     pub(crate) fn update(&mut self, now: Nanos, sample: MisplacedSample) -> MisplacedStep {
@@ -70,17 +94,23 @@ impl MisplacedPoll {
         let is_long = now.saturating_sub(self.since) >= threshold;
         match (&self.state, still_worker) {
             (State::Found(worker), _) => MisplacedStep::Holds(*worker),
-            (State::Seen, Some(_)) if is_long => {
+            (State::Seen, Some(candidate)) if is_long => {
                 let proof = Arc::new(PollProof::new(thread, single, now));
-                self.state = State::Asked(Arc::clone(&proof));
+                self.state = State::Asked(Arc::clone(&proof), candidate);
                 MisplacedStep::Ask(proof)
             }
-            (State::Asked(proof), still_worker) => match (proof.answer(), still_worker) {
-                (Some(Some(_)), Some(worker)) => {
+            (State::Asked(proof, candidate), still) => match proof.answer() {
+                Some(Some(_)) if still == Some(*candidate) => {
+                    let worker = *candidate;
                     self.state = State::Found(worker);
                     MisplacedStep::Holds(worker)
                 }
-                (None, _) if proof.is_open(now, PATIENCE) => MisplacedStep::Nothing,
+                // It was another one, or was given away since: another stack tells.
+                Some(Some(_)) => {
+                    self.state = State::Seen;
+                    MisplacedStep::Nothing
+                }
+                None if proof.is_open(now, PATIENCE) => MisplacedStep::Nothing,
                 _ => {
                     self.state = State::HoldsNothing;
                     MisplacedStep::Nothing
@@ -96,12 +126,14 @@ mod tests {
     use super::*;
     use crate::stall::StackResult;
 
+    const STANDS: StandingWorker = StandingWorker { worker: 3, claim: 17 };
+
     const SEEN: MisplacedSample = MisplacedSample {
         sequence: 7,
         thread: 1,
         threshold: 100,
         single: false,
-        still_worker: Some(3),
+        still_worker: Some(STANDS),
     };
 
     fn asked(poll: &mut MisplacedPoll) -> Arc<PollProof> {
@@ -118,12 +150,24 @@ mod tests {
         let proof = asked(&mut poll);
         assert!(matches!(poll.update(1110, SEEN), MisplacedStep::Nothing));
         proof.held(1115, StackResult::default(), 0, None);
-        assert!(matches!(poll.update(1120, SEEN), MisplacedStep::Holds(3)));
+        assert!(matches!(poll.update(1120, SEEN), MisplacedStep::Holds(STANDS)));
         let later = MisplacedSample { still_worker: None, ..SEEN };
-        assert!(matches!(poll.update(1200, later), MisplacedStep::Holds(3)));
+        assert!(matches!(poll.update(1200, later), MisplacedStep::Holds(STANDS)));
         assert_eq!(poll.since, 1000);
         let next = MisplacedSample { sequence: 9, ..SEEN };
         assert!(matches!(poll.update(1210, next), MisplacedStep::Nothing));
+    }
+
+    #[test]
+    fn one_that_gives_its_worker_away_is_not_found_again() {
+        let mut poll = MisplacedPoll::default();
+        asked(&mut poll).held(1105, StackResult::default(), 0, None);
+        assert!(matches!(poll.update(1110, SEEN), MisplacedStep::Holds(_)));
+        poll.lose(9);
+        assert!(poll.is_found(7), "another poll");
+        poll.lose(7);
+        assert!(!poll.is_found(7));
+        assert!(matches!(poll.update(1300, SEEN), MisplacedStep::Nothing));
     }
 
     #[test]
@@ -134,8 +178,18 @@ mod tests {
         assert!(matches!(poll.update(1300, SEEN), MisplacedStep::Nothing), "not asked again");
         let mut poll = MisplacedPoll::default();
         asked(&mut poll).held(1115, StackResult::default(), 0, None);
+        let taken = StandingWorker { claim: 18, ..STANDS };
+        let taken = MisplacedSample { still_worker: Some(taken), ..SEEN };
+        assert!(matches!(poll.update(1120, taken), MisplacedStep::Nothing), "by another thread");
+        assert!(
+            matches!(poll.update(1130, taken), MisplacedStep::Ask(_)),
+            "is it still in a poll?"
+        );
+        let mut poll = MisplacedPoll::default();
+        asked(&mut poll).held(1115, StackResult::default(), 0, None);
         let none_still = MisplacedSample { still_worker: None, ..SEEN };
         assert!(matches!(poll.update(1120, none_still), MisplacedStep::Nothing));
+        assert!(matches!(poll.update(1130, none_still), MisplacedStep::Nothing));
         let mut poll = MisplacedPoll::default();
         poll.update(1000, none_still);
         assert!(

@@ -33,7 +33,9 @@ enum PollState {
     Counted { next: Nanos },
     /// It would be a stall, but most of the time was the environment's; reported again likewise.
     Excused { next: Nanos },
-    /// A poll is open that cannot be a stall.
+    /// An allowed block is open that holds its worker.
+    Allowed,
+    /// A poll is open that cannot be a stall, or an allowed block that holds no worker.
     Exempt,
 }
 
@@ -54,8 +56,8 @@ pub(crate) enum Holds {
     Worker(WorkerCounters),
     /// The thread of a root future.
     Root,
-    /// A worker, in an allowed block.
-    Allowed,
+    /// A worker with these counters, in an allowed block.
+    Allowed(WorkerCounters),
     /// Nothing: there is no worker, or another thread has taken it over.
     #[default]
     Nothing,
@@ -82,6 +84,14 @@ impl Holds {
     /// What a poll of this kind holds up on a thread that runs no worker.
     pub(crate) fn without_worker(kind: PollKind) -> Self {
         if kind == PollKind::Root { Self::Root } else { Self::Nothing }
+    }
+
+    /// The counters of the worker that is held.
+    pub(crate) fn counters(self) -> Option<WorkerCounters> {
+        match self {
+            Self::Worker(counters) | Self::Allowed(counters) => Some(counters),
+            Self::Root | Self::Nothing => None,
+        }
     }
 }
 
@@ -126,9 +136,14 @@ impl PollTracker {
         (same && self.is_undecided()).then(|| now - self.since)
     }
 
-    /// Whether the open poll cannot become a stall.
+    /// Whether the open poll holds nothing and cannot become a stall.
     pub(crate) fn is_exempt(&self) -> bool {
         self.state == PollState::Exempt
+    }
+
+    /// Whether an allowed block is open that holds its worker.
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.state == PollState::Allowed
     }
 
     /// When the open poll becomes a stall.
@@ -157,8 +172,11 @@ impl PollTracker {
     /// A poll is open at this scan.
     pub(crate) fn observe(&mut self, now: Nanos, sample: PollSample) -> PollEvent {
         if self.state == PollState::Quiet || self.sequence != sample.sequence {
-            let state = PollState::Open { due: now + sample.threshold };
-            let PollSample { sequence, holds, .. } = sample;
+            let PollSample { sequence, threshold, holds, .. } = sample;
+            let state = match holds {
+                Holds::Allowed(_) => PollState::Allowed,
+                _ => PollState::Open { due: now + threshold },
+            };
             *self = Self { sequence, since: now, seen: now, holds, state };
         }
         if self.state == PollState::Exempt {
@@ -171,6 +189,9 @@ impl PollTracker {
             return if was_stall { PollEvent::Ended(lasted) } else { PollEvent::None };
         }
         self.seen = now;
+        if self.is_allowed() {
+            return PollEvent::None;
+        }
         let PollSample { threshold, excused, .. } = sample;
         let lasted = now - self.since;
         let next = power_above(lasted, threshold);
@@ -197,9 +218,9 @@ impl PollTracker {
     fn still_holds(&self, holds: Holds) -> bool {
         match holds {
             // A worker that has parked or gone on is not in this poll.
-            Holds::Worker(now) => self.holds == holds && !now.is_parked(),
+            Holds::Worker(now) | Holds::Allowed(now) => self.holds == holds && !now.is_parked(),
             Holds::Root => true,
-            Holds::Allowed | Holds::Nothing => false,
+            Holds::Nothing => false,
         }
     }
 }

@@ -42,14 +42,16 @@ impl Scanner {
         let inner = inner.and_then(|mark| {
             Some((mark, find_label(&mut self.labels, &self.registry, mark.label_id())?))
         });
-        let mut runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
+        let runtime = runtimes.iter_mut().find(|known| known.runtime.index == place.runtime);
         let mut found = None;
         if let Some(runtime) = &runtime
             && place.worker.is_some()
             && label.kind != PollKind::Allowed
-            && watched.is_misplaced(poll.sequence, runtime.is_misplaced(&poll))
+            && watched.is_misplaced(&poll, runtime.is_misplaced(&poll))
         {
-            match watched.misplaced.update(now, runtime.misplaced(&poll, label.threshold, now)) {
+            let candidate = watched.misplaced.candidate(poll.sequence);
+            let sample = runtime.misplaced(&poll, label.threshold, candidate, now);
+            match watched.misplaced.update(now, sample) {
                 MisplacedStep::Nothing => return None,
                 MisplacedStep::Ask(proof) => {
                     events.push(Event::Prove(proof));
@@ -57,10 +59,11 @@ impl Scanner {
                 }
                 MisplacedStep::Holds(worker) => found = Some(worker),
             }
-            place.worker = found.and_then(|worker| u32::try_from(worker).ok());
+            place.worker = found.and_then(|found| u32::try_from(found.worker).ok());
         }
-        let mut holds = |kind| match (&mut runtime, found) {
-            (Some(runtime), Some(worker)) => runtime.holds_worker(worker),
+        let holds = |kind| match (&runtime, found) {
+            (Some(runtime), Some(found)) => runtime.holds_found(found, poll.identity.thread),
+            (Some(_), None) if place.worker.is_some() && watched.is_lost(&poll) => Holds::Nothing,
             (Some(runtime), None) => runtime.holds(&poll, kind),
             (None, _) => Holds::without_worker(kind),
         };
@@ -75,21 +78,24 @@ impl Scanner {
             holds: holds(label.kind),
         });
         let thread = poll.identity.thread;
-        let marks = OpenMarks { seen_at, thread, poll: outer, inner: inner_mark };
+        let part_of = poll.part_of;
+        let marks = OpenMarks { seen_at, thread, part_of, poll: outer, inner: inner_mark };
         if found.is_some() {
             watched.place(marks, environment);
         }
         let (which, event) = watched.observe(marks, environment, events);
         let innermost = inner.map_or(label, |(_, label)| label);
         let tracker = watched.tracker();
-        if !tracker.is_exempt() {
+        if tracker.is_allowed() {
+            if let Some(runtime) = runtime {
+                runtime.add_allowed(place.worker, tracker.since);
+            }
+        } else if !tracker.is_exempt() {
             events.push(Event::HandlerBusy { handler: innermost.label, time: *sampled });
             watched.undecided().for_each(|tracker| self.open_polls.add(tracker));
             if let Some(runtime) = runtime {
                 runtime.add_poll(now, place.worker, tracker, watched.stall.as_ref());
             }
-        } else if let (Holds::Allowed, Some(runtime)) = (outer.holds, runtime) {
-            runtime.add_allowed(tracker.since);
         }
         let since = tracker.since;
         OpenStall::follow(&mut watched.stall, event, events);

@@ -1,6 +1,6 @@
 //! The routes of probes: what they answer, and that nothing holds them up.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,35 @@ fn a_check_that_hangs_holds_up_nothing_else() {
     assert!(begin.elapsed() >= Duration::from_secs(1));
     drop(held);
     rig.wait_until_told("/readyz", 200, "ok");
+}
+
+#[test]
+fn who_asks_during_a_check_gets_its_answer() {
+    const PROBES: usize = 8;
+    let rig = Rig::new(1, |builder| builder);
+    rig.wait_until_told("/readyz", 200, "ok");
+    let (runs, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (counted, opened) = (Arc::clone(&runs), Arc::clone(&open));
+    rig.stall.ready_when(move || {
+        counted.fetch_add(1, SeqCst);
+        while !opened.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    });
+    let admin = rig.stall.admin_addr().expect("an admin server");
+    // Once more where the machine was so busy that some came after the check or waited for a second.
+    wait_until(LIMIT, || {
+        runs.store(0, SeqCst);
+        open.store(false, SeqCst);
+        let probes: Vec<_> =
+            (0..PROBES).map(|_| std::thread::spawn(move || fetch(admin, "/readyz"))).collect();
+        std::thread::sleep(Duration::from_millis(200));
+        open.store(true, SeqCst);
+        let all = probes.into_iter().map(|probe| probe.join().expect("no panic").0);
+        let well = all.filter(|status| *status == 200).count();
+        (well, runs.load(SeqCst)) == (PROBES, 1)
+    });
 }
 
 #[test]

@@ -1,19 +1,24 @@
-//! Who sees the pages: foreign names and addresses do not.
+//! Who sees the pages and the reasons of probes: foreign names and addresses and who comes by a proxy do not.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
 use crate::support::needs::skip;
-use crate::support::{LIMIT, Rig};
+use crate::support::{LIMIT, Rig, wait_until};
 
 const PAGES: [&str; 4] = ["/stalls", "/stalls.json", "/stalls/1", "/flamegraph.svg"];
 const OTHERS: [&str; 3] = ["/metrics", "/livez", "/readyz"];
 
 /// The status and the whole answer to a request with that Host.
 fn ask(address: SocketAddr, path: &str, host: &str) -> (u16, String) {
+    ask_with(address, path, &format!("Host: {host}"))
+}
+
+/// The same with these headers.
+fn ask_with(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("it reads");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it answers and closes");
@@ -30,6 +35,14 @@ fn own_address() -> Option<IpAddr> {
         socket.local_addr()
     });
     found.ok().map(|address| address.ip()).filter(|address| !address.is_loopback())
+}
+
+/// The body of `/readyz`, of a process that is not ready.
+#[track_caller]
+fn ask_why(address: SocketAddr, query: &str, headers: &str) -> String {
+    let (status, answer) = ask_with(address, &format!("/readyz{query}"), headers);
+    assert_eq!(status, 503, "{answer}");
+    answer.split_once("\r\n\r\n").expect("a head").1.to_owned()
 }
 
 #[track_caller]
@@ -91,4 +104,59 @@ fn both_kinds_of_addresses_are_loopback() {
     if let Some(address) = own_address() {
         is_refused((address, port).into(), "localhost");
     }
+}
+
+#[test]
+fn who_comes_by_a_proxy_on_this_machine_sees_no_page() {
+    let rig = Rig::new(1, |builder| builder);
+    let admin = rig.stall.admin_addr().expect("an admin server");
+    let proxies = [
+        "Forwarded: for=evil",
+        "X-Forwarded-For: evil",
+        "x-forwarded-proto: https",
+        "X-Real-IP: evil",
+        "Via: 1.1 evil",
+    ];
+    for proxy in proxies {
+        let headers = format!("Host: localhost\r\n{proxy}");
+        for path in PAGES {
+            let (status, answer) = ask_with(admin, path, &headers);
+            assert_eq!(status, 403, "{path} by {proxy}: {answer}");
+            assert!(answer.contains("TOWER_STALL_PAGES_PUBLIC=true"), "what to do: {answer}");
+            assert!(!answer.contains("evil"), "nothing of the request comes back: {answer}");
+        }
+        assert_eq!(ask_with(admin, "/metrics", &headers).0, 200, "metrics are for all");
+    }
+    let open = Rig::new(1, |builder| builder.pages_public(true));
+    let open = open.stall.admin_addr().expect("an admin server");
+    assert_eq!(ask_with(open, "/stalls", "Host: x\r\nVia: 1.1 proxy").0, 200);
+}
+
+#[test]
+fn probes_tell_their_reason_to_who_sees_the_pages() {
+    let (told, status) = ("not ready: ready_when says no\n", "not ready\n");
+    let json =
+        |reason| format!("{}\n", serde_json::json!({ "status": "not ready", "reason": reason }));
+    let everywhere = (Ipv4Addr::UNSPECIFIED, 0);
+    let rig = Rig::new(1, |builder| builder.admin(everywhere));
+    let open = Rig::new(1, |builder| builder.admin(everywhere).pages_public(true));
+    for rig in [&rig, &open] {
+        wait_until(LIMIT, || rig.stall.health().is_ready());
+        rig.stall.ready_when(|| false);
+    }
+    let port = |rig: &Rig| rig.stall.admin_addr().expect("an admin server").port();
+    let local = |rig: &Rig| SocketAddr::from((Ipv4Addr::LOCALHOST, port(rig)));
+    let here = "Host: localhost";
+    assert_eq!(ask_why(local(&rig), "", here), told);
+    assert_eq!(ask_why(local(&rig), "?format=json", here), json(Some("ready_when says no")));
+    for headers in ["Host: evil.example", "Host: localhost\r\nX-Forwarded-For: 10.0.0.7"] {
+        assert_eq!(ask_why(local(&rig), "", headers), status, "{headers}");
+        assert_eq!(ask_why(local(&rig), "?format=json", headers), json(None), "{headers}");
+        assert_eq!(ask_why(local(&open), "", headers), told, "public is public");
+    }
+    let Some(address) = own_address() else {
+        return skip("this machine has no address but loopback");
+    };
+    assert_eq!(ask_why((address, port(&rig)).into(), "", here), status);
+    assert_eq!(ask_why((address, port(&open)).into(), "", here), told);
 }

@@ -262,7 +262,7 @@ pub fn an_allowed_block_is_never_blamed() {
         |slot| {
             watch(slot, 2, |open| {
                 let expected = if open.sequence == 3 { ALLOWED } else { POLL };
-                assert_eq!(open.label_id, expected, "{open:?}");
+                assert_eq!((open.label_id, open.part_of), (expected, 1), "{open:?}");
             });
         },
     );

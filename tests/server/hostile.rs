@@ -1,0 +1,86 @@
+//! An admin port under thousands of hostile connections, by a process of their own: probes are answered,
+//! the service goes on, and memory is bounded.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::child::{Process, Server};
+use super::load::seconds;
+use crate::support::attack::{Attack, Nuisance, probe, with_many_files};
+use crate::support::needs::skip;
+
+const CONNECTIONS: usize = 5000;
+const PAUSE: Duration = Duration::from_secs(1);
+/// An honest client is to be answered within a second. Here as long as ten, since the attack, the server and
+/// other tests share a few CPUs.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Places with their buffers are 6 MiB at most; the rest is the allocator's.
+const MOST_ADDED: u64 = 24 << 20;
+/// Says to a child what it is to attack. (Not `TOWER_STALL_…`: that would be a setting.)
+const TARGET: &str = "STALL_ATTACK_ON";
+
+/// Memory of the process's own, in bytes, and the number of its open files.
+fn held(process: u32) -> Option<(u64, usize)> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes: u64 = memory.trim().trim_end_matches(" kB").parse().ok()?;
+    Some((kilobytes << 10, fs::read_dir(format!("/proc/{process}/fd")).ok()?.count()))
+}
+
+fn attack_by_a_child(admin: &str) -> Process {
+    let mut command = with_many_files(&std::env::current_exe().expect("this test"));
+    command
+        .args(["--exact", "hostile::probes_are_answered_under_thousands_of_hostile_connections"]);
+    command.env(TARGET, admin).stdin(Stdio::null()).stdout(Stdio::null());
+    Process(command.spawn().expect("a child"))
+}
+
+#[test]
+fn probes_are_answered_under_thousands_of_hostile_connections() {
+    let time = Duration::from_secs(seconds());
+    if let Ok(admin) = std::env::var(TARGET) {
+        let admin = admin.parse().expect("an address");
+        let kinds = &Nuisance::ALL;
+        // Until it is killed.
+        Attack { admin, kinds, connections: CONNECTIONS, pause: PAUSE }.run_for(10 * time);
+        return;
+    }
+    let server = Server::start(&["--workers", "2"]);
+    let process = server.process.0.id();
+    let admin = server.admin.as_deref().expect("an admin server").trim_start_matches("http://");
+    let address: SocketAddr = admin.parse().expect("an address");
+    assert_eq!(server.get("/hello").0, 200);
+    probe(address, LIMIT).expect("an answer before");
+    server.metrics();
+    let Some((before, _)) = held(process) else { return skip("no /proc to read memory from") };
+
+    let attacker = attack_by_a_child(admin);
+    let dropped = || server.metric("tower_stall_admin_dropped_total", &[]);
+    let (mut times, mut peak, mut most_open) = (Vec::new(), 0, 0);
+    let begin = Instant::now();
+    // It is under way once places are scarce.
+    while begin.elapsed() < time || dropped() < Some(100.0) {
+        assert!(begin.elapsed() < time + 6 * LIMIT, "no place was scarce");
+        times.push(probe(address, LIMIT).expect("an answer"));
+        let (memory, open) = held(process).expect("it lives");
+        (peak, most_open) = (peak.max(memory), most_open.max(open));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.get("/hello").0, 200, "the service goes on");
+    let dropped = dropped();
+    drop(attacker);
+    times.sort();
+    let added = peak.saturating_sub(before);
+    println!(
+        "{} probes, median {:?}, longest {:?}; {} KiB more, {most_open} open files, {dropped:?} dropped",
+        times.len(),
+        times[times.len() / 2],
+        times.last(),
+        added >> 10,
+    );
+    assert!(times.last() <= Some(&LIMIT), "{times:?}");
+    assert!(added <= MOST_ADDED, "{added} bytes more");
+    assert!(most_open <= 400, "{most_open} open files");
+}
