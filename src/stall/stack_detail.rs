@@ -1,6 +1,7 @@
 //! What the frames of stacks show.
 
 /// What frames show in this build and under these settings, and why it is no more.
+#[allow(dead_code, reason = "some of it is so only where stacks are taken")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StackDetail {
     /// Functions, files and lines.
