@@ -44,6 +44,8 @@ impl BenchScans {
             everywhere: false,
         });
         let runtime = registry.add_runtime("bench", handle).expect("it watches");
+        // As on a runtime that was named.
+        runtime.heartbeat.set_by_timer(true);
         let slots: Vec<_> = (0..threads).map(|_| Slot::new()).collect();
         let slots: &'static [Slot] = Vec::leak(slots);
         slots.iter().for_each(|slot| registry.add_slot(slot));
