@@ -99,6 +99,10 @@ fn check(driven: &Driven, mark: Mark, fault: Fault) {
 
 /// Runs one block, and returns the one stall it made.
 fn the_stall(driven: &Driven, mark: Mark, fault: Fault) -> Stall {
+    the_stall_since(Instant::now(), driven, mark, fault)
+}
+
+fn the_stall_since(begin: Instant, driven: &Driven, mark: Mark, fault: Fault) -> Stall {
     // The stack of a handler is taken once a second.
     std::thread::sleep(Duration::from_millis(if mark == Mark::Hook { 1100 } else { 0 }));
     let before = own(&driven.stall).iter().map(|stall| stall.id).max().unwrap_or(0);
@@ -114,6 +118,14 @@ fn the_stall(driven: &Driven, mark: Mark, fault: Fault) -> Stall {
             _ => {}
         }
         let shape = driven.shape;
+        let all = driven.stall.stalls();
+        let is_other = |stall: &Stall| stall.id > before && !stall.in_progress;
+        let is_late = start.elapsed() > Duration::from_secs(1);
+        if is_late && stalls.is_empty() && all.iter().any(is_other) {
+            // The machine had no CPU for it, which the record says. Again, as long as there is time.
+            assert!(begin.elapsed() < 5 * LIMIT, "{shape:?} {mark:?} {fault:?}: {all:#?}");
+            return the_stall_since(begin, driven, mark, fault);
+        }
         assert!(start.elapsed() < LIMIT, "{shape:?} {mark:?} {fault:?}: {stalls:#?}");
         std::thread::sleep(Duration::from_millis(5));
     }
