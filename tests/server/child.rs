@@ -112,6 +112,14 @@ impl Server {
     }
 }
 
+/// Memory of a process's own, in bytes; `None` where `/proc` does not tell.
+pub(crate) fn own_memory(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes: u64 = memory.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kilobytes << 10)
+}
+
 pub(crate) fn try_get(url: &str) -> Result<(u16, String), ureq::Error> {
     let agent = ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_secs(120)))

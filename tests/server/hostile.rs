@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::child::{Process, Server};
+use super::child::{Process, Server, own_memory};
 use super::load::seconds;
 use crate::support::attack::{Attack, Nuisance, probe, with_many_files};
 use crate::support::needs::skip;
@@ -23,10 +23,7 @@ const TARGET: &str = "STALL_ATTACK_ON";
 
 /// Memory of the process's own, in bytes, and the number of its open files.
 fn held(process: u32) -> Option<(u64, usize)> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kilobytes: u64 = memory.trim().trim_end_matches(" kB").parse().ok()?;
-    Some((kilobytes << 10, fs::read_dir(format!("/proc/{process}/fd")).ok()?.count()))
+    Some((own_memory(process)?, fs::read_dir(format!("/proc/{process}/fd")).ok()?.count()))
 }
 
 fn attack_by_a_child(admin: &str) -> Process {

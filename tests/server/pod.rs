@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::child::Server;
+use super::child::{Server, own_memory};
 use crate::support::needs::skip;
 
 /// In microseconds, in each period of 100,000.
@@ -79,14 +79,6 @@ impl Drop for Pod {
     }
 }
 
-/// Memory of the process's own, in bytes.
-fn own_memory(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it is alive");
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
-    let kilobytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
-    kilobytes << 10
-}
-
 /// The example in a pod.
 fn start(memory: u64, variables: &[(&str, &str)]) -> Option<(Server, Pod)> {
     let Some(pod) = Pod::new(memory) else {
@@ -103,12 +95,13 @@ fn start(memory: u64, variables: &[(&str, &str)]) -> Option<(Server, Pod)> {
 fn stall_in_a_pod(memory: u64, variables: &[(&str, &str)], line: &str) {
     let Some((server, pod)) = start(memory, variables) else { return };
     let process = server.process.0.id();
-    let (memory, throttled) = (own_memory(process), pod.throttled());
+    let own = || own_memory(process).expect("it is alive");
+    let (memory, throttled) = (own(), pod.throttled());
     let request = server.get_in_background("/blocking?ms=3000");
     server.line(line);
     assert_eq!(request.join().expect("no panic"), Some(200));
     assert_eq!(server.get("/hello").0, 200, "it lives");
-    let added = own_memory(process).saturating_sub(memory);
+    let added = own().saturating_sub(memory);
     let periods = pod.throttled() - throttled;
     println!("{} KiB more, throttled in {periods} periods more", added >> 10);
     assert!(added <= MOST_ADDED, "{added} bytes more");

@@ -12,51 +12,18 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService};
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Request, Response, Status};
 use tower::Service;
 use tower_stall::{Stall, StallDetector, StallLayer};
 
+use self::empty::Empty;
+
+#[path = "../../support/empty.rs"]
+mod empty;
+
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Messages without a field.
-#[derive(Clone, Copy, Debug, Default)]
-struct Empty;
-
-impl Codec for Empty {
-    type Encode = ();
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Empty {
-    type Item = ();
-    type Error = Status;
-
-    fn encode(&mut self, (): (), _: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        Ok(())
-    }
-}
-
-impl Decoder for Empty {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        Ok(Some(()))
-    }
-}
 
 /// The service `shop.Cart`: `Add` and `Fail` block until the detector shows a further stall.
 #[derive(Clone, Debug)]

@@ -9,14 +9,17 @@ use axum::http;
 use futures::{Stream, StreamExt};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService};
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 use tower::Service;
 
+use self::empty::Empty;
 use crate::case::{Case, told};
 use crate::stage::{LONG, Stage};
+
+#[path = "../../../../support/empty.rs"]
+mod empty;
 
 const SLEEP: &str = "tokio::time::sleep";
 
@@ -34,43 +37,6 @@ pub(crate) const CASES: &[Case] = &[
         |stage| serve(stage, "/jobs.Jobs/Follow"),
     ),
 ];
-
-/// Messages without a field.
-#[derive(Clone, Copy)]
-struct Empty;
-
-impl Codec for Empty {
-    type Encode = ();
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Empty {
-    type Item = ();
-    type Error = Status;
-
-    fn encode(&mut self, (): (), _: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        Ok(())
-    }
-}
-
-impl Decoder for Empty {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        Ok(Some(()))
-    }
-}
 
 #[derive(Clone)]
 struct Jobs;
