@@ -56,8 +56,8 @@ pub(crate) const CASES: &[Case] = &[
         "tokio-rs/tracing#668, y-scope/clp#2364",
         &[told("GET /logged", "file_io", "cases::io::log", PIPE)],
         |stage| {
-            // Without the detector's lines: whoever writes one would have the lock of standard error.
-            let ours = filter_fn(|line| line.target() != "tower_stall");
+            // The handler's line alone: hyper's and the detector's would block whoever writes them.
+            let ours = filter_fn(|line| line.target() == module_path!());
             let lines =
                 tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(ours);
             tracing_subscriber::registry().with(lines).init();
