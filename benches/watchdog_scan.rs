@@ -113,8 +113,11 @@ fn poll_once(stall: &StallDetector, inside: impl Fn()) {
 
 fn main() {
     print_head("watchdog_scan");
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let _inside = runtime.enter();
     for mode in [Threads::Idle, Threads::Open, Threads::Moved] {
         let contenders = [0, 1, 2, 3].map(|at| (NAMES[at], COUNTS[at]));
