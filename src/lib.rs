@@ -134,6 +134,7 @@ mod sys;
 pub mod testing;
 mod text;
 mod ticker;
+mod vitals;
 mod watchdog;
 
 /// Chapters that are too long for the items they are about.

@@ -29,7 +29,8 @@ pub(super) fn routes(health: Arc<HealthState>, public: bool) -> Router {
     let checks = Arc::new(Checks { state: health, run: Mutex::default() });
     let readyz = async move |request: Request| {
         let unready = checks.unready().await;
-        let report = HealthReport { unready, ..HealthReport::default() };
+        let faults = checks.state.faults();
+        let report = HealthReport { unready, faults, ..HealthReport::default() };
         answer(code(report.is_ready()), &report, &request, public)
     };
     Router::new().route("/livez", get(livez)).route("/readyz", get(readyz))
@@ -46,7 +47,10 @@ fn answer(code: StatusCode, report: &HealthReport, request: &Request, public: bo
     let is_json = query.split('&').any(|pair| pair == "format=json");
     let text = match (is_json, public || is_local_client(request)) {
         (true, true) => json!(report).to_string(),
-        (true, false) => json!({ "status": report.status(), "reason": null }).to_string(),
+        (true, false) => {
+            json!({ "status": report.status(), "reason": null, "faults": report.faults })
+                .to_string()
+        }
         (false, true) => report.to_string(),
         (false, false) => report.status().to_owned(),
     };

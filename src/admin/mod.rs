@@ -13,21 +13,28 @@ mod places;
 mod server;
 mod stalls;
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
+use self::places::Places;
+use crate::clock;
 use crate::config::BuildError;
 use crate::owned_thread::OwnedThread;
 use crate::sys;
+use crate::vitals::{MOST_PANICS, OwnThread};
 pub(crate) use page::Pages;
 
+const THREAD: OwnThread = OwnThread::Admin;
 /// How often the recorder drains its samples. Without it, a day of ticks takes tens of megabytes.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted, as far as the system allows: what does not fit is tried again by its
@@ -64,20 +71,13 @@ impl Admin {
         let bound = listener.local_addr().map_err(unusable)?;
         let (stop, stopped) = oneshot::channel();
         let run = move || {
-            let serve = async {
-                let places = places::Places::new(Arc::clone(&pages.registry));
-                tokio::spawn(server::serve(listener, page::router(pages), places));
-                tokio::spawn(async move {
-                    loop {
-                        tokio::time::sleep(UPKEEP).await;
-                        upkeep();
-                    }
-                });
-                drop(stopped.await);
-            };
-            runtime.block_on(serve);
+            let vitals = Arc::clone(&pages.registry.vitals);
+            let life = vitals.begin(THREAD);
+            if runtime.block_on(serve(listener, pages, upkeep, stopped)) == End::Stopped {
+                life.end();
+            }
         };
-        let name = "stall-admin";
+        let name = THREAD.as_str();
         let thread = OwnedThread::spawn(name, run)
             .map_err(|source| BuildError::Thread { name: name.into(), source })?;
         Ok(Self { address: bound, stop, thread })
@@ -92,6 +92,47 @@ impl Admin {
         drop(self.stop);
         self.thread.join(limit)
     }
+}
+
+/// Why the server has ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Stopped,
+    /// It has panicked too often.
+    Lost,
+}
+
+/// Serves until it is stopped, and again after a panic.
+async fn serve(
+    listener: TcpListener,
+    pages: Pages,
+    upkeep: impl Fn() + Send + 'static,
+    mut stopped: oneshot::Receiver<()>,
+) -> End {
+    let vitals = Arc::clone(&pages.registry.vitals);
+    let (listener, places) = (Arc::new(listener), Places::new(Arc::clone(&pages.registry)));
+    let router = page::router(pages);
+    let of_upkeep = Arc::clone(&vitals);
+    tokio::spawn(async move {
+        loop {
+            of_upkeep.expect_by(THREAD, clock::now() + clock::nanos(UPKEEP));
+            tokio::time::sleep(UPKEEP).await;
+            of_upkeep.work(THREAD, &upkeep);
+        }
+    });
+    for _ in 0..MOST_PANICS {
+        let accept = server::accept(Arc::clone(&listener), router.clone(), places.clone());
+        let mut accepts = tokio::spawn(accept);
+        let is_stopped = poll_fn(|cx| match Pin::new(&mut stopped).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending => Pin::new(&mut accepts).poll(cx).map(|_| false),
+        });
+        if is_stopped.await {
+            return End::Stopped;
+        }
+        vitals.count_panic(THREAD);
+    }
+    End::Lost
 }
 
 /// The runtime of the admin thread. Its drop waits for nothing, which within another runtime would be a

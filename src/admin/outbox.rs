@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::runtime_now;
 use crate::page::Parts;
+use crate::vitals::{OwnThread, Vitals};
 
 /// Documents on their way at a time.
 const PLACES: usize = 4;
@@ -36,6 +37,7 @@ pub(super) struct Outbox {
     places: Arc<Semaphore>,
     /// Makes one chunk at a time, and not on the thread that answers probes.
     turn: Arc<Semaphore>,
+    vitals: Arc<Vitals>,
     /// Oldest first.
     sent: Arc<Mutex<VecDeque<(Instant, AbortHandle)>>>,
 }
@@ -45,9 +47,9 @@ pub(super) struct Outbox {
 pub(super) struct Place(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl Outbox {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(vitals: Arc<Vitals>) -> Self {
         let places = Arc::new(Semaphore::new(PLACES));
-        Self { places, turn: Arc::new(Semaphore::new(1)), sent: Arc::default() }
+        Self { places, turn: Arc::new(Semaphore::new(1)), vitals, sent: Arc::default() }
     }
 
     /// Waits for a place.
@@ -72,7 +74,7 @@ impl Outbox {
             drop(turn);
             made
         };
-        spawn_blocking(make).await.ok()
+        spawn_blocking(make).await.inspect_err(|_| self.vitals.count_panic(OwnThread::Admin)).ok()
     }
 
     /// The body of an answer with this document. `length` in bytes, where it is known.
@@ -203,7 +205,7 @@ mod tests {
     async fn a_document_comes_whole_and_in_chunks() {
         let parts = [vec![1; 10], vec![2; 3 * CHUNK], Vec::new(), vec![3; 20]];
         let whole: Vec<u8> = parts.concat();
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(Arc::default());
         let mut body = send(&outbox, Box::new(parts.into_iter())).await;
         let mut got = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -218,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_length_that_is_known_is_told() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(Arc::default());
         let place = outbox.place().await.expect("a place");
         let body = outbox.send(place, Box::new(once(vec![7; 2 * CHUNK])), Some(2 * CHUNK as u64));
         assert_eq!(body.size_hint().exact(), Some(2 * CHUNK as u64));
@@ -227,7 +229,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_takes_is_not_made() {
-        let (outbox, made) = (Outbox::new(), Arc::default());
+        let (outbox, made) = (Outbox::new(Arc::default()), Arc::default());
         let mut body = send(&outbox, endless(&made)).await;
         for taken in 1..=100 {
             let chunk = body.frame().await.expect("no end").expect("it goes on");
@@ -240,7 +242,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_slowest_gives_its_place_to_who_waits() {
-        let (outbox, made) = (Outbox::new(), Arc::default());
+        let (outbox, made) = (Outbox::new(Arc::default()), Arc::default());
         let mut slow = Vec::new();
         for _ in 0..PLACES {
             slow.push(send(&outbox, endless(&made)).await);
@@ -269,7 +271,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_clients_keep_their_places_while_nobody_waits() {
-        let (outbox, made) = (Outbox::new(), Arc::default());
+        let (outbox, made) = (Outbox::new(Arc::default()), Arc::default());
         let mut slow = send(&outbox, endless(&made)).await;
         for _ in 0..PLACES {
             tokio::time::sleep(2 * ENOUGH).await;
@@ -280,7 +282,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_gone_has_no_place() {
-        let (outbox, made) = (Outbox::new(), Arc::default());
+        let (outbox, made) = (Outbox::new(Arc::default()), Arc::default());
         for _ in 0..3 * PLACES {
             drop(send(&outbox, endless(&made)).await);
         }
@@ -294,7 +296,7 @@ mod tests {
             0 => vec![0; CHUNK],
             _ => panic!("on purpose"),
         });
-        let mut body = send(&Outbox::new(), Box::new(parts)).await;
+        let mut body = send(&Outbox::new(Arc::default()), Box::new(parts)).await;
         assert!(body.frame().await.expect("a chunk").is_ok());
         assert!(body.frame().await.expect("no end").is_err());
     }

@@ -18,6 +18,7 @@ use crate::config::Render;
 use crate::health::HealthState;
 use crate::page::Page;
 use crate::runtime::registry::Registry;
+use crate::vitals::OwnThread;
 
 /// What the routes show.
 pub(crate) struct Pages {
@@ -39,18 +40,23 @@ const LARGEST_BODY: usize = 1024;
 
 /// All routes, with their limits.
 pub(super) fn router(Pages { render, health, registry, public }: Pages) -> Router {
-    let stalls = stalls::routes(Page::new(registry), public);
+    let vitals = Arc::clone(&registry.vitals);
+    let stalls = stalls::routes(Page::new(registry), Arc::clone(&vitals), public);
     let routes = health::routes(health, public).merge(stalls);
     let mut router = routes.fallback(|| async {
         (StatusCode::NOT_FOUND, "tower-stall serves /metrics, /livez, /readyz and /stalls here\n")
     });
     if let Some(render) = render {
-        let outbox = Outbox::new();
+        let outbox = Outbox::new(Arc::clone(&vitals));
         let metrics = async move || {
             let Some(place) = outbox.place().await else {
                 return StatusCode::SERVICE_UNAVAILABLE.into_response();
             };
-            let page = render().into_bytes();
+            // The user's part of it may block.
+            let render = Arc::clone(&render);
+            let Some(page) = outbox.make(move || render().into_bytes()).await else {
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            };
             let length = page.len() as u64;
             let body = outbox.send(place, Box::new(once(page)), Some(length));
             ([(header::CONTENT_TYPE, TEXT_FORMAT)], body).into_response()
@@ -60,5 +66,8 @@ pub(super) fn router(Pages { render, health, registry, public }: Pages) -> Route
     router
         .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LONGEST_ANSWER))
-        .layer(CatchPanicLayer::new())
+        .layer(CatchPanicLayer::custom(move |_| {
+            vitals.count_panic(OwnThread::Admin);
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }))
 }

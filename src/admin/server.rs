@@ -35,8 +35,8 @@ const LONGEST_CONNECTION: Duration = Duration::from_secs(120);
 /// Pause after an error of `accept`, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until it is dropped.
-pub(super) async fn serve(listener: TcpListener, router: Router, places: Places) {
+/// Accepts connections until it is dropped.
+pub(super) async fn accept(listener: Arc<TcpListener>, router: Router, places: Places) {
     loop {
         for _ in 0..A_TURN {
             match listener.accept().await {

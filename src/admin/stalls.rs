@@ -12,6 +12,7 @@ use axum::routing::get;
 use super::guard::local_only;
 use super::outbox::Outbox;
 use crate::page::{POLICY, Page, Parts};
+use crate::vitals::Vitals;
 
 /// The Content-Security-Policy of JSON: nothing is allowed.
 const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -37,7 +38,7 @@ struct Maker {
     outbox: Outbox,
 }
 
-pub(super) fn routes(page: Page, public: bool) -> Router {
+pub(super) fn routes(page: Page, vitals: Arc<Vitals>, public: bool) -> Router {
     let html =
         async |State(maker): State<Maker>| maker.make(HTML, POLICY, |page| Ok(page.html())).await;
     let json = async |State(maker): State<Maker>| {
@@ -65,7 +66,7 @@ pub(super) fn routes(page: Page, public: bool) -> Router {
         .route("/stalls.json", get(json))
         .route("/stalls/{id}", get(stall))
         .route("/flamegraph.svg", get(flame_graph))
-        .with_state(Maker { page: Arc::new(page), outbox: Outbox::new() });
+        .with_state(Maker { page: Arc::new(page), outbox: Outbox::new(vitals) });
     if public { routes } else { routes.layer(from_fn(local_only)) }
 }
 

@@ -6,6 +6,8 @@ mod builder;
 mod child;
 #[allow(clippy::module_inception)]
 mod detector;
+#[cfg(all(feature = "admin", feature = "capture", target_os = "linux"))]
+mod faults;
 mod global;
 mod pipeline;
 mod start;

@@ -101,7 +101,7 @@ impl Threads {
             rescue: settings.rescue,
         };
         if settings.capture() != Capture::Off {
-            let sampler = Sampler::spawn(settings.capture());
+            let sampler = Sampler::spawn(settings.capture(), Arc::clone(&registry.vitals));
             let sampler = sampler.map_err(|source| not_started("stall-capture", source))?;
             self.sampler = Some(Arc::new(sampler));
         }

@@ -32,7 +32,7 @@ pub(super) fn judge_liveness(runtimes: &[RuntimeSnapshot], stalls: &[Stall]) -> 
         blame.map_or(what.clone(), |blame| format!("{what}: {}", text::blocks(blame.stall)))
     });
     let degraded = found.blame.map(blocked).or_else(|| found.unexplained.map(unexplained));
-    HealthReport { dead, degraded, unready: None }
+    HealthReport { dead, degraded, ..HealthReport::default() }
 }
 
 fn unexplained(runtime: &RuntimeSnapshot) -> String {

@@ -37,8 +37,8 @@ impl Readiness {
 ///
 /// Shown as these routes show it, with the worst first: `dead: …`, `not ready: …`, `degraded: …` or
 /// `ok`. With the feature `serde` it is serialized as they answer `?format=json`:
-/// `{"status": "degraded", "reason": "…"}`, where the reason of `ok` is null. To clients that may not
-/// see the pages ([`pages_public`](crate::Builder::pages_public)) they tell the status alone.
+/// `{"status": "degraded", "reason": "…", "faults": []}`, where the reason of `ok` is null. To clients that
+/// may not see the pages ([`pages_public`](crate::Builder::pages_public)) they do not tell the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthReport {
@@ -48,6 +48,9 @@ pub struct HealthReport {
     pub degraded: Option<String>,
     /// Why the process should not get requests now; `None` when it should.
     pub unready: Option<String>,
+    /// What has become of threads of the detector that are stuck or lost, or have panicked. It does not
+    /// change whether the process is live or ready: what is not known is taken for good.
+    pub faults: Vec<String>,
 }
 
 impl HealthReport {
@@ -93,9 +96,10 @@ impl serde_core::Serialize for HealthReport {
         use serde_core::ser::SerializeStruct;
 
         let (status, reason) = self.worst();
-        let mut fields = to.serialize_struct("HealthReport", 2)?;
+        let mut fields = to.serialize_struct("HealthReport", 3)?;
         fields.serialize_field("status", status)?;
         fields.serialize_field("reason", &reason)?;
+        fields.serialize_field("faults", &self.faults)?;
         fields.end()
     }
 }
@@ -122,9 +126,15 @@ mod tests {
     fn programs_get_status_and_reason() {
         let json = |report: &HealthReport| serde_json::to_value(report).expect("plain data");
         let mut report = HealthReport::default();
-        assert_eq!(json(&report), serde_json::json!({ "status": "ok", "reason": null }));
+        assert_eq!(
+            json(&report),
+            serde_json::json!({ "status": "ok", "reason": null, "faults": [] })
+        );
         report.unready = Some("draining".to_owned());
-        let unready = serde_json::json!({ "status": "not ready", "reason": "draining" });
+        report.faults.push("stall-capture has ended".to_owned());
+        let unready = serde_json::json!({
+            "status": "not ready", "reason": "draining", "faults": ["stall-capture has ended"],
+        });
         assert_eq!(json(&report), unready);
     }
 }

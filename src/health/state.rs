@@ -12,6 +12,8 @@ use crate::clock;
 use crate::runtime::registry::Registry;
 use crate::runtime::status::RuntimeSnapshot;
 use crate::sync::{AtomicBool, lock};
+use crate::text;
+use crate::vitals::OwnThread;
 
 type Check = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -46,7 +48,8 @@ impl HealthState {
     /// The report without readiness; runs no checks.
     #[cfg(feature = "admin")]
     pub(crate) fn liveness(&self) -> HealthReport {
-        judge_liveness(&self.runtimes(), &self.registry.store.in_progress())
+        let judged = judge_liveness(&self.runtimes(), &self.registry.store.in_progress());
+        HealthReport { faults: self.faults(), ..judged }
     }
 
     /// The whole report. Runs the checks, and takes as long as they do.
@@ -60,12 +63,27 @@ impl HealthState {
             });
         let service =
             Service { readiness: self.readiness, draining: self.draining.load(Relaxed), objection };
-        judge(&self.runtimes(), &self.registry.store.in_progress(), service)
+        let judged = judge(&self.runtimes(), &self.registry.store.in_progress(), service);
+        HealthReport { faults: self.faults(), ..judged }
     }
 
     fn runtimes(&self) -> Vec<RuntimeSnapshot> {
         let now = clock::now();
-        self.registry.runtimes().iter().map(|runtime| runtime.snapshot(now)).collect()
+        let runtimes = self.registry.runtimes();
+        let mut runtimes: Vec<_> = runtimes.iter().map(|runtime| runtime.snapshot(now)).collect();
+        if !self.registry.vitals.is_well(OwnThread::Watchdog, now) {
+            // What it found last may be over by now.
+            for runtime in &mut runtimes {
+                (runtime.dead, runtime.unready) = (false, false);
+            }
+        }
+        runtimes
+    }
+
+    /// Threads of the detector that are not as they should be.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let reports = self.registry.vitals.reports(clock::now());
+        reports.filter(|report| report.is_fault()).map(text::thread).collect()
     }
 }
 

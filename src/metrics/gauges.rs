@@ -8,6 +8,7 @@ use super::table::Metric;
 use crate::clock::{self, seconds};
 use crate::labels::OTHER;
 use crate::runtime::registry::Registry;
+use crate::vitals::{Condition, ThreadReport};
 
 /// Remembers the gauges of runtimes, to set them to 0 when a runtime has ended.
 #[derive(Debug)]
@@ -25,8 +26,12 @@ impl Gauges {
         let Registry { threshold, capture, .. } = *self.registry;
         sink.set(SeriesKey::new(Metric::Threshold, []), seconds(threshold));
         sink.set(SeriesKey::new(Metric::BuildInfo, [env!("CARGO_PKG_VERSION"), capture]), 1.0);
-        self.of_runtimes.values_mut().for_each(|value| *value = 0.0);
         let now = clock::now();
+        for ThreadReport { thread, condition, .. } in self.registry.vitals.reports(now) {
+            let is_up = condition == Condition::Works;
+            sink.set(SeriesKey::new(Metric::ThreadUp, [thread.as_str()]), f64::from(is_up));
+        }
+        self.of_runtimes.values_mut().for_each(|value| *value = 0.0);
         // Runtimes past the cap share a name, so that one gauge would mix them up.
         for runtime in self.registry.runtimes().iter().filter(|runtime| runtime.name != OTHER) {
             let status = runtime.snapshot(now);

@@ -93,6 +93,10 @@ metrics! {
         "Requests turned away while the runtime was frozen."
     AdminDropped Counter "tower_stall_admin_dropped_total" []
         "Connections of the admin server that gave way to others or took too long."
+    ThreadUp Gauge "tower_stall_thread_up" ["thread"]
+        "1 while this thread of the detector works, 0 while it is stuck or lost."
+    ThreadPanics Counter "tower_stall_thread_panics_total" ["thread"]
+        "Panics of this thread of the detector, each the end of one piece of its work."
     Suppressed Counter "tower_stall_reports_suppressed_total" []
         "Log lines held back by the limits, and reports dropped because their reader was stuck."
 }

@@ -10,7 +10,7 @@ use super::source::SourceLines;
 use super::time::stamp;
 use super::{tables, timeline};
 use crate::stall::Stall;
-use crate::text::{handler_title as handler, rough, stacks};
+use crate::text::{handler_title as handler, rough, stacks, thread};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -18,7 +18,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// The Content-Security-Policy of the page: it allows this style and this script, by their hashes, and
 /// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-BTcx8+775W4lCAaXH6O4YMaGiI6qex3NmwvHyVvB9WI='; \
+    style-src 'sha256-OKxW+UZBkqf3zNxto8pNqj+8kgZHcD2qWbq36HjeHVU='; \
     script-src 'sha256-LnBUPNupSuEYnwln/bTEjl7wANB0l/MCqF9UgTmvMMo='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -119,6 +119,9 @@ fn document(report: &Report, title: &str, body: &Markup) -> Markup {
                         p class="sentence" { (verdict.sentence) }
                         @if let Some(advice) = &verdict.advice {
                             p class="advice" { (advice.about) br; strong { "Fix: " } (advice.fix) }
+                        }
+                        @for fault in &report.faults {
+                            p class="fault" { (thread(*fault)) }
                         }
                     }
                 }

@@ -80,6 +80,11 @@ fn begin(report: &Report, lines: &SourceLines) -> String {
             "about": advice.map(|advice| &advice.about),
             "fix": advice.map(|advice| &advice.fix),
         },
+        "faults": report.faults.iter().map(|fault| json!({
+            "thread": fault.thread.as_str(),
+            "panics": fault.panics,
+            "sentence": text::thread(*fault),
+        })).collect::<Vec<_>>(),
         "runtimes": report.runtimes.iter().map(runtime).collect::<Vec<_>>(),
         "totals": {
             "stalls": own.stalls,

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::runtime::registry::Registry;
 use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::{Site, SiteKey, SiteTotals, StackDetail, Stall, StoreSnapshot};
+use crate::vitals::{Condition, OwnThread, ThreadReport};
 
 /// The number of some stalls, and their time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Report {
     /// What they show, once that is known.
     pub(super) stack_detail: Option<StackDetail>,
     pub(super) verdict: Verdict,
+    /// Threads of the detector that are stuck or lost, or have panicked.
+    pub(super) faults: Vec<ThreadReport>,
     pub(super) runtimes: Vec<RuntimeSnapshot>,
     /// Stalls that the program caused, by site, the most time first.
     pub(super) sites: Vec<Row>,
@@ -64,8 +67,13 @@ impl Report {
         sums.sort_by_key(|(key, totals)| (Reverse(totals.time), key.handler, key.cause.as_str()));
         let (environment, sites): (Vec<_>, Vec<_>) =
             sums.into_iter().partition(|(key, _)| key.cause.is_environment());
-        let verdict =
-            if on { judge(&runtimes, &in_progress, &sites) } else { Verdict::switched_off() };
+        let faults = registry.vitals.reports(now).filter(|report| report.is_fault());
+        let faults: Vec<_> = faults.collect();
+        let verdict = match faults.iter().find(|fault| is_blind(fault)) {
+            _ if !on => Verdict::switched_off(),
+            Some(blind) => Verdict::unknown(*blind),
+            None => judge(&runtimes, &in_progress, &sites),
+        };
         Self {
             now: clock::wall(now),
             since,
@@ -75,6 +83,7 @@ impl Report {
             capture: registry.capture,
             stack_detail: registry.stack_detail.get().copied(),
             verdict,
+            faults,
             runtimes,
             own: total(&sites),
             sites,
@@ -99,6 +108,11 @@ impl Report {
             self.stalls().filter_map(|stall| stall.site.as_ref().or(stall.last_seen.as_ref()));
         of_rows.chain(of_stalls)
     }
+}
+
+/// Whether it is not known how the runtimes are.
+fn is_blind(fault: &ThreadReport) -> bool {
+    fault.thread == OwnThread::Watchdog && fault.condition != Condition::Works
 }
 
 fn total(rows: &[Row]) -> Total {

@@ -7,6 +7,7 @@ use crate::label::printable;
 use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::{SiteKey, SiteTotals, Stall};
 use crate::text;
+use crate::vitals::ThreadReport;
 
 /// See `verdict` in `docs/stalls.schema.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,12 @@ impl Verdict {
     pub(super) fn switched_off() -> Self {
         let sentence = "Switched off by TOWER_STALL=off: nothing is watched".to_owned();
         Self { state: "off", sentence, advice: None }
+    }
+
+    /// The watchdog does not tell.
+    pub(super) fn unknown(watchdog: ThreadReport) -> Self {
+        let sentence = format!("Not known: {}", text::thread(watchdog));
+        Self { state: "unknown", sentence, advice: None }
     }
 }
 

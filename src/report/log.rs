@@ -10,6 +10,7 @@ use crate::label::printable;
 use crate::runtime::registry::Registry;
 use crate::stall::{Stack, Stall};
 use crate::text;
+use crate::vitals::ThreadReport;
 
 /// Writes to the subscriber that was the default when the detector was started, or, if there was none,
 /// to the default at the time of writing.
@@ -47,6 +48,18 @@ pub(super) fn watching(registry: &Registry) {
         capture = registry.capture,
         "{}",
         text::watching(&watched, registry.threshold, detail)
+    );
+}
+
+/// A thread of the detector has panicked.
+pub(super) fn fault(report: ThreadReport) {
+    tracing::error!(
+        target: "tower_stall",
+        event = "fault",
+        thread = report.thread.as_str(),
+        panics = report.panics,
+        "{}",
+        text::thread(report)
     );
 }
 

@@ -22,6 +22,7 @@ use crate::label::printable;
 use crate::metrics::{Batch, Facade, Gauges};
 use crate::runtime::registry::Registry;
 use crate::stall::{LiveStall, StackDetail, StackNews, StackOutcome, Stall};
+use crate::vitals::OwnThread;
 pub(crate) use event::Event;
 use limiter::Limiter;
 use log::Logger;
@@ -186,6 +187,8 @@ pub(crate) struct Reporter {
     facade: Facade,
     flushes: u32,
     flush_due: Nanos,
+    /// Panics of the detector's threads that were logged.
+    panics_told: u64,
 }
 
 impl Reporter {
@@ -209,30 +212,46 @@ impl Reporter {
             facade: Facade::default(),
             flushes: 0,
             flush_due: 0,
+            panics_told: 0,
         };
         (Reports { queue: Arc::new(sender), registry }, reporter)
     }
 
     /// Reads until the watchdog is gone.
     pub(crate) fn run(mut self) {
-        self.flush();
-        loop {
+        let vitals = Arc::clone(&self.registry.vitals);
+        let life = vitals.begin(OwnThread::Reporter);
+        vitals.work(OwnThread::Reporter, || self.flush());
+        while !vitals.is_spent(OwnThread::Reporter) {
             // Only gauges and pending stalls need a reporter that wakes by itself.
             let flush = self.gauges.as_ref().map(|_| self.flush_due);
             let due = flush.into_iter().chain(self.pending.due()).min().unwrap_or(clock::LONGEST);
             let wait = Duration::from_nanos(due.saturating_sub(clock::now()));
-            match self.queue.recv_timeout(wait) {
-                Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            let now = clock::now();
-            self.report_overdue(now);
-            if now >= self.flush_due {
-                self.flush();
-            }
+            let message = match self.queue.recv_timeout(wait) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    vitals.work(OwnThread::Reporter, || self.finish());
+                    return life.end();
+                }
+            };
+            vitals.work(OwnThread::Reporter, || self.serve(message));
         }
+    }
+
+    fn serve(&mut self, message: Option<Message>) {
+        message.into_iter().for_each(|message| self.take(message));
+        let now = clock::now();
+        self.report_overdue(now);
+        self.report_panics();
+        if now >= self.flush_due {
+            self.flush();
+        }
+    }
+
+    fn finish(&mut self) {
         self.report_overdue(Nanos::MAX);
+        self.report_panics();
         self.flush();
     }
 
@@ -293,6 +312,18 @@ impl Reporter {
         }
         self.flushes = self.flushes.wrapping_add(1);
         guarded(|| gauges.show(&mut self.facade));
+    }
+
+    /// Reports what has become of the detector's threads.
+    fn report_panics(&mut self) {
+        let vitals = &self.registry.vitals;
+        let panics = OwnThread::ALL.into_iter().map(|thread| vitals.panics(thread)).sum();
+        if panics > std::mem::replace(&mut self.panics_told, panics) {
+            let reports = vitals.reports(clock::now());
+            for report in reports.filter(|report| report.panics > 0) {
+                guarded(|| self.logger.write(|| log::fault(report)));
+            }
+        }
     }
 
     /// Reports stalls whose stack does not come in time.

@@ -14,6 +14,7 @@ use crate::labels::{LabelTable, OTHER};
 use crate::slot::{Identity, Place, Slot};
 use crate::stall::{StackDetail, StackOutcome, StallStore};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
+use crate::vitals::Vitals;
 
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -57,6 +58,8 @@ pub(crate) struct Registry {
     pub(crate) store: StallStore,
     pub(crate) scan_barrier: ScanBarrier,
     pub(crate) wake_up: WakeUp,
+    /// How the threads of the detector do.
+    pub(crate) vitals: Arc<Vitals>,
     /// Log lines and reports that were suppressed.
     pub(crate) suppressed: AtomicU64,
     pub(crate) capture: &'static str,
@@ -99,6 +102,7 @@ impl Registry {
             store: StallStore::new(limits.history),
             scan_barrier: ScanBarrier::default(),
             wake_up: WakeUp::default(),
+            vitals: Arc::default(),
             suppressed: AtomicU64::new(0),
             capture: limits.capture,
             stack_detail: OnceLock::new(),

@@ -98,6 +98,11 @@ impl RuntimeStatus {
         self.sheds.store(health.sheds, Relaxed);
     }
 
+    /// A tick woke in time: requests are let in, whatever has become of the watchdog.
+    pub(crate) fn stop_shedding(&self) {
+        self.sheds.store(false, Relaxed);
+    }
+
     #[inline]
     pub(crate) fn sheds(&self) -> bool {
         self.sheds.load(Relaxed)

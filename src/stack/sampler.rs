@@ -1,7 +1,6 @@
 //! The thread that takes stacks, and its queue.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -12,7 +11,9 @@ use super::native::Taker;
 use super::raw::Captured;
 use crate::owned_thread::OwnedThread;
 use crate::sync::{AtomicBool, Ordering};
+use crate::vitals::{OwnThread, Vitals};
 
+const THREAD: OwnThread = OwnThread::Capture;
 /// The most requests that wait.
 const QUEUE: usize = 32;
 /// How long to wait for the answer to a signal.
@@ -30,6 +31,7 @@ pub(crate) struct Sampler {
     stop: Arc<AtomicBool>,
     /// CPU time that stacks have cost.
     spent: Spent,
+    vitals: Arc<Vitals>,
 }
 
 /// A request for the stack of a thread.
@@ -44,15 +46,16 @@ pub(crate) struct StackRequest {
 
 impl Sampler {
     /// Starts the thread; it ends when this is dropped or [`end`](Self::end)ed.
-    pub(crate) fn spawn(mode: Capture) -> io::Result<Self> {
+    pub(crate) fn spawn(mode: Capture, vitals: Arc<Vitals>) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUE);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let spent = Spent::default();
         let charge = Arc::clone(&spent);
-        let run = move || run(&jobs, mode, &stopped, &charge);
-        let thread = OwnedThread::spawn("stall-capture", run)?;
-        Ok(Self { queue, thread, stop, spent })
+        let of_thread = Arc::clone(&vitals);
+        let run = move || run(&jobs, mode, &stopped, &charge, &of_thread);
+        let thread = OwnedThread::spawn(THREAD.as_str(), run)?;
+        Ok(Self { queue, thread, stop, spent, vitals })
     }
 
     /// The CPU time that stacks have cost. Whoever works on them adds to it.
@@ -60,11 +63,16 @@ impl Sampler {
         Arc::clone(&self.spent)
     }
 
+    /// How the threads that work on stacks do.
+    pub(super) fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
+    }
+
     /// Asks for a stack. Never waits.
     ///
     /// # Errors
     ///
-    /// The request, if too many wait already.
+    /// The request, if too many wait already or the thread is lost.
     pub(crate) fn ask(&self, job: StackRequest) -> Result<(), StackRequest> {
         self.queue.try_send(job).map_err(|refused| match refused {
             TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
@@ -84,19 +92,29 @@ impl Sampler {
     }
 }
 
-fn run(jobs: &Receiver<StackRequest>, mode: Capture, stop: &AtomicBool, spent: &Spent) {
+fn run(
+    jobs: &Receiver<StackRequest>,
+    mode: Capture,
+    stop: &AtomicBool,
+    spent: &Spent,
+    vitals: &Vitals,
+) {
+    let life = vitals.begin(THREAD);
     let mut taker = Taker::new(mode);
     while let Ok(StackRequest { thread, still, done }) = jobs.recv() {
         if stop.load(Ordering::Acquire) {
             break;
         }
         // The parsers read memory that may hold anything: a panic ends this capture and no other.
-        let take = AssertUnwindSafe(|| taker.take(thread, &still, DEADLINE));
-        let taken = charged(spent, || catch_unwind(take));
-        let captured = taken.unwrap_or_else(|_| {
+        let taken = charged(spent, || vitals.work(THREAD, || taker.take(thread, &still, DEADLINE)));
+        let captured = taken.unwrap_or_else(|| {
             taker = Taker::new(mode);
             Captured::failed("the unwinder panicked")
         });
-        drop(catch_unwind(AssertUnwindSafe(|| done(captured))));
+        vitals.work(THREAD, || done(captured));
+        if vitals.is_spent(THREAD) {
+            return;
+        }
     }
+    life.end();
 }

@@ -15,6 +15,7 @@ use super::symbolizer::{StackSettings, Symbolizer, Unnamed};
 use crate::clock::{self, Nanos};
 use crate::stall::{StackNews, StackOutcome, StackResult};
 use crate::sync::{AtomicBool, Ordering};
+use crate::vitals::OwnThread;
 
 /// The watchdog's end: never waits. When it is dropped the symbolizer ends.
 #[derive(Debug)]
@@ -50,8 +51,9 @@ impl Stacks {
         let stops = Arc::new(AtomicBool::new(false));
         let budget = Budget::new(sampler.spent(), settings.cpu_percent);
         let returns = Arc::new(PollReturns::default());
+        let of_threads = (sampler.spent(), sampler.vitals());
         let (unnamed, symbolizer) =
-            Symbolizer::new(settings, Arc::clone(&stops), sampler.spent(), Arc::clone(&returns));
+            Symbolizer::new(settings, Arc::clone(&stops), of_threads, Arc::clone(&returns));
         (Self { sampler, unnamed: Arc::new(unnamed), budget, returns, stops }, symbolizer)
     }
 
@@ -63,14 +65,17 @@ impl Stacks {
     /// Takes a stack that was admitted.
     pub(crate) fn take(&self, wanted: WantedStack) {
         let WantedStack { thread, still, mut news } = wanted;
-        let unnamed = Arc::downgrade(&self.unnamed);
+        let (unnamed, vitals) = (Arc::downgrade(&self.unnamed), self.sampler.vitals());
         self.ask(thread, still, move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
             news(StackNews::Sampled(captured.outcome));
             if let Err(refused) = unnamed.try_send(Unnamed::Stall(captured, news))
                 && let Unnamed::Stall(_, mut news) = inner(refused)
             {
-                let why = "too many stacks wait for their names";
+                let why = match vitals.is_spent(OwnThread::Symbols) {
+                    true => "the thread stall-symbols is lost",
+                    false => "too many stacks wait for their names",
+                };
                 news(StackNews::Named(StackResult { may_come: true, ..StackResult::missing(why) }));
             }
         });
@@ -110,8 +115,11 @@ impl Stacks {
     ) {
         let request = StackRequest { thread, still, done: Box::new(done) };
         if let Err(refused) = self.sampler.ask(request) {
-            let reason = "limited: too many wait to be taken";
-            (refused.done)(Captured::without(StackOutcome::Limited, reason));
+            (refused.done)(if self.sampler.vitals().is_spent(OwnThread::Capture) {
+                Captured::failed("the thread stall-capture is lost")
+            } else {
+                Captured::without(StackOutcome::Limited, "limited: too many wait to be taken")
+            });
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The thread that gives the frames of stacks their names, which takes its time when they are new,
 //! finds the site, and reads from a named stack whether a thread is in a poll.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,7 +16,9 @@ use super::user_frame::{OwnCode, is_vague, site};
 use crate::clock;
 use crate::stall::{Frame, Hints, Site, StackDetail, StackNews, StackResult};
 use crate::sync::AtomicBool;
+use crate::vitals::{OwnThread, Vitals};
 
+const THREAD: OwnThread = OwnThread::Symbols;
 /// Stacks that wait for their names.
 const QUEUE: usize = 32;
 
@@ -52,6 +53,7 @@ pub(crate) struct Symbolizer {
     directory: Option<PathBuf>,
     returns: Arc<PollReturns>,
     spent: Spent,
+    vitals: Arc<Vitals>,
 }
 
 impl Symbolizer {
@@ -59,13 +61,13 @@ impl Symbolizer {
     pub(super) fn new(
         StackSettings { own, hint, symbols, .. }: StackSettings,
         stops: Arc<AtomicBool>,
-        spent: Spent,
+        (spent, vitals): (Spent, Arc<Vitals>),
         returns: Arc<PollReturns>,
     ) -> (SyncSender<Unnamed>, Self) {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
         let symbols = Names::new(symbols, own, stops);
-        (sender, Self { queue, symbols, hint, directory, returns, spent })
+        (sender, Self { queue, symbols, hint, directory, returns, spent, vitals })
     }
 
     /// What is read here is debug information of any origin, by parsers of others: one that panics
@@ -73,27 +75,31 @@ impl Symbolizer {
     ///
     /// `told` is called once, with what frames show.
     pub(crate) fn run(mut self, told: impl FnOnce(StackDetail)) {
-        let detail = catch_unwind(AssertUnwindSafe(|| self.symbols.detail()));
+        let (spent, vitals) = (Arc::clone(&self.spent), Arc::clone(&self.vitals));
+        let life = vitals.begin(THREAD);
+        let detail = vitals.work(THREAD, || self.symbols.detail());
         told(detail.unwrap_or(StackDetail::Functions(NoLines::Unreadable.as_str())));
-        let spent = Arc::clone(&self.spent);
         while let Ok(unnamed) = self.queue.recv() {
             match unnamed {
                 Unnamed::Stall(captured, mut news) => {
                     let mut located = |site, hints| news(StackNews::Located(site, hints));
-                    let name = AssertUnwindSafe(|| self.name(captured, &mut located));
-                    let result = charged(&spent, || catch_unwind(name));
+                    let name = || self.name(captured, &mut located);
+                    let result = charged(&spent, || vitals.work(THREAD, name));
                     let missing = "the reader of debug information panicked";
-                    let result = result.unwrap_or_else(|_| StackResult::missing(missing));
-                    drop(catch_unwind(AssertUnwindSafe(|| news(StackNews::Named(result)))));
+                    let result = result.unwrap_or_else(|| StackResult::missing(missing));
+                    vitals.work(THREAD, || news(StackNews::Named(result)));
                 }
                 Unnamed::PollProof(captured, proof) => {
-                    let prove = AssertUnwindSafe(|| self.prove(captured, &proof));
-                    drop(charged(&spent, || catch_unwind(prove)));
+                    charged(&spent, || vitals.work(THREAD, || self.prove(captured, &proof)));
                     // Unless it was proven.
                     proof.not_held();
                 }
             }
+            if vitals.is_spent(THREAD) {
+                return;
+            }
         }
+        life.end();
     }
 
     /// Is the thread in a poll, and in the same one from now on?

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::{Nanos, human, human_nanos};
 use crate::labels::UNATTRIBUTED;
 use crate::stall::{Cause, NO_DEBUG_INFO, Site, StackDetail, Stall};
+use crate::vitals::{Condition, OwnThread, ThreadReport};
 #[cfg(feature = "admin")]
 pub(crate) use page::*;
 
@@ -119,6 +120,37 @@ pub(crate) fn stacks(detail: StackDetail) -> String {
     let strips = matches!(detail, StackDetail::Offsets(NO_DEBUG_INFO));
     let advice = if strips { ", and strip = \"none\"" } else { "" };
     format!("{show}{why}{advice}")
+}
+
+/// What has become of a thread of the detector.
+pub(crate) fn thread(report: ThreadReport) -> String {
+    let name = report.thread.as_str();
+    let missing = match report.thread {
+        OwnThread::Watchdog => "no stall is found",
+        OwnThread::Reporter => {
+            "no line is logged, no hook is called, no metric goes to your recorder"
+        }
+        OwnThread::Capture => "no stack is taken",
+        OwnThread::Symbols => "no stack gets names",
+        OwnThread::Admin => "no page and no probe is answered",
+    };
+    let panics = match report.panics {
+        0 => String::new(),
+        1 => ", a panic before that".to_owned(),
+        panics => format!(", {panics} panics before that"),
+    };
+    match report.condition {
+        Condition::Works => {
+            let times = if report.panics == 1 { "" } else { "s" };
+            format!("{name} panicked {} time{times} and goes on: please report it", report.panics)
+        }
+        Condition::Stuck(time) => {
+            format!("{name} is stuck for {}{panics}: {missing} meanwhile", human_nanos(time))
+        }
+        Condition::Lost => {
+            format!("{name} has ended{panics}: {missing} until the process restarts")
+        }
+    }
 }
 
 pub(crate) fn started(stall: &Stall) -> String {

@@ -130,6 +130,9 @@ async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>) -> bool {
     let next = due + interval;
     runtime.heartbeat.expect(if next > now { next } else { now + interval });
     runtime.heartbeat.stamp(due, now);
+    if now.saturating_sub(due) < interval {
+        runtime.status.stop_shedding();
+    }
     if let Some(registry) = registry.upgrade() {
         tasks::note_owner(&registry, runtime);
     }

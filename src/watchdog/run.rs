@@ -1,4 +1,5 @@
-//! The loop of the watchdog's thread: sleep, scan, hand over the events.
+//! The loop of the watchdog's thread: sleep, scan, hand over the events. After a panic it begins anew with
+//! what is in the slots and counters by then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +10,21 @@ use super::scan::{ScanStart, Scanner};
 use super::settings::WatchdogSettings;
 use crate::clock::{self, Nanos};
 use crate::runtime::registry::Registry;
+use crate::vitals::OwnThread;
+
+/// How long to wait after the first panic; twice as long after each further one.
+const PAUSE: Nanos = if cfg!(test) { 10_000_000 } else { 1_000_000_000 };
 
 /// Scans until `stop` is set; the thread has to be unparked then. `consume` gets the events of each
-/// scan on this thread, and must not block.
+/// scan on this thread, and must not block. After too many panics the watch ends for good.
 pub(crate) fn run(
     registry: Arc<Registry>,
     settings: WatchdogSettings,
     mut consume: impl FnMut(&mut Events),
     stop: &AtomicBool,
 ) {
+    let vitals = Arc::clone(&registry.vitals);
+    let life = vitals.begin(OwnThread::Watchdog);
     let mut scanner = Scanner::new(Arc::clone(&registry), settings);
     let mut jitter = Jitter(clock::now() | 1);
     let mut last = clock::now();
@@ -33,20 +40,34 @@ pub(crate) fn run(
         let at_once = || stop.load(Ordering::Acquire) || barrier.is_wanted() || is_woken();
         let now = sleep_until(wake, at_once);
         let woken = is_woken();
-        barrier.begin();
         let sampled = match (woken, was_woken) {
             (true, _) => 0,
             (false, true) => interval,
             (false, false) => now.saturating_sub(last),
         };
         let late = now.saturating_sub(wake);
-        let events = scanner.scan(ScanStart { now, late, woken, sampled });
-        consume(events);
-        events.clear();
-        // Last: whoever waits for a scan finds its results in the metrics.
-        barrier.end(scanner.open_polls.undecided_since);
+        let scan = || {
+            barrier.begin();
+            let events = scanner.scan(ScanStart { now, late, woken, sampled });
+            consume(events);
+            events.clear();
+            // Last: whoever waits for a scan finds its results in the metrics.
+            barrier.end(scanner.open_polls.undecided_since);
+        };
+        let is_done = vitals.work(OwnThread::Watchdog, scan).is_some();
         (last, was_woken) = (now, woken);
+        if !is_done {
+            if vitals.is_spent(OwnThread::Watchdog) {
+                // What was found last must have no effect from now on.
+                scanner.end_stalls();
+                return registry.stop();
+            }
+            let pause = PAUSE << vitals.panics(OwnThread::Watchdog).saturating_sub(1);
+            last = sleep_until(now + pause, || stop.load(Ordering::Acquire));
+            scanner = scanner.renewed();
+        }
     }
+    life.end();
 }
 
 /// The scan interval: longer while the service is `idle`, and otherwise shorter if the threshold of a

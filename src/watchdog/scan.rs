@@ -105,6 +105,27 @@ impl Scanner {
         }
     }
 
+    /// A scanner for the time after a panic, of which nothing is known but what others hold. Its first
+    /// scan ends the stalls of this one.
+    pub(super) fn renewed(mut self) -> Self {
+        self.end_stalls();
+        let mut renewed = Self::new(Arc::clone(&self.registry), self.settings);
+        (renewed.last_id, renewed.unfiled, renewed.events) =
+            (self.last_id, self.unfiled, self.events);
+        renewed
+    }
+
+    /// Ends all open stalls; their ends are the only events left.
+    pub(super) fn end_stalls(&mut self) {
+        let Self { slots, runtimes, events, registry, .. } = self;
+        events.clear();
+        let workers = runtimes.iter_mut().flat_map(|watched| &mut watched.workers);
+        let of_workers = workers.map(|worker| &mut worker.stall);
+        let open = slots.iter_mut().map(|watched| &mut watched.stall).chain(of_workers);
+        open.for_each(|stall| OpenStall::end(stall, 0, events));
+        registry.wake_up.disarm();
+    }
+
     /// Scans once. Returns what was found.
     pub(super) fn scan(&mut self, start: ScanStart) -> &mut Events {
         let ScanStart { now, late, woken, sampled } = start;

@@ -144,3 +144,35 @@ fn a_connection_serves_one_request() {
     // One that would keep it is not waited for.
     assert_eq!(metric(&rig.metrics(), DROPPED, &[]), Some(0.0));
 }
+
+#[test]
+fn a_page_of_the_user_that_blocks_holds_up_no_probe() {
+    let (held, release) = std::sync::mpsc::channel::<()>();
+    let (entered, has_entered) = std::sync::mpsc::channel();
+    let release = std::sync::Mutex::new(release);
+    let render = move || {
+        entered.send(()).expect("the test listens");
+        assert!(release.lock().expect("no panic").recv().is_err());
+        String::new()
+    };
+    let rig = Rig::new(1, |builder| builder.prometheus(render));
+    let address = rig.stall.admin_addr().expect("an admin server");
+    let scrapes = [0; 3].map(|_| {
+        std::thread::spawn(move || {
+            answer(address, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        })
+    });
+    has_entered.recv_timeout(LIMIT).expect("a scrape");
+    for _ in 0..20 {
+        probe(address, LIMIT).expect("it is live");
+    }
+    // The page is made once at a time, so that one thread waits and no more.
+    for scrape in scrapes {
+        let answer = scrape.join().expect("no panic");
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+    assert!(has_entered.try_recv().is_err());
+    drop(held);
+    let answer = answer(address, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(answer.contains("tower_stall_thread_up{thread=\"stall-admin\"} 1"), "{answer}");
+}

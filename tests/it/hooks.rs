@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tower_stall::{OnStall, Stall, StallDetector};
 
-use crate::support::{LIMIT, Rig, THRESHOLD, block_until, runtime, wait_for};
+use crate::support::{LIMIT, Rig, THRESHOLD, block_until, runtime, wait_for, wait_until};
 
 fn calls() -> (impl OnStall, Receiver<Stall>) {
     let (sender, receiver) = channel();
@@ -97,4 +97,23 @@ fn a_hook_may_drop_the_detector() {
     runtime.block_on(runtime.spawn(blocking)).expect("no panic");
     told.recv_timeout(LIMIT).expect("the drop came back");
     wait_for(LIMIT, || owner.lock().expect("no panic").is_none().then_some(()));
+}
+
+#[test]
+fn a_hook_that_is_stuck_shows_while_it_is() {
+    let (held, release) = channel::<()>();
+    let release = Mutex::new(release);
+    let stuck = move |_: &Stall| assert!(release.lock().expect("no panic").recv().is_err());
+    let rig = Rig::new(2, |builder| builder.on_stall(stuck));
+    let up = || rig.metric("tower_stall_thread_up", &[("thread", "stall-reporter")]);
+    assert_eq!(up(), Some(1.0));
+    rig.block_twice();
+    wait_until(LIMIT, || up() == Some(0.0));
+    let health = rig.stall.health();
+    assert!(health.is_live() && health.is_ready(), "{health:?}");
+    let [fault] = &health.faults[..] else { panic!("{health:?}") };
+    assert!(fault.starts_with("stall-reporter is stuck for 1"), "{fault}");
+    drop(held);
+    wait_until(LIMIT, || up() == Some(1.0));
+    assert_eq!(rig.stall.health().faults, [""; 0]);
 }

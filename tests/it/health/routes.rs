@@ -22,7 +22,7 @@ fn checks_of_the_user_decide_too() {
     assert_eq!(rig.probe("/readyz"), (200, "ok\n".to_owned()));
     let (_, json) = rig.probe("/readyz?format=json");
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(json, serde_json::json!({ "status": "ok", "reason": null }));
+    assert_eq!(json, serde_json::json!({ "status": "ok", "reason": null, "faults": [] }));
 }
 
 #[test]

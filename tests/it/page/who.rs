@@ -135,8 +135,10 @@ fn who_comes_by_a_proxy_on_this_machine_sees_no_page() {
 #[test]
 fn probes_tell_their_reason_to_who_sees_the_pages() {
     let (told, status) = ("not ready: ready_when says no\n", "not ready\n");
-    let json =
-        |reason| format!("{}\n", serde_json::json!({ "status": "not ready", "reason": reason }));
+    let json = |reason: Option<&str>| {
+        let json = serde_json::json!({ "status": "not ready", "reason": reason, "faults": [] });
+        format!("{json}\n")
+    };
     let everywhere = (Ipv4Addr::UNSPECIFIED, 0);
     let rig = Rig::new(1, |builder| builder.admin(everywhere));
     let open = Rig::new(1, |builder| builder.admin(everywhere).pages_public(true));

@@ -234,7 +234,7 @@ fn in_bare_code(truth: &Sender<Truth>, stop: &Stop) {
 #[test]
 fn a_function_without_unwind_information_has_its_caller() {
     let (stop, release) = switch();
-    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let sampler = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
     let (thread, truth) = start(move |truth| in_bare_code(truth, &stop));
     let (captured, stack) = loop {
         let (captured, stack) = ask_for(&sampler, truth.thread, Way::Quiet);
@@ -265,7 +265,7 @@ fn many_frames() {
 
 #[test]
 fn the_main_thread() {
-    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let sampler = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
     // It waits for the tests.
     let (captured, stack) = ask_for(&sampler, std::process::id(), Way::Quiet);
     let names = functions(&stack);
@@ -276,7 +276,7 @@ fn the_main_thread() {
 #[test]
 fn a_stack_larger_than_the_copy_has_its_inner_frames() {
     let (stop, release) = switch();
-    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let sampler = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
     let (thread, truth) = start(move |truth| in_deep_sleep(truth, 1800, &stop));
     loop {
         let (captured, stack) = ask_for(&sampler, truth.thread, Way::Quiet);
@@ -301,10 +301,10 @@ fn while_captured(
 ) {
     let _signals = testing::signals();
     let (thread, truth) = start(run);
-    let quiet = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let quiet = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
     let is_call = |function: &String| function.contains(call) && !function.contains("::");
     while !functions(&ask_for(&quiet, truth.thread, Way::Quiet).1).iter().any(is_call) {}
-    let sampler = Sampler::spawn(mode).expect("a thread");
+    let sampler = Sampler::spawn(mode, Arc::default()).expect("a thread");
     for _ in 0..200 {
         ask_for(&sampler, truth.thread, Way::Quiet);
     }

@@ -33,7 +33,7 @@ fn a_thread_that_computes_is_captured_by_a_signal_if_that_is_allowed() {
     let stop = Stop::default();
     let own = Arc::clone(&stop);
     let (thread, truth) = start(move |truth| in_spin(truth, &own));
-    let auto = Sampler::spawn(Capture::Auto).expect("a thread");
+    let auto = Sampler::spawn(Capture::Auto, Arc::default()).expect("a thread");
     for _ in 0..5 {
         let (captured, stack) = ask_for(&auto, truth.thread, Way::Signal);
         check(&stack, &truth, "in_spin");
@@ -41,7 +41,7 @@ fn a_thread_that_computes_is_captured_by_a_signal_if_that_is_allowed() {
         let named = symbolize(&stack);
         assert!(site(&named.frames).is_err(), "this crate is never the user's own");
     }
-    let quiet = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let quiet = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
     let captured = ask(&quiet, truth.thread);
     assert_eq!((captured.outcome, captured.stack.is_none()), (StackOutcome::Failed, true));
     assert_eq!(captured.reason, "on the CPU, and signals are off");
@@ -75,7 +75,7 @@ fn a_thread_that_waits_and_runs_by_turns_is_captured_too() {
         std::io::copy(&mut &far, &mut to).map(drop)
     });
     let (thread, truth) = start(move |truth| in_small_reads(truth, &own, &near));
-    let auto = Sampler::spawn(Capture::Auto).expect("a thread");
+    let auto = Sampler::spawn(Capture::Auto, Arc::default()).expect("a thread");
     for _ in 0..50 {
         let captured = ask(&auto, truth.thread);
         let stack = captured.stack.expect(captured.reason);
@@ -107,7 +107,7 @@ fn stacks_that_are_not_the_threads_own_have_their_inner_frames() {
         let (thread, truth) = start(move |truth| {
             stacker::grow(256 * 1024, || in_segment(truth, &own, way == Way::Signal));
         });
-        let sampler = Sampler::spawn(Capture::Auto).expect("a thread");
+        let sampler = Sampler::spawn(Capture::Auto, Arc::default()).expect("a thread");
         for _ in 0..20 {
             let (captured, stack) = ask_for(&sampler, truth.thread, way);
             let names = functions(&stack);
@@ -121,7 +121,7 @@ fn stacks_that_are_not_the_threads_own_have_their_inner_frames() {
 
 #[test]
 fn a_thread_that_is_not_there_or_has_gone_on_has_no_stack() {
-    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let sampler = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
     let (thread, truth) = start(tell);
     thread.join().expect("it ends");
     for gone in [truth.thread, 0, 1, u32::MAX] {
@@ -140,7 +140,7 @@ fn a_thread_that_is_not_there_or_has_gone_on_has_no_stack() {
 
 #[test]
 fn a_capturer_that_is_stuck_refuses_questions_and_is_left_behind() {
-    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let sampler = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
     let (release, held) = std::sync::mpsc::channel::<()>();
     let (enter, entered) = std::sync::mpsc::channel();
     let held = Arc::new(std::sync::Mutex::new(held));

@@ -80,7 +80,7 @@ workers!(in_first, in_second, in_third, in_fourth);
 #[test]
 fn no_stack_is_torn_or_of_another_thread() {
     let _signals = testing::signals();
-    let sampler = Sampler::spawn(Capture::Auto).expect("a thread");
+    let sampler = Sampler::spawn(Capture::Auto, Arc::default()).expect("a thread");
     let mut outcomes = [0; StackOutcome::ALL.len()];
     let mut places: Vec<_> = WORKERS.iter().map(|work| Runner::start(*work)).collect();
     let count = places.len();

@@ -1,7 +1,7 @@
 //! Threads that tell what their stack is, and questions about them.
 
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::stack::native::Names;
@@ -144,7 +144,7 @@ pub(super) fn captured_quietly(
     run: impl FnOnce(&Sender<Truth>) + Send + 'static,
     release: impl FnOnce(),
 ) {
-    let sampler = Sampler::spawn(Capture::NoSignal).expect("a thread");
+    let sampler = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
     let (thread, truth) = start(run);
     for _ in 0..20 {
         let (captured, stack) = ask_for(&sampler, truth.thread, Way::Quiet);
