@@ -138,3 +138,30 @@ async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::registry::tests::LIMITS;
+    use crate::runtime::status::RuntimeHealth;
+
+    #[test]
+    fn a_tick_in_time_lets_requests_in_without_a_watchdog() {
+        let tokio = tokio::runtime::Builder::new_multi_thread();
+        let tokio = { tokio }.worker_threads(1).enable_all().build().expect("a runtime");
+        let registry = Registry::new(LIMITS);
+        let runtime = registry.add_runtime("main", tokio.handle()).expect("watching");
+        start(&registry, &runtime, Duration::from_millis(25));
+        // As the watchdog does it until the first tick.
+        while runtime.heartbeat.beat() == 0 {
+            if clock::now() >= runtime.heartbeat.due() {
+                runtime.heartbeat.wake();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        runtime.status.set_health(RuntimeHealth { sheds: true, ..RuntimeHealth::default() });
+        while runtime.status.sheds() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
