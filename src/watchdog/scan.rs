@@ -199,8 +199,10 @@ impl Scanner {
         let mut new_stalls = Vec::new();
         for runtime in 0..self.runtimes.len() {
             for worker in 0..self.runtimes[runtime].workers.len() {
-                new_stalls.extend(self.ended_stall(runtime, worker, now));
-                new_stalls.extend(self.scan_worker(runtime, worker, now));
+                if self.runtimes[runtime].workers[worker].suspicion.awaits_names() {
+                    new_stalls.extend(self.ended_stall(runtime, worker, now));
+                }
+                self.scan_worker(runtime, worker, now, &mut new_stalls);
             }
             self.runtimes[runtime].map_workers(now, &mut self.events);
         }
@@ -223,7 +225,13 @@ impl Scanner {
         })
     }
 
-    fn scan_worker(&mut self, runtime: usize, worker: usize, now: Nanos) -> Option<NewStall> {
+    fn scan_worker(
+        &mut self,
+        runtime: usize,
+        worker: usize,
+        now: Nanos,
+        new_stalls: &mut Vec<NewStall>,
+    ) {
         let still = self.still_worker(runtime, worker, now);
         let owner = StallOwner::Worker { runtime, worker };
         let Self { runtimes, environment, sampled, events, .. } = self;
@@ -235,8 +243,7 @@ impl Scanner {
         }
         let Some(still) = still else {
             watched.clear(now, self.registry.threshold, events);
-            self.open_polls.add_undecided(watched.suspicion.undecided_since());
-            return None;
+            return self.open_polls.add_undecided(watched.suspicion.undecided_since());
         };
         let event = watched.suspect(still, environment, events);
         let (suspicion, stall) = (&watched.suspicion, &mut watched.stall);
@@ -247,7 +254,7 @@ impl Scanner {
         }
         watched.explained |= totals.add(now, true, tracker, stall.as_ref());
         OpenStall::follow(stall, event, events);
-        NewStall::begins(event, || StalledPoll {
+        new_stalls.extend(NewStall::begins(event, || StalledPoll {
             owner,
             place: Place { runtime: runtime.index, worker: u32::try_from(worker).ok() },
             label: UNATTRIBUTED,
@@ -256,7 +263,7 @@ impl Scanner {
             is_request: false,
             thread: watched.thread(still.thread),
             stack: suspicion.stack(),
-        })
+        }));
     }
 
     /// The worker, if it makes no progress for no known reason.

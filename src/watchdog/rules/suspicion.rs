@@ -280,12 +280,11 @@ impl Suspicion {
         if moved {
             self.rests = 0;
         }
+        // Nearly always, so the state is not moved for it.
+        if matches!(self.state, State::Clear | State::Resting { .. }) {
+            return None;
+        }
         match std::mem::take(&mut self.state) {
-            State::Clear => return None,
-            resting @ State::Resting { .. } => {
-                self.state = resting;
-                return None;
-            }
             State::Asked { proof, seen: Some(seen) } => {
                 self.keep(threshold, seen, Stacks::One(proof));
             }
