@@ -25,7 +25,7 @@
 //! ```
 //!
 //! With a `tracing` subscriber there is a warning as soon as the handler has blocked its worker for
-//! 100 ms, one more whenever that time doubles, and a line at the end. With
+//! 100 ms, from 1 s on one more whenever that time doubles, and a line at the end. With
 //! [`Builder::admin`] a thread of its own serves `/metrics`, also while every worker is blocked.
 //! [`layer()`] is all this in one line.
 //!
@@ -53,8 +53,8 @@
 //! # Where it tells
 //!
 //! - **Log**: `tracing` events with the target `tower_stall` and a field `event`: `stall_started`,
-//!   `stall_continues`, `stall_ended`, `rescue`, `dead`. At most 10 lines a minute for each handler
-//!   and 60 in all.
+//!   `stall_continues`, `stall_ended`, `rescue`, `dead`. 10 stalls a minute of each handler, and 60 in
+//!   all, are told from start to end, and each that lasts for 10 s; others are summed up once a minute.
 //! - **Metrics**: [`METRICS`] has the table. They go one way: to `/metrics` with
 //!   [`Builder::admin`], else, or with [`Builder::facade`], to the recorder of the `metrics` facade.
 //! - **Code**: [`StallDetector::stalls`] and [`Builder::on_stall`] give [`Stall`] records.

@@ -1,10 +1,13 @@
 //! The log lines.
 
+use std::time::Duration;
+
 use tracing::Dispatch;
 use tracing::dispatcher::{get_default, with_default};
 use tracing::subscriber::NoSubscriber;
 
 use super::event::Event;
+use super::limiter::{HeldBack, MOST, MOST_OF_ONE, TOLD_AFTER};
 use crate::clock::{Nanos, human_nanos};
 use crate::label::printable;
 use crate::runtime::registry::Registry;
@@ -83,11 +86,12 @@ pub(super) fn all_unmatched() {
     );
 }
 
-pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
+/// A stall with all that is known of it, or, while it continues, how long it has lasted.
+pub(super) fn stall(event: Event, stall: &Stall) {
     let message = match event {
         Event::Started => text::started(stall),
         Event::Located => text::located(stall),
-        Event::Continues => text::continues(stall),
+        Event::Continues => return continues(stall),
         Event::Ended => text::ended(stall),
     };
     // tracing wants level and fields at compile time; the macro has the fields once.
@@ -103,7 +107,7 @@ pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
                 handler = &*stall.handler,
                 cause = stall.cause.as_str(),
                 detail = stall.detail.as_deref(),
-                blocked_ms = u64::try_from(stall.duration.as_millis()).unwrap_or(u64::MAX),
+                blocked_ms = millis(stall.duration),
                 workers = stall.workers,
                 workers_stalled = stall.workers_stalled,
                 requests_in_flight = stall.requests_in_flight,
@@ -111,7 +115,6 @@ pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
                 code.file.path = stall.site.as_ref().and_then(|site| site.file.as_deref()),
                 code.line.number = stall.site.as_ref().and_then(|site| site.line),
                 trace_id = stall.trace_id.map(|id| format!("{id:032x}")),
-                suppressed,
                 fix = &*stall.fix,
                 "{message}"
             )
@@ -119,12 +122,74 @@ pub(super) fn stall(event: Event, stall: &Stall, suppressed: u64) {
     }
     match (event, stall.cause.is_environment()) {
         (Event::Started, false) => write!(WARN, "stall_started"),
-        (Event::Continues, false) => write!(WARN, "stall_continues"),
         (Event::Started, true) => write!(INFO, "stall_started"),
-        (Event::Continues, true) => write!(INFO, "stall_continues"),
         (Event::Located, _) => write!(WARN, "stall_located"),
-        (Event::Ended, _) => write!(INFO, "stall_ended"),
+        (Event::Continues | Event::Ended, _) => write!(INFO, "stall_ended"),
     }
+}
+
+fn continues(stall: &Stall) {
+    macro_rules! write {
+        ($level:ident) => {
+            tracing::event!(
+                target: "tower_stall",
+                tracing::Level::$level,
+                event = "stall_continues",
+                stall = stall.id,
+                handler = &*stall.handler,
+                blocked_ms = millis(stall.duration),
+                "{}",
+                text::continues(stall)
+            )
+        };
+    }
+    if stall.cause.is_environment() { write!(INFO) } else { write!(WARN) }
+}
+
+/// From here on stalls of the handler are not logged one by one.
+pub(super) fn holds_back(handler: &str) {
+    tracing::warn!(
+        target: "tower_stall",
+        event = "stalls_held_back",
+        handler,
+        "{}",
+        text::holds_back(handler, MOST_OF_ONE, MOST, TOLD_AFTER)
+    );
+}
+
+/// Stalls of the last minute that were not logged one by one: of that handler, or of so many others.
+pub(super) fn summed_up(whose: Result<&str, usize>, sum: &HeldBack) {
+    let Some(longest) = &sum.longest else { return };
+    let site = longest.site.as_ref();
+    let (handler, others) = (whose.ok(), whose.err());
+    let whose = whose.map_or_else(|others| format!("{others} more handlers"), str::to_owned);
+    let told = text::StallSum {
+        whose: &whose,
+        stalls: sum.stalls,
+        time: sum.time,
+        longest: (longest.id, longest.time),
+        cause: longest.cause,
+        site,
+    };
+    tracing::warn!(
+        target: "tower_stall",
+        event = "stalls_summed_up",
+        handler,
+        handlers = others,
+        stalls = sum.stalls,
+        blocked_ms = millis(sum.time),
+        longest = longest.id,
+        longest_ms = millis(longest.time),
+        cause = longest.cause.as_str(),
+        code.function.name = site.map(|site| site.function.as_str()),
+        code.file.path = site.and_then(|site| site.file.as_deref()),
+        code.line.number = site.and_then(|site| site.line),
+        "{told}"
+    );
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn stack(stall: &Stall) {

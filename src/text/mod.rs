@@ -3,6 +3,7 @@
 #[cfg(feature = "admin")]
 mod page;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{Nanos, human, human_nanos};
@@ -13,10 +14,11 @@ use crate::vitals::{Condition, OwnThread, ThreadReport};
 pub(crate) use page::*;
 
 pub(crate) fn handler(stall: &Stall) -> &str {
-    match &*stall.handler {
-        UNATTRIBUTED => "a task without a name",
-        handler => handler,
-    }
+    name(&stall.handler)
+}
+
+fn name(handler: &str) -> &str {
+    if handler == UNATTRIBUTED { "a task without a name" } else { handler }
 }
 
 pub(crate) fn whom(stall: &Stall) -> String {
@@ -175,7 +177,43 @@ pub(crate) fn continues(stall: &Stall) -> String {
     let (id, whom, time) = (stall.id, whom(stall), human(stall.duration));
     match stall.cause.is_environment() {
         true => format!("stall {id}: {whom} could still not run after {time}"),
-        false => format!("stall {id} still blocks {whom} after {time}: {}", culprit(stall)),
+        false => format!("stall {id}: {} still blocks {whom} after {time}", handler(stall)),
+    }
+}
+
+/// From here on stalls of a handler are not logged one by one.
+pub(crate) fn holds_back(handler: &str, of_one: u32, in_all: u32, told_after: Duration) -> String {
+    format!(
+        "stalls of {} are held back, as there were {of_one} of them within a minute, or {in_all} in all: \
+         a line a minute sums them up, and one that lasts for {} has lines of its own",
+        name(handler),
+        human(told_after)
+    )
+}
+
+/// Stalls of a minute that were not logged one by one.
+pub(crate) struct StallSum<'a> {
+    pub(crate) whose: &'a str,
+    pub(crate) stalls: u64,
+    pub(crate) time: Duration,
+    /// The id and the time of the longest.
+    pub(crate) longest: (u64, Duration),
+    pub(crate) cause: Cause,
+    pub(crate) site: Option<&'a Site>,
+}
+
+impl fmt::Display for StallSum<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { whose, stalls, time, longest: (id, longest), cause, site } = self;
+        let plural = if *stalls == 1 { "" } else { "s" };
+        write!(f, "{stalls} more stall{plural} of {} in the last minute, ", name(whose))?;
+        write!(
+            f,
+            "{} in all; the longest, stall {id}, lasted {}: ",
+            human(*time),
+            human(*longest)
+        )?;
+        write!(f, "{cause}{}", place(*site))
     }
 }
 
@@ -210,7 +248,7 @@ mod tests {
         };
         assert!(started(&read).contains("for 100 ms: file_io (read of /data/big.csv) · 1 of"));
         let later = Stall { duration: Duration::from_millis(209), ..stall.clone() };
-        assert_eq!(continues(&later), "stall 17 still blocks worker 2 after 209 ms: GET /hello");
+        assert_eq!(continues(&later), "stall 17: GET /hello still blocks worker 2 after 209 ms");
         let over = Stall { duration: Duration::from_millis(5003), ..stall };
         assert_eq!(ended(&over), "stall 17 ended after 5.003 s: GET /hello");
         let site = Site { function: "app::load".into(), file: None, line: None };

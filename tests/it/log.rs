@@ -1,11 +1,16 @@
 //! The log: fields, text, limits, and where it goes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::Level;
 
 use crate::support::events::{Event, Events};
 use crate::support::{LIMIT, Rig, THRESHOLD, block_until, is_own, wait_until};
+
+fn is_start(seen: &Event) -> bool {
+    seen.field("event") == "stall_started"
+}
 
 fn rig_with_log(workers: usize) -> (Rig, Events) {
     let events = Events::default();
@@ -14,7 +19,7 @@ fn rig_with_log(workers: usize) -> (Rig, Events) {
 }
 
 #[test]
-fn a_stall_is_told_at_its_start_at_doublings_and_at_its_end() {
+fn a_stall_is_told_at_its_start_at_doublings_from_a_second_on_and_at_its_end() {
     let (rig, events) = rig_with_log(2);
     let log = events.clone();
     let name = "import";
@@ -41,10 +46,14 @@ fn a_stall_is_told_at_its_start_at_doublings_and_at_its_end() {
     assert!(between.len() >= 2, "{sequence:?}");
     assert!(between.iter().all(|told| *told == ("stall_continues", Level::WARN)));
 
-    for event in &told {
-        assert_eq!(event.number("stall"), told[0].number("stall"));
+    assert!(told.iter().all(|event| event.number("stall") == told[0].number("stall")));
+    for event in &told[1..told.len() - 1] {
+        let fields: Vec<_> = event.fields.keys().copied().collect();
+        assert_eq!(fields, ["blocked_ms", "event", "handler", "message", "stall"], "it is short");
+    }
+    for event in [&told[0], &told[told.len() - 1]] {
         assert_eq!((event.field("runtime"), event.field("cause")), ("main", "sleep"));
-        assert_eq!((event.number("workers"), event.number("suppressed")), (2, 0));
+        assert_eq!(event.number("workers"), 2);
         assert!(event.number("workers_stalled") >= 1 && event.number("worker") < 2);
         assert!(event.field("fix").contains("tokio::time::sleep"));
         assert!(!event.fields.contains_key("trace_id"), "it has none");
@@ -52,7 +61,7 @@ fn a_stall_is_told_at_its_start_at_doublings_and_at_its_end() {
     let threshold = u64::try_from(THRESHOLD.as_millis()).expect("it is short");
     let lasted: Vec<_> = told.iter().map(|event| event.number("blocked_ms")).collect();
     assert!(lasted[0] >= threshold, "{lasted:?}");
-    assert!(lasted[1] >= 2 * threshold && lasted[2] >= 4 * threshold, "doublings: {lasted:?}");
+    assert!(lasted[1] >= 1_000 && lasted[2] >= 2 * lasted[1] - 50, "doublings: {lasted:?}");
     assert!(lasted.is_sorted(), "{lasted:?}");
 }
 
@@ -96,11 +105,6 @@ fn the_lines_read_well_by_themselves() {
     assert!(started.starts_with(&begins), "{started}");
     assert!(started.ends_with("0 requests in flight"), "{started}");
     assert!(started.contains("1 of 2 workers stalled"), "{started}");
-    let still = told[1].message();
-    assert!(
-        still.starts_with(&format!("stall {id} still blocks worker {worker} after ")),
-        "{still}"
-    );
     let over = told[told.len() - 1].message();
     assert!(over.starts_with(&format!("stall {id} ended after ")), "{over}");
     let who = over.split_once(": ").map(|(_, who)| who);
@@ -164,7 +168,7 @@ fn the_trace_id_is_a_field() {
 
 #[cfg(feature = "admin")]
 #[test]
-fn a_handler_has_ten_lines_a_minute_and_the_rest_is_counted() {
+fn a_handler_has_ten_stalls_a_minute_each_with_its_end_and_the_rest_is_summed_up() {
     let events = Events::default();
     let short = std::time::Duration::from_millis(5);
     let rig = events.with(|| Rig::new(2, |builder| builder.threshold(short)));
@@ -178,28 +182,57 @@ fn a_handler_has_ten_lines_a_minute_and_the_rest_is_counted() {
             });
         }));
     };
-    for _ in 0..12 {
-        block_once("noisy");
-    }
     let suppressed = || rig.metric("tower_stall_reports_suppressed_total", &[]).unwrap_or(0.0);
-    // A start and an end each, so 24 lines at least.
-    wait_until(LIMIT, || suppressed() >= 14.0);
+    let mut blocks = 0;
+    // What was the environment's at first is told as the program's too, so ten may not be enough. A start
+    // and an end each are held back.
+    while blocks < 17 || suppressed() < 4.0 {
+        assert!(blocks < 1000, "all are told");
+        block_once("noisy");
+        blocks += 1;
+    }
+    // A start and an end of seven.
+    let told = || events.of("noisy").iter().filter(|seen| is_start(seen)).count();
+    wait_until(LIMIT, || suppressed() >= f64::from(2 * blocks) - 2.0 * told() as f64);
     block_once("quiet");
     wait_until(LIMIT, || !events.of("quiet").is_empty());
-    let (located, limited): (Vec<_>, Vec<_>) =
-        events.of("noisy").into_iter().partition(|seen| seen.field("event") == "stall_located");
-    assert_eq!(limited.len(), 10);
+    let of_noisy = |event: &str| {
+        let seen = events.of("noisy").into_iter();
+        seen.filter(|seen| seen.field("event") == event).collect::<Vec<_>>()
+    };
+    let numbers = |seen: &[Event]| seen.iter().map(|seen| seen.number("stall")).collect();
+    let (limited, ended) = (of_noisy("stall_started"), of_noisy("stall_ended"));
+    let (starts, ends): (BTreeSet<_>, BTreeSet<_>) = (numbers(&limited), numbers(&ended));
+    assert!(starts.len() >= 10, "{starts:?}");
+    assert_eq!(starts, ends, "each that began has ended");
+    let held_back = of_noisy("stalls_held_back");
+    assert_eq!(held_back.len(), 1, "it says when it begins to hold back");
+    let told = "stalls of noisy are held back, as there were 10 of them within a minute";
+    assert!(held_back[0].message().starts_with(told), "{}", held_back[0].message());
+    let located = of_noisy("stall_located");
     // A site that comes late has a line, where the stall had one.
     let is_told = |seen: &Event| {
         let starts = limited.iter().filter(|seen| seen.field("event") == "stall_started");
         starts.filter(|start| start.number("stall") == seen.number("stall")).count() == 1
     };
     assert!(located.iter().all(is_told), "{located:#?}\n{limited:#?}");
-    let ids: std::collections::BTreeSet<_> =
-        located.iter().map(|seen| seen.number("stall")).collect();
+    let ids: BTreeSet<_> = numbers(&located);
     assert_eq!(ids.len(), located.len(), "one each");
     let labels = [("runtime", "main"), ("handler", "noisy")];
-    assert!(rig.metric("tokio_stalls_total", &labels) >= Some(12.0), "counters have no limit");
+    let counted = rig.metric("tokio_stalls_total", &labels).unwrap_or(0.0);
+    assert!(counted >= f64::from(blocks), "counters have no limit");
+
+    // At the end the sum does not wait for its minute.
+    assert_eq!(rig.stall.shutdown(LIMIT), Ok(()));
+    let sums = of_noisy("stalls_summed_up");
+    let [sum] = &sums[..] else { panic!("one: {sums:#?}") };
+    assert_eq!(sum.number("stalls") as f64, counted - starts.len() as f64);
+    let begins = format!("{} more stalls of noisy in the last minute, ", sum.number("stalls"));
+    assert!(sum.message().starts_with(&begins), "{}", sum.message());
+    assert!(sum.number("blocked_ms") >= sum.number("longest_ms"));
+    let longest = rig.stall.stalls();
+    let longest = longest.iter().find(|stall| stall.id == sum.number("longest"));
+    assert!(longest.is_some_and(|stall| stall.handler == "noisy" && !starts.contains(&stall.id)));
 }
 
 #[test]
