@@ -36,9 +36,11 @@ const OURS: &[Ours] = &[
     always("perf_event_open", Capture::Auto),
 ];
 
-/// Those that no program with threads and Tokio does without: to wait for another thread, to get memory, to end a thread;
-/// glibc ends the process without `rseq`, and Tokio panics where it cannot wake its I/O driver by a `write`.
-const VITAL: &[&str] = &["brk", "exit", "futex", "mmap", "mprotect", "munmap", "rseq", "write"];
+/// Those that no program with threads and Tokio does without: to wait for another thread, to get memory, to end a
+/// thread. The standard library panics where it cannot sleep, and Tokio where it cannot wake its I/O driver by a
+/// `write`; glibc ends the process without `rseq`.
+const VITAL: &[&str] =
+    &["brk", "clock_nanosleep", "exit", "futex", "mmap", "mprotect", "munmap", "rseq", "write"];
 
 const DOCS: &str = include_str!("../../../docs/system-calls.md");
 
