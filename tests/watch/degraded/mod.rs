@@ -1,6 +1,10 @@
 //! Every way in which less can be seen, forced: stalls are still found and told, with the cause
 //! that can still be known, and it is said why there is no stack.
 
+#[cfg(all(feature = "capture", target_arch = "x86_64"))]
+mod calls;
+#[cfg(all(feature = "capture", target_arch = "x86_64"))]
+mod filter;
 mod found;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod loader;

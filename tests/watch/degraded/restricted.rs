@@ -1,5 +1,5 @@
 //! What Kubernetes' profile *restricted* leaves: no root, no capabilities, no new privileges, and the
-//! filter of system calls that `RuntimeDefault` stands for.
+//! filter of system calls that `RuntimeDefault` stands for. And what systemd's sets leave to a service.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -10,103 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tower_stall::{Capture, Cause, Stall};
 
+use super::filter::{Answer, Filter, KILL, Names, REFUSE, apply_docker, systemd, systemd_sets};
 use super::found::{Watched, sleep, spin};
 use crate::support::*;
 
 const NOBODY: u32 = 65534;
 
-/// What containerd's default profile (`contrib/seccomp/seccomp_default.go`, since 1.7; Docker's is the
-/// same here) refuses to a process without capabilities, of the calls that a program may try. They
-/// fail with EPERM.
-const REFUSED: &[libc::c_long] = &[
-    libc::SYS_acct,
-    libc::SYS_add_key,
-    libc::SYS_bpf,
-    libc::SYS_chroot,
-    libc::SYS_clock_settime,
-    libc::SYS_delete_module,
-    libc::SYS_fanotify_init,
-    libc::SYS_finit_module,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fsopen,
-    libc::SYS_fspick,
-    libc::SYS_get_mempolicy,
-    libc::SYS_init_module,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_io_uring_setup,
-    libc::SYS_ioperm,
-    libc::SYS_iopl,
-    libc::SYS_kcmp,
-    libc::SYS_kexec_load,
-    libc::SYS_keyctl,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_mbind,
-    libc::SYS_mount,
-    libc::SYS_mount_setattr,
-    libc::SYS_move_mount,
-    libc::SYS_move_pages,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_open_tree,
-    libc::SYS_perf_event_open,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_pivot_root,
-    libc::SYS_process_madvise,
-    libc::SYS_quotactl,
-    libc::SYS_reboot,
-    libc::SYS_request_key,
-    libc::SYS_set_mempolicy,
-    libc::SYS_setdomainname,
-    libc::SYS_sethostname,
-    libc::SYS_setns,
-    libc::SYS_settimeofday,
-    libc::SYS_swapoff,
-    libc::SYS_swapon,
-    libc::SYS_syslog,
-    libc::SYS_umount2,
-    libc::SYS_unshare,
-    libc::SYS_userfaultfd,
-    libc::SYS_vhangup,
-];
-
 /// What older ones refuse too: Docker before 23.0, containerd before 1.7.
-const REFUSED_BEFORE: &[libc::c_long] =
-    &[libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_ptrace];
-
-fn step(code: u32, value: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: value }
-}
-
-/// If the number is that of the call, that is the answer.
-fn answer(call: libc::c_long, answer: u32) -> [libc::sock_filter; 2] {
-    let is_it = step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32);
-    // Not this one: over the next step.
-    [libc::sock_filter { jf: 1, ..is_it }, step(libc::BPF_RET | libc::BPF_K, answer)]
-}
-
-/// The call fails with that error.
-fn error(error: i32) -> u32 {
-    libc::SECCOMP_RET_ERRNO | error as u32
-}
-
-/// Answers these calls of all threads of this process so, for ever.
-fn filter(calls: &[libc::c_long], answers: u32) {
-    // The number of the call is the first word of what a filter sees.
-    let mut steps = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
-    steps.extend(calls.iter().flat_map(|call| answer(*call, answers)));
-    // So that the C library takes `clone`.
-    steps.extend(answer(libc::SYS_clone3, error(libc::ENOSYS)));
-    steps.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
-    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
-    // SAFETY: takes numbers.
-    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
-    let flags = libc::SECCOMP_FILTER_FLAG_TSYNC;
-    let mode = libc::SECCOMP_SET_MODE_FILTER;
-    // SAFETY: the program and its steps live until the call has copied them.
-    let set = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-}
+const REFUSED_BEFORE: &[&str] = &["process_vm_readv", "process_vm_writev", "ptrace"];
 
 /// A field of what the kernel says of this process.
 fn status(field: &str) -> String {
@@ -116,8 +27,8 @@ fn status(field: &str) -> String {
 }
 
 /// Makes this process what *restricted* asks for; its user is who started it.
-fn restrict(refused: &[&[libc::c_long]]) {
-    filter(&refused.concat(), error(libc::EPERM));
+fn restrict(refused_too: &[&str]) {
+    apply_docker(refused_too);
     assert_eq!(status("CapEff"), "0000000000000000");
     assert_eq!(status("NoNewPrivs"), "1");
     assert_eq!(status("Seccomp"), "2", "a filter");
@@ -184,7 +95,7 @@ fn function(stall: &Stall) -> Option<&str> {
 
 /// Blocks a worker by a plain task that does nothing but compute, and says whether that was proven
 /// to be a stall before `enough` was true.
-fn is_computing_found(watched: &Watched, enough: impl Fn() -> bool) -> bool {
+pub(super) fn is_computing_found(watched: &Watched, enough: impl Fn() -> bool) -> bool {
     let end = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&end);
     let task = watched.rig.runtime.spawn(async move { spin(&ended) });
@@ -202,7 +113,7 @@ fn is_computing_found(watched: &Watched, enough: impl Fn() -> bool) -> bool {
 #[test]
 fn a_handler_has_cause_detail_stack_and_site() {
     as_nobody("degraded::restricted::a_handler_has_cause_detail_stack_and_site", || {
-        restrict(&[REFUSED]);
+        restrict(&[]);
         let watched = Watched::new(|builder| builder);
         let slept = watched.with_stack("sleep", sleep);
         assert_eq!(
@@ -230,7 +141,7 @@ fn under_an_older_filter_who_computes_has_only_the_innermost_frame() {
     let test =
         "degraded::restricted::under_an_older_filter_who_computes_has_only_the_innermost_frame";
     as_nobody(test, || {
-        restrict(&[REFUSED, REFUSED_BEFORE]);
+        restrict(REFUSED_BEFORE);
         let watched = Watched::new(|builder| builder);
         let slept = watched.with_stack("sleep", sleep);
         assert_eq!(
@@ -249,7 +160,7 @@ fn under_an_older_filter_who_computes_has_only_the_innermost_frame() {
 fn a_plain_task_that_computes_is_not_proven_to_block() {
     let saturated = |watched: &Watched| watched.rig.metric("tokio_workers_saturated", &[]);
     as_nobody("degraded::restricted::a_plain_task_that_computes_is_not_proven_to_block", || {
-        restrict(&[REFUSED]);
+        restrict(&[]);
         let watched = Watched::new(|builder| builder);
         watched.meet_workers();
         // Its names have been read.
@@ -276,59 +187,8 @@ fn a_plain_task_that_computes_is_proven_to_block_without_the_filter() {
     });
 }
 
-/// What `SystemCallFilter=@system-service` leaves out (systemd's sets `@clock`, `@cpu-emulation`, `@debug`,
-/// `@module`, `@mount`, `@obsolete`, `@pkey`, `@raw-io`, `@reboot`, `@swap` and others), of the calls that a
-/// program may try. A service that makes one is ended, by default.
-const LEFT_OUT: &[libc::c_long] = &[
-    libc::SYS_acct,
-    libc::SYS_adjtimex,
-    libc::SYS_bpf,
-    libc::SYS_chroot,
-    libc::SYS_clock_adjtime,
-    libc::SYS_clock_settime,
-    libc::SYS_delete_module,
-    libc::SYS_fanotify_init,
-    libc::SYS_finit_module,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fsopen,
-    libc::SYS_fspick,
-    libc::SYS_init_module,
-    libc::SYS_ioperm,
-    libc::SYS_iopl,
-    libc::SYS_kexec_load,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_modify_ldt,
-    libc::SYS_mount,
-    libc::SYS_move_mount,
-    libc::SYS_nfsservctl,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_open_tree,
-    libc::SYS_perf_event_open,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_pivot_root,
-    libc::SYS_pkey_alloc,
-    libc::SYS_pkey_free,
-    libc::SYS_pkey_mprotect,
-    libc::SYS_ptrace,
-    libc::SYS_quotactl,
-    libc::SYS_reboot,
-    libc::SYS_setdomainname,
-    libc::SYS_sethostname,
-    libc::SYS_settimeofday,
-    libc::SYS_swapoff,
-    libc::SYS_swapon,
-    libc::SYS_sysfs,
-    libc::SYS_syslog,
-    libc::SYS_umount2,
-    libc::SYS_userfaultfd,
-    libc::SYS_uselib,
-    libc::SYS_ustat,
-    libc::SYS_vhangup,
-];
-
 /// A handler that waits, one that computes and a plain task are watched, and the process lives.
-fn is_watched(capture: Capture) {
+pub(super) fn is_watched(capture: Capture) {
     let watched = Watched::new(|builder| builder.capture(capture));
     watched.meet_workers();
     for (name, block) in [("sleep", sleep as fn(&AtomicBool)), ("spin", spin)] {
@@ -339,49 +199,65 @@ fn is_watched(capture: Capture) {
     is_computing_found(&watched, || begin.elapsed() > LIMIT / 10 && saturated());
 }
 
+/// Runs a service under `SystemCallFilter=@system-service` and `SystemCallFilter=~…` of these sets, which
+/// answers all other calls so.
+fn as_service(test: &str, without: &[&str], answer: Answer, capture: Capture) {
+    child::run(test, &[], || {
+        let left_out: Names = without.iter().flat_map(|set| systemd(set)).collect();
+        let allowed = systemd("@system-service");
+        Filter::allowing(answer).calls(allowed.difference(&left_out).copied()).apply();
+        is_watched(capture);
+    });
+}
+
+/// What hardened services leave out of `@system-service`, and no part of ours needs.
+const NEEDLESS: &[&str] =
+    &["@aio", "@chown", "@keyring", "@memlock", "@privileged", "@resources", "@setuid", "@sync"];
+
+/// What no program with threads and a Tokio runtime runs without.
+const EVERYWHERE: &[&str] =
+    &["@basic-io", "@default", "@file-system", "@io-event", "@network-io", "@process", "@signal"];
+
+/// Of ours, stacks alone need them.
+const STACKS: &[&str] = &["@ipc", "@timer"];
+
+#[test]
+fn each_set_of_systemd_is_left_out_in_a_test_here_or_needed_by_every_service() {
+    let service = systemd("@system-service");
+    for set in systemd_sets() {
+        let is_known = [NEEDLESS, EVERYWHERE, STACKS].concat().contains(&set);
+        // Where not all of it is allowed, the filter of the next test leaves the rest out.
+        let is_left_out = set == "@system-service" || !systemd(set).is_subset(&service);
+        assert!(is_known || is_left_out, "{set}");
+    }
+}
+
 #[test]
 fn a_service_lives_under_a_filter_that_ends_it_for_what_services_do_not_do() {
     let test = "degraded::restricted::\
                 a_service_lives_under_a_filter_that_ends_it_for_what_services_do_not_do";
-    child::run(test, &[], || {
-        filter(LEFT_OUT, libc::SECCOMP_RET_KILL_PROCESS);
-        is_watched(Capture::Auto);
-    });
-}
-
-/// The calls of ours that few programs make, and the mode in which they are not made.
-const OURS: &[(&str, libc::c_long, Capture)] = &[
-    ("perf_event_open", libc::SYS_perf_event_open, Capture::Auto),
-    ("timer_create", libc::SYS_timer_create, Capture::NoSignal),
-    ("timer_settime", libc::SYS_timer_settime, Capture::NoSignal),
-    ("timer_delete", libc::SYS_timer_delete, Capture::NoSignal),
-    ("rt_tgsigqueueinfo", libc::SYS_rt_tgsigqueueinfo, Capture::NoSignal),
-    ("process_vm_readv", libc::SYS_process_vm_readv, Capture::Off),
-];
-
-#[test]
-fn a_filter_that_refuses_a_call_costs_stacks_and_nothing_else() {
-    let test = "degraded::restricted::a_filter_that_refuses_a_call_costs_stacks_and_nothing_else";
-    for (name, call, _) in OURS {
-        child::run(test, &[("STALL_TEST_CALL", name)], || {
-            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(name) {
-                filter(&[*call], error(libc::EPERM));
-                is_watched(Capture::Auto);
-            }
-        });
-    }
+    as_service(test, &[], KILL, Capture::Auto);
 }
 
 #[test]
-fn a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it() {
-    let test =
-        "degraded::restricted::a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it";
-    for (name, call, capture) in OURS {
-        child::run(test, &[("STALL_TEST_CALL", name)], || {
-            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(name) {
-                filter(&[*call], libc::SECCOMP_RET_KILL_PROCESS);
-                is_watched(*capture);
-            }
-        });
-    }
+fn a_hardened_service_lives() {
+    as_service("degraded::restricted::a_hardened_service_lives", NEEDLESS, KILL, Capture::Auto);
+}
+
+#[test]
+fn a_service_that_is_ended_for_timers_lives_without_signals() {
+    let test = "degraded::restricted::a_service_that_is_ended_for_timers_lives_without_signals";
+    as_service(test, &["@timer"], KILL, Capture::NoSignal);
+}
+
+#[test]
+fn a_service_that_is_ended_for_ipc_lives_without_stacks() {
+    let test = "degraded::restricted::a_service_that_is_ended_for_ipc_lives_without_stacks";
+    as_service(test, STACKS, KILL, Capture::Off);
+}
+
+#[test]
+fn a_service_that_is_refused_timers_and_ipc_lives() {
+    let test = "degraded::restricted::a_service_that_is_refused_timers_and_ipc_lives";
+    as_service(test, STACKS, REFUSE, Capture::Auto);
 }
