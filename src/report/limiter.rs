@@ -211,7 +211,9 @@ mod tests {
     #[test]
     fn what_lasts_and_was_held_back_can_be_told_later() {
         let mut limiter = Limiter::default();
-        (0..10).for_each(|id| drop(limiter.start(MINUTE, HELLO, id)));
+        for id in 0..10 {
+            assert_eq!(limiter.start(MINUTE, HELLO, id), Start::Told);
+        }
         assert_eq!(limiter.start(MINUTE, HELLO, 10), Start::FirstHeldBack);
         assert!(!limiter.is_told(10));
         limiter.tell(10);
