@@ -3,6 +3,7 @@
 //! Run `cargo run --release --example quickstart`, then `curl http://127.0.0.1:3000/hello`: a
 //! warning names `GET /hello` while it still blocks, then its end is logged.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 async fn hello() -> &'static str {
@@ -12,7 +13,8 @@ async fn hello() -> &'static str {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().init();
+    let colours = std::io::stdout().is_terminal(); // none in files, which are searched for fields
+    tracing_subscriber::fmt().with_ansi(colours).init();
     let stall = tower_stall::StallDetector::builder()
         .admin(([127, 0, 0, 1], 9099)) // /metrics, /livez, /readyz, /stalls, on its own thread
         .start()?; // watches the runtime it is called in
