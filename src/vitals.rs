@@ -120,6 +120,11 @@ impl Vitals {
         self.of(thread).panics.load(Relaxed)
     }
 
+    /// Those of all threads.
+    pub(crate) fn all_panics(&self) -> u64 {
+        OwnThread::ALL.into_iter().map(|thread| self.panics(thread)).sum()
+    }
+
     /// Whether the thread has panicked too often to go on.
     pub(crate) fn is_spent(&self, thread: OwnThread) -> bool {
         self.panics(thread) >= MOST_PANICS

@@ -101,7 +101,7 @@ impl Service {
             ("/stalls", faults[0].clone()),
             ("/stalls.json", faults[0].clone()),
             ("/metrics", format!("tower_stall_thread_up{{thread=\"{name}\"}} {up}")),
-            ("/metrics", format!("tower_stall_thread_panics_total{{thread=\"{name}\"}} {panics}")),
+            ("/metrics", format!("tower_stall_panics_total {panics}")),
         ];
         for (path, wanted) in wanted {
             let wait = format!("{path} with {wanted}");

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::sink::{SeriesKey, Sink};
 use super::table::Metric;
-use crate::clock::{self, Nanos, seconds};
+use crate::clock::{Nanos, seconds};
 use crate::label::{intern, printable};
 use crate::labels::OTHER;
 use crate::runtime::registry::Registry;
@@ -45,6 +45,7 @@ impl Counters {
             Metric::LagSamplesLost,
             Metric::Shed,
             Metric::AdminDropped,
+            Metric::Panics,
             Metric::Suppressed,
         ] {
             sink.add(SeriesKey::new(metric, []), 0);
@@ -116,10 +117,7 @@ impl Counters {
                 self.follow(sink, SeriesKey::new(Metric::Captures, [outcome.as_str()]), total);
             }
         }
-        for report in registry.vitals.reports(clock::now()) {
-            let key = SeriesKey::new(Metric::ThreadPanics, [report.thread.as_str()]);
-            self.follow(sink, key, report.panics);
-        }
+        self.follow(sink, SeriesKey::new(Metric::Panics, []), registry.vitals.all_panics());
         registry.allowed_blocks.each(|name, total| {
             self.follow(sink, SeriesKey::new(Metric::Allowed, [name]), total);
         });

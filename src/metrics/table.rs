@@ -95,8 +95,8 @@ metrics! {
         "Connections of the admin server that gave way to others or took too long."
     ThreadUp Gauge "tower_stall_thread_up" ["thread"]
         "1 while this thread of the detector works, 0 while it is stuck or lost."
-    ThreadPanics Counter "tower_stall_thread_panics_total" ["thread"]
-        "Panics of this thread of the detector, each the end of one piece of its work."
+    Panics Counter "tower_stall_panics_total" []
+        "Panics of threads of the detector, each the end of one piece of their work."
     Suppressed Counter "tower_stall_reports_suppressed_total" []
         "Log lines held back by the limits, and reports dropped because their reader was stuck."
 }

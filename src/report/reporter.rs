@@ -196,7 +196,7 @@ impl Reporter {
     /// Reports what has become of the detector's threads.
     fn report_panics(&mut self) {
         let vitals = &self.registry.vitals;
-        let panics = OwnThread::ALL.into_iter().map(|thread| vitals.panics(thread)).sum();
+        let panics = vitals.all_panics();
         if panics > std::mem::replace(&mut self.panics_told, panics) {
             let reports = vitals.reports(clock::now());
             for report in reports.filter(|report| report.panics > 0) {
