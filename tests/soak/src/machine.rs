@@ -1,0 +1,177 @@
+//! What the machine does to the process, and what the process holds.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::stop::Stop;
+
+/// How long the calling thread was ready to run and others had the CPU.
+pub(crate) fn waited_for_cpu() -> Duration {
+    let times = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = times.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(waited.unwrap_or(0))
+}
+
+/// A thread that naps, and notes when the machine let it wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Witness(Arc<Mutex<VecDeque<(Instant, Duration)>>>);
+
+impl Witness {
+    const NAP: Duration = Duration::from_millis(5);
+    /// A nap that is so much longer is noted.
+    const LATE: Duration = Duration::from_millis(5);
+    /// For how long that is remembered.
+    const MEMORY: Duration = Duration::from_secs(120);
+
+    pub(crate) fn run(&self, stop: &Stop) {
+        while !stop.is_set() {
+            let start = Instant::now();
+            std::thread::sleep(Self::NAP);
+            let late = start.elapsed().saturating_sub(Self::NAP);
+            if late > Self::LATE {
+                let mut seen = self.0.lock().expect("not poisoned");
+                seen.push_back((start, late));
+                while seen.front().is_some_and(|(at, _)| at.elapsed() > Self::MEMORY) {
+                    seen.pop_front();
+                }
+            }
+        }
+    }
+
+    /// How long it had to wait between two moments.
+    pub(crate) fn late(&self, from: Instant, to: Instant) -> Duration {
+        let seen = self.0.lock().expect("not poisoned");
+        let of_nap = |(start, late): &(Instant, Duration)| {
+            let (begin, end) = ((*start).max(from), (*start + Self::NAP + *late).min(to));
+            end.saturating_duration_since(begin).min(*late)
+        };
+        seen.iter().map(of_nap).sum()
+    }
+}
+
+/// What the process holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) kilobytes: usize,
+    pub(crate) files: usize,
+    pub(crate) threads: usize,
+    /// Series on the page of metrics, as of the last scrape.
+    pub(crate) series: usize,
+}
+
+impl Held {
+    pub(crate) fn now(series: usize) -> Self {
+        let count = |path| fs::read_dir(path).map_or(0, Iterator::count);
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = resident.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
+        Self {
+            kilobytes: kilobytes.unwrap_or(0),
+            files: count("/proc/self/fd"),
+            threads: count("/proc/self/task"),
+            series,
+        }
+    }
+
+    /// The least of each: what comes and goes is not in it, what is leaked is.
+    fn least(samples: &[Self]) -> Self {
+        let least = |of: fn(&Self) -> usize| samples.iter().map(of).min().unwrap_or(0);
+        Self {
+            kilobytes: least(|held| held.kilobytes),
+            files: least(|held| held.files),
+            threads: least(|held| held.threads),
+            series: least(|held| held.series),
+        }
+    }
+}
+
+/// What the process may hold more at the end than after the warm-up.
+pub(crate) const GROWTH: Held = Held { kilobytes: 16 << 10, files: 8, threads: 4, series: 40 };
+
+/// One sample a second.
+#[derive(Clone, Debug)]
+pub(crate) struct Samples {
+    begin: Vec<Held>,
+    end: VecDeque<Held>,
+    /// As many seconds are the warm-up, the begin, and the end.
+    window: usize,
+    warm_up: usize,
+    taken: usize,
+}
+
+impl Samples {
+    pub(crate) fn new(time: Duration) -> Self {
+        let seconds = usize::try_from(time.as_secs()).unwrap_or(usize::MAX);
+        // The end may be over before the begin where the time is too short for both.
+        let window = (seconds / 6).clamp(2, 120);
+        let warm_up = (seconds / 4).min(300);
+        Self { begin: Vec::new(), end: VecDeque::new(), window, warm_up, taken: 0 }
+    }
+
+    pub(crate) fn add(&mut self, held: Held) {
+        self.taken += 1;
+        if self.taken > self.warm_up && self.begin.len() < self.window {
+            self.begin.push(held);
+        }
+        self.end.push_back(held);
+        if self.end.len() > self.window {
+            self.end.pop_front();
+        }
+    }
+
+    /// After the warm-up and at the end.
+    pub(crate) fn ends(&self) -> (Held, Held) {
+        let end: Vec<_> = self.end.iter().copied().collect();
+        (Held::least(&self.begin), Held::least(&end))
+    }
+
+    /// What has grown too much.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let (begin, end) = self.ends();
+        let rows = [
+            ("kB of RSS", begin.kilobytes, end.kilobytes, GROWTH.kilobytes),
+            ("descriptors", begin.files, end.files, GROWTH.files),
+            ("threads", begin.threads, end.threads, GROWTH.threads),
+            ("series", begin.series, end.series, GROWTH.series),
+        ];
+        let grown = rows.into_iter().filter(|(_, begin, end, most)| *end > begin + most);
+        grown
+            .map(|(what, begin, end, most)| {
+                format!("{what}: {begin} after the warm-up, {end} at the end; {most} more may be")
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(leak: usize) -> Samples {
+        let mut samples = Samples::new(Duration::from_secs(60));
+        for second in 0..60 {
+            let burst = if second % 4 == 0 { 300 } else { 0 };
+            let threads = 30 + burst + second * leak;
+            samples.add(Held { kilobytes: 50_000, files: 20, threads, series: 400 });
+        }
+        samples
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_no_leak() {
+        assert_eq!(samples(0).complaints(), Vec::<String>::new());
+        assert_eq!(samples(1).complaints().len(), 1);
+    }
+
+    #[test]
+    fn only_the_time_between_the_moments_counts() {
+        let (witness, start) = (Witness::default(), Instant::now());
+        let ms = Duration::from_millis;
+        witness.0.lock().expect("new").push_back((start, ms(95)));
+        assert_eq!(witness.late(start, start + ms(200)), ms(95));
+        assert_eq!(witness.late(start + ms(50), start + ms(200)), ms(50));
+        assert_eq!(witness.late(start + ms(150), start + ms(200)), ms(0));
+    }
+}
