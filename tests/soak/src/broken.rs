@@ -1,54 +1,57 @@
-//! Ways to break a run by hand, to see that it fails: `STALL_SOAK_BREAK`.
+//! Ways to break a run by hand, to see that it fails: `STALL_SOAK_BREAK`, names divided by commas.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// What is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    Nothing,
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Broken {
     /// A handler that commits faults lies outside of the layer.
-    Layer,
+    layer: bool,
     /// The line of a fault is expected elsewhere.
-    Line,
+    line: bool,
     /// A handler of which nothing is expected blocks at times.
-    Hello,
+    hello: bool,
     /// A descriptor is lost each second.
-    Leak,
+    leak: bool,
 }
 
 impl Broken {
     pub(crate) fn from_environment() -> Self {
-        match std::env::var("STALL_SOAK_BREAK").as_deref() {
-            Err(_) => Self::Nothing,
-            Ok("layer") => Self::Layer,
-            Ok("line") => Self::Line,
-            Ok("hello") => Self::Hello,
-            Ok("leak") => Self::Leak,
-            Ok(other) => panic!("STALL_SOAK_BREAK={other}: layer, line, hello or leak"),
+        let mut broken = Self::default();
+        let names = std::env::var("STALL_SOAK_BREAK").unwrap_or_default();
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            match name {
+                "layer" => broken.layer = true,
+                "line" => broken.line = true,
+                "hello" => broken.hello = true,
+                "leak" => broken.leak = true,
+                other => panic!("STALL_SOAK_BREAK={other}: layer, line, hello or leak"),
+            }
         }
+        broken
     }
 
     pub(crate) fn is_outside(self, name: &str) -> bool {
-        self == Self::Layer && name == "std-mutex"
+        self.layer && name == "std-mutex"
     }
 
     /// How many lines below the right one that fault is expected.
     pub(crate) fn lines_below(self, name: &str) -> u32 {
-        u32::from(self == Self::Line && name == "std-mutex")
+        u32::from(self.line && name == "std-rwlock")
     }
 
     pub(crate) fn hello(self) -> &'static str {
         static CALLS: AtomicU64 = AtomicU64::new(0);
-        if self == Self::Hello && CALLS.fetch_add(1, Relaxed) % 300 == 100 {
+        if self.hello && CALLS.fetch_add(1, Relaxed) % 200 == 100 {
             std::thread::sleep(Duration::from_millis(400));
         }
         "hello\n"
     }
 
     pub(crate) fn leak(self) {
-        if self == Self::Leak {
+        if self.leak {
             std::mem::forget(std::fs::File::open("/dev/null"));
         }
     }

@@ -212,7 +212,10 @@ impl Court {
         *count += 1;
         if matches!(verdict, Verdict::Missed | Verdict::Wrong(_)) {
             let texts: Vec<_> = records.iter().map(|record| record.text.as_str()).collect();
-            self.complaints.push(format!("{verdict:?}: {fault:?}\n    records: {texts:#?}"));
+            let Fault { id, name, circumstances, .. } = fault;
+            self.complaints.push(format!(
+                "{verdict:?}: fault {id}, {name} ({circumstances}): {fault:?}\n    records: {texts:#?}"
+            ));
         }
     }
 

@@ -70,12 +70,11 @@ static PLACES: Mutex<BTreeMap<String, (String, u32)>> = Mutex::new(BTreeMap::new
 
 /// Notes where the fault of a function is; see `here!`.
 pub(crate) fn note(inside: &str, file: &str, line: u32) {
-    let function = inside.trim_end_matches("::inside");
-    let function = function.trim_end_matches("::{{closure}}");
+    let function = inside.trim_end_matches("::inside").trim_end_matches("::{{closure}}");
+    // Sites have no lifetimes.
+    let function = function.replace("<'_>", "");
     let mut places = PLACES.lock().expect("not poisoned");
-    if !places.contains_key(short(function)) {
-        places.insert(short(function).to_owned(), (plain(file), line));
-    }
+    places.entry(short(&function).to_owned()).or_insert_with(|| (plain(file), line));
 }
 
 /// Where the fault of a function is, once it was committed.
@@ -114,7 +113,7 @@ mod tests {
 
     #[test]
     fn places_are_known_by_the_function() {
-        note("<tower_stall_soak::sleep::A as Drop>::drop::inside", "t/a/src/../../b/c.rs", 7);
+        note("<tower_stall_soak::sleep::A<'_> as Drop>::drop::inside", "t/a/src/../../b/c.rs", 7);
         assert_eq!(place("sleep::A as Drop>::drop"), Some(("t/b/c.rs".to_owned(), 7)));
         note("tower_stall_soak::sleep::b::{{closure}}::inside", "b.rs", 8);
         assert_eq!(place("sleep::b"), Some(("b.rs".to_owned(), 8)));
