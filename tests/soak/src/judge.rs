@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn only_a_thread_without_a_cpu_is_the_environments() {
         let starved = Record { is_environment: true, cause: "starved", ..record() };
-        assert_eq!(judge(&fault(), &[starved.clone()]), Verdict::Missed);
+        assert_eq!(judge(&fault(), std::slice::from_ref(&starved)), Verdict::Missed);
         let fault = Fault { without_cpu: ms(250), ..fault() };
         assert_eq!(judge(&fault, &[starved]), Verdict::Environment);
     }

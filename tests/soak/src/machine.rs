@@ -75,6 +75,16 @@ impl Held {
         }
     }
 
+    /// Each with its name.
+    pub(crate) const fn rows(&self) -> [(&'static str, usize); 4] {
+        [
+            ("resident memory, KiB", self.kilobytes),
+            ("file descriptors", self.files),
+            ("threads", self.threads),
+            ("series on `/metrics`", self.series),
+        ]
+    }
+
     /// The least of each: what comes and goes is not in it, what is leaked is.
     fn least(samples: &[Self]) -> Self {
         let least = |of: fn(&Self) -> usize| samples.iter().map(of).min().unwrap_or(0);
@@ -122,13 +132,13 @@ impl Samples {
     }
 
     /// After the warm-up and at the end.
-    pub(crate) fn ends(&self) -> (Held, Held) {
+    fn ends(&self) -> (Held, Held) {
         let end: Vec<_> = self.end.iter().copied().collect();
         (Held::least(&self.begin), Held::least(&end))
     }
 
     /// What the process may hold more at the end than after the warm-up.
-    pub(crate) fn growth(&self) -> Held {
+    fn growth(&self) -> Held {
         // Each kind of fault on each runtime has series of its own, from its first time on. After a short
         // warm-up most are still to come.
         let series = if self.warm_up == WARM_UP { 40 } else { 500 };
@@ -138,19 +148,22 @@ impl Samples {
 
     /// What has grown too much.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let ((begin, end), growth) = (self.ends(), self.growth());
-        let rows = [
-            ("kB of RSS", begin.kilobytes, end.kilobytes, growth.kilobytes),
-            ("descriptors", begin.files, end.files, growth.files),
-            ("threads", begin.threads, end.threads, growth.threads),
-            ("series", begin.series, end.series, growth.series),
-        ];
-        let grown = rows.into_iter().filter(|(_, begin, end, most)| *end > begin + most);
-        grown
-            .map(|(what, begin, end, most)| {
-                format!("{what}: {begin} after the warm-up, {end} at the end; {most} more may be")
-            })
-            .collect()
+        let mut all = Vec::new();
+        for (what, begin, end, most) in self.rows() {
+            if end > begin + most {
+                all.push(format!(
+                    "{what}: {begin} after the warm-up, {end} at the end; {most} more may be"
+                ));
+            }
+        }
+        all
+    }
+
+    /// What is held, after the warm-up and at the end, and how much more that may be.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, usize, usize, usize)> {
+        let (begin, end) = self.ends();
+        let rows = begin.rows().into_iter().zip(end.rows()).zip(self.growth().rows());
+        rows.map(|(((what, begin), (_, end)), (_, most))| (what, begin, end, most))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::judge::{Court, Tally};
-use crate::machine::{Held, Samples};
+use crate::machine::Samples;
 use crate::watch::PAGES;
 use crate::world::World;
 
@@ -80,16 +80,8 @@ pub(crate) fn table(world: &World, court: &Court, samples: &Samples, time: Durat
     }
     line("\n| the process holds | after the warm-up | at the end | may grow by |".into());
     line("|---|---|---|---|".into());
-    let (begin, end) = samples.ends();
-    let growth = samples.growth();
-    let rows: [(&str, fn(&Held) -> usize); 4] = [
-        ("resident memory, KiB", |held| held.kilobytes),
-        ("file descriptors", |held| held.files),
-        ("threads", |held| held.threads),
-        ("series on `/metrics`", |held| held.series),
-    ];
-    for (what, of) in rows {
-        line(format!("| {what} | {} | {} | {} |", of(&begin), of(&end), of(&growth)));
+    for (what, begin, end, most) in samples.rows() {
+        line(format!("| {what} | {begin} | {end} | {most} |"));
     }
     text
 }

@@ -77,7 +77,7 @@ impl Collector {
     /// Collects for that long.
     pub(crate) fn run(&mut self, world: &World, time: Duration) {
         let start = Instant::now();
-        let mut next = Duration::ZERO;
+        let (mut next, mut told) = (Duration::ZERO, 0);
         while start.elapsed() < time {
             std::thread::sleep(Duration::from_millis(200));
             self.collect(world);
@@ -86,7 +86,13 @@ impl Collector {
                 next += Duration::from_secs(1);
                 world.broken.leak();
                 let series = world.counts.series.load(Relaxed);
-                self.samples.add(Held::now(usize::try_from(series).unwrap_or(usize::MAX)));
+                let held = Held::now(usize::try_from(series).unwrap_or(usize::MAX));
+                self.samples.add(held);
+                let minutes = start.elapsed().as_secs() / 60;
+                if minutes > told {
+                    told = minutes;
+                    tell(world, minutes, held);
+                }
             }
         }
     }
@@ -135,6 +141,16 @@ impl Collector {
         std::thread::sleep(Duration::from_secs(3));
         check_totals(world);
     }
+}
+
+/// How far it is, for whoever waits.
+fn tell(world: &World, minutes: u64, held: Held) {
+    let court = world.court();
+    let (all, complaints) = (court.all(), court.complaints.len());
+    eprintln!(
+        "{minutes} min: {} of {} found, {complaints} complaints, {held:?}",
+        all.found, all.faults
+    );
 }
 
 /// The counters say as many stalls of each handler as there were records, and that all threads work.
