@@ -77,11 +77,17 @@ impl Collector {
     /// Collects for that long.
     pub(crate) fn run(&mut self, world: &World, time: Duration) {
         let start = Instant::now();
-        let (mut next, mut told) = (Duration::ZERO, 0);
+        let (mut next, mut told, mut complaints) = (Duration::ZERO, 0, 0);
         while start.elapsed() < time {
             std::thread::sleep(Duration::from_millis(200));
             self.collect(world);
-            world.court().settle(world.now());
+            let mut court = world.court();
+            court.settle(world.now());
+            for complaint in court.complaints.iter().skip(complaints) {
+                eprintln!("{complaint}");
+            }
+            complaints = court.complaints.len();
+            drop(court);
             if start.elapsed() >= next {
                 next += Duration::from_secs(1);
                 world.broken.leak();

@@ -101,7 +101,6 @@ impl World {
     }
 
     pub(crate) fn complain(&self, what: String) {
-        eprintln!("{what}");
         self.court().complaints.push(what);
     }
 
