@@ -33,6 +33,10 @@ impl Broken {
         broken
     }
 
+    pub(crate) fn is_any(self) -> bool {
+        self.layer || self.line || self.hello || self.leak
+    }
+
     pub(crate) fn is_outside(self, name: &str) -> bool {
         self.layer && name == "std-mutex"
     }

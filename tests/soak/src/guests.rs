@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tower_stall::{Stall, StallDetector};
 
 use crate::judge::judge;
+use crate::machine::{detector_threads, waited};
 use crate::service::Mark;
 use crate::world::{LIMIT, Plan, World, count};
 
@@ -41,7 +42,7 @@ fn plan(world: &World, name: &'static str, function: &'static str, how: String) 
         handler: name.to_owned(),
         cause: "sleep",
         function: Some(function),
-        needs: Duration::from_millis(200),
+        needs: Duration::from_millis(250),
     }
 }
 
@@ -108,6 +109,7 @@ fn block_on_a_guest(world: &World, runtime: Runtime, name: Option<&str>, rng: &m
 pub(crate) fn detectors(world: &World, mut rng: Rng) {
     while world.stop.sleep(Duration::from_millis(rng.u64(4000..8000))) {
         let runtime = random_runtime(&mut rng);
+        let others = detector_threads();
         // Without a port of its own, the metrics go to the recorder of the process.
         let has_port = rng.bool();
         let start = async {
@@ -117,9 +119,13 @@ pub(crate) fn detectors(world: &World, mut rng: Rng) {
         };
         let stall = Arc::new(runtime.block_on(start).expect("a detector"));
         let lasts = Duration::from_millis(rng.u64(300..600));
+        let mut threads = detector_threads();
+        threads.retain(|thread| !others.contains(thread));
+        let waited = || threads.iter().map(|thread| waited(*thread)).collect::<Vec<_>>();
         let how = format!("a detector, with a port: {has_port}, {lasts:?}");
         let plan = plan(world, "under-a-guest", "guests::under_a_guest", how);
         let (tell, told) = channel();
+        let before = waited();
         let blocks = stall.watched(plan.name, async move {
             let _mark = Mark::begin(tell);
             under_a_guest(lasts);
@@ -129,7 +135,11 @@ pub(crate) fn detectors(world: &World, mut rng: Rng) {
         let end = told.recv_timeout(LIMIT).expect("it has ended");
         let records = records(&stall);
         let records: Vec<_> = records.iter().map(|stall| world.record(stall)).collect();
-        let fault = world.fault(plan, &begin, &end);
+        let mut fault = world.fault(plan, &begin, &end);
+        fault.lost = world.lost(fault.begin, fault.end);
+        let waits =
+            waited().into_iter().zip(before).map(|(now, before)| now.saturating_sub(before));
+        fault.lost.detector = waits.max().unwrap_or_default();
         let verdict = judge(&fault, &records);
         world.court().note(&fault, verdict, &records);
         if rng.bool() {

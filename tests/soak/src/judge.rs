@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::machine::Lost;
+
 /// A fault that was committed.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
@@ -20,8 +22,8 @@ pub(crate) struct Fault {
     pub(crate) end: Duration,
     /// How long its thread was ready to run and others had the CPU.
     pub(crate) without_cpu: Duration,
-    /// How long a thread that only naps was late meanwhile.
-    pub(crate) late: Duration,
+    /// How long others had none meanwhile. Known when it is over for a while.
+    pub(crate) lost: Lost,
     /// From so much time of its own on it must be found.
     pub(crate) needs: Duration,
 }
@@ -59,14 +61,20 @@ pub(crate) enum Verdict {
 
 /// Begin and end of a record may differ by that from those of the fault.
 const SLACK: Duration = Duration::from_millis(80);
-/// A machine that lets threads wait for longer may be the reason why a stack is missing.
+/// Where a thread had no CPU for longer, that may be why a stack is missing.
 const BUSY: Duration = Duration::from_millis(40);
 /// When a fault is over for that long, its record has all it will ever have.
 const GRACE: Duration = Duration::from_secs(14);
 
 impl Fault {
+    /// How long there was a CPU for its thread, for one that only naps, and for the detector.
     fn has_own(&self) -> Duration {
-        (self.end - self.begin).saturating_sub(self.without_cpu + self.late)
+        let Lost { nap, detector } = self.lost;
+        (self.end - self.begin).saturating_sub(self.without_cpu + nap.max(detector))
+    }
+
+    fn is_disturbed(&self) -> bool {
+        self.without_cpu.max(self.lost.nap).max(self.lost.detector) > BUSY
     }
 
     fn is_of(&self, record: &Record) -> bool {
@@ -109,10 +117,8 @@ fn judge_record(fault: &Fault, record: &Record) -> Verdict {
         }
         (None, Some((found, _))) => Verdict::Wrong(format!("{found} only awaits")),
         _ if missing.starts_with("limited") => Verdict::Limited,
-        _ if missing.ends_with("in time") && fault.without_cpu + fault.late > BUSY => {
-            Verdict::Unclear
-        }
         (None, None) if missing.is_empty() => Verdict::Found,
+        _ if !missing.is_empty() && fault.is_disturbed() => Verdict::Unclear,
         _ => Verdict::Wrong(format!("there is no line: {missing:?}")),
     }
 }
@@ -143,13 +149,23 @@ impl Tally {
     }
 }
 
+/// A poll of a handler that blocked and was no fault, as it has timed itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Incident {
+    pub(crate) handler: String,
+    pub(crate) begin: Duration,
+}
+
 /// Faults and records that are not settled yet, and what became of the others.
 #[derive(Debug, Default)]
 pub(crate) struct Court {
     faults: Vec<Fault>,
     records: Vec<Record>,
+    incidents: Vec<Incident>,
     pub(crate) tallies: BTreeMap<&'static str, Tally>,
-    /// Records that no fault explains.
+    /// Records of incidents.
+    pub(crate) incident_records: u64,
+    /// Records that neither a fault nor an incident explains.
     pub(crate) blamed: u64,
     /// Records of the environment.
     pub(crate) environment: u64,
@@ -164,6 +180,10 @@ impl Court {
         self.faults.push(fault);
     }
 
+    pub(crate) fn add_incident(&mut self, incident: Incident) {
+        self.incidents.push(incident);
+    }
+
     pub(crate) fn add_record(&mut self, record: Record) {
         if record.is_environment {
             self.environment += 1;
@@ -174,27 +194,32 @@ impl Court {
     }
 
     /// Judges all that has its last word at that time.
-    pub(crate) fn settle(&mut self, now: Duration) {
+    pub(crate) fn settle(&mut self, now: Duration, lost: impl Fn(Duration, Duration) -> Lost) {
         let is_over = |fault: &mut Fault| fault.end + GRACE < now;
         let over: Vec<_> = self.faults.extract_if(.., is_over).collect();
-        for fault in over {
+        for mut fault in over {
+            fault.lost = lost(fault.begin, fault.end);
             let of_fault = |record: &mut Record| fault.is_of(record);
             let records: Vec<_> = self.records.extract_if(.., of_fault).collect();
             self.note(&fault, judge(&fault, &records), &records);
         }
-        // The longest fault lasts some seconds; then it is in `faults`, and settled.
+        // The longest fault lasts some seconds: it is settled by then.
         let left = |record: &mut Record| record.begin + 3 * GRACE < now;
         for record in self.records.extract_if(.., left) {
-            if !record.is_environment {
+            let is_it = |incident: &Incident| {
+                let apart = incident.begin.abs_diff(record.begin);
+                incident.handler == record.handler && apart < SLACK
+            };
+            if record.is_environment {
+            } else if let Some(at) = self.incidents.iter().position(is_it) {
+                self.incidents.remove(at);
+                self.incident_records += 1;
+            } else {
                 self.blamed += 1;
                 self.complaints.push(format!("blamed without a fault: {}", record.text));
             }
         }
-    }
-
-    /// The same for all that is left.
-    pub(crate) fn close(&mut self) {
-        self.settle(Duration::MAX);
+        self.incidents.retain(|incident| incident.begin + 4 * GRACE > now);
     }
 
     /// The verdict of something that was found elsewhere.
@@ -245,7 +270,7 @@ mod tests {
             begin: ms(1000),
             end: ms(1400),
             without_cpu: ms(0),
-            late: ms(0),
+            lost: Lost::default(),
             needs: ms(200),
         }
     }
@@ -291,7 +316,10 @@ mod tests {
         assert_eq!(judge(&fault(), &[limited]), Verdict::Limited);
         let late = without(Some("the thread had no CPU in time"));
         assert!(is_wrong(&fault(), late.clone()), "the machine was at rest");
-        assert_eq!(judge(&Fault { late: ms(50), ..fault() }, &[late]), Verdict::Unclear);
+        assert_eq!(
+            judge(&Fault { lost: Lost { nap: ms(50), ..Lost::default() }, ..fault() }, &[late]),
+            Verdict::Unclear
+        );
         assert!(is_wrong(&fault(), without(Some("the poll has ended"))));
         assert!(is_wrong(&fault(), without(None)));
         assert_eq!(judge(&Fault { site: None, ..fault() }, &[without(None)]), Verdict::Found);
@@ -301,8 +329,11 @@ mod tests {
     fn only_a_thread_without_a_cpu_is_the_environments() {
         let starved = Record { is_environment: true, cause: "starved", ..record() };
         assert_eq!(judge(&fault(), std::slice::from_ref(&starved)), Verdict::Missed);
-        let fault = Fault { without_cpu: ms(250), ..fault() };
-        assert_eq!(judge(&fault, &[starved]), Verdict::Environment);
+        let of_thread = Fault { without_cpu: ms(250), ..fault() };
+        let lost = Lost { detector: ms(250), ..Lost::default() };
+        for fault in [of_thread, Fault { lost, ..fault() }] {
+            assert_eq!(judge(&fault, std::slice::from_ref(&starved)), Verdict::Environment);
+        }
     }
 
     #[test]
@@ -317,12 +348,24 @@ mod tests {
         court.add_record(of_task(ms(1010)));
         court.add_record(of_task(ms(3000)));
         court.add_record(Record { is_environment: true, trace: None, ..record() });
-        court.settle(ms(1400));
+        let nothing = |_, _| Lost::default();
+        court.settle(ms(1400), nothing);
         assert_eq!(court.all().faults, 0, "more may come");
-        court.close();
+        court.settle(Duration::MAX, nothing);
         let all = court.all();
         assert_eq!((all.faults, all.found, court.blamed, court.environment), (2, 2, 1, 1));
         assert_eq!(court.complaints.len(), 1);
         assert_eq!(court.counted["unattributed"], 2);
+    }
+
+    #[test]
+    fn who_has_blocked_by_himself_is_not_blamed() {
+        let (mut court, nothing) = (Court::default(), |_, _| Lost::default());
+        let hello = |begin| Record { handler: "GET /hello".to_owned(), begin, ..record() };
+        court.add_incident(Incident { handler: "GET /hello".to_owned(), begin: ms(1000) });
+        court.add_record(hello(ms(1020)));
+        court.add_record(hello(ms(2000)));
+        court.settle(ms(100_000), nothing);
+        assert_eq!((court.incident_records, court.blamed), (1, 1));
     }
 }

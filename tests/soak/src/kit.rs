@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use crate::scene::Fault;
+use crate::service::Moment;
 use crate::table::{self, Expected, Kind};
 use crate::{awaits, compute, dns, locks, nested, network, sleep, stack, system};
 
@@ -65,20 +66,20 @@ pub(crate) fn rows() -> Vec<Row> {
     faults.map(row).collect()
 }
 
-/// File and line of each fault that was committed, by its function.
-static PLACES: Mutex<BTreeMap<String, (String, u32)>> = Mutex::new(BTreeMap::new());
+/// File and line of each fault that was committed, and when it began last, by its function.
+static PLACES: Mutex<BTreeMap<String, (String, u32, Moment)>> = Mutex::new(BTreeMap::new());
 
-/// Notes where the fault of a function is; see `here!`.
+/// Notes where the fault of a function is, which begins now; see `here!`.
 pub(crate) fn note(inside: &str, file: &str, line: u32) {
     let function = inside.trim_end_matches("::inside").trim_end_matches("::{{closure}}");
     // Sites have no lifetimes.
-    let function = function.replace("<'_>", "");
-    let mut places = PLACES.lock().expect("not poisoned");
-    places.entry(short(&function).to_owned()).or_insert_with(|| (plain(file), line));
+    let function = short(&function.replace("<'_>", "")).to_owned();
+    let place = (plain(file), line, Moment::now());
+    PLACES.lock().expect("not poisoned").insert(function, place);
 }
 
-/// Where the fault of a function is, once it was committed.
-pub(crate) fn place(function: &str) -> Option<(String, u32)> {
+/// Where the fault of a function is, once it was committed, and when it began last.
+pub(crate) fn place(function: &str) -> Option<(String, u32, Moment)> {
     PLACES.lock().expect("not poisoned").get(function).cloned()
 }
 
@@ -114,8 +115,9 @@ mod tests {
     #[test]
     fn places_are_known_by_the_function() {
         note("<tower_stall_soak::sleep::A<'_> as Drop>::drop::inside", "t/a/src/../../b/c.rs", 7);
-        assert_eq!(place("sleep::A as Drop>::drop"), Some(("t/b/c.rs".to_owned(), 7)));
+        let known = |function| place(function).map(|(file, line, _)| (file, line));
+        assert_eq!(known("sleep::A as Drop>::drop"), Some(("t/b/c.rs".to_owned(), 7)));
         note("tower_stall_soak::sleep::b::{{closure}}::inside", "b.rs", 8);
-        assert_eq!(place("sleep::b"), Some(("b.rs".to_owned(), 8)));
+        assert_eq!(known("sleep::b"), Some(("b.rs".to_owned(), 8)));
     }
 }

@@ -9,52 +9,114 @@ use crate::stop::Stop;
 
 /// How long the calling thread was ready to run and others had the CPU.
 pub(crate) fn waited_for_cpu() -> Duration {
-    let times = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    parse(&fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default())
+}
+
+/// The same of another thread.
+pub(crate) fn waited(thread: u32) -> Duration {
+    let file = format!("/proc/self/task/{thread}/schedstat");
+    parse(&fs::read_to_string(file).unwrap_or_default())
+}
+
+fn parse(times: &str) -> Duration {
     let waited = times.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
     Duration::from_nanos(waited.unwrap_or(0))
 }
 
-/// A thread that naps, and notes when the machine let it wait.
+/// Waits of one thread: the begin, and how long.
+type Waits = VecDeque<(Instant, Duration)>;
+
+/// A thread that naps, and notes when the machine let it wait, and when it let the detector wait.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Witness(Arc<Mutex<VecDeque<(Instant, Duration)>>>);
+pub(crate) struct Witness(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    naps: Waits,
+    /// Those of the detector's threads, with their numbers and what was counted of them so far.
+    threads: Vec<(u32, Duration, Waits)>,
+}
+
+/// How long each had no CPU between two moments.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lost {
+    /// The thread that only naps.
+    pub(crate) nap: Duration,
+    /// The thread of the detector that had none for longest.
+    pub(crate) detector: Duration,
+}
 
 impl Witness {
     const NAP: Duration = Duration::from_millis(5);
-    /// A nap that is so much longer is noted.
+    /// A shorter wait is not noted.
     const LATE: Duration = Duration::from_millis(5);
     /// For how long that is remembered.
     const MEMORY: Duration = Duration::from_secs(120);
+
+    /// It watches these threads too.
+    pub(crate) fn watch(&self, threads: Vec<u32>) {
+        let threads = threads.into_iter().map(|id| (id, waited(id), Waits::new())).collect();
+        self.0.lock().expect("not poisoned").threads = threads;
+    }
 
     pub(crate) fn run(&self, stop: &Stop) {
         while !stop.is_set() {
             let start = Instant::now();
             std::thread::sleep(Self::NAP);
             let late = start.elapsed().saturating_sub(Self::NAP);
-            if late > Self::LATE {
-                let mut seen = self.0.lock().expect("not poisoned");
-                seen.push_back((start, late));
-                while seen.front().is_some_and(|(at, _)| at.elapsed() > Self::MEMORY) {
-                    seen.pop_front();
-                }
+            let mut seen = self.0.lock().expect("not poisoned");
+            Self::note(&mut seen.naps, start + Self::NAP, late);
+            for (id, before, waits) in &mut seen.threads {
+                // A wait is counted when it is over.
+                let now = waited(*id);
+                let more = now.saturating_sub(*before);
+                *before = now;
+                Self::note(waits, Instant::now().checked_sub(more).unwrap_or(start), more);
             }
         }
     }
 
-    /// How long it had to wait between two moments.
-    pub(crate) fn late(&self, from: Instant, to: Instant) -> Duration {
-        let seen = self.0.lock().expect("not poisoned");
-        let of_nap = |(start, late): &(Instant, Duration)| {
-            let (begin, end) = ((*start).max(from), (*start + Self::NAP + *late).min(to));
-            end.saturating_duration_since(begin).min(*late)
-        };
-        seen.iter().map(of_nap).sum()
+    fn note(waits: &mut Waits, at: Instant, long: Duration) {
+        if long > Self::LATE {
+            waits.push_back((at, long));
+            while waits.front().is_some_and(|(at, _)| at.elapsed() > Self::MEMORY) {
+                waits.pop_front();
+            }
+        }
     }
+
+    /// What was lost between two moments that are over for a while.
+    pub(crate) fn lost(&self, from: Instant, to: Instant) -> Lost {
+        let seen = self.0.lock().expect("not poisoned");
+        let threads = seen.threads.iter().map(|(_, _, waits)| overlap(waits, from, to));
+        Lost { nap: overlap(&seen.naps, from, to), detector: threads.max().unwrap_or_default() }
+    }
+}
+
+fn overlap(waits: &Waits, from: Instant, to: Instant) -> Duration {
+    let of_wait = |(at, long): &(Instant, Duration)| {
+        (*at + *long).min(to).saturating_duration_since((*at).max(from))
+    };
+    waits.iter().map(of_wait).sum()
+}
+
+/// The threads of detectors, by number.
+pub(crate) fn detector_threads() -> Vec<u32> {
+    let is_ours = |id: &u32| {
+        let name = fs::read_to_string(format!("/proc/self/task/{id}/comm"));
+        name.is_ok_and(|name| name.starts_with("stall-"))
+    };
+    let all = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    all.filter(is_ours).collect()
 }
 
 /// What the process holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Held {
     pub(crate) kilobytes: usize,
+    /// Of these, what is allocated by code in Rust.
+    pub(crate) allocated: usize,
     pub(crate) files: usize,
     pub(crate) threads: usize,
     /// Series on the page of metrics, as of the last scrape.
@@ -69,6 +131,7 @@ impl Held {
         let kilobytes = resident.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
         Self {
             kilobytes: kilobytes.unwrap_or(0),
+            allocated: crate::memory::allocated() >> 10,
             files: count("/proc/self/fd"),
             threads: count("/proc/self/task"),
             series,
@@ -76,9 +139,10 @@ impl Held {
     }
 
     /// Each with its name.
-    pub(crate) const fn rows(&self) -> [(&'static str, usize); 4] {
+    pub(crate) const fn rows(&self) -> [(&'static str, usize); 5] {
         [
             ("resident memory, KiB", self.kilobytes),
+            ("allocated memory, KiB", self.allocated),
             ("file descriptors", self.files),
             ("threads", self.threads),
             ("series on `/metrics`", self.series),
@@ -90,6 +154,7 @@ impl Held {
         let least = |of: fn(&Self) -> usize| samples.iter().map(of).min().unwrap_or(0);
         Self {
             kilobytes: least(|held| held.kilobytes),
+            allocated: least(|held| held.allocated),
             files: least(|held| held.files),
             threads: least(|held| held.threads),
             series: least(|held| held.series),
@@ -143,7 +208,7 @@ impl Samples {
         // warm-up most are still to come.
         let series = if self.warm_up == WARM_UP { 40 } else { 500 };
         // The pool of Tokio keeps some idle threads for a while.
-        Held { kilobytes: 16 << 10, files: 8, threads: 8, series }
+        Held { kilobytes: 16 << 10, allocated: 2 << 10, files: 8, threads: 8, series }
     }
 
     /// What has grown too much.
@@ -176,7 +241,13 @@ mod tests {
         for second in 0..60 {
             let burst = if second % 4 == 0 { 300 } else { 0 };
             let threads = 30 + burst + second * leak;
-            samples.add(Held { kilobytes: 50_000, files: 20, threads, series: 400 });
+            samples.add(Held {
+                kilobytes: 50_000,
+                allocated: 3000,
+                files: 20,
+                threads,
+                series: 400,
+            });
         }
         samples
     }
@@ -189,11 +260,10 @@ mod tests {
 
     #[test]
     fn only_the_time_between_the_moments_counts() {
-        let (witness, start) = (Witness::default(), Instant::now());
-        let ms = Duration::from_millis;
-        witness.0.lock().expect("new").push_back((start, ms(95)));
-        assert_eq!(witness.late(start, start + ms(200)), ms(95));
-        assert_eq!(witness.late(start + ms(50), start + ms(200)), ms(50));
-        assert_eq!(witness.late(start + ms(150), start + ms(200)), ms(0));
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let waits = Waits::from([(start + ms(5), ms(95))]);
+        assert_eq!(overlap(&waits, start, start + ms(200)), ms(95));
+        assert_eq!(overlap(&waits, start + ms(50), start + ms(200)), ms(50));
+        assert_eq!(overlap(&waits, start + ms(150), start + ms(200)), ms(0));
     }
 }

@@ -29,6 +29,7 @@ mod load;
 #[path = "../../faults/src/locks.rs"]
 mod locks;
 mod machine;
+mod memory;
 #[path = "../../faults/src/nested.rs"]
 mod nested;
 #[path = "../../faults/src/network.rs"]
@@ -49,6 +50,7 @@ mod system;
 #[path = "../../faults/tests/it/table.rs"]
 #[allow(dead_code, reason = "fixes are for the tests of the faults")]
 mod table;
+mod timed;
 mod watch;
 mod world;
 
@@ -66,6 +68,7 @@ use inject::{Deck, On};
 use machine::Samples;
 use service::OnPurpose;
 use slow::SlowRecorder;
+use timed::LongPolls;
 use watch::Collector;
 use world::{Counts, LIMIT, World};
 
@@ -153,7 +156,7 @@ fn run(seed: u64, time: Duration) -> (Arc<World>, Samples) {
         }
     }
     collector.close(&world, LIMIT);
-    world.court().close();
+    world.settle(LIMIT * 60 * 24 * 365);
     (world, collector.samples)
 }
 
@@ -172,8 +175,10 @@ fn set_the_scene(seed: u64) -> World {
         builder.on_stall(slow::hook(Arc::clone(&counts))).start().expect("a detector")
     };
     stall.watch("side", &side);
-    let stage = service::Stage::default();
-    let app = service::router(&stall, &stage, Broken::from_environment());
+    let (stage, polls) = (service::Stage::default(), LongPolls::default());
+    let app = service::router(&stall, &stage, &polls, Broken::from_environment());
     let addresses = [service::serve(&main, app.clone()), service::serve(&side, app)];
-    World::new(seed, stall, stage, addresses, counts)
+    let world = World::new(seed, stall, stage, polls, addresses, counts);
+    world.witness.watch(machine::detector_threads());
+    world
 }

@@ -22,7 +22,12 @@ pub(crate) fn complaints(court: &Court) -> Vec<String> {
         ("lack a line since the machine had no CPU", unclear, faults / 10),
         ("are the environment's: the machine is too busy to tell", environment, faults / 4),
     ];
-    let too_many = bounded.into_iter().filter(|(_, number, most)| *number > most + A_FEW);
+    let bounded = bounded.into_iter().chain([(
+        "are no faults: harmless handlers that blocked by themselves",
+        court.incident_records,
+        faults / 50,
+    )]);
+    let too_many = bounded.filter(|(_, number, most)| *number > most + A_FEW);
     let mut all: Vec<_> = too_many
         .map(|(what, number, most)| format!("{number} of {faults} faults {what}; {most} may"))
         .collect();
@@ -58,8 +63,8 @@ pub(crate) fn table(world: &World, court: &Court, samples: &Samples, time: Durat
     }
     line(row("all", &court.all()));
     line(format!(
-        "\n{} records that no fault explains, {} records of the environment\n",
-        court.blamed, court.environment
+        "\n{} records that nothing explains, {} of handlers that blocked by themselves, {} of the environment\n",
+        court.blamed, court.incident_records, court.environment
     ));
     line("| beside them | |".into());
     line("|---|---|".into());

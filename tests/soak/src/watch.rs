@@ -81,8 +81,8 @@ impl Collector {
         while start.elapsed() < time {
             std::thread::sleep(Duration::from_millis(200));
             self.collect(world);
-            let mut court = world.court();
-            court.settle(world.now());
+            world.settle(world.now());
+            let court = world.court();
             for complaint in court.complaints.iter().skip(complaints) {
                 eprintln!("{complaint}");
             }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 use tower_stall::{Stall, StallDetector};
 
 use crate::broken::Broken;
-use crate::judge::{Court, Fault, Record, Site};
+use crate::judge::{Court, Fault, Incident, Record};
 use crate::kit::{self, Row};
-use crate::machine::Witness;
+use crate::machine::{Lost, Witness};
 use crate::service::{Moment, Stage};
 use crate::stop::Stop;
+use crate::timed::LongPolls;
 
 /// For what must happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -47,6 +48,8 @@ pub(crate) struct World {
     pub(crate) broken: Broken,
     pub(crate) stall: StallDetector,
     pub(crate) stage: Stage,
+    /// Of handlers of which nothing is expected.
+    pub(crate) polls: LongPolls,
     /// Where the service is: on the runtime with many workers, and on the one with one thread.
     pub(crate) addresses: [SocketAddr; 2],
     pub(crate) stop: Stop,
@@ -77,6 +80,7 @@ impl World {
         seed: u64,
         stall: StallDetector,
         stage: Stage,
+        polls: LongPolls,
         addresses: [SocketAddr; 2],
         counts: Arc<Counts>,
     ) -> Self {
@@ -85,6 +89,7 @@ impl World {
             broken: Broken::from_environment(),
             stall,
             stage,
+            polls,
             addresses,
             stop: Stop::default(),
             witness: Witness::default(),
@@ -109,6 +114,22 @@ impl World {
         self.begin.0.elapsed()
     }
 
+    /// What the machine took between two times of the run, which are over for a while.
+    pub(crate) fn lost(&self, from: Duration, to: Duration) -> Lost {
+        self.witness.lost(self.begin.0 + from, self.begin.0 + to)
+    }
+
+    /// Judges all that has its last word at that time.
+    pub(crate) fn settle(&self, at: Duration) {
+        let mut court = self.court();
+        for long in self.polls.take() {
+            let begin = long.begin.at.saturating_duration_since(self.begin.0);
+            let incident = Incident { handler: long.handler, begin };
+            court.add_incident(incident);
+        }
+        court.settle(at, |from, to| self.lost(from, to));
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Relaxed) + 1
     }
@@ -122,7 +143,7 @@ impl World {
     pub(crate) fn plan(&self, row: &Row, circumstances: String) -> Plan {
         let id = self.next_id();
         // A task is found after some more scans: see docs/capture.md.
-        let needs = Duration::from_millis(if row.is_task() { 320 } else { 200 });
+        let needs = Duration::from_millis(if row.is_task() { 350 } else { 250 });
         Plan {
             id,
             name: row.expected.name,
@@ -139,7 +160,15 @@ impl World {
     pub(crate) fn fault(&self, plan: Plan, begin: &Moment, end: &Moment) -> Fault {
         let since = |moment: &Moment| moment.at.saturating_duration_since(self.begin.0);
         let Plan { id, name, circumstances, trace, handler, cause, function, needs } = plan;
-        let below = self.broken.lines_below(name);
+        let place = function.and_then(kit::place);
+        // A task begins when it is polled.
+        let of_task = place.as_ref().map(|(_, _, at)| at).filter(|_| trace.is_none());
+        let begin = of_task.unwrap_or(begin);
+        let site = function.map(|function| {
+            let (file, line) =
+                place.clone().map(|(file, line, _)| (file, line)).unwrap_or_default();
+            (function.to_owned(), file, line + self.broken.lines_below(name))
+        });
         Fault {
             id,
             name,
@@ -147,11 +176,11 @@ impl World {
             trace,
             handler,
             cause,
-            site: function.map(|function| site(function, below)),
+            site,
             begin: since(begin),
             end: since(end),
             without_cpu: begin.without_cpu(end),
-            late: self.witness.late(begin.at, end.at),
+            lost: Lost::default(),
             needs,
         }
     }
@@ -172,11 +201,6 @@ impl World {
             text: text(stall),
         }
     }
-}
-
-fn site(function: &str, below: u32) -> Site {
-    let (file, line) = kit::place(function).unwrap_or_default();
-    (function.to_owned(), file, line + below)
 }
 
 /// A record for people.
