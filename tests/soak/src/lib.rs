@@ -1,1 +1,0 @@
-//! Tests that take long or keep all CPUs busy: see `tests/`.
