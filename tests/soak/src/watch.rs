@@ -171,7 +171,7 @@ fn check_totals(world: &World) {
         if series.starts_with("tower_stall_thread_up{") && value != "1" {
             world.complain(format!("a thread is stuck or lost: {sample}"));
         }
-        if series.starts_with("tower_stall_thread_panics_total{") && value != "0" {
+        if series == "tower_stall_panics_total" && value != "0" {
             world.complain(format!("a thread has panicked: {sample}"));
         }
         let Some(labels) = series.strip_prefix("tokio_stalls_total{") else { continue };
