@@ -276,6 +276,9 @@ fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
     Some((header_range.start, header, unwind))
 }
 
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;

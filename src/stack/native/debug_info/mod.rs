@@ -8,6 +8,8 @@
 
 mod file;
 mod functions;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod lines;
 mod program;
 mod split;
