@@ -1,5 +1,7 @@
 //! Parsers of two parts of a loaded module: the index of its unwind information, and its build id.
 
+use std::ops::Range;
+
 /// `.eh_frame_hdr`: the address of the unwind information, and where each function begins.
 #[derive(Debug)]
 pub(super) struct EhFrameHdr<'a> {
@@ -34,15 +36,32 @@ impl<'a> EhFrameHdr<'a> {
 
     /// The same, and the address of its entry in the unwind information.
     pub(super) fn function(&self, address: u64) -> Option<(u64, u64)> {
+        let rows = self.rows()?;
+        let after =
+            rows.partition_point(|row| self.at(row, 0).is_some_and(|start| start <= address));
+        let row = rows.get(after.checked_sub(1)?)?;
+        Some((self.at(row, 0)?, self.at(row, 4)?))
+    }
+}
+
+impl EhFrameHdr<'_> {
+    /// Whether its rows are in the order of their functions, as a module at `base` counts, and lead into
+    /// the unwind information. Unwinders search it and subtract its addresses without a check.
+    pub(super) fn is_sound(&self, base: u64, eh_frame: &Range<u64>) -> bool {
+        let rows = || self.rows().unwrap_or_default().iter();
+        let start = |row| self.at(row, 0).map(|start| start.wrapping_sub(base));
+        rows().is_sorted_by_key(start)
+            && rows().all(|row| self.at(row, 4).is_some_and(|entry| eh_frame.contains(&entry)))
+    }
+
+    fn rows(&self) -> Option<&[[u8; ROW]]> {
         let (rows, _) = self.bytes.get(TABLE..)?.as_chunks::<ROW>();
         let count = int(self.bytes, 8)? as u32 as usize;
-        let rows = &rows[..count.min(rows.len())];
-        let at = |row: &[u8; ROW], place| {
-            Some(self.address.wrapping_add_signed(int(row, place)?.into()))
-        };
-        let after = rows.partition_point(|row| at(row, 0).is_some_and(|start| start <= address));
-        let row = rows.get(after.checked_sub(1)?)?;
-        Some((at(row, 0)?, at(row, 4)?))
+        Some(&rows[..count.min(rows.len())])
+    }
+
+    fn at(&self, row: &[u8; ROW], place: usize) -> Option<u64> {
+        Some(self.address.wrapping_add_signed(int(row, place)?.into()))
     }
 }
 
@@ -119,6 +138,27 @@ mod tests {
             }
         }
         assert!(EhFrameHdr::parse(0, &[2; 40]).is_none());
+    }
+
+    #[test]
+    fn rows_have_an_order_and_lead_into_the_unwind_information() {
+        let with_entries = |functions: &[i32], entry: i32| {
+            let mut bytes = header(functions);
+            for row in bytes[TABLE..].chunks_exact_mut(ROW) {
+                row[4..].copy_from_slice(&entry.to_le_bytes());
+            }
+            bytes
+        };
+        let is_sound = |bytes: &[u8], base| {
+            let index = EhFrameHdr::parse(0x1000, bytes).expect("the usual encodings");
+            index.is_sound(base, &(0x1104..0x2000))
+        };
+        assert!(is_sound(&with_entries(&[-0x300, -0x200, 0x10], 0x104), 0));
+        assert!(!is_sound(&with_entries(&[-0x200, -0x300], 0x104), 0), "no order");
+        assert!(!is_sound(&with_entries(&[-0x300, 0x10], 0x104), 0xe00), "before the module");
+        for entry in [0x100, 0x1000, i32::MIN] {
+            assert!(!is_sound(&with_entries(&[-0x300], entry), 0), "{entry:#x}");
+        }
     }
 
     #[test]

@@ -254,10 +254,14 @@ fn image(module: &Module, listing: u64) -> Image {
 fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
     let header_range = module.eh_frame_hdr.clone()?;
     let header = section(module, &header_range)?;
-    let start = EhFrameHdr::parse(header_range.start, &header)?.eh_frame()?;
+    let index = EhFrameHdr::parse(header_range.start, &header)?;
+    let start = index.eh_frame()?;
     // Its length is not recorded: it ends with its segment at the latest.
     let segment = module.segments.iter().find(|segment| segment.range.contains(&start))?;
     let eh_frame_range = start..segment.range.end;
+    if !index.is_sound(module.base, &eh_frame_range) {
+        return None;
+    }
     let eh_frame = section(module, &eh_frame_range)?;
     let in_file = |range: Range<u64>| {
         range.start.wrapping_sub(module.base)..range.end.wrapping_sub(module.base)
