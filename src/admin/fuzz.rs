@@ -38,8 +38,7 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
     let health = HealthState::new(Arc::clone(&registry), Readiness::default());
     let places = Places::new(Arc::clone(&registry));
     let render: crate::config::Render = Arc::new(|| "# a page\n".repeat(1000));
-    let pages =
-        Pages { render: Some(render), health: Arc::new(health), registry, public: false };
+    let pages = Pages { render: Some(render), health: Arc::new(health), registry, public: false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Server { runtime: runtime.expect("a runtime"), router: router(pages), places }
 });

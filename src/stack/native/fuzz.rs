@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-pub use super::debug_info::fuzz::debug_info;
-pub use super::images::fuzz::modules;
 use super::arch::{Arch, Native};
+pub use super::debug_info::fuzz::debug_info;
 use super::images::Images;
+pub use super::images::fuzz::modules;
 use super::pointer_args;
 use super::unwind::walk;
 use crate::procfs::thread::ThreadState;

@@ -34,7 +34,8 @@ fn look_up(path: &PathBuf) {
         listing: 0,
     };
     // Where a small program has its code.
-    let addresses: Vec<u64> = [0, 1, u64::MAX].into_iter().chain((0..64).map(|at| 0x40_0100 + at * 4)).collect();
+    let addresses: Vec<u64> =
+        [0, 1, u64::MAX].into_iter().chain((0..64).map(|at| 0x40_0100 + at * 4)).collect();
     for lines in [false, true] {
         let mut steps = 0;
         let mut goes_on = || {

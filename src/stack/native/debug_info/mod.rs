@@ -57,9 +57,6 @@ pub(in crate::stack::native) fn locations(
                 found(index, locations);
             });
         }
-        if lines == Err(NoLines::Ended) {
-            return lines;
-        }
     }
     let symbols = if is_found.contains(&false) { file.functions(addresses) } else { Vec::new() };
     for (index, function) in symbols.into_iter().enumerate().filter(|(index, _)| !is_found[*index])
