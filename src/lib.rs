@@ -137,6 +137,19 @@ mod ticker;
 mod vitals;
 mod watchdog;
 
+/// What `fuzz/` calls, with all features on x86_64 Linux. Not public API.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(unreachable_pub, reason = "not public API")]
+pub mod fuzzing {
+    pub use crate::admin::fuzz::*;
+    pub use crate::config::fuzz::*;
+    pub use crate::layer::fuzz::*;
+    pub use crate::page::fuzz::*;
+    pub use crate::procfs::fuzz::*;
+    pub use crate::stack::fuzz::*;
+}
+
 /// Chapters that are too long for the items they are about.
 pub mod _documentation {
     #[doc = include_str!("../docs/capture.md")]

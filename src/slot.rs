@@ -23,7 +23,8 @@
 //! 6. `flags` is the only word both sides write: the watchdog sets a bit, the owner clears it.
 //!    `ASK` is answered at the next outermost enter, before rule 3's stores; the bit is cleared
 //!    before the owner looks who it is, so that an answer is never older than the question.
-//!    `WAKE` goes with `ASK`: the owner also wakes the watchdog, which sleeps for long. An owner
+//!    `WAKE` goes with `ASK`: the owner also wakes the watchdog, which sleeps for long. It is set by a
+//!    release and taken by an acquire: the owner sees what was armed before. An owner
 //!    that has read the flags before may enter without: so the watchdog reads `sequence` once more,
 //!    a scan interval after it set the bit.
 //!    `TIME_LEAVE` is answered at the next outermost leave by `left`, stored before the even
@@ -274,7 +275,7 @@ impl Slot {
 
     #[cold]
     fn answer(&self, answer: impl FnOnce(bool) -> Identity) {
-        let flags = self.flags.fetch_and(!(ASK | WAKE), Relaxed);
+        let flags = self.flags.fetch_and(!(ASK | WAKE), Acquire);
         let identity = answer(flags & WAKE != 0);
         self.place.store(identity.place.pack(), Release);
         self.thread.store(identity.thread, Release);
@@ -381,7 +382,7 @@ impl Slot {
 
     /// Asks who the owner is and for a wake-up, both at its next poll.
     pub(crate) fn want_wake_up(&self) {
-        self.flags.fetch_or(ASK | WAKE, Relaxed);
+        self.flags.fetch_or(ASK | WAKE, Release);
     }
 
     /// Takes the wish for a wake-up back.

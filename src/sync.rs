@@ -1,8 +1,10 @@
-//! The atomics of the slot protocol (std here; the loom model of the protocol
-//! swaps this file for its own), and a mutex that outlives a panic.
+//! The atomics of the protocols between threads, their mutex and their threads (std here; the loom models
+//! of the protocols swap this file for their own), and a mutex that outlives a panic.
 
+pub(crate) use std::sync::Mutex;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{MutexGuard, PoisonError, TryLockError};
+pub(crate) use std::thread::{Thread, current};
 
 /// Locks, also after a panic of a thread that held the lock: every value behind our mutexes is
 /// consistent between any two statements.

@@ -5,6 +5,8 @@
 //! many connections loses its own. It has no TLS and no authentication: bind it to loopback, or to an
 //! address that only the scraper and probes reach.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod guard;
 mod health;
 mod outbox;

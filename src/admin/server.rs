@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -57,17 +58,18 @@ pub(super) async fn accept(listener: Arc<TcpListener>, router: Router, places: P
 
 fn accepted(stream: TcpStream, peer: SocketAddr, router: &Router, places: &Places) {
     let (place, lost) = places.take(peer.ip());
-    tokio::spawn(connection(stream, router.clone(), place, lost));
+    let local = stream.local_addr().ok().map(Local);
+    tokio::spawn(connection(stream, local, router.clone(), place, lost));
 }
 
 /// Serves a request, until its end or until the place is lost.
-async fn connection(
-    stream: TcpStream,
+pub(super) async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    local: Option<Local>,
     router: Router,
     place: Place,
     mut lost: oneshot::Receiver<()>,
 ) {
-    let local = stream.local_addr().ok().map(Local);
     let place = Arc::new(place);
     let asked = Arc::clone(&place);
     let router = router.map_request(move |mut request: hyper::Request<Incoming>| {

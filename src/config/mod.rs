@@ -2,6 +2,8 @@
 
 mod environment;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 pub(crate) mod limits;
 mod parse;
 mod settings;

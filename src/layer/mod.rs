@@ -36,6 +36,8 @@
 
 mod body;
 mod future;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod in_flight;
 mod labels;
 #[allow(clippy::module_inception)]

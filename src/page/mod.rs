@@ -6,6 +6,8 @@
 #[cfg(feature = "flamegraph")]
 mod flame;
 mod frames;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod html;
 mod json;
 mod parts;

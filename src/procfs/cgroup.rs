@@ -12,8 +12,8 @@ use crate::clock::Nanos;
 /// The folders of the process's group and of its ancestors, for each controller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ControlGroups {
-    cpu: Vec<PathBuf>,
-    memory: Vec<PathBuf>,
+    pub(super) cpu: Vec<PathBuf>,
+    pub(super) memory: Vec<PathBuf>,
 }
 
 /// CPU time that a group may use in each period.
@@ -35,7 +35,7 @@ impl ControlGroups {
         }
     }
 
-    fn of(groups: &ProcessCGroups, mounts: &[MountInfo]) -> Self {
+    pub(super) fn of(groups: &ProcessCGroups, mounts: &[MountInfo]) -> Self {
         Self { cpu: folders("cpu", groups, mounts), memory: folders("memory", groups, mounts) }
     }
 

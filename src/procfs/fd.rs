@@ -21,7 +21,7 @@ pub(crate) fn describe(descriptor: u64) -> Option<Object> {
     Some(object(&link.to_string_lossy()))
 }
 
-fn object(link: &str) -> Object {
+pub(super) fn object(link: &str) -> Object {
     if link.starts_with("socket:") {
         return Object::Socket;
     }

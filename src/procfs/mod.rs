@@ -2,6 +2,8 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod fd;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod lines;
 pub(crate) mod thread;
 #[cfg(unix)]

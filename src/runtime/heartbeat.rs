@@ -1,10 +1,9 @@
 //! The heartbeat of a runtime: the tick task records it and the watchdog reads it.
 
-use std::sync::Mutex;
 use std::task::Waker;
 
 use crate::clock::Nanos;
-use crate::sync::{AtomicBool, AtomicU64, Ordering, lock, try_lock};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock, try_lock};
 
 use Ordering::{Acquire, Relaxed, Release};
 

@@ -38,7 +38,11 @@ impl ScanBarrier {
 impl ScanBarrier {
     /// The number of the next scan, which begins as soon as the watchdog is unparked.
     pub(crate) fn want(&self) -> u64 {
+        // It meets the `swap` of a scan. Either that comes later, and the scan sees what was there before; or
+        // it came before, and its number is read here.
+        self.wanted.swap(true, Ordering::AcqRel);
         let next = self.begun.load(Acquire) + 1;
+        // Again: the scan before that one may have taken the wish.
         self.wanted.store(true, Release);
         next
     }

@@ -1,9 +1,8 @@
 //! How a thread of the service wakes the watchdog while that sleeps for long.
 
 use std::sync::OnceLock;
-use std::thread::Thread;
 
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, Ordering, Thread, current};
 
 use Ordering::{AcqRel, Acquire, Release};
 
@@ -35,7 +34,7 @@ impl WakeUp {
 
     /// From now on, the first call of [`wake`](Self::wake) unparks the calling thread.
     pub(crate) fn arm(&self) {
-        self.watchdog.get_or_init(std::thread::current);
+        self.watchdog.get_or_init(current);
         self.armed.store(true, Release);
     }
 

@@ -45,6 +45,8 @@ pub(crate) use limits::LIMITED;
 pub use mode::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 #[cfg(feature = "__bench")]
 pub(crate) use native::bench;
+#[cfg(fuzzing)]
+pub(crate) use native::fuzz;
 #[cfg(test)]
 pub(crate) use proof::ReturnCount;
 pub(crate) use proof::{PollProof, ProvenPoll};

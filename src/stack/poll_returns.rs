@@ -79,7 +79,8 @@ fn by_symbols(stack: &RawStack, single: bool) -> Option<u64> {
     let code = code.filter(|code| code.image.as_deref().is_some_and(of_program));
     let code: Vec<_> = code.collect();
     let image = code.first()?.image.as_deref()?;
-    let addresses: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
+    let addresses: Vec<u64> =
+        code.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
     let functions = native::functions_at(image, &addresses);
     let runs = functions.into_iter().position(|function| {
         let frame = Frame { function, ..Frame::default() };

@@ -118,7 +118,7 @@ pub(crate) enum NoLines {
     TooLarge,
     /// It is broken, or compressed in a way that is not known here.
     Unreadable,
-    /// The lookup was ended.
+    /// The lookup took too long and was ended.
     Ended,
     /// By a setting.
     NotWanted,
@@ -132,7 +132,7 @@ impl NoLines {
             Self::NoDebugInfo => NO_DEBUG_INFO,
             Self::TooLarge => "no lines: too little memory is left",
             Self::Unreadable => "no lines: the debug information cannot be read",
-            Self::Ended => "no lines: the detector has stopped",
+            Self::Ended => "no lines: they take too long to find",
             Self::NotWanted => "no lines: they are left out by a setting",
         }
     }

@@ -201,7 +201,8 @@ fn function_around<'a>(name: &str, file: &Path, outer: &'a [Arc<Frame>]) -> Opti
     let mut paths = paths.flat_map(|function| {
         function.match_indices(&environment).map(|(end, _)| {
             let path = &function[..end];
-            let begin = path.rfind(|c| !is_path(c)).map_or(0, |at| at + 1);
+            let before = path.char_indices().rev().find(|(_, c)| !is_path(*c));
+            let begin = before.map_or(0, |(at, c)| at + c.len_utf8());
             &path[begin..]
         })
     });

@@ -1,10 +1,13 @@
 //! Parsers of two parts of a loaded module: the index of its unwind information, and its build id.
 
+use std::cmp::Ordering;
+
 /// `.eh_frame_hdr`: the address of the unwind information, and where each function begins.
 #[derive(Debug)]
 pub(super) struct EhFrameHdr<'a> {
     /// The address the bytes were loaded at.
     address: u64,
+    base: u64,
     bytes: &'a [u8],
 }
 
@@ -16,9 +19,9 @@ const TABLE: usize = 12;
 const ROW: usize = 8;
 
 impl<'a> EhFrameHdr<'a> {
-    /// `None` if it uses other encodings.
-    pub(super) fn parse(address: u64, bytes: &'a [u8]) -> Option<Self> {
-        bytes.starts_with(&ENCODINGS).then_some(Self { address, bytes })
+    /// `None` if it uses other encodings. `base` is where its module was loaded.
+    pub(super) fn parse(address: u64, base: u64, bytes: &'a [u8]) -> Option<Self> {
+        bytes.starts_with(&ENCODINGS).then_some(Self { address, base, bytes })
     }
 
     /// The address of `.eh_frame`.
@@ -32,17 +35,33 @@ impl<'a> EhFrameHdr<'a> {
         self.function(address).map(|(start, _)| start)
     }
 
-    /// The same, and the address of its entry in the unwind information.
+    /// The same, and the address of its entry in the unwind information; `None` also if the entry is not
+    /// in there.
+    ///
+    /// It finds the row that gimli finds, step by step, also in a table without order: gimli subtracts the
+    /// addresses of its row without a check.
     pub(super) fn function(&self, address: u64) -> Option<(u64, u64)> {
-        let (rows, _) = self.bytes.get(TABLE..)?.as_chunks::<ROW>();
-        let count = int(self.bytes, 8)? as u32 as usize;
-        let rows = &rows[..count.min(rows.len())];
-        let at = |row: &[u8; ROW], place| {
-            Some(self.address.wrapping_add_signed(int(row, place)?.into()))
-        };
-        let after = rows.partition_point(|row| at(row, 0).is_some_and(|start| start <= address));
-        let row = rows.get(after.checked_sub(1)?)?;
-        Some((at(row, 0)?, at(row, 4)?))
+        let (mut first, mut count) = (0, int(self.bytes, 8)? as u32 as usize);
+        let in_module = |address: u64| address.wrapping_sub(self.base);
+        while count > 1 {
+            let half = count / 2;
+            let (start, _) = self.row(first + half)?;
+            match in_module(start).cmp(&in_module(address)) {
+                Ordering::Greater => count = half,
+                Ordering::Less => (first, count) = (first + half, count - half),
+                Ordering::Equal => (first, count) = (first + half, 1),
+            }
+        }
+        let (start, entry) = self.row(first)?;
+        let is_there = in_module(entry) >= in_module(self.eh_frame()?);
+        (count > 0 && start <= address && is_there).then_some((start, entry))
+    }
+
+    fn row(&self, number: usize) -> Option<(u64, u64)> {
+        let at = TABLE.checked_add(number.checked_mul(ROW)?)?;
+        let address =
+            |place| Some(self.address.wrapping_add_signed(int(self.bytes, place)?.into()));
+        Some((address(at)?, address(at + 4)?))
     }
 }
 
@@ -88,7 +107,7 @@ mod tests {
         bytes.extend((functions.len() as u32).to_le_bytes());
         for distance in functions {
             bytes.extend(distance.to_le_bytes());
-            bytes.extend(0_i32.to_le_bytes());
+            bytes.extend(0x104_i32.to_le_bytes());
         }
         bytes
     }
@@ -96,7 +115,7 @@ mod tests {
     #[test]
     fn functions_are_found_by_what_begins_before() {
         let bytes = header(&[-0x300, -0x200, 0x10]);
-        let index = EhFrameHdr::parse(0x1000, &bytes).expect("the usual encodings");
+        let index = EhFrameHdr::parse(0x1000, 0, &bytes).expect("the usual encodings");
         assert_eq!(index.eh_frame(), Some(0x1104));
         for (address, start) in [
             (0xcff, None),
@@ -114,11 +133,53 @@ mod tests {
     fn a_header_that_is_cut_off_or_strange_is_no_panic() {
         let bytes = header(&[1, 2]);
         for length in 0..bytes.len() {
-            if let Some(index) = EhFrameHdr::parse(0, &bytes[..length]) {
+            if let Some(index) = EhFrameHdr::parse(0, 0, &bytes[..length]) {
                 let _ = (index.eh_frame(), index.function_start(5));
             }
         }
-        assert!(EhFrameHdr::parse(0, &[2; 40]).is_none());
+        assert!(EhFrameHdr::parse(0, 0, &[2; 40]).is_none());
+    }
+
+    #[test]
+    fn what_leads_before_the_unwind_information_is_none() {
+        let mut bytes = header(&[-0x300, -0x200, 0x10]);
+        let last = bytes.len() - 4;
+        for (entry, function) in [(0x104_i32, Some((0x1010, 0x1104))), (0x103, None)] {
+            bytes[last..].copy_from_slice(&entry.to_le_bytes());
+            let index = EhFrameHdr::parse(0x1000, 0, &bytes).expect("the usual encodings");
+            assert_eq!(index.function(0x1010), function, "{entry:#x}");
+        }
+    }
+
+    #[test]
+    fn the_row_is_that_of_the_unwinder_whatever_the_order() {
+        use gimli::{BaseAddresses, EndianSlice, LittleEndian, Pointer};
+
+        let (at, base) = (0x40_1000, 0x40_0000);
+        let mut seed = 1_u64;
+        let mut random = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 40) as i32
+        };
+        for round in 0..1000 {
+            let starts: Vec<_> = (0..round % 20).map(|_| random() % 0x3000 - 0x1800).collect();
+            let mut bytes = header(&starts);
+            for (number, row) in bytes[TABLE..].chunks_exact_mut(ROW).enumerate() {
+                row[4..].copy_from_slice(&(0x104 + number as i32).to_le_bytes());
+            }
+            // Now and then more rows than there are.
+            bytes[8] += u8::from(round % 7 == 0) * 9;
+            let bases = BaseAddresses::default().set_eh_frame_hdr(at - base).set_eh_frame(0x1104);
+            let theirs = gimli::EhFrameHdr::from(EndianSlice::new(&bytes, LittleEndian));
+            let theirs = theirs.parse(&bases, 8).expect("a header");
+            let address = at.wrapping_add_signed((random() % 0x2000 - 0x800).into());
+            let ours = EhFrameHdr::parse(at, base, &bytes).expect("the usual encodings");
+            let ours = ours.function(address).map(|(_, entry)| entry - base);
+            let theirs = theirs.table().and_then(|table| table.lookup(address - base, &bases).ok());
+            if let Some(ours) = ours {
+                assert_eq!(Some(Pointer::Direct(ours)), theirs, "{starts:?}");
+            }
+        }
     }
 
     #[test]

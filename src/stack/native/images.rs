@@ -113,9 +113,10 @@ impl Images {
 
     /// Where the function that contains `address` begins, if its module was [loaded](Self::load).
     pub(super) fn function_start(&self, address: u64) -> Option<u64> {
-        match &self.loaded[self.find(address)?].sections {
+        let Loaded { module, sections, .. } = &self.loaded[self.find(address)?];
+        match sections {
             Sections::Known { address: at, eh_frame_hdr } => {
-                EhFrameHdr::parse(*at, eh_frame_hdr)?.function_start(address)
+                EhFrameHdr::parse(*at, module.base, eh_frame_hdr)?.function_start(address)
             }
             Sections::Unread | Sections::Missing => None,
         }
@@ -127,7 +128,7 @@ impl Images {
         let Some(index) = self.find(address) else { return false };
         let Loaded { module, sections, .. } = &self.loaded[index];
         let Sections::Known { address: at, eh_frame_hdr } = sections else { return false };
-        let Some(header) = EhFrameHdr::parse(*at, eh_frame_hdr) else { return true };
+        let Some(header) = EhFrameHdr::parse(*at, module.base, eh_frame_hdr) else { return true };
         let Some((start, entry)) = header.function(address) else { return false };
         let range = entry..entry.saturating_add(ENTRY as u64);
         let mut bytes = [0; ENTRY];
@@ -254,7 +255,7 @@ fn image(module: &Module, listing: u64) -> Image {
 fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
     let header_range = module.eh_frame_hdr.clone()?;
     let header = section(module, &header_range)?;
-    let start = EhFrameHdr::parse(header_range.start, &header)?.eh_frame()?;
+    let start = EhFrameHdr::parse(header_range.start, module.base, &header)?.eh_frame()?;
     // Its length is not recorded: it ends with its segment at the latest.
     let segment = module.segments.iter().find(|segment| segment.range.contains(&start))?;
     let eh_frame_range = start..segment.range.end;
@@ -275,6 +276,9 @@ fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
     let unwind = UnwindModule::new(module.name.clone(), first..last, module.base, sections);
     Some((header_range.start, header, unwind))
 }
+
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -6,6 +6,8 @@ pub(crate) mod bench;
 mod bridge;
 mod bytes;
 mod debug_info;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod headers;
 mod images;
 mod names;

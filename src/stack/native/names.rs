@@ -93,16 +93,13 @@ impl Names {
             Symbols::Lines => Ok(u64::MAX),
             Symbols::Functions | Symbols::Addresses => Err(NoLines::NotWanted),
         };
-        let mut goes_on = || {
-            pace.keep();
-            true
-        };
+        let mut goes_on = || pace.keep();
         let (lines, bytes) = (memory.is_ok(), memory.unwrap_or(0));
         let mut limits = Limits { lines, memory: bytes, goes_on: &mut goes_on };
         let found = known.look_up(stack, &unknown, &mut limits, &mut named);
         let no_lines = memory.err().or(found.err());
         let named = known.stack(stack);
-        if matches!(no_lines, Some(NoLines::TooLarge | NoLines::Ended)) {
+        if no_lines == Some(NoLines::TooLarge) {
             // Another time there may be more.
             let new = unknown.iter().flat_map(|module| &module.code);
             new.for_each(|code| drop(known.frames.remove(&key(code))));
@@ -135,7 +132,8 @@ impl Known {
         let mut result = self.no_lines.map_or(Ok(()), Err);
         let mut is_done = false;
         for OfModule { image, code } in unknown {
-            let in_file: Vec<u64> = code.iter().map(|code| code.lookup() - image.base).collect();
+            let in_file: Vec<u64> =
+                code.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
             let mut found = |index: usize, locations: Vec<Location>| {
                 let frames = frames(code[index], locations, &self.own);
                 self.frames.insert(key(code[index]), frames);

@@ -17,6 +17,8 @@ const MOST_MEMORY: u64 = 12 << 20;
 const LEAST_LEFT: u64 = 2 << 20;
 /// How often the control groups are looked up again: a process can be moved.
 const LOOK_UP: Nanos = 60_000_000_000;
+/// CPU time after which a lookup is given up: a broken file may lead round in circles.
+const LONGEST: Nanos = 30_000_000_000;
 
 /// Keeps the thread that names stacks within its limits.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(in crate::stack) struct Pace {
     quota: Option<CpuQuota>,
     /// The CPU time of this thread when it rested last, or began again after a pause.
     rested: Nanos,
+    /// The same when the lookup began.
+    began: Nanos,
     /// When it worked last.
     worked: Nanos,
 }
@@ -41,6 +45,7 @@ impl Pace {
             stops,
             quota: None,
             rested: 0,
+            began: 0,
             worked: 0,
         }
     }
@@ -54,17 +59,24 @@ impl Pace {
             self.groups = ControlGroups::find();
         }
         self.quota = self.groups.cpu_quota();
+        self.began = own_cpu_time();
         let period = self.quota.map_or(0, |quota| quota.period);
         if now.saturating_sub(self.worked) >= period {
-            self.rested = own_cpu_time();
+            self.rested = self.began;
         }
         memory(self.groups.memory_left())
     }
 
-    /// Rests if the share of the quota is used up.
-    pub(in crate::stack) fn keep(&mut self) {
-        let Some(CpuQuota { time, period }) = self.quota else { return };
+    /// Rests if the share of the quota is used up. Returns whether the lookup may go on.
+    pub(in crate::stack) fn keep(&mut self) -> bool {
         let used = own_cpu_time();
+        if let Some(quota) = self.quota {
+            self.rest(quota, used);
+        }
+        used.saturating_sub(self.began) < LONGEST
+    }
+
+    fn rest(&mut self, CpuQuota { time, period }: CpuQuota, used: Nanos) {
         self.worked = clock::now();
         if used.saturating_sub(self.rested) >= time / SHARE && !self.stops.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_nanos(period));
@@ -97,7 +109,7 @@ mod tests {
         let mut rests = 0;
         while own_cpu_time() < begin + time {
             let before = pace.rested;
-            pace.keep();
+            let _ = pace.keep();
             rests += u32::from(pace.rested != before);
         }
         rests

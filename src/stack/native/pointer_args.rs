@@ -36,7 +36,7 @@ fn read(given: Given) -> Option<String> {
 }
 
 /// Parses a `sockaddr_in` or `sockaddr_in6`.
-fn socket_address(bytes: &[u8]) -> Option<SocketAddr> {
+pub(super) fn socket_address(bytes: &[u8]) -> Option<SocketAddr> {
     const IPV4: u16 = 2;
     const IPV6: u16 = 10;
     let family = u16::from_ne_bytes(*bytes.first_chunk()?);

@@ -259,6 +259,8 @@ fn an_inlined_closure_has_the_path_of_the_function_around_it() {
     assert_eq!(label(&["{async_fn#0} at /app/src/load/mod.rs", body]), "app::load");
     let nested = "poll<app::routes::load::{closure#0}::{async_block_env#2}<u8>>";
     assert_eq!(label(&["{async_block#2}<u8> at /app/src/routes.rs", nested]), "app::routes::load");
+    let beside = "poll<→app::load::{async_fn_env#0}> at RUSTC/core/src/future/future.rs";
+    assert_eq!(label(&["{async_fn#0} at /app/src/main.rs", beside]), "app::load");
 }
 
 #[test]

@@ -231,8 +231,8 @@ impl ObjectFile {
     fn code(&self, sections: &SectionTable<'_, Header>, begin: u64, size: u64) -> Option<&[u8]> {
         let has_it = |section: &&elf::SectionHeader64<LittleEndian>| {
             let start = section.sh_addr(LittleEndian);
-            section.sh_type(LittleEndian) == elf::SHT_PROGBITS
-                && (start..start + section.sh_size(LittleEndian)).contains(&begin)
+            let end = start.saturating_add(section.sh_size(LittleEndian));
+            section.sh_type(LittleEndian) == elf::SHT_PROGBITS && (start..end).contains(&begin)
         };
         let section = sections.iter().find(has_it)?;
         let bytes = section.data(LittleEndian, &*self.map).ok()?;
@@ -274,7 +274,16 @@ struct Compression {
     length: u64,
 }
 
-/// The name of a function as people write it, without the hash.
+/// The longest name of a function that is kept, in bytes. Those of nested futures have some thousand.
+const LONGEST_NAME: usize = 16 << 10;
+
+/// The name of a function as people write it, without the hash. What is longer than any is cut off.
 pub(super) fn demangle(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    let mut name = format!("{:#}", rustc_demangle::demangle(name));
+    if name.len() > LONGEST_NAME {
+        let end = (0..=LONGEST_NAME).rev().find(|at| name.is_char_boundary(*at));
+        name.truncate(end.unwrap_or_default());
+        name.shrink_to_fit();
+    }
+    name
 }

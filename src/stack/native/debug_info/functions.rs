@@ -3,13 +3,15 @@
 use gimli::{AttributeValue, DebugInfoOffset, UnitOffset};
 
 use super::file::demangle;
-use super::types::{Bytes, Unit, UnitRef};
+use super::types::{Bytes, Steps, Unit, UnitRef};
 use crate::stack::raw::NoLines;
 
-/// How many entries are read until it is asked whether to go on.
+/// How many entries and ranges are read until it is asked whether to go on.
 const STEP: usize = 256;
 /// How far a name may be away: from the code to its function, to the declaration of that.
 const MOST_HOPS: usize = 16;
+/// How many functions at one address are kept: the outermost and so many that are inlined.
+const MOST_INLINED: usize = 256;
 
 /// One function at an address: the outermost, or one inlined into that before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,28 +30,25 @@ pub(super) fn functions(
     addresses: &[u64],
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Vec<Function>>, NoLines> {
-    let chains = chains(unit, addresses, goes_on)?;
-    let mut names = FunctionNames { unit, other: None };
+    let mut steps = Steps::new(STEP, goes_on);
+    let chains = chains(unit, addresses, &mut steps)?;
+    let mut names = FunctionNames { unit, other: None, steps };
     let chain = |chain: Vec<UnitOffset>| chain.into_iter().map(|at| names.function(at)).collect();
-    Ok(chains.into_iter().map(chain).collect())
+    chains.into_iter().map(chain).collect()
 }
 
 /// The entries of the functions at each address, the outermost first.
 fn chains(
     unit: UnitRef<'_, '_>,
     addresses: &[u64],
-    goes_on: &mut dyn FnMut() -> bool,
+    steps: &mut Steps<'_>,
 ) -> Result<Vec<Vec<UnitOffset>>, NoLines> {
     let mut chains = vec![Vec::new(); addresses.len()];
     let mut entries = unit.entries_raw(None)?;
     // How deep the function is that has one of the addresses and that the entry lies in.
     let mut within = None;
-    let mut read = 0;
     while !entries.is_empty() {
-        read += 1;
-        if read % STEP == 0 && !goes_on() {
-            return Err(NoLines::Ended);
-        }
+        steps.take()?;
         let (at, depth) = (entries.next_offset(), entries.next_depth());
         let Some(abbreviation) = entries.read_abbreviation()? else { continue };
         if within.is_some_and(|outer| depth <= outer) {
@@ -69,15 +68,19 @@ fn chains(
             ranges.read(unit, attribute.name(), attribute.value())?;
         }
         ranges.each(unit, |begin, end| {
+            steps.take()?;
             for (chain, address) in chains.iter_mut().zip(addresses) {
                 if begin != 0 && (begin..end).contains(address) && chain.last() != Some(&at) {
                     if !is_inlined {
                         chain.clear();
                         within = Some(depth);
                     }
-                    chain.push(at);
+                    if chain.len() < MOST_INLINED {
+                        chain.push(at);
+                    }
                 }
             }
+            Ok(())
         })?;
     }
     Ok(chains)
@@ -109,29 +112,35 @@ impl<'a> Ranges<'a> {
         Ok(())
     }
 
-    fn each(&self, unit: UnitRef<'a, '_>, mut range: impl FnMut(u64, u64)) -> gimli::Result<()> {
+    fn each(
+        &self,
+        unit: UnitRef<'a, '_>,
+        mut range: impl FnMut(u64, u64) -> Result<(), NoLines>,
+    ) -> Result<(), NoLines> {
         if let Some(list) = self.list {
             let Some(mut ranges) = unit.attr_ranges(list)? else { return Ok(()) };
             while let Some(next) = ranges.next()? {
-                range(next.begin, next.end);
+                range(next.begin, next.end)?;
             }
         } else if let Some(begin) = self.begin {
             let end = self.end.or_else(|| begin.checked_add(self.length?));
-            range(begin, end.unwrap_or(begin));
+            range(begin, end.unwrap_or(begin))?;
         }
         Ok(())
     }
 }
 
 /// Reads names, those in other units too: a function may be inlined from one unit into another.
-struct FunctionNames<'a, 'u> {
+struct FunctionNames<'a, 'u, 's> {
     unit: UnitRef<'a, 'u>,
     /// The last other unit that a name was in.
     other: Option<Unit<'a>>,
+    steps: Steps<'s>,
 }
 
-impl<'a> FunctionNames<'a, '_> {
-    fn function(&mut self, at: UnitOffset) -> Function {
+impl<'a> FunctionNames<'a, '_, '_> {
+    fn function(&mut self, at: UnitOffset) -> Result<Function, NoLines> {
+        self.steps.take()?;
         let mut function = Function::default();
         if let Ok(entry) = self.unit.entry(at) {
             let line = entry.attr_value(gimli::DW_AT_call_line).and_then(|line| line.udata_value());
@@ -146,7 +155,9 @@ impl<'a> FunctionNames<'a, '_> {
         if let Some((name, is_whole)) = at.and_then(|at| self.name(at)) {
             (function.name, function.is_whole) = (Some(name), is_whole);
         }
-        function
+        // A search for another unit may have been ended.
+        self.steps.ended()?;
+        Ok(function)
     }
 
     /// The name of a function, and whether it has its path.
@@ -183,6 +194,7 @@ impl<'a> FunctionNames<'a, '_> {
         if !self.other.as_ref().is_some_and(has_it) {
             let mut headers = self.unit.dwarf.units();
             let header = loop {
+                self.steps.take().ok()?;
                 let header = headers.next().ok()??;
                 if at.to_unit_offset(&header).is_some() {
                     break header;

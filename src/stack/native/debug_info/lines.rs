@@ -2,7 +2,7 @@
 
 use gimli::LineProgramHeader;
 
-use super::types::{Bytes, UnitRef};
+use super::types::{Bytes, Steps, UnitRef};
 use crate::stack::raw::NoLines;
 
 /// How many rows are read until it is asked whether to go on.
@@ -10,6 +10,10 @@ const STEP: usize = 1024;
 /// Jumps and the like may belong to no line. Code that is so near to them may tell the line, if it
 /// is of the same function.
 const NEAR: u64 = 16;
+/// How many such rows are kept. Compilers write a few; each is looked up like an address.
+const MOST_NEAR: usize = 64;
+/// The longest path of a file, that of Linux.
+const LONGEST_PATH: usize = 4096;
 
 /// A row of the line table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub(super) fn lines(
     let Some(program) = unit.line_program.clone() else { return Ok(found) };
     let mut rows = program.rows();
     let mut before: Option<Row> = None;
-    let mut read = 0;
+    let mut steps = Steps::new(STEP, goes_on);
     while let Some((_, row)) = rows.next_row()? {
         let next = Row {
             address: row.address(),
@@ -53,10 +57,7 @@ pub(super) fn lines(
             }
         }
         before = (!ends && next.address > 0).then_some(next);
-        read += 1;
-        if read % STEP == 0 && !goes_on() {
-            return Err(NoLines::Ended);
-        }
+        steps.take()?;
     }
     for (found, address) in found.iter_mut().zip(addresses) {
         if found.row.is_some_and(|row| row.line.is_some()) {
@@ -72,7 +73,11 @@ impl Lines {
     fn meet(&mut self, address: u64, row: Row, end: u64) {
         if (row.address..end).contains(&address) {
             self.row = Some(row);
-        } else if row.line.is_some() && row.address <= address + NEAR && end + NEAR > address {
+        } else if row.line.is_some()
+            && self.near.len() < MOST_NEAR
+            && row.address <= address.saturating_add(NEAR)
+            && end.saturating_add(NEAR) > address
+        {
             // Its last byte is the nearest where it comes before.
             let nearest = if end <= address { end - 1 } else { row.address };
             self.near.push(Row { address: nearest, ..row });
@@ -94,7 +99,7 @@ pub(super) fn file(unit: UnitRef<'_, '_>, index: u64) -> Option<String> {
         push(&mut path, &text(unit.attr_string(folder).ok()?));
     }
     push(&mut path, &text(unit.attr_string(file.path_name()).ok()?));
-    Some(path)
+    (path.len() <= LONGEST_PATH).then_some(path)
 }
 
 fn push(path: &mut String, part: &str) {

@@ -8,6 +8,8 @@
 
 mod file;
 mod functions;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod lines;
 mod program;
 mod split;
@@ -54,9 +56,6 @@ pub(in crate::stack::native) fn locations(
                 is_found[index] = true;
                 found(index, locations);
             });
-        }
-        if lines == Err(NoLines::Ended) {
-            return lines;
         }
     }
     let symbols = if is_found.contains(&false) { file.functions(addresses) } else { Vec::new() };

@@ -29,6 +29,37 @@ pub(in crate::stack::native) struct Limits<'a> {
     pub(in crate::stack::native) goes_on: &'a mut dyn FnMut() -> bool,
 }
 
+/// Asks every so many steps whether to go on.
+pub(super) struct Steps<'a> {
+    taken: usize,
+    every: usize,
+    has_ended: bool,
+    goes_on: &'a mut dyn FnMut() -> bool,
+}
+
+impl<'a> Steps<'a> {
+    pub(super) fn new(every: usize, goes_on: &'a mut dyn FnMut() -> bool) -> Self {
+        Self { taken: 0, every, has_ended: false, goes_on }
+    }
+
+    /// To be called at each step, so that no loop over a file is left out.
+    pub(super) fn take(&mut self) -> Result<(), NoLines> {
+        self.taken += 1;
+        if self.taken.is_multiple_of(self.every) { self.ask() } else { self.ended() }
+    }
+
+    /// After a step that takes longer than others.
+    pub(super) fn ask(&mut self) -> Result<(), NoLines> {
+        self.has_ended = self.has_ended || !(self.goes_on)();
+        self.ended()
+    }
+
+    /// Fails after a step that did.
+    pub(super) fn ended(&self) -> Result<(), NoLines> {
+        if self.has_ended { Err(NoLines::Ended) } else { Ok(()) }
+    }
+}
+
 impl From<gimli::Error> for NoLines {
     fn from(_: gimli::Error) -> Self {
         Self::Unreadable

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use gimli::DebugInfoOffset;
 
-use super::types::{Dwarf, Limits};
+use super::types::{Dwarf, Limits, Steps};
 use crate::stack::raw::NoLines;
 
 /// How many entries are read until it is asked whether to go on.
@@ -75,7 +75,7 @@ impl Search {
     ) -> Result<HashSet<DebugInfoOffset>, NoLines> {
         let mut indexed = HashSet::new();
         let mut headers = dwarf.debug_aranges.headers();
-        let mut read = 0;
+        let mut steps = Steps::new(STEP, limits.goes_on);
         while let Some(header) = headers.next()? {
             let unit = header.debug_info_offset();
             indexed.insert(unit);
@@ -83,10 +83,7 @@ impl Search {
             while let Some(entry) = entries.next()? {
                 let range = entry.range();
                 self.range(range.begin, range.end, unit);
-                read += 1;
-                if read % STEP == 0 && !(limits.goes_on)() {
-                    return Err(NoLines::Ended);
-                }
+                steps.take()?;
             }
             if self.is_done() {
                 break;
@@ -101,6 +98,7 @@ impl Search {
         indexed: &HashSet<DebugInfoOffset>,
         limits: &mut Limits<'_>,
     ) -> Result<(), NoLines> {
+        let mut steps = Steps::new(STEP, limits.goes_on);
         let mut headers = dwarf.units();
         while let Some(header) = headers.next()? {
             let Some(offset) = header.debug_info_offset() else { continue };
@@ -111,13 +109,12 @@ impl Search {
             let mut ranges = dwarf.unit_ranges(&unit)?;
             while let Some(range) = ranges.next()? {
                 self.range(range.begin, range.end, offset);
+                steps.take()?;
             }
             if self.is_done() {
                 break;
             }
-            if !(limits.goes_on)() {
-                return Err(NoLines::Ended);
-            }
+            steps.ask()?;
         }
         Ok(())
     }

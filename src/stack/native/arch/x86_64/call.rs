@@ -68,7 +68,10 @@ pub(super) fn stub(address: u64, code: &[u8]) -> Option<u64> {
         at += if code[at.min(code.len())..].starts_with(prefix) { prefix.len() } else { 0 };
     }
     match code.get(at..at + 6)? {
-        [0xff, 0x25, a, b, c, d] => Some(relative(address + at as u64 + 6, [*a, *b, *c, *d])),
+        [0xff, 0x25, a, b, c, d] => {
+            let next = address.wrapping_add(at as u64 + 6);
+            Some(relative(next, [*a, *b, *c, *d]))
+        }
         _ => None,
     }
 }
@@ -146,5 +149,6 @@ mod tests {
         assert_eq!(stub(0x100, &padded(&[0xf3, 0x0f, 0x1e, 0xfa, 0xf2])), Some(0x10f));
         assert_eq!(stub(0x100, &[0x90; STUB]), None);
         assert_eq!(stub(0x100, &jump[..4]), None);
+        assert_eq!(stub(u64::MAX, &padded(&[])), Some(9), "at the end of memory");
     }
 }

@@ -1,0 +1,31 @@
+// A small program with what debug information and unwind information have: functions that are inlined,
+// with a frame pointer and without, in several ranges. scripts/fuzz builds it in some ways; the files are
+// where the fuzzer begins.
+
+static inline __attribute__((always_inline)) int innermost(int number) { return number * 3 + 1; }
+
+static inline __attribute__((always_inline)) int inner(int number) {
+    int sum = 0;
+    for (int at = 0; at < number; at++) sum += innermost(at);
+    return sum;
+}
+
+__attribute__((noinline, optimize("no-omit-frame-pointer"))) int with_pointer(int *place) {
+    volatile int room[8];
+    room[*place & 7] = inner(*place);
+    return room[1];
+}
+
+__attribute__((noinline)) int without_pointer(int number) {
+    if (__builtin_expect(number > 1000, 0)) __builtin_trap();
+    return with_pointer(&number) + 1;
+}
+
+__attribute__((noinline)) int main(int count) {
+    int (*volatile call)(int) = without_pointer;
+    return call(count) + inner(count);
+}
+
+__attribute__((naked, noreturn)) void _start(void) {
+    __asm__("xor %ebp, %ebp; call main; mov %eax, %edi; mov $60, %eax; syscall; hlt");
+}

@@ -1,0 +1,143 @@
+//! For the fuzzer: stacks, code, and the names of functions.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::arch::{Arch, Native};
+pub use super::debug_info::fuzz::debug_info;
+use super::images::Images;
+pub use super::images::fuzz::modules;
+use super::pointer_args;
+use super::unwind::walk;
+use crate::procfs::thread::ThreadState;
+use crate::stack::poll_frame::poll_returns_to;
+use crate::stack::user_frame::{self, OwnCode};
+use crate::stall::{Frame, Stack};
+use crate::sys::native::signal::Registers;
+
+/// The input as numbers; zeros behind its end.
+pub(super) struct Numbers<'a>(pub(super) &'a [u8]);
+
+impl Numbers<'_> {
+    pub(super) fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (taken, rest) = self.0.split_at(self.0.len().min(N));
+        self.0 = rest;
+        let mut bytes = [0; N];
+        bytes[..taken.len()].copy_from_slice(taken);
+        bytes
+    }
+
+    pub(super) fn u8(&mut self) -> u8 {
+        u8::from_le_bytes(self.take())
+    }
+
+    pub(super) fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take())
+    }
+
+    pub(super) fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+}
+
+/// The words of a stack: by the uppermost byte an address of code, one of the stack, or as they are.
+pub(super) fn stack(numbers: &mut Numbers<'_>, code: u64, sp: u64, most: usize) -> Vec<u8> {
+    let mut stack = Vec::new();
+    while !numbers.0.is_empty() && stack.len() < most {
+        stack.extend(place(numbers.u64(), code, sp).to_le_bytes());
+    }
+    stack
+}
+
+/// A word of the input as an address: of code, of the stack, or as it is.
+pub(super) fn place(word: u64, code: u64, sp: u64) -> u64 {
+    // Four bytes say how far it is.
+    let distance = u64::from(word as u32);
+    match word >> 56 {
+        0xc0 => code.wrapping_add(distance),
+        0x57 => sp.wrapping_add(distance & 0xffff),
+        _ => word,
+    }
+}
+
+/// A stack and registers of a thread of this program.
+///
+/// # Panics
+///
+/// The walk has no end, or one that cannot be.
+pub fn stacks(data: &[u8]) {
+    thread_local! {
+        static IMAGES: RefCell<Images> = RefCell::new({
+            let mut images = Images::default();
+            images.refresh();
+            images
+        });
+    }
+    let mut numbers = Numbers(data);
+    let code = stacks as *const () as u64 & !0xf_ffff;
+    let sp = match numbers.u8() {
+        0 => numbers.u64(),
+        _ => 0x7000_0000_0000,
+    };
+    let ip = place(numbers.u64(), code, sp);
+    let fp = (numbers.u8() % 2 == 1).then(|| place(numbers.u64(), code, sp));
+    let stack = stack(&mut numbers, code, sp, 64 << 10);
+    IMAGES.with_borrow_mut(|images| {
+        let walk = walk(images, Registers { ip, sp, fp }, &stack);
+        assert_eq!(walk.addresses.len(), walk.sps.len());
+        for (index, address) in walk.addresses.iter().enumerate() {
+            let code = images.describe(*address, index > 0);
+            let _ = (code.lookup(), code.offset());
+        }
+    });
+}
+
+/// The first instructions of a function, what comes before a return address, stubs, and what is behind the
+/// pointers of system calls.
+///
+/// # Panics
+///
+/// A call has no place.
+pub fn code(data: &[u8]) {
+    let mut numbers = Numbers(data);
+    let address = numbers.u64();
+    let code = numbers.0;
+    let _ = (Native::frame_size(code), Native::ends_thread(code));
+    let _ = (Native::jump(address, code), Native::stub(address, code));
+    let _ = Native::call_before(address, code);
+    let _ = Native::call_before(address, &code[..code.len().min(Native::LONGEST_CALL)]);
+    let _ = pointer_args::socket_address(code);
+    let argument = code.as_ptr() as u64;
+    let number = i64::from(numbers.u16() % 512);
+    let state = ThreadState::Call { number, arguments: [argument; 6], stack: 0, code: 0 };
+    let _ = pointer_args::of_call(&state);
+}
+
+/// Functions and files of a stack, in turn one a line.
+///
+/// # Panics
+///
+/// There is a site that is not on the stack.
+pub fn names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let lines: Vec<&str> = text.split('\n').take(128).collect();
+    let own = OwnCode::new(vec!["skips".into()], vec!["owns".into()]);
+    let frames = lines.chunks(2).map(|pair| {
+        let file = pair.get(1).filter(|file| !file.is_empty()).map(|file| (*file).to_owned());
+        let mut frame = Frame { function: Some(pair[0].to_owned()), file, ..Frame::default() };
+        frame.own = own.has(&frame);
+        let _ = (frame.name(), frame.is_closure(), frame.code_path().is_in("tokio"));
+        let mut own = frame.clone();
+        own.own = true;
+        [Arc::new(frame), Arc::new(own)]
+    });
+    let frames: Vec<_> = frames.flatten().collect();
+    for stack in [frames.clone(), frames.iter().skip(1).step_by(2).cloned().collect()] {
+        if let Ok((inner, site)) = user_frame::site(&stack) {
+            assert_eq!(site.file, stack[inner].file);
+            let _ = user_frame::is_vague(&site);
+        }
+        let stack = Stack { frames: stack, ..Stack::default() };
+        let _ = (poll_returns_to(&stack, false), poll_returns_to(&stack, true));
+    }
+}
