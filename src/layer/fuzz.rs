@@ -1,7 +1,7 @@
 //! For the fuzzer: what a stranger sends, and what becomes of it as a label.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 
@@ -9,7 +9,6 @@ use super::labels::{LayerLabels, is_grpc};
 use super::request::{RequestHead, trace_id};
 use crate::labels::{LabelTable, find};
 use crate::slot::LabelId;
-use crate::sync::lock;
 
 /// Labels of a table before it is full.
 const MOST_LABELS: usize = 64;
@@ -66,15 +65,21 @@ fn slowly(header: &[u8]) -> Option<u128> {
 ///
 /// A label has a control character, or there are more labels than the table may have.
 pub fn label_texts(data: &[u8]) {
-    static TABLE: Mutex<Option<LayerLabels>> = Mutex::new(None);
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let mut labels = lock(&TABLE);
-    let calls = CALLS.fetch_add(1, Relaxed);
-    let fresh = || LayerLabels::new(Arc::new(LabelTable::new(MOST_LABELS, false)), 1, 1_000_000);
-    if calls % REQUESTS == 0 && calls / REQUESTS < MOST_TABLES {
-        *labels = Some(fresh());
+    thread_local! {
+        static TABLE: RefCell<Option<LayerLabels>> = const { RefCell::new(None) };
+        static CALLS: Cell<u32> = const { Cell::new(0) };
     }
-    let labels = labels.get_or_insert_with(fresh);
+    let calls = CALLS.replace(CALLS.get().wrapping_add(1));
+    let fresh = || LayerLabels::new(Arc::new(LabelTable::new(MOST_LABELS, false)), 1, 1_000_000);
+    TABLE.with_borrow_mut(|labels| {
+        if calls.is_multiple_of(REQUESTS) && calls / REQUESTS < MOST_TABLES {
+            *labels = Some(fresh());
+        }
+        label(labels.get_or_insert_with(fresh), data);
+    });
+}
+
+fn label(labels: &LayerLabels, data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n').take(64) {
         let text = String::from_utf8_lossy(line);
         check(labels, labels.of_route(line.len() as u8 % 11, &text));

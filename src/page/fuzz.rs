@@ -50,7 +50,7 @@ pub fn page(data: &[u8]) {
         ..StackResult::default()
     });
     live.last(300_000_000);
-    let in_progress = data.len() % 2 == 0;
+    let in_progress = data.len().is_multiple_of(2);
     if !in_progress {
         live.end(300_000_000, 0);
     }

@@ -8,6 +8,8 @@ mod bytes;
 mod debug_info;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+#[cfg(fuzzing)]
+mod fuzz_input;
 mod headers;
 mod images;
 mod names;

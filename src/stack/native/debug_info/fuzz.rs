@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::program::crate_with_main;
 use super::*;
 
-/// The files that a lookup opens are in no case read longer than that.
+/// How often a lookup asks whether to go on before it is to end.
 const MOST_STEPS: usize = 100_000;
 
 /// The file of a module.
@@ -23,11 +23,11 @@ pub fn debug_info(data: &[u8]) {
     drop(std::fs::remove_file(&path));
 }
 
-fn look_up(path: &PathBuf) {
+fn look_up(path: &Path) {
     let Ok(file) = ObjectFile::at(path) else { return };
     let image = Image {
         name: "hostile".into(),
-        path: path.clone(),
+        path: path.to_owned(),
         base: 0,
         build_id: file.build_id().map(Into::into),
         is_program: true,

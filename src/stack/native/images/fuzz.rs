@@ -1,7 +1,7 @@
 //! For the fuzzer: a module whose code and unwind information are the input.
 
-use super::super::fuzz::{Numbers, place, stack};
 use super::*;
+use crate::stack::native::fuzz_input::{Numbers, place, stack};
 use crate::stack::native::headers::function_length;
 use crate::stack::native::unwind::walk;
 use crate::sys::native::modules::Segment;
@@ -40,7 +40,7 @@ pub fn modules(data: &[u8]) {
         name: "hostile".into(),
         base,
         segments: vec![segment(true)],
-        notes: vec![base..end],
+        notes: [base..end].into(),
         eh_frame_hdr,
     };
     let image = Arc::new(image(&module, 0));
