@@ -40,7 +40,7 @@ pub fn modules(data: &[u8]) {
         name: "hostile".into(),
         base,
         segments: vec![segment(true)],
-        notes: [base..end].into(),
+        notes: std::iter::once(base..end).collect(),
         eh_frame_hdr,
     };
     let image = Arc::new(image(&module, 0));
