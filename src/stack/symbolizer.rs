@@ -12,7 +12,7 @@ use super::poll_frame::poll_returns_to;
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
 use super::raw::{Captured, NoLines};
-use super::user_frame::{OwnCode, is_vague, site};
+use super::user_frame::{OwnCode, is_vague, no_site, site};
 use crate::clock;
 use crate::stall::{Frame, Hints, Site, StackDetail, StackNews, StackResult};
 use crate::sync::AtomicBool;
@@ -141,11 +141,13 @@ impl Symbolizer {
             }
             _ => false,
         });
+        let partial = (!captured.reason.is_empty()).then_some(captured.reason);
         let (site, no_site, hints) = match find(&stack.frames) {
             Ok((site, hints)) => (Some(site), None, hints),
-            Err(why) => (None, Some(why), hint(&stack.frames)),
+            Err(why) => {
+                (None, Some(no_site(why, partial, no_lines.is_none())), hint(&stack.frames))
+            }
         };
-        let partial = (!captured.reason.is_empty()).then_some(captured.reason);
         let missing = partial.or(no_lines.map(NoLines::as_str));
         StackResult {
             site,

@@ -146,6 +146,17 @@ pub(crate) fn site(frames: &[Arc<Frame>]) -> Result<(usize, Site), &'static str>
     Ok((inner, Site { function, file: frame.file.clone(), line: frame.line }))
 }
 
+/// The same reason of a stack that was taken in part, for `partial`. Where the program has lines, its own code
+/// is on the missing part.
+pub(crate) fn no_site(
+    why: &'static str,
+    partial: Option<&'static str>,
+    has_lines: bool,
+) -> &'static str {
+    let is_further_out = why != AWAITS && has_lines;
+    partial.filter(|_| is_further_out).unwrap_or(why)
+}
+
 /// Whether who called these frames got to them through a service or a task.
 fn is_dispatched(called: &[Arc<Frame>]) -> bool {
     let (mut by_service, mut by_client) = (false, false);

@@ -101,6 +101,18 @@ fn without_files_the_programs_own_crate_decides() {
 }
 
 #[test]
+fn own_code_is_on_the_missing_part_of_a_stack() {
+    // A child that is started and does not run yet: the C library ends its unwind information there.
+    let why = shown(&["__GI___clone3"], &own("app", &[], &[])).expect_err("no frame is own");
+    assert_eq!(why, UNKNOWN);
+    let partial = Some("outer frames are missing");
+    assert_eq!(no_site(why, partial, true), "outer frames are missing");
+    assert_eq!(no_site(why, partial, false), UNKNOWN, "lines would help");
+    assert_eq!(no_site(why, None, true), UNKNOWN);
+    assert_eq!(no_site(AWAITS, partial, true), AWAITS);
+}
+
+#[test]
 fn crates_that_come_with_others_are_nobodys_site() {
     for other in ["serde_path_to_error", "tracing_appender", "tempfile", "minreq"] {
         let function = format!("{other}::read::h");
