@@ -14,7 +14,7 @@ use super::page::{Pages, router};
 use super::places::Places;
 use super::server::connection;
 use crate::health::{HealthState, Readiness};
-use crate::runtime::registry::{Limits, Registry};
+use crate::runtime::registry::{LIMITS, Registry};
 
 /// Longer than each limit of the server for a client that has no more to say.
 const LONGEST: Duration = Duration::from_secs(15);
@@ -26,15 +26,7 @@ struct Server {
 }
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| {
-    let registry = Registry::new(Limits {
-        threshold: 100_000_000,
-        handlers: 8,
-        history: 8,
-        watching: true,
-        capture: "off",
-        on_new_runtime: None,
-        everywhere: false,
-    });
+    let registry = Registry::new(LIMITS);
     let health = HealthState::new(Arc::clone(&registry), Readiness::default());
     let places = Places::new(Arc::clone(&registry));
     let render: crate::config::Render = Arc::new(|| "# a page\n".repeat(1000));

@@ -105,8 +105,8 @@ mod tests {
 
     use super::*;
     use crate::health::Readiness;
+    use crate::runtime::registry::LIMITS;
     use crate::runtime::registry::Registry;
-    use crate::runtime::registry::tests::LIMITS;
 
     fn checks() -> Arc<Checks> {
         let state = Arc::new(HealthState::new(Registry::new(LIMITS), Readiness::default()));

@@ -191,8 +191,7 @@ mod tests {
     use super::*;
 
     fn pages() -> Pages {
-        let registry =
-            crate::runtime::registry::Registry::new(crate::runtime::registry::tests::LIMITS);
+        let registry = crate::runtime::registry::Registry::new(crate::runtime::registry::LIMITS);
         let readiness = crate::health::Readiness::default();
         let health = crate::health::HealthState::new(Arc::clone(&registry), readiness);
         Pages { render: None, health: Arc::new(health), registry, public: false }

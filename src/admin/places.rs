@@ -156,7 +156,7 @@ mod tests {
     use std::iter::repeat_with;
 
     use super::*;
-    use crate::runtime::registry::tests::LIMITS;
+    use crate::runtime::registry::LIMITS;
 
     type Held = (Place, oneshot::Receiver<()>);
 

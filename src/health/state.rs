@@ -90,7 +90,7 @@ impl HealthState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::registry::tests::LIMITS;
+    use crate::runtime::registry::LIMITS;
 
     #[test]
     fn readiness_asks_all_checks_and_survives_their_panics() {

@@ -140,8 +140,8 @@ impl fmt::Debug for Settings {
 mod tests {
     use super::*;
     use crate::layer::StallLayer;
+    use crate::runtime::registry::LIMITS;
     use crate::runtime::registry::Registry;
-    use crate::runtime::registry::tests::LIMITS;
 
     #[test]
     fn no_more_than_some_settings_are_kept_and_no_functions() {

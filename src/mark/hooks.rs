@@ -154,8 +154,8 @@ mod tests {
 
     use super::{RuntimeBuilderExt, RuntimeHooks};
     use crate::clock;
+    use crate::runtime::registry::LIMITS;
     use crate::runtime::registry::Registry;
-    use crate::runtime::registry::tests::LIMITS;
 
     #[test]
     fn workers_are_known_without_a_poll_that_is_marked() {

@@ -215,7 +215,7 @@ pub(crate) fn play(detector: DetectorId, slot: Option<&'static Slot>, number: u3
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::registry::tests::LIMITS;
+    use crate::runtime::registry::LIMITS;
     use crate::slot::SlotReading;
 
     fn enter(registry: &Registry, label_id: u32) -> PollGuard {

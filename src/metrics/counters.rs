@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn totals_of_others_are_followed() {
         let (mut counters, mut seen) = (Counters::new(64), Seen::default());
-        let registry = Registry::new(crate::runtime::registry::tests::LIMITS);
+        let registry = Registry::new(crate::runtime::registry::LIMITS);
         for total in [2, 2, 5] {
             registry.suppressed.store(total, Relaxed);
             registry.shed.store(total, Relaxed);

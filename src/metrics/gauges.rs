@@ -56,7 +56,7 @@ impl Gauges {
 mod tests {
     use super::*;
     use crate::metrics::sink::tests::Seen;
-    use crate::runtime::registry::tests::LIMITS;
+    use crate::runtime::registry::LIMITS;
 
     #[test]
     fn the_gauges_of_a_runtime_become_0_when_it_ended() {

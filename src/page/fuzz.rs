@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Page, Parts};
 use crate::clock;
-use crate::runtime::registry::{Limits, Registry};
+use crate::runtime::registry::{LIMITS, Registry};
 use crate::stall::{Cause, Frame, LiveStall, Site, Stack, StackResult, Stall};
 
 /// Texts of a stall, one a line: handler, detail, function, file, and functions of further frames.
@@ -31,15 +31,7 @@ pub fn page(data: &[u8]) {
         })
     };
     let frames = lines.iter().skip(2).take(64).map(|function| frame(function)).collect();
-    let registry = Registry::new(Limits {
-        threshold: 100_000_000,
-        handlers: 8,
-        history: 8,
-        watching: true,
-        capture: "off",
-        on_new_runtime: None,
-        everywhere: false,
-    });
+    let registry = Registry::new(LIMITS);
     let live = LiveStall::new(stall(handler, Cause::ALL[data.len() % Cause::ALL.len()]));
     live.set_detail(Some(detail.to_owned()));
     let site = Site { function: function.into(), file: Some(file.into()), line: Some(1) };
@@ -105,24 +97,9 @@ fn stall(handler: &str, cause: Cause) -> Stall {
         id: 1,
         runtime: handler.to_owned().into(),
         worker: Some(0),
-        handler: handler.to_owned().into(),
-        cause,
-        detail: None,
-        site: None,
-        stack: None,
-        site_missing: None,
-        last_seen: None,
-        stack_missing: None,
-        is_complete: false,
-        started_at: clock::wall(clock::now()),
         duration: Duration::from_millis(100),
-        in_progress: true,
-        fix: cause.fix().into(),
         workers: 4,
         workers_stalled: 1,
-        requests_in_flight: 0,
-        requests_in_flight_at_end: None,
-        delayed_requests: 0,
-        trace_id: None,
+        ..Stall::new(handler.to_owned().into(), cause, clock::wall(clock::now()))
     }
 }

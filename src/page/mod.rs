@@ -83,8 +83,8 @@ mod tests {
 
     use super::*;
     use crate::labels::ENVIRONMENT;
+    use crate::runtime::registry::LIMITS;
     use crate::runtime::registry::Limits;
-    use crate::runtime::registry::tests::LIMITS;
     use crate::stall::tests::stall;
     use crate::stall::{Cause, Frame, Site, Stack, Stall};
     use crate::stall::{LiveStall, StackResult};

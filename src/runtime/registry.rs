@@ -48,6 +48,18 @@ pub(crate) struct Limits {
     pub(crate) everywhere: bool,
 }
 
+/// For tests, benches and the fuzzer.
+#[cfg(any(test, fuzzing, feature = "__bench"))]
+pub(crate) const LIMITS: Limits = Limits {
+    threshold: 100_000_000,
+    handlers: 8,
+    history: 8,
+    watching: true,
+    capture: "off",
+    on_new_runtime: None,
+    everywhere: false,
+};
+
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) id: DetectorId,
@@ -330,16 +342,6 @@ impl Runtimes {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-
-    pub(crate) const LIMITS: Limits = Limits {
-        threshold: 100_000_000,
-        handlers: 8,
-        history: 8,
-        watching: true,
-        capture: "off",
-        on_new_runtime: None,
-        everywhere: false,
-    };
 
     fn tokio() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime")

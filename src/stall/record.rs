@@ -82,6 +82,34 @@ pub struct Stall {
 }
 
 impl Stall {
+    /// A stall in progress of which no more is known yet.
+    pub(crate) fn new(handler: Cow<'static, str>, cause: Cause, begin: SystemTime) -> Self {
+        Self {
+            id: 0,
+            runtime: "none".into(),
+            worker: None,
+            handler,
+            cause,
+            detail: None,
+            fix: cause.fix().into(),
+            started_at: begin,
+            duration: Duration::ZERO,
+            in_progress: true,
+            workers: 0,
+            workers_stalled: 0,
+            site: None,
+            site_missing: None,
+            last_seen: None,
+            stack: None,
+            stack_missing: None,
+            is_complete: false,
+            requests_in_flight: 0,
+            requests_in_flight_at_end: None,
+            delayed_requests: 0,
+            trace_id: None,
+        }
+    }
+
     /// Whether the stall has ended and everything that will ever be known about it is there.
     #[must_use]
     pub const fn is_complete(&self) -> bool {

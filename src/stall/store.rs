@@ -132,25 +132,10 @@ pub(crate) mod tests {
             id,
             runtime: "main".into(),
             worker: Some(0),
-            handler: "GET /hello".into(),
-            cause: Cause::Unknown,
-            detail: None,
-            site: None,
-            stack: None,
-            site_missing: None,
-            last_seen: None,
-            stack_missing: None,
-            is_complete: false,
-            started_at: SystemTime::UNIX_EPOCH,
             duration: Duration::from_millis(100),
-            in_progress: true,
-            fix: Cause::Unknown.fix().into(),
             workers: 4,
             workers_stalled: 1,
-            requests_in_flight: 0,
-            requests_in_flight_at_end: None,
-            delayed_requests: 0,
-            trace_id: None,
+            ..Stall::new("GET /hello".into(), Cause::Unknown, SystemTime::UNIX_EPOCH)
         }
     }
 

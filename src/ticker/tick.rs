@@ -142,7 +142,7 @@ async fn tick_once(runtime: &Runtime, registry: &Weak<Registry>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::registry::tests::LIMITS;
+    use crate::runtime::registry::LIMITS;
     use crate::runtime::status::RuntimeHealth;
 
     #[test]

@@ -12,7 +12,7 @@ use super::settings::WatchdogSettings;
 use crate::clock::{self, Nanos};
 use crate::labels::PollKind;
 use crate::runtime::Runtime;
-use crate::runtime::registry::{Limits, Registry};
+use crate::runtime::registry::{LIMITS, Limits, Registry};
 use crate::slot::{Identity, LabelId, Slot};
 
 const TICK: Duration = Duration::from_millis(25);
@@ -34,15 +34,7 @@ impl BenchScans {
     ///
     /// Never: what has just been made watches.
     pub fn new(handle: &Handle, threads: usize) -> Self {
-        let registry = Registry::new(Limits {
-            threshold: SECOND,
-            handlers: 8,
-            history: 8,
-            watching: true,
-            capture: "off",
-            on_new_runtime: None,
-            everywhere: false,
-        });
+        let registry = Registry::new(Limits { threshold: SECOND, ..LIMITS });
         let runtime = registry.add_runtime("bench", handle).expect("it watches");
         // As on a runtime that was named.
         runtime.heartbeat.set_by_timer(true);

@@ -87,28 +87,10 @@ impl NewStall {
         };
         let cause = cause.unwrap_or(Cause::Unknown);
         let record = Stall {
-            id: 0,
-            runtime: "none".into(),
             worker: poll.place.worker.map(|worker| worker as usize),
-            handler: handler.into(),
-            cause,
-            detail: None,
-            fix: cause.fix().into(),
-            started_at: clock::wall(poll.since),
             duration: Duration::from_nanos(lasted),
-            in_progress: true,
-            workers: 0,
-            workers_stalled: 0,
-            site: None,
-            stack: None,
-            site_missing: None,
-            last_seen: None,
-            stack_missing: None,
-            is_complete: false,
-            requests_in_flight: 0,
-            requests_in_flight_at_end: None,
-            delayed_requests: 0,
             trace_id: (poll.trace != 0).then_some(poll.trace),
+            ..Stall::new(handler.into(), cause, clock::wall(poll.since))
         };
         Some(Self { poll, record })
     }

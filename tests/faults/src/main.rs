@@ -15,6 +15,7 @@ macro_rules! here {
 mod awaits;
 mod compute;
 mod dns;
+mod families;
 mod locks;
 mod memory;
 mod nested;
@@ -34,27 +35,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tower_stall::{Cause, Frame, Stall, StallDetector};
 
-use scene::Fault;
+use families::FAMILIES;
 
 /// For what must happen.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The detail may be found after the stack.
 const FOR_DETAIL: Duration = Duration::from_secs(5);
 
-const FAMILIES: &[&[Fault]] = &[
-    awaits::FAULTS,
-    compute::FAULTS,
-    dns::FAULTS,
-    locks::FAULTS,
-    nested::FAULTS,
-    network::FAULTS,
-    sleep::FAULTS,
-    stack::FAULTS,
-    system::FAULTS,
-];
-
 fn main() {
-    let mut faults = FAMILIES.iter().copied().flatten();
+    let mut faults = FAMILIES.into_iter().flatten();
     let Some(wanted) = std::env::args().nth(1) else {
         return faults.for_each(|(name, _)| println!("{name}"));
     };

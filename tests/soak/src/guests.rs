@@ -8,10 +8,10 @@ use fastrand::Rng;
 use tokio::runtime::{Builder, Runtime};
 use tower_stall::{Stall, StallDetector};
 
-use crate::judge::judge;
+use crate::judge::{Plan, judge};
 use crate::machine::{detector_threads, waited};
 use crate::service::Mark;
-use crate::world::{LIMIT, Plan, World, count};
+use crate::world::{LIMIT, World, count};
 
 /// Names of runtimes; others are met without one.
 const NAMES: [&str; 3] = ["reports", "imports", "mail"];

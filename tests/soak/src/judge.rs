@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::machine::Lost;
 
-/// A fault that was committed.
+/// What is known of a fault before it is committed.
 #[derive(Clone, Debug)]
-pub(crate) struct Fault {
+pub(crate) struct Plan {
     pub(crate) id: u64,
     pub(crate) name: &'static str,
     /// The runtime, and what else was done to the request.
@@ -16,6 +16,16 @@ pub(crate) struct Fault {
     pub(crate) trace: Option<u128>,
     pub(crate) handler: String,
     pub(crate) cause: &'static str,
+    /// The function of the site; none where own code only awaits.
+    pub(crate) function: Option<&'static str>,
+    /// From so much time of its own on it must be found.
+    pub(crate) needs: Duration,
+}
+
+/// A fault that was committed.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) plan: Plan,
     /// Function, file and line of the site; none where own code only awaits.
     pub(crate) site: Option<Site>,
     pub(crate) begin: Duration,
@@ -24,8 +34,6 @@ pub(crate) struct Fault {
     pub(crate) without_cpu: Duration,
     /// How long others had none meanwhile. Known when it is over for a while.
     pub(crate) lost: Lost,
-    /// From so much time of its own on it must be found.
-    pub(crate) needs: Duration,
 }
 
 pub(crate) type Site = (String, String, u32);
@@ -78,12 +86,12 @@ impl Fault {
     }
 
     fn is_of(&self, record: &Record) -> bool {
-        if self.trace.is_some() {
-            return self.trace == record.trace;
+        if self.plan.trace.is_some() {
+            return self.plan.trace == record.trace;
         }
         let meanwhile = self.begin.saturating_sub(SLACK)..=self.end + SLACK;
         record.trace.is_none()
-            && (record.handler == self.handler || record.is_environment)
+            && (record.handler == self.plan.handler || record.is_environment)
             && meanwhile.contains(&record.begin)
     }
 }
@@ -92,7 +100,7 @@ impl Fault {
 pub(crate) fn judge(fault: &Fault, records: &[Record]) -> Verdict {
     let own: Vec<_> = records.iter().filter(|record| !record.is_environment).collect();
     match own[..] {
-        [] if fault.has_own() < fault.needs => Verdict::Environment,
+        [] if fault.has_own() < fault.plan.needs => Verdict::Environment,
         [] => Verdict::Missed,
         [record] => judge_record(fault, record),
         _ => Verdict::Wrong(format!("{} records of one stall", own.len())),
@@ -100,10 +108,10 @@ pub(crate) fn judge(fault: &Fault, records: &[Record]) -> Verdict {
 }
 
 fn judge_record(fault: &Fault, record: &Record) -> Verdict {
-    if record.handler != fault.handler {
+    if record.handler != fault.plan.handler {
         return Verdict::Wrong(format!("the handler is {}", record.handler));
     }
-    if record.cause != fault.cause {
+    if record.cause != fault.plan.cause {
         return Verdict::Wrong(format!("the cause is {}", record.cause));
     }
     let missing = record.stack_missing.as_deref().unwrap_or_default();
@@ -224,7 +232,7 @@ impl Court {
 
     /// The verdict of something that was found elsewhere.
     pub(crate) fn note(&mut self, fault: &Fault, verdict: Verdict, records: &[Record]) {
-        let tally = self.tallies.entry(fault.cause).or_default();
+        let tally = self.tallies.entry(fault.plan.cause).or_default();
         tally.faults += 1;
         let count = match &verdict {
             Verdict::Found => &mut tally.found,
@@ -237,7 +245,7 @@ impl Court {
         *count += 1;
         if matches!(verdict, Verdict::Missed | Verdict::Wrong(_)) {
             let texts: Vec<_> = records.iter().map(|record| record.text.as_str()).collect();
-            let Fault { id, name, circumstances, .. } = fault;
+            let Plan { id, name, circumstances, .. } = &fault.plan;
             self.complaints.push(format!(
                 "{verdict:?}: fault {id}, {name} ({circumstances}): {fault:?}\n    records: {texts:#?}"
             ));
@@ -259,25 +267,29 @@ mod tests {
     }
 
     fn fault() -> Fault {
-        Fault {
+        let plan = Plan {
             id: 7,
             name: "std-mutex",
             circumstances: String::new(),
             trace: Some(7),
             handler: "GET /fault/std-mutex".to_owned(),
             cause: "lock",
+            function: Some("locks::std_mutex"),
+            needs: ms(200),
+        };
+        Fault {
+            plan,
             site: Some(("locks::std_mutex".to_owned(), "locks.rs".to_owned(), 9)),
             begin: ms(1000),
             end: ms(1400),
             without_cpu: ms(0),
             lost: Lost::default(),
-            needs: ms(200),
         }
     }
 
     fn record() -> Record {
         Record {
-            handler: fault().handler,
+            handler: fault().plan.handler,
             cause: "lock",
             is_environment: false,
             site: fault().site.map(|(function, file, line)| (function, Some((file, line)))),
@@ -341,7 +353,10 @@ mod tests {
         let mut court = Court::default();
         court.add_fault(fault());
         court.add_record(record());
-        let task = Fault { trace: None, handler: "unattributed".to_owned(), ..fault() };
+        let task = Fault {
+            plan: Plan { trace: None, handler: "unattributed".to_owned(), ..fault().plan },
+            ..fault()
+        };
         let of_task =
             |begin| Record { trace: None, handler: "unattributed".to_owned(), begin, ..record() };
         court.add_fault(task);

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use crate::families::FAMILIES;
 use crate::scene::Fault;
 use crate::service::Moment;
 use crate::table::{self, Expected, Kind};
-use crate::{awaits, compute, dns, locks, nested, network, sleep, stack, system};
 
 /// Faults that no service commits over and over beside others.
 const LEFT_OUT: &[(&str, &str)] = &[
@@ -46,19 +46,8 @@ impl Row {
 
 /// Those that are committed.
 pub(crate) fn rows() -> Vec<Row> {
-    let families = [
-        awaits::FAULTS,
-        compute::FAULTS,
-        dns::FAULTS,
-        locks::FAULTS,
-        nested::FAULTS,
-        network::FAULTS,
-        sleep::FAULTS,
-        stack::FAULTS,
-        system::FAULTS,
-    ];
     let left_out: BTreeSet<_> = LEFT_OUT.iter().map(|(name, _)| *name).collect();
-    let faults = families.into_iter().flatten().filter(|(name, _)| !left_out.contains(name));
+    let faults = FAMILIES.into_iter().flatten().filter(|(name, _)| !left_out.contains(name));
     let row = |fault: &Fault| {
         let expected = table::FAULTS.iter().find(|expected| expected.name == fault.0);
         Row { fault: *fault, expected: *expected.expect("each fault has a row") }

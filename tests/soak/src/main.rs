@@ -21,6 +21,8 @@ mod broken;
 mod compute;
 #[path = "../../faults/src/dns.rs"]
 mod dns;
+#[path = "../../faults/src/families.rs"]
+mod families;
 mod guests;
 mod inject;
 mod judge;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tower_stall::{Stall, StallDetector};
 
 use crate::broken::Broken;
-use crate::judge::{Court, Fault, Incident, Record};
+use crate::judge::{Court, Fault, Incident, Plan, Record};
 use crate::kit::{self, Row};
 use crate::machine::{Lost, Witness};
 use crate::service::{Moment, Stage};
@@ -60,19 +60,6 @@ pub(crate) struct World {
     court: Mutex<Court>,
     last_id: AtomicU64,
     begin: (Instant, SystemTime),
-}
-
-/// What is known of a fault before it is committed.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) id: u64,
-    pub(crate) name: &'static str,
-    pub(crate) circumstances: String,
-    pub(crate) trace: Option<u128>,
-    pub(crate) handler: String,
-    pub(crate) cause: &'static str,
-    pub(crate) function: Option<&'static str>,
-    pub(crate) needs: Duration,
 }
 
 impl World {
@@ -159,29 +146,22 @@ impl World {
     /// The fault that came of a plan.
     pub(crate) fn fault(&self, plan: Plan, begin: &Moment, end: &Moment) -> Fault {
         let since = |moment: &Moment| moment.at.saturating_duration_since(self.begin.0);
-        let Plan { id, name, circumstances, trace, handler, cause, function, needs } = plan;
-        let place = function.and_then(kit::place);
+        let place = plan.function.and_then(kit::place);
         // A task begins when it is polled.
-        let of_task = place.as_ref().map(|(_, _, at)| at).filter(|_| trace.is_none());
+        let of_task = place.as_ref().map(|(_, _, at)| at).filter(|_| plan.trace.is_none());
         let begin = of_task.unwrap_or(begin);
-        let site = function.map(|function| {
+        let site = plan.function.map(|function| {
             let (file, line) =
                 place.clone().map(|(file, line, _)| (file, line)).unwrap_or_default();
-            (function.to_owned(), file, line + self.broken.lines_below(name))
+            (function.to_owned(), file, line + self.broken.lines_below(plan.name))
         });
         Fault {
-            id,
-            name,
-            circumstances,
-            trace,
-            handler,
-            cause,
+            plan,
             site,
             begin: since(begin),
             end: since(end),
             without_cpu: begin.without_cpu(end),
             lost: Lost::default(),
-            needs,
         }
     }
 
