@@ -4,7 +4,7 @@
 //! seems endless. One whose start was not is told when it lasts for [`TOLD_AFTER`], else it is summed up.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::clock::Nanos;
@@ -17,6 +17,8 @@ pub(crate) const MOST_OF_ONE: u32 = 10;
 pub(crate) const MOST: u32 = 60;
 /// Which stalls are told whatever the limits: as each holds a thread for so long, they cannot be many.
 pub(crate) const TOLD_AFTER: Duration = Duration::from_secs(10);
+/// More than are told in an hour.
+const MOST_OPEN: usize = 4096;
 /// Handlers with a sum of their own a minute. The others have one together.
 const MOST_SUMS: usize = 20;
 
@@ -28,8 +30,9 @@ pub(super) struct Limiter {
     topics: HashMap<Topic, (Window, u64)>,
     all: Window,
     handlers: HashMap<&'static str, Window>,
-    /// Stalls whose start was logged and that have not ended.
-    open: HashSet<u64>,
+    /// Stalls whose start was logged and that have not ended, the last [`MOST_OPEN`] of them: the end of one
+    /// may be lost.
+    open: BTreeSet<u64>,
     /// What was not logged since the last sums.
     held_back: HashMap<&'static str, HeldBack>,
     sums_due: Option<Nanos>,
@@ -109,7 +112,7 @@ impl Limiter {
         if of_handler.has_room(now, MOST_OF_ONE) && self.all.has_room(now, MOST) {
             of_handler.lines += 1;
             self.all.lines += 1;
-            self.open.insert(id);
+            self.tell(id);
             return Start::Told;
         }
         self.sums_due.get_or_insert(now + MINUTE);
@@ -123,9 +126,12 @@ impl Limiter {
         self.open.contains(&id)
     }
 
-    /// A stall that was held back lasts for so long that it is told now.
+    /// The start of a stall is told, which may be late: one that was held back may last for long.
     pub(super) fn tell(&mut self, id: u64) {
         self.open.insert(id);
+        if self.open.len() > MOST_OPEN {
+            self.open.pop_first();
+        }
     }
 
     /// A stall has ended. Returns whether its start was logged; it is summed up otherwise.
@@ -220,6 +226,14 @@ mod tests {
         assert!(limiter.is_told(10) && limiter.end(2 * MINUTE, HELLO, &ended(10, 60_000)));
         let sums = limiter.sums(2 * MINUTE).expect("they are due");
         assert_eq!(sums, Sums::default(), "nothing is left to sum up");
+    }
+
+    #[test]
+    fn stalls_whose_ends_are_lost_take_no_more_memory() {
+        let mut limiter = Limiter::default();
+        (0..2 * MOST_OPEN as u64).for_each(|id| limiter.tell(id));
+        assert_eq!(limiter.open.len(), MOST_OPEN);
+        assert!(!limiter.is_told(0) && limiter.is_told(2 * MOST_OPEN as u64 - 1));
     }
 
     #[test]

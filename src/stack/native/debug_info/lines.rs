@@ -110,3 +110,18 @@ fn push(path: &mut String, part: &str) {
     }
     path.push_str(part);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_near_an_address_are_bounded_also_at_the_end_of_memory() {
+        let mut found = Lines::default();
+        let row = Row { address: u64::MAX - 3, file: 1, line: Some(7) };
+        for _ in 0..1000 {
+            found.meet(u64::MAX - 1, row, u64::MAX - 1);
+        }
+        assert_eq!((found.row, found.near.len()), (None, MOST_NEAR));
+    }
+}

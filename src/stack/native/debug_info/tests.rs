@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::file::demangle;
+use super::types::Steps;
 use super::*;
 use crate::stack::mode::Symbols;
 use crate::stack::native::Names;
@@ -254,4 +255,20 @@ fn what_a_build_has_is_known_before_the_first_stack() {
     let build_id = ObjectFile::at(&path).expect("a shell").build_id().map(Into::into);
     let stripped = Program::read(&Image { path, build_id, ..image });
     assert_eq!((stripped.name, stripped.has_symbols), (None, false));
+}
+
+#[test]
+fn what_goes_on_for_ever_is_ended_and_what_is_long_is_cut_off() {
+    let mut asked = 0;
+    let mut goes_on = || {
+        asked += 1;
+        asked < 3
+    };
+    let mut steps = Steps::new(10, &mut goes_on);
+    let taken = (0..100).take_while(|_| steps.take().is_ok()).count();
+    assert_eq!((taken, steps.take()), (29, Err(NoLines::Ended)), "also afterwards");
+    assert_eq!(asked, 3, "once in ten steps");
+
+    let long = demangle(&"ä".repeat(10_000));
+    assert_eq!((long.len(), long.chars().last()), (16 << 10, Some('ä')));
 }
