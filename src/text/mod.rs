@@ -147,7 +147,7 @@ pub(crate) fn thread(report: ThreadReport) -> String {
             format!("{name} panicked {} time{times} and goes on: please report it", report.panics)
         }
         Condition::Stuck(time) => {
-            format!("{name} is stuck for {}{panics}: {missing} meanwhile", human_nanos(time))
+            format!("{name} has been stuck for {}{panics}: {missing} meanwhile", human_nanos(time))
         }
         Condition::Lost => {
             format!("{name} has ended{panics}: {missing} until the process restarts")

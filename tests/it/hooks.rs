@@ -112,7 +112,7 @@ fn a_hook_that_is_stuck_shows_while_it_is() {
     let health = rig.stall.health();
     assert!(health.is_live() && health.is_ready(), "{health:?}");
     let [fault] = &health.faults[..] else { panic!("{health:?}") };
-    assert!(fault.starts_with("stall-reporter is stuck for 1"), "{fault}");
+    assert!(fault.starts_with("stall-reporter has been stuck for 1"), "{fault}");
     drop(held);
     wait_until(LIMIT, || up() == Some(1.0));
     assert_eq!(rig.stall.health().faults, [""; 0]);
