@@ -73,30 +73,40 @@ fn each_documented_call_has_its_test() {
     assert!(common.is_superset(&VITAL.iter().copied().collect()), "{common:?}");
 }
 
-#[test]
-fn a_filter_that_refuses_a_call_costs_stacks_and_nothing_else() {
-    let test = "degraded::calls::a_filter_that_refuses_a_call_costs_stacks_and_nothing_else";
-    for call in OURS {
-        child::run(test, &[("STALL_TEST_CALL", call.name)], || {
-            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(call.name) {
-                call.filter(Filter::answering(REFUSE)).apply();
-                is_watched(Capture::Auto);
+/// Checks each of these calls in a process of its own.
+fn check_each<'a>(test: &str, names: impl IntoIterator<Item = &'a str>, check: impl Fn(&'a str)) {
+    for name in names {
+        child::run(test, &[("STALL_TEST_CALL", name)], || {
+            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(name) {
+                check(name);
             }
         });
     }
 }
 
+/// The same for each call of ours, with what is known of it.
+fn check_ours(test: &str, check: impl Fn(&Ours)) {
+    check_each(test, OURS.iter().map(|call| call.name), |name| {
+        check(OURS.iter().find(|call| call.name == name).expect("one of ours"));
+    });
+}
+
+#[test]
+fn a_filter_that_refuses_a_call_costs_stacks_and_nothing_else() {
+    let test = "degraded::calls::a_filter_that_refuses_a_call_costs_stacks_and_nothing_else";
+    check_ours(test, |call| {
+        call.filter(Filter::answering(REFUSE)).apply();
+        is_watched(Capture::Auto);
+    });
+}
+
 #[test]
 fn a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it() {
     let test = "degraded::calls::a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it";
-    for call in OURS {
-        child::run(test, &[("STALL_TEST_CALL", call.name)], || {
-            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(call.name) {
-                call.filter(Filter::answering(KILL)).apply();
-                is_watched(call.without);
-            }
-        });
-    }
+    check_ours(test, |call| {
+        call.filter(Filter::answering(KILL)).apply();
+        is_watched(call.without);
+    });
 }
 
 /// What `start` returns under a filter that only our threads have.
@@ -135,16 +145,8 @@ const AT_START: &[&str] = &[
 #[test]
 fn a_common_call_that_our_threads_are_refused_harms_nobody() {
     let test = "degraded::calls::a_common_call_that_our_threads_are_refused_harms_nobody";
-    for name in documented("Calls that every service makes") {
-        if VITAL.contains(&name) {
-            continue;
-        }
-        child::run(test, &[("STALL_TEST_CALL", name)], || {
-            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(name) {
-                goes_on(name);
-            }
-        });
-    }
+    let common = documented("Calls that every service makes").into_iter();
+    check_each(test, common.filter(|name| !VITAL.contains(name)), goes_on);
 }
 
 fn goes_on(refused: &str) {
