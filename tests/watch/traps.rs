@@ -155,13 +155,18 @@ fn a_storm_of_block_in_place_is_no_stall() {
 
 /// When polls began, on which worker.
 #[derive(Clone, Default)]
-struct Polls(Arc<Mutex<Vec<(SystemTime, Option<usize>)>>>);
+struct Polls(Arc<Mutex<Vec<Begun>>>);
+
+struct Begun {
+    at: SystemTime,
+    worker: Option<usize>,
+}
 
 impl Polls {
     /// A poll begins here.
     fn note(&self) {
-        let here = (SystemTime::now(), tokio::runtime::worker_index());
-        self.0.lock().expect("no panic").push(here);
+        let worker = tokio::runtime::worker_index();
+        self.0.lock().expect("no panic").push(Begun { at: SystemTime::now(), worker });
     }
 
     /// Stalls whose worker polled something else while they lasted. On a busy machine the others are right:
@@ -173,7 +178,7 @@ impl Polls {
         let polls = self.0.lock().expect("no panic");
         let went_on = |stall: &Stall| {
             let during = stall.started_at + MARGIN..stall.started_at + stall.duration - MARGIN;
-            polls.iter().any(|(at, worker)| *worker == stall.worker && during.contains(at))
+            polls.iter().any(|poll| poll.worker == stall.worker && during.contains(&poll.at))
         };
         stalls.into_iter().filter(|stall| stall.cause != Cause::Lock && went_on(stall)).collect()
     }
