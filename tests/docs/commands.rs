@@ -25,7 +25,7 @@ fn named_after<'a>(text: &'a str, word: &str) -> BTreeSet<&'a str> {
     let rests = text.match_indices(word).map(|(at, _)| &text[at + word.len()..]);
     let names = rests.filter_map(|rest| rest.split(|c| !is_of_name(c)).next());
     // In capitals it stands for any.
-    names.filter(|name| name.chars().any(|c| c.is_ascii_lowercase())).collect()
+    names.filter(|name| !name.is_empty() && *name == name.to_lowercase()).collect()
 }
 
 #[test]
@@ -65,6 +65,45 @@ fn each_target_of_cargo_that_is_named_exists() {
     }
     for package in named_after(&pages, "-p ").into_iter().filter(|it| it.starts_with("tower")) {
         assert!(names.contains(package), "-p {package}");
+    }
+}
+
+/// The text of all Rust files below, with their paths.
+fn sources(folder: &Path) -> String {
+    let entries =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let text = |path: std::path::PathBuf| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(rs) if rs == "rs" => {
+            let text = fs::read_to_string(&path).expect("a file of text");
+            format!("{}\n{text}", path.display())
+        }
+        _ => String::new(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn each_name_of_a_test_that_is_asked_for_exists() {
+    let pages = pages();
+    for (words, folder) in [
+        ("cargo test --lib ", "src"),
+        ("--all-features --lib ", "src"),
+        ("-p tower-stall-faults ", "tests/faults"),
+    ] {
+        let names = named_after(&pages, words);
+        assert!(!names.is_empty(), "{words}");
+        let sources = sources(&Path::new(ROOT).join(folder));
+        for name in names {
+            // The name of a function, or of the file that it is in.
+            let is_function = |line: &str| {
+                let function = line.trim().strip_prefix("fn ").and_then(|it| it.split('(').next());
+                function.is_some_and(|function| function.contains(name))
+            };
+            let is_there =
+                sources.contains(&format!("/{name}")) || sources.lines().any(is_function);
+            assert!(is_there, "{words}{name} finds no test below {folder}");
+        }
     }
 }
 
