@@ -37,8 +37,11 @@ def rows(clock, level, said, fields):
     yield head + [("said", wrapped[0])]
     for part in wrapped[1:]:
         yield [("", indent), ("said", part)]
+    fields, fix, advice = fields.partition("fix=")
     for part in textwrap.wrap(fields, COLUMNS - 19, break_on_hyphens=False):
         yield [("", indent), ("field", part)]
+    if fix:
+        yield [("", indent), ("field", fix), ("INFO", advice)]
 
 
 def main():
