@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::sync::watch::{Receiver, channel};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::guard::is_local_client;
+use super::helpers;
 use crate::health::{HealthReport, HealthState};
 use crate::sync::lock;
 
@@ -68,7 +68,7 @@ struct Checks {
 }
 
 impl Checks {
-    /// Why the process is not ready. Checks run on a blocking thread, with a time limit.
+    /// Why the process is not ready. Checks run on a helper, with a time limit.
     async fn unready(&self) -> Option<String> {
         if !self.state.has_checks() {
             return self.state.report().unready;
@@ -92,7 +92,7 @@ impl Checks {
         }
         let (sender, receiver) = channel(None);
         let state = Arc::clone(&self.state);
-        drop(spawn_blocking(move || sender.send_replace(Some(state.report()))));
+        drop(helpers::run(move || sender.send_replace(Some(state.report()))));
         *run = Some(receiver.clone());
         receiver
     }

@@ -85,8 +85,7 @@ mod tests {
         assert_eq!(*lock(&registry.log_status), LogStatus::Unknown);
         check.check_if_due(&logger, clock::now());
         assert!(check.due().is_none());
-        let status = *lock(&registry.log_status);
-        status
+        *lock(&registry.log_status)
     }
 
     #[test]
