@@ -24,8 +24,10 @@ fn named_after<'a>(text: &'a str, word: &str) -> BTreeSet<&'a str> {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let rests = text.match_indices(word).map(|(at, _)| &text[at + word.len()..]);
     let names = rests.filter_map(|rest| rest.split(|c| !is_of_name(c)).next());
-    // In capitals it stands for any.
-    names.filter(|name| !name.is_empty() && *name == name.to_lowercase()).collect()
+    // In capitals, or with a star behind it, it stands for any.
+    names
+        .filter(|name| !name.is_empty() && !name.ends_with('-') && *name == name.to_lowercase())
+        .collect()
 }
 
 #[test]
