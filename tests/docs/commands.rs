@@ -1,12 +1,19 @@
 //! What the pages tell people to run is there: scripts, examples, packages, benches, tests.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tower_stall::StallDetector;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");
+const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 
 /// The text of all pages.
 fn pages() -> String {
@@ -35,8 +42,11 @@ fn each_script_that_is_named_exists() {
     let pages = pages();
     let scripts = named_after(&pages, "`scripts/");
     assert!(scripts.len() > 15, "{scripts:?}");
+    let entries = fs::read_dir(Path::new(ROOT).join("scripts")).expect("a folder");
+    let there = entries.map(|entry| entry.expect("an entry").path());
+    let there: BTreeSet<_> = there.filter_map(|path| Some(path.file_stem()?.to_owned())).collect();
     for script in scripts {
-        assert!(Path::new(ROOT).join("scripts").join(script).exists(), "scripts/{script}");
+        assert!(there.contains(OsStr::new(script)), "scripts/{script}");
     }
 }
 
@@ -47,7 +57,7 @@ fn each_target_of_cargo_that_is_named_exists() {
         .current_dir(ROOT)
         .output()
         .expect("cargo runs");
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     let names: BTreeSet<_> =
         packages.iter().filter_map(|package| package["name"].as_str()).collect();
@@ -106,6 +116,36 @@ fn each_name_of_a_test_that_is_asked_for_exists() {
                 sources.contains(&format!("/{name}")) || sources.lines().any(is_function);
             assert!(is_there, "{words}{name} finds no test below {folder}");
         }
+    }
+}
+
+/// What the runbook says to look for where the log is JSON. (tests/server has the log of the quick start.)
+#[test]
+fn the_search_of_the_runbook_finds_a_stall_in_a_log_of_json() {
+    let search = r#""handler":"GET /blocking""#;
+    assert!(RUNBOOK.contains(search), "the runbook says what to look for");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("log.json");
+    let file = Mutex::new(fs::File::create(&path).expect("a file"));
+    let subscriber = tracing_subscriber::fmt().json().with_writer(file).finish();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let stall = tracing::subscriber::with_default(subscriber, || {
+        runtime.block_on(async { StallDetector::builder().start() }).expect("a detector")
+    });
+
+    let found = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let fields = line["fields"].as_object()?;
+        fields.get("code.line.number")?.as_u64().filter(|_| fields["event"] == "stall_ended")
+    };
+    let start = Instant::now();
+    loop {
+        let blocks = async { std::thread::sleep(Duration::from_millis(500)) };
+        runtime.block_on(runtime.spawn(stall.watched("GET /blocking", blocks))).expect("no panic");
+        let log = fs::read_to_string(&path).expect("the log");
+        if log.lines().filter(|line| line.contains(search)).any(|line| found(line).is_some()) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{log}");
     }
 }
 

@@ -117,7 +117,7 @@ fn the_searches_of_the_runbook_find_a_stall_in_the_log_of_the_quick_start() {
         let logs = search.split(" | ").next().expect("the command for the log");
         let search = search.replace(logs, &format!("cat {}", log.display()));
         let found = run(&search.replace("GET /blocking", "GET /hello").replace("stall=1 ", &stall));
-        assert!(found.contains("GET /hello at examples/quickstart.rs:"), "{search}\n{found}");
+        assert!(found.contains(r#"code.file.path="examples/quickstart.rs""#), "{search}\n{found}");
         let number = found.split(" stall=").nth(1).and_then(|rest| rest.split(' ').next());
         stall = format!("stall={} ", number.expect("its number"));
     }
