@@ -156,7 +156,7 @@ pub mod _documentation {
     pub mod experiments {}
     #[doc = include_str!("../docs/features.md")]
     pub mod features {}
-    /// A page for each [cause](_documentation::causes), with the code before and after.
+    /// A page for each [cause](causes), with the code before and after.
     pub mod fix {
         #[doc = include_str!("../docs/fix/blocked.md")]
         pub mod blocked {}
