@@ -195,6 +195,9 @@ fn each_page_is_a_chapter_so_that_its_code_is_compiled() {
             assert!(!language.is_empty(), "{path}: the language is missing of\n{code}");
             let skipped = language.split(',').any(|word| word == "ignore");
             assert!(!skipped, "{path}: this is not compiled:\n{code}");
+            let is_hidden = |line: &str| line.trim_start().starts_with("# ");
+            let hides = Page::is_rust(language) && code.lines().any(is_hidden);
+            assert!(!hides, "{path}: a line that rustdoc hides is seen in the repository:\n{code}");
         }
     }
 }
