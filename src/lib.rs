@@ -97,6 +97,7 @@ mod admin;
 mod cause;
 mod clock;
 mod config;
+mod delayed;
 mod detector;
 mod health;
 mod label;
@@ -224,6 +225,7 @@ pub mod _documentation {
 }
 
 pub use config::BuildError;
+pub use delayed::{DelayedFuture, DelayedLayer, DelayedService};
 pub use detector::{Builder, LeftBehind, StallDetector, WatchExt, detector, layer};
 pub use health::{Health, HealthReport, Readiness};
 pub use layer::{StallLayer, StallService};

@@ -53,6 +53,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
         ],
     ),
     ("ticker", 6, &["clock", "mark", "runtime"]),
+    ("delayed", 7, &["clock", "runtime", "stall", "text"]),
     ("config", 7, &["health", "labels", "report", "stack"]),
     ("shed", 7, &["layer", "runtime"]),
     (
@@ -68,6 +69,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "cause",
             "clock",
             "config",
+            "delayed",
             "health",
             "labels",
             "layer",

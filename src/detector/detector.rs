@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::threads::{LeftBehind, Threads};
+use crate::delayed::DelayedLayer;
 use crate::health::{Health, HealthReport, HealthState};
 use crate::labels::PollKind;
 use crate::layer::StallLayer;
@@ -205,6 +206,12 @@ impl StallDetector {
     #[must_use]
     pub fn shed_layer(&self) -> ShedLayer {
         ShedLayer::new(Arc::clone(&self.shared.registry))
+    }
+
+    /// A layer that tells requests, in their own spans, which stalls they were in flight with.
+    #[must_use]
+    pub fn delayed_layer(&self) -> DelayedLayer {
+        DelayedLayer::new(Arc::clone(&self.shared.registry))
     }
 
     /// Whether the runtime of the calling thread has been frozen for longer than

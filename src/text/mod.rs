@@ -243,6 +243,23 @@ impl fmt::Display for StallSum<'_> {
     }
 }
 
+/// What a request has waited for, as far as is known.
+pub(crate) fn delayed(stall: &Stall, time: Duration, of: Duration, stalls: usize) -> String {
+    let more = match stalls {
+        0 | 1 => String::new(),
+        2 => ", and another stall meanwhile".to_owned(),
+        _ => format!(", and {} other stalls meanwhile", stalls - 1),
+    };
+    format!(
+        "for {} of the {} of this request {} blocked {}{}{more}",
+        human(time),
+        human(of),
+        handler(stall),
+        whom(stall),
+        place_of(stall)
+    )
+}
+
 pub(crate) fn ended(stall: &Stall) -> String {
     let what = match stall.cause.is_environment() {
         true => format!("{} could not run", whom(stall)),
