@@ -54,7 +54,8 @@
 //! # Outputs
 //!
 //! - **Log**: `tracing` events with the target `tower_stall`, at the start of a stall, while it lasts and
-//!   at its end. [`_documentation::report`] explains them part by part.
+//!   at its end. [`_documentation::report`] explains them part by part. [`DelayedLayer`] tells a request
+//!   that had to wait, in its own span.
 //! - **Metrics**: [`METRICS`] has the table. They go one way: to `/metrics` with
 //!   [`Builder::admin`], else, or with [`Builder::facade`], to the recorder of the `metrics` facade.
 //! - **Code**: [`StallDetector::stalls`] and [`Builder::on_stall`] give [`Stall`] records.

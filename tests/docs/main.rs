@@ -138,6 +138,24 @@ fn the_quick_start_of_the_readme_is_the_example() {
     assert_eq!(code.expect("a block of code").trim(), body.join("\n").trim());
 }
 
+/// The events that the pages explain are those that the code logs.
+#[test]
+fn each_event_of_the_log_is_explained() {
+    let page = include_str!("../../docs/report.md");
+    let (_, table) = page.split_once("| `event` | level | when |").expect("the table");
+    let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `"));
+    let explained: BTreeSet<_> = rows.filter_map(|row| row.split('`').next()).collect();
+    let code =
+        [include_str!("../../src/delayed/future.rs"), include_str!("../../src/report/log.rs")];
+    let levels = ["WARN, \"", "INFO, \"", "event = \""];
+    let logged = levels.iter().flat_map(|start| {
+        code.iter()
+            .flat_map(|text| text.split(start).skip(1))
+            .filter_map(|rest| rest.split('"').next())
+    });
+    assert_eq!(explained, logged.collect::<BTreeSet<_>>());
+}
+
 #[test]
 fn reasons_for_a_missing_stack_are_those_of_the_code() {
     let page = include_str!("../../docs/capture.md");
