@@ -145,14 +145,13 @@ fn each_event_of_the_log_is_explained() {
     let (_, table) = page.split_once("| `event` | level | when |").expect("the table");
     let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `"));
     let explained: BTreeSet<_> = rows.filter_map(|row| row.split('`').next()).collect();
-    let code =
-        [include_str!("../../src/delayed/future.rs"), include_str!("../../src/report/log.rs")];
-    let levels = ["WARN, \"", "INFO, \"", "event = \""];
-    let logged = levels.iter().flat_map(|start| {
-        code.iter()
-            .flat_map(|text| text.split(start).skip(1))
-            .filter_map(|rest| rest.split('"').next())
-    });
+    let code = concat!(
+        include_str!("../../src/delayed/future.rs"),
+        include_str!("../../src/report/log.rs"),
+    );
+    let starts = ["WARN, \"", "INFO, \"", "event = \""];
+    let names = starts.iter().flat_map(|start| code.split(start).skip(1));
+    let logged = names.filter_map(|rest| rest.split('"').next());
     assert_eq!(explained, logged.collect::<BTreeSet<_>>());
 }
 
