@@ -4,7 +4,7 @@
 //! use tower::ServiceExt;
 //!
 //! async fn hello() -> &'static str {
-//!     std::thread::sleep(std::time::Duration::from_millis(300)); // blocks a worker
+//!     std::thread::sleep(std::time::Duration::from_secs(1)); // blocks a worker
 //!     "hello"
 //! }
 //!
