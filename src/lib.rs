@@ -59,6 +59,7 @@
 //! - **Metrics**: [`METRICS`] has the table. They go one way: to `/metrics` with
 //!   [`Builder::admin`], else, or with [`Builder::facade`], to the recorder of the `metrics` facade.
 //! - **Code**: [`StallDetector::stalls`] and [`Builder::on_stall`] give [`Stall`] records.
+//! - **Spans**: [`DelayedLayer`] tells a request, in its own span, for which stall it may have waited.
 //! - **Page**: `/stalls` with [`Builder::admin`] ([`_documentation::page`]), and the same for
 //!   programs, `/stalls.json`.
 //! - **Probes**: `/livez` and `/readyz` with [`Builder::admin`], or [`StallDetector::health`] for a server
