@@ -53,10 +53,7 @@ fn a_frozen_current_thread_runtime_moves_in_the_metrics_while_it_is_frozen() {
             drop(end);
             let counted = after.value("tokio_frozen_seconds_total", &[MAIN]);
             let all = frozen.as_secs_f64();
-            assert!(
-                (all - 2.0..=all + 1.0).contains(&counted),
-                "whole seconds: {counted} of {all}"
-            );
+            assert!((all - 1.0..=all + 1.0).contains(&counted), "{counted} of {all}");
         });
         runtime.block_on(async {
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -103,7 +100,7 @@ fn an_idle_runtime_has_lag_and_a_heartbeat_and_no_freeze() {
             .filter(|count| *count > first + 40.0)
     });
     let metrics = scrape(&stall);
-    assert_eq!(metrics.value("tokio_frozen_seconds_total", &[MAIN]), 0.0);
+    assert!(metrics.value("tokio_frozen_seconds_total", &[MAIN]) < 1.0);
     assert_eq!(metrics.value("tokio_workers_saturated", &[MAIN]), 0.0);
     assert_none(&stall);
 }
