@@ -165,6 +165,8 @@ pub mod _documentation {
     #[doc = include_str!("../docs/clippy.toml")]
     #[doc = "```"]
     pub mod prevent {}
+    #[doc = include_str!("../docs/runbook.md")]
+    pub mod runbook {}
     #[doc = include_str!("../docs/system-calls.md")]
     pub mod system_calls {}
     #[cfg(feature = "testing")]
