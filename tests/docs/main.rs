@@ -7,6 +7,7 @@ mod deploy;
 mod needs;
 mod prevent;
 mod probes;
+mod runbook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
