@@ -115,6 +115,7 @@ mod health;
 mod label;
 mod labels;
 pub mod layer;
+mod log_status;
 mod mark;
 mod metrics;
 mod owned_thread;
@@ -181,7 +182,7 @@ pub use layer::{StallLayer, StallService};
 pub use mark::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
 pub use report::OnStall;
-pub use shed::{ShedFuture, ShedLayer, ShedService};
+pub use shed::{ShedAnswer, ShedFuture, ShedLayer, ShedService, Unavailable};
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 #[allow(unused_imports, unreachable_pub, reason = "empty where no stack is taken")]

@@ -15,11 +15,11 @@ use tower_stall::{
     BuildError, Builder, Capture, Cause, Frame, Health, HealthReport, LeftBehind, MetricInfo,
     MetricKind, ParseCaptureError, ParseSymbolsError, Readiness, RuntimeHooks, ShedFuture,
     ShedLayer, ShedService, Site, Stack, Stall, StallDetector, StallLayer, StallService, Symbols,
-    Watched,
+    Unavailable, Watched,
 };
 
 /// What `pub use` names that are traits.
-const TRAITS: [&str; 3] = ["OnStall", "RuntimeBuilderExt", "WatchExt"];
+const TRAITS: [&str; 4] = ["OnStall", "RuntimeBuilderExt", "ShedAnswer", "WatchExt"];
 
 /// Calls the function for each type, and returns their names.
 macro_rules! each {
@@ -60,7 +60,7 @@ fn all_public_types_go_anywhere() {
         ParseCaptureError, ParseSymbolsError, Readiness, RequestHead<'static>, ResponseBody<Full<Bytes>>,
         ResponseFuture<Ready<()>>, RuntimeHooks, ShedFuture<Ready<()>, Full<Bytes>>, ShedLayer,
         ShedService<()>, Site, Stack, Stall, StallDetector, StallLayer, StallService<()>, Symbols,
-        Watched<Ready<()>>,
+        Unavailable, Watched<Ready<()>>,
     ));
     #[cfg(feature = "testing")]
     checked.extend(each!(anywhere: NoStalls));

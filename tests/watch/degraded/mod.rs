@@ -13,6 +13,8 @@ mod proc;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod restricted;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
+mod scarce;
+#[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod stacks;
 #[cfg(not(feature = "capture"))]
 mod without_capture;

@@ -17,6 +17,7 @@ impl Arch for Native {
     const LONGEST_CALL: usize = call::LONGEST;
     const LONGEST_END: usize = call::END;
     const LONGEST_STUB: usize = call::STUB;
+    const SYSTEM_CALL: &'static [u8] = call::SYSTEM_CALL;
     const LONGEST_PROLOGUE: usize = prologue::LONGEST;
     const ADDRESS_BITS: u64 = u64::MAX;
 
