@@ -9,6 +9,7 @@ mod links;
 mod needs;
 mod prevent;
 mod probes;
+mod runbook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
