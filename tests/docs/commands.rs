@@ -5,15 +5,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tower_stall::StallDetector;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../../README.md");
-const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 
 /// The text of all pages.
 fn pages() -> String {
@@ -116,41 +112,6 @@ fn each_name_of_a_test_that_is_asked_for_exists() {
                 sources.contains(&format!("/{name}")) || sources.lines().any(is_function);
             assert!(is_there, "{words}{name} finds no test below {folder}");
         }
-    }
-}
-
-/// What the runbook says to look for where the log is JSON. (tests/server has the log of the quick start.)
-#[test]
-fn the_search_of_the_runbook_finds_a_stall_in_a_log_of_json() {
-    let search = r#""handler":"GET /blocking""#;
-    assert!(RUNBOOK.contains(search), "the runbook says what to look for");
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("log.json");
-    let file = Mutex::new(fs::File::create(&path).expect("a file"));
-    // For the whole process, as in a service: the other tests do not read the log.
-    tracing_subscriber::fmt().json().with_writer(file).init();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let stall = runtime.block_on(async { StallDetector::builder().start() }).expect("a detector");
-
-    let has_line = |line: &str| {
-        let fields = serde_json::from_str(line).map(|mut line: Value| line["fields"].take());
-        fields.is_ok_and(|fields| fields["code.line.number"].is_u64())
-    };
-    // Blocks until it is told where: the first stack reads the program, which takes its time.
-    let told = runtime.block_on(runtime.spawn(stall.watched("GET /blocking", async move {
-        let start = Instant::now();
-        loop {
-            std::thread::sleep(Duration::from_millis(300));
-            let log = fs::read_to_string(&path).expect("the log");
-            if log.lines().filter(|line| line.contains(search)).any(has_line) {
-                return Ok(());
-            }
-            if start.elapsed() > Duration::from_secs(60) {
-                return Err(log);
-            }
-        }
-    })));
-    if let Err(log) = told.expect("no panic") {
-        panic!("no line is told: {:#?}\n{log}", stall.stalls());
     }
 }
 
