@@ -124,7 +124,7 @@ fn document(report: &Report, title: &str, body: &Markup) -> Markup {
                             p class="fault" { (thread(*fault)) }
                         }
                         @for notice in &report.notices {
-                            p class="notice" { (notice) }
+                            p class="notice" { strong { "Note: " } (notice) }
                         }
                     }
                 }

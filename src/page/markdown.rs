@@ -1,13 +1,14 @@
 //! The report of one stall as Markdown, for an issue or a chat.
 
 use super::report::Report;
+use super::stack::inside;
 use super::time::stamp;
 use crate::clock::human;
 use crate::label::printable;
 use crate::stall::{Site, Stack, Stall};
 use crate::text::{handler_title, share, stack_missing, whom, why};
 
-/// What is known of a stall, with its whole stack.
+/// What is known of a stall, with the frames of its poll.
 pub(super) fn stall(report: &Report, stall: &Stall) -> String {
     let blocks = if stall.in_progress { "has blocked" } else { "blocked" };
     let (whom, held) = (whom(stall), human(stall.duration));
@@ -22,7 +23,7 @@ pub(super) fn stall(report: &Report, stall: &Stall) -> String {
         (None, None) => "not known".to_owned(),
     };
     let around = format!(
-        "{}; {} requests in flight, up to {} waited",
+        "{}; requests: {} in flight, up to {} waited",
         share(stall.workers_stalled, stall.workers),
         stall.requests_in_flight,
         stall.delayed_requests
@@ -59,14 +60,16 @@ fn place(site: &Site) -> String {
 }
 
 fn fenced(stack: &Stack) -> String {
-    let frames: String = stack
-        .frames
-        .iter()
-        .map(|frame| printable(&frame.to_string()).into_owned() + "\n")
-        .collect();
-    let partial = if stack.partial { "(outer frames are missing)\n" } else { "" };
+    let shown = inside(stack);
+    let lines = shown.iter().map(|frame| printable(&frame.to_string()).into_owned() + "\n");
+    let mut frames: String = lines.collect();
+    match stack.frames.len() - shown.len() {
+        0 if stack.partial => frames += "(outer frames are missing)\n",
+        0 => {}
+        outer => frames += &format!("({outer} frames of what polls it)\n"),
+    }
     let fence = "`".repeat(longest_run(&frames).max(2) + 1);
-    format!("{fence}text\n{frames}{partial}{fence}\n")
+    format!("{fence}text\n{frames}{fence}\n")
 }
 
 /// Text that is shown as it is, also in a cell of a table.
