@@ -136,7 +136,8 @@ def copies(visit):
     button = page.locator("button.copy").first
     report = urllib.request.urlopen(origin + button.get_attribute("data-from"), timeout=60).read().decode()
     button.click()
-    page.wait_for_function("document.getElementById('said').textContent === 'Copied'", timeout=LIMIT)
+    said = "() => document.getElementById('said').textContent === 'Copied'"
+    page.wait_for_function(said, timeout=LIMIT)
     copied = page.evaluate("navigator.clipboard.readText()")
     # One that lasts has another time by now.
     same = lambda text: text.splitlines()[2:]
@@ -150,7 +151,7 @@ def leads_to_the_flame_graph(visit):
         return
     graph = visit.context.new_page()
     graph.goto(visit.page.evaluate("location.origin") + link.first.get_attribute("href"))
-    marked = "document.querySelectorAll('rect[fill=\"rgb(230,0,230)\"]').length > 0"
+    marked = "() => document.querySelectorAll('rect[fill=\"rgb(230,0,230)\"]').length > 0"
     graph.wait_for_function(marked, timeout=LIMIT)
     graph.close()
 
