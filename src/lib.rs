@@ -241,6 +241,8 @@ pub use shed::{ShedAnswer, ShedFuture, ShedLayer, ShedService, Unavailable};
 pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 pub use stall::{Cause, Frame, Site, Stack, Stall};
+#[cfg(feature = "macros")]
+pub use tower_stall_macros::test;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 #[allow(unreachable_pub, reason = "not public API")]

@@ -86,7 +86,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "watchdog",
         ],
     ),
-    ("testing", 10, &["clock", "detector", "layer", "mark", "stall", "sync"]),
+    ("testing", 10, &["clock", "detector", "layer", "mark", "stall", "sync", "sys"]),
 ];
 
 /// Where `unsafe` and libc live.

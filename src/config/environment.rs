@@ -6,6 +6,8 @@ use super::parse::switch;
 use super::{BuildError, Settings};
 
 const PREFIX: &str = "TOWER_STALL";
+/// No setting: `testing` reads it.
+const OF_TESTS: &str = "TOWER_STALL_REPORT";
 
 impl Settings {
     /// Applies all variables that concern us. Returns the names of those that look like ours and
@@ -16,6 +18,9 @@ impl Settings {
     {
         let mut unknown = Vec::new();
         for (variable, value) in variables {
+            if variable == OF_TESTS {
+                continue;
+            }
             let Some(name) = variable.strip_prefix(PREFIX) else { continue };
             let set = match name.strip_prefix('_') {
                 _ if name.is_empty() => Some(switch(&value).map(|on| self.on = on)),

@@ -7,6 +7,8 @@
 #[cfg(all(test, feature = "admin"))]
 pub(crate) mod allocator;
 mod calls;
+#[cfg(feature = "testing")]
+mod file_lock;
 #[cfg(feature = "admin")]
 mod listener;
 #[cfg_attr(
@@ -18,6 +20,8 @@ mod peer;
 mod thread;
 
 pub(crate) use calls::{Waits, system_call, waits_for_two};
+#[cfg(feature = "testing")]
+pub(crate) use file_lock::open_alone;
 #[cfg(feature = "admin")]
 pub(crate) use listener::defer_accept;
 pub(crate) use native::{Returns, own_cpu_time, returns_are_counted};

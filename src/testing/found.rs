@@ -33,18 +33,28 @@ impl fmt::Display for Found<'_> {
     }
 }
 
+/// A stall in one line, without its place.
+pub(super) struct Sentence<'a>(pub(super) &'a Stall);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stall { handler, runtime, cause, .. } = self.0;
+        let verb = if self.0.in_progress { "has blocked" } else { "blocked" };
+        write!(f, "{handler} {verb} ")?;
+        match self.0.worker {
+            Some(worker) => write!(f, "worker {worker} of runtime {runtime:?}")?,
+            None => write!(f, "a thread of runtime {runtime:?} that is no worker")?,
+        }
+        write!(f, " for {}: {cause}", human(self.0.duration))?;
+        match &self.0.detail {
+            Some(detail) => write!(f, " ({detail})"),
+            None => Ok(()),
+        }
+    }
+}
+
 fn tell(f: &mut fmt::Formatter<'_>, stall: &Stall) -> fmt::Result {
-    let Stall { handler, runtime, cause, .. } = stall;
-    let verb = if stall.in_progress { "has blocked" } else { "blocked" };
-    write!(f, "\n{handler} {verb} ")?;
-    match stall.worker {
-        Some(worker) => write!(f, "worker {worker} of runtime {runtime:?}")?,
-        None => write!(f, "a thread of runtime {runtime:?} that is no worker")?,
-    }
-    write!(f, " for {}: {cause}", human(stall.duration))?;
-    if let Some(detail) = &stall.detail {
-        write!(f, " ({detail})")?;
-    }
+    write!(f, "\n{}", Sentence(stall))?;
     match &stall.site {
         Some(site) => writeln!(f, "\n  at {site}")?,
         None => writeln!(f)?,
@@ -87,7 +97,7 @@ fn tell_skipped(f: &mut fmt::Formatter<'_>, count: usize) -> fmt::Result {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::SystemTime;
 
@@ -105,7 +115,7 @@ mod tests {
         }
     }
 
-    fn stall() -> Stall {
+    pub(in crate::testing) fn stall() -> Stall {
         let frames = [
             frame("std::thread::sleep", 1),
             frame("app::handler", 31),

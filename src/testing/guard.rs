@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
 use super::found::Found;
+use super::report;
 use crate::clock::{self, nanos};
 use crate::detector::StallDetector;
 use crate::layer::StallLayer;
@@ -55,6 +56,10 @@ pub struct NoStalls {
     what: &'static str,
     place: &'static Location<'static>,
     threshold: Duration,
+    /// Whether a stall is to be known outside of the test too.
+    is_reported: bool,
+    /// Whether it has been judged for the last time.
+    is_over: bool,
     /// Stalls that the hook was called for: their details are known.
     told: Arc<Mutex<BTreeSet<u64>>>,
     /// Stalls that the test has panicked about, or was meant to have.
@@ -87,10 +92,31 @@ impl NoStalls {
         let hook = move |stall: &Stall| lock(&tell).extend([stall.id]);
         let detector = StallDetector::of_test(threshold, runtime, hook)
             .unwrap_or_else(|error| panic!("{what} at {place}: {error}"));
-        if !detector.is_watching() {
-            eprintln!("{what} at {place} looks for no stalls: TOWER_STALL is off");
+        match detector.is_watching() {
+            true => allow_blocking(WAITS, report::begin),
+            false => eprintln!("{what} at {place} looks for no stalls: TOWER_STALL is off"),
         }
-        Self { detector, what, place, threshold, told, settled: Mutex::default() }
+        let settled = Mutex::default();
+        let (is_reported, is_over) = (true, false);
+        Self { detector, what, place, threshold, is_reported, is_over, told, settled }
+    }
+
+    /// For a test that is meant to panic.
+    #[cfg(feature = "macros")]
+    pub(super) const fn not_reported(mut self) -> Self {
+        self.is_reported = false;
+        self
+    }
+
+    /// Ends it here. Returns the message to fail with, if there are new stalls.
+    #[cfg(feature = "macros")]
+    pub(super) fn end(mut self) -> Option<String> {
+        allow_blocking(WAITS, || {
+            let text = self.judge();
+            self.is_over = true;
+            drop(self);
+            text
+        })
     }
 
     /// The detector, to name futures by: `guard.detector().watched("import", future)`.
@@ -159,8 +185,14 @@ impl NoStalls {
         }
         lock(&self.settled).extend(stalls.iter().map(|stall| stall.id));
         let Self { what, place, threshold, .. } = *self;
+        if stalls.is_empty() {
+            return None;
+        }
         let found = Found { what, place, threshold, stalls: &stalls };
-        (!stalls.is_empty()).then(|| found.to_string())
+        if self.is_reported {
+            report::add(&found);
+        }
+        Some(found.to_string())
     }
 
     /// Stalls that began before that time and are new, oldest first.
@@ -183,7 +215,7 @@ impl NoStalls {
 impl Drop for NoStalls {
     fn drop(&mut self) {
         let text = allow_blocking(WAITS, || {
-            let text = self.judge();
+            let text = if self.is_over { None } else { self.judge() };
             // Its threads end here, which takes a moment too; clones do not keep them.
             self.detector.stop();
             text

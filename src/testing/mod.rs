@@ -20,19 +20,24 @@
 //! | you have | use |
 //! |---|---|
 //! | one future | [`assert_no_stalls`] |
+//! | a whole test, in one line | `#[tower_stall::test]`, with the feature `macros` |
 //! | a whole test, with tasks, services or runtimes of its own | [`NoStalls`] |
 //! | an axum router and a request | `call`, with the feature `axum` |
 //! | doubts whether all this is switched on | [`assert_armed`] |
 //!
 //! [`_documentation::testing`](crate::_documentation::testing) says what each of them sees, what it does
-//! not, and how long it takes.
+//! not, how long it takes, and how CI gets a report.
 
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __attribute;
 mod armed;
 #[cfg(feature = "axum")]
 mod call;
 mod found;
 mod future;
 mod guard;
+mod report;
 
 pub use armed::assert_armed;
 #[cfg(feature = "axum")]
