@@ -74,7 +74,6 @@ impl Function {
             Some(guard) => quote!(#guard),
             None => quote!(_: &::tower_stall::testing::NoStalls),
         };
-        // With the type at hand, errors in the body are converted as in the function.
         let output = match &signature.output {
             ReturnType::Default => quote!(()),
             ReturnType::Type(_, output) => quote!(#output),
