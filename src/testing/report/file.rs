@@ -52,9 +52,10 @@ fn merge(text: &str, results: &[Value]) -> io::Result<Option<String>> {
         return Ok(None);
     }
     let mut report = if is_new { sarif::empty() } else { serde_json::from_str(text)? };
-    let run = &mut report["runs"][0];
-    let is_ours = run["tool"]["driver"]["name"] == sarif::TOOL;
-    let Some(known) = run["results"].as_array_mut().filter(|_| is_ours) else {
+    let name = report.pointer("/runs/0/tool/driver/name");
+    let is_ours = name.is_some_and(|name| name == sarif::TOOL);
+    let known = report.pointer_mut("/runs/0/results").and_then(Value::as_array_mut);
+    let Some(known) = known.filter(|_| is_ours) else {
         return Err(io::Error::other("this is no report of tower-stall, nothing was added"));
     };
     known.extend_from_slice(results);

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// Whether stacks are taken here.
 const STACKS: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
-/// This file, and that of the suite, from the root of the repository.
+/// From the root of the repository.
 const SUITE: &str = "tests/ci/tests/reports/suite.rs";
 
 /// The file of a report, which is not there yet.
@@ -85,7 +85,7 @@ fn what_blocks_fails_and_is_reported() {
     let begin = format!("suite::blocks at {SUITE}:{}:1: 1 stall of 50 ms or more", suite::TEST);
     assert!(text.contains(&begin), "{begin} is not in\n{text}");
     for part in [
-        "suite::blocks blocked a thread of runtime \"main\"",
+        "suite::blocks blocked worker 0 of runtime \"main\"",
         ": sleep (clock_nanosleep",
         "  fix: use tokio::time::sleep(..).await",
         "GET /users/{id} blocked worker ",
@@ -132,7 +132,7 @@ fn processes_share_a_report() {
         suite(&["--exact", test], &report).env(suite::BLOCKS, "yes").spawn().expect("a child")
     };
     let mut children: Vec<_> = tests.iter().cycle().take(9).map(start).collect();
-    let failed = children.iter_mut().filter(|_| true).map(|child| child.wait().expect("its end"));
+    let failed = children.iter_mut().map(|child| child.wait().expect("its end"));
     assert_eq!(failed.filter(|status| !status.success()).count(), 6);
     let found = results(&report);
     assert_eq!(found.len(), 6, "{found:#?}");
