@@ -222,7 +222,9 @@ pub mod _documentation {
     #[doc = include_str!("../docs/system-calls.md")]
     pub mod system_calls {}
     #[cfg(feature = "testing")]
-    #[doc = include_str!("../docs/testing.md")]
+    // Its code has the attribute.
+    #[cfg_attr(feature = "macros", doc = include_str!("../docs/testing.md"))]
+    #[cfg_attr(not(feature = "macros"), doc = "With the feature `macros` this chapter is here.")]
     pub mod testing {}
 }
 
