@@ -10,7 +10,7 @@ mod sarif;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::found::Found;
+use crate::testing::found::Found;
 use places::Places;
 
 /// Names the file.
