@@ -93,6 +93,7 @@ mod tests {
             ("TOWER_STALL_SHED_AFTER", "2s"),
             ("TOWER_STALL_READINESS", "start-and-drain"),
             ("TOWER_STALL_RESCUE", "off"),
+            ("TOWER_STALL_REPORT", "target/stalls.sarif"),
             ("HOME", "/"),
         ])
         .expect("all are well-formed");
