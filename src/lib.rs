@@ -244,6 +244,7 @@ pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 pub use stall::{Cause, Frame, Site, Stack, Stall};
 #[cfg(feature = "macros")]
+#[doc(inline)]
 pub use tower_stall_macros::test;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
