@@ -7,7 +7,7 @@ mod suite;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -129,7 +129,9 @@ fn processes_share_a_report() {
     let tests = ["suite::blocks", "suite::blocks_in_a_route", "suite::awaits"];
     // As nextest does it: each test has a process.
     let start = |test: &&str| {
-        suite(&["--exact", test], &report).env(suite::BLOCKS, "yes").spawn().expect("a child")
+        let mut command = suite(&["--exact", test], &report);
+        command.env(suite::BLOCKS, "yes").stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("a child")
     };
     let mut children: Vec<_> = tests.iter().cycle().take(9).map(start).collect();
     let failed = children.iter_mut().map(|child| child.wait().expect("its end"));
