@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::places::Places;
+use super::places::{Place, Places};
 use crate::testing::found::{Found, Sentence};
 
 /// One line for each stall. It stands at the line that blocked, or where that is not known at the test.
@@ -12,17 +12,18 @@ pub(super) fn lines<'a>(
 ) -> impl Iterator<Item = String> + 'a {
     found.stalls.iter().map(|stall| {
         let mut line = "::error ".to_owned();
-        let site =
-            stall.site.as_ref().and_then(|site| places.place(site.file.as_ref()?, site.line?));
+        let mut text = Sentence(stall).to_string();
+        let at = stall.site.as_ref().and_then(|site| {
+            let place = places.place(site.file.as_ref()?, site.line?)?;
+            let Place { file, line } = &place;
+            let _ = write!(text, "\nat {file}:{line} in {}", site.function);
+            Some(place)
+        });
         let test = || places.place(found.place.file(), found.place.line());
-        if let Some(place) = site.or_else(test) {
+        if let Some(place) = at.or_else(test) {
             let _ = write!(line, "file={},line={},", property(&place.file), place.line);
         }
         let title = property(&format!("{} blocks: {}", stall.handler, stall.cause));
-        let mut text = Sentence(stall).to_string();
-        if let Some(site) = &stall.site {
-            let _ = write!(text, "\nat {site}");
-        }
         let Found { what, place, .. } = found;
         let _ = write!(text, "\nfix: {}\nfound by {what} at {place}", stall.fix);
         let _ = write!(line, "title={title}::{}", data(&text));
