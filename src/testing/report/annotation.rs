@@ -13,12 +13,15 @@ pub(super) fn lines<'a>(
     found.stalls.iter().map(|stall| {
         let mut line = "::error ".to_owned();
         let mut text = Sentence(stall).to_string();
-        let at = stall.site.as_ref().and_then(|site| {
-            let place = places.place(site.file.as_ref()?, site.line?)?;
-            let Place { file, line } = &place;
-            let _ = write!(text, "\nat {file}:{line} in {}", site.function);
-            Some(place)
-        });
+        let site = stall.site.as_ref();
+        let at = site.and_then(|site| places.place(site.file.as_ref()?, site.line?));
+        let _ = match (site, &at) {
+            (Some(site), Some(Place { file, line })) => {
+                write!(text, "\nat {file}:{line} in {}", site.function)
+            }
+            (Some(site), None) => write!(text, "\nat {site}"),
+            (None, _) => Ok(()),
+        };
         let test = || places.place(found.place.file(), found.place.line());
         if let Some(place) = at.or_else(test) {
             let _ = write!(line, "file={},line={},", property(&place.file), place.line);
