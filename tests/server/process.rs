@@ -162,14 +162,18 @@ fn a_log_without_our_warnings_is_told_of_on_standard_error_and_by_health_and_the
 
     let added = ("RUST_LOG", "server=debug,tower_http=debug,tower_stall=info");
     let server = Server::start_with(&[], &[added]);
-    // It would be told before the first stall.
-    server.get("/blocking?ms=400");
+    // It would be told before the first stall. On a busy machine that may take more than one block.
+    let is_told = |server: &Server| {
+        server.get("/blocking?ms=400");
+        stalls(server, "GET /blocking") >= 1.0
+    };
+    wait_until(LIMIT, || is_told(&server));
     server.line("GET /blocking has blocked worker");
     assert!(!server.errors().iter().any(|line| line.contains(notice)));
     assert_eq!(notices(&server), (false, false));
 
     let server = Server::start_with(&[], &[filter, ("TOWER_STALL_LOG_CHECK", "off")]);
     wait_until(LIMIT, || notices(&server) == (true, true));
-    server.get("/blocking?ms=400");
+    wait_until(LIMIT, || is_told(&server));
     assert!(!server.errors().iter().any(|line| line.contains(notice)));
 }
