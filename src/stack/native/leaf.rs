@@ -7,7 +7,7 @@
 //!
 //! - a call in it leads to the innermost function;
 //! - by its unwind information, at that call, its own return address is where that one was found;
-//! - so on to the begin of the thread: each return address follows a call that leads to the function inside,
+//! - so on as far as the stack can be followed: each return address follows a call that leads to the function inside,
 //!   as far as calls tell.
 //!
 //! What earlier calls have left on the stack may look like a stack, but hardly passes all of it. If two do,
@@ -31,9 +31,6 @@ const LONGEST_UNSURE: u64 = 4 << 10;
 const MOST_REACHED: usize = 16;
 /// How many functions have that remembered.
 const MOST_REMEMBERED: usize = 1024;
-/// A chain that does not reach the begin of the thread needs as many frames as that, since the copy ends
-/// before: a stack that was left behind breaks off sooner.
-const LONG: usize = 16;
 
 impl Walker<'_> {
     /// The walk from the caller of the function without a frame at `leaf`. The stack pointer of the caller
@@ -82,9 +79,7 @@ impl Walker<'_> {
             let frame = FrameAddress::from_return_address(*call)?;
             let walk = self.walk(frame, Native::regs(Registers::at(*call, sp)));
             let walk = self.bridged(walk);
-            let fits = walk.addresses.get(1) == Some(&back)
-                && (walk.is_complete || walk.addresses.len() > LONG)
-                && self.images.is_linked(&walk.addresses);
+            let fits = walk.addresses.get(1) == Some(&back) && self.images.is_linked(&walk);
             fits.then_some(walk)
         });
         let mut walk = walks.next()?;
@@ -103,12 +98,12 @@ impl Walker<'_> {
 
 impl Images {
     /// Whether each address follows a call that leads to the function of the one before, or may.
-    fn is_linked(&mut self, addresses: &[u64]) -> bool {
-        addresses.windows(2).all(|pair| {
+    fn is_linked(&mut self, walk: &Walk) -> bool {
+        walk.addresses.windows(2).all(|pair| {
             let (inside, back) = (pair[0] - 1, pair[1]);
             match self.call_before(back) {
-                // Nothing is known of code that was made at run time.
-                None => !self.is_code(back),
+                // Nothing is known of code that was made at run time. But it is no end.
+                None => walk.is_complete && !self.is_code(back),
                 Some(Target::In(_) | Target::Somewhere) => true,
                 Some(Target::At(target)) => {
                     self.load(inside);

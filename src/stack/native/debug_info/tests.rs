@@ -35,10 +35,22 @@ fn all(image: &Image, addresses: &[u64]) -> Result<Vec<Vec<Location>>, NoLines> 
     Ok(all)
 }
 
+/// Where a section of this program begins, as its file counts.
+fn section_begin(name: &str) -> u64 {
+    use object::{Object, ObjectSection};
+
+    let program = std::fs::read("/proc/self/exe").expect("this program");
+    let file = object::read::elf::ElfFile64::<object::Endianness>::parse(&*program);
+    let file = file.expect("as it was linked");
+    file.section_by_name(name).expect("such a section").address()
+}
+
 /// Addresses all over the code of the program, the same in each run of one build.
 fn addresses(program: &Module, count: u64) -> Vec<u64> {
     let code = program.segments.iter().find(|segment| segment.executable).expect("code");
-    let (begin, end) = (code.range.start - program.base, code.range.end - program.base);
+    // Some linkers put what is only read before the code.
+    let begin = code.range.start.max(section_begin(".text") + program.base) - program.base;
+    let end = code.range.end - program.base;
     let step = (end - begin) / count;
     (0..count).map(|number| begin + number * step + number % 7).collect()
 }

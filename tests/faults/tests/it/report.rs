@@ -1,4 +1,5 @@
-//! Runs a fault, and checks what the detector has said of it.
+//! Runs a fault, and checks what the detector has said of it. `tests/platform` includes this file too.
+#![allow(dead_code, reason = "each uses a part")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +55,11 @@ fn commit(program: &Path, fault: &str) -> Value {
 impl Report {
     /// `None` where the fault cannot be committed here.
     pub(crate) fn of(program: &Path, expected: Expected) -> Option<Self> {
-        let printed = commit(program, expected.name);
+        Self::read(expected, commit(program, expected.name))
+    }
+
+    /// Of what the program has printed.
+    pub(crate) fn read(expected: Expected, printed: Value) -> Option<Self> {
         if let Some(why) = printed["skipped"].as_str() {
             skip(&format!("{}: {why}", expected.name));
             return None;
@@ -96,6 +101,13 @@ impl Report {
     /// The name of the function with the fault.
     pub(crate) fn function(&self) -> &str {
         self.expected.function.rsplit("::").next().expect("a name")
+    }
+
+    /// Cause and site, in a line.
+    pub(crate) fn line(&self) -> String {
+        let Self { printed, .. } = self;
+        let site = &printed["site"];
+        format!("{}, {} {}:{}", printed["cause"], site["function"], site["file"], site["line"])
     }
 
     /// All that does not depend on how the program was built, and the site.

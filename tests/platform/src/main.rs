@@ -1,0 +1,64 @@
+//! Judges what the faults of `tests/faults` have printed on another platform.
+//!
+//! `tower-stall-platform FILE` reads what a console showed: a line `fault NAME` before what each has printed.
+//! It prints what is wrong, and last the names of those that a busy machine has disturbed, to be
+//! committed again. Ends with 1 if anything else is wrong, or nothing was committed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use report::{Known, Report};
+use table::{Expected, FAULTS};
+
+#[path = "../../support/needs.rs"]
+mod needs;
+#[path = "../../faults/tests/it/report.rs"]
+mod report;
+#[path = "../../faults/tests/it/table.rs"]
+mod table;
+
+fn main() -> ExitCode {
+    let path = std::env::args().nth(1).expect("the file of a console");
+    let console = std::fs::read(path).expect("it can be read");
+    let console = String::from_utf8_lossy(&console);
+    let (mut good, mut wrong, mut disturbed) = (0, 0, Vec::new());
+    for part in console.split("\nfault ").skip(1) {
+        let (name, printed) = part.split_once('\n').unwrap_or((part, ""));
+        let name = name.trim();
+        let expected = FAULTS.iter().find(|expected| expected.name == name);
+        let judged = judge(expected.expect("a fault of the table"), printed);
+        match judged {
+            Judged::Good(line) => {
+                good += 1;
+                println!("{name}: {line}");
+            }
+            Judged::Disturbed => disturbed.push(name),
+            Judged::Wrong => wrong += 1,
+        }
+    }
+    println!("{good} as they should be, {wrong} not, {} disturbed", disturbed.len());
+    println!("again: {}", disturbed.join(" "));
+    if wrong == 0 && good + disturbed.len() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+enum Judged {
+    Good(String),
+    Disturbed,
+    Wrong,
+}
+
+fn judge(expected: &Expected, printed: &str) -> Judged {
+    let line = printed.lines().find(|line| line.starts_with('{'));
+    let Some(printed) = line.and_then(|line| serde_json::from_str(line.trim()).ok()) else {
+        eprintln!("{}: {printed}", expected.name);
+        return Judged::Wrong;
+    };
+    let Some(report) = Report::read(*expected, printed) else {
+        return Judged::Wrong;
+    };
+    match catch_unwind(AssertUnwindSafe(|| report.check(Known::FunctionAndLine))) {
+        Ok(()) => Judged::Good(report.line()),
+        Err(_) if report.is_disturbed() => Judged::Disturbed,
+        Err(_) => Judged::Wrong,
+    }
+}
