@@ -248,7 +248,7 @@ fn a_function_without_unwind_information_has_its_caller() {
     let guessed: Vec<_> =
         symbolize(&stack).frames.iter().filter(|frame| frame.guessed).cloned().collect();
     let names: Vec<_> = guessed.iter().filter_map(|frame| frame.function.as_deref()).collect();
-    assert!(names[0].ends_with("call_from_bare_code"), "{names:#?}");
+    assert!(names[0].contains("call_from_bare_code"), "{names:#?}");
     assert!(
         guessed[1..].iter().all(|frame| frame.address == guessed[0].address),
         "one: {names:#?}"
