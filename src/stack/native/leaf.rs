@@ -98,7 +98,7 @@ impl Walker<'_> {
 
 impl Images {
     /// Whether each address follows a call that leads to the function of the one before, or may.
-    fn is_linked(&mut self, walk: &Walk) -> bool {
+    pub(super) fn is_linked(&mut self, walk: &Walk) -> bool {
         walk.addresses.windows(2).all(|pair| {
             let (inside, back) = (pair[0] - 1, pair[1]);
             match self.call_before(back) {

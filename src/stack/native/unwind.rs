@@ -132,7 +132,10 @@ impl Walker<'_> {
                     continue;
                 }
                 Step::NeedsFp => {
-                    if let Some(outer) = self.search(frame, sp) {
+                    let outer = self.search(frame, sp);
+                    // A record that was left behind looks the same where calls do not push.
+                    let fits = |walk: &Walk| Native::CALLS_PUSH || self.images.is_linked(walk);
+                    if let Some(outer) = outer.filter(fits) {
                         walk.addresses.extend(&outer.addresses[1..]);
                         walk.sps.extend(&outer.sps[1..]);
                         walk.is_complete = outer.is_complete;
@@ -168,7 +171,9 @@ impl Walker<'_> {
         let step = self.images.unwinder.unwind_frame(frame, registers, cache, &mut read);
         match step.map(|next| next.map(FrameAddress::from_return_address)) {
             _ if needs_fp => Step::NeedsFp,
-            Ok(Some(Some(next))) if next.address() == UNKNOWN_LR => Step::NeedsLr,
+            Ok(Some(Some(next))) if !Native::CALLS_PUSH && next.address() == UNKNOWN_LR => {
+                Step::NeedsLr
+            }
             Ok(Some(Some(next))) => Step::Frame(next),
             // No root if the return address of 0 was read from somewhere, or comes from a frame
             // pointer of 0.
