@@ -200,7 +200,9 @@ impl Report {
         }
         let module = |frame: &Value| frame["module"].as_str().unwrap_or_default().to_owned();
         let outermost = self.frames().last().expect("a frame");
-        assert!(module(outermost).starts_with("libc"), "where threads begin: {self:#?}");
+        // Where threads begin.
+        let libc = if printed["static"] == true { "tower-stall-faults" } else { "libc" };
+        assert!(module(outermost).starts_with(libc), "{self:#?}");
         if known == Known::Nothing {
             return;
         }
