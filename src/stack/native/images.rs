@@ -147,7 +147,9 @@ impl Images {
         let Loaded { module, sections, .. } = &self.loaded[self.find(address)?];
         let Sections::Known { address: at, eh_frame_hdr } = sections else { return None };
         let unknown = Known { start: address, length: None };
-        let Some(header) = EhFrameHdr::parse(*at, module.base, eh_frame_hdr) else { return Some(unknown) };
+        let Some(header) = EhFrameHdr::parse(*at, module.base, eh_frame_hdr) else {
+            return Some(unknown);
+        };
         let (start, entry) = header.function(address)?;
         let range = entry..entry.saturating_add(ENTRY as u64);
         let mut bytes = [0; ENTRY];

@@ -50,7 +50,7 @@ impl Walker<'_> {
                     continue;
                 }
                 tried.push((function, back));
-                let walk = self.from_caller(function, leaf, sp, (place - sp, back));
+                let walk = self.walk_from(function, leaf, sp, (place - sp, back));
                 found.extend(walk);
             }
         }
@@ -61,7 +61,7 @@ impl Walker<'_> {
 
     /// The walk from the function that begins at `caller`, if it may have called the one at `leaf`, and has
     /// its frame record at that distance from the stack pointer and that return address in it.
-    fn from_caller(
+    fn walk_from(
         &mut self,
         caller: u64,
         leaf: u64,

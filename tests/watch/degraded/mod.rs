@@ -10,7 +10,7 @@ mod found;
 mod loader;
 #[cfg(all(feature = "capture", any(target_arch = "aarch64", target_arch = "x86_64")))]
 mod proc;
-#[cfg(all(feature = "capture", any(target_arch = "aarch64", target_arch = "x86_64")))]
+#[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod restricted;
 #[cfg(all(feature = "capture", any(target_arch = "aarch64", target_arch = "x86_64")))]
 mod stacks;
