@@ -8,13 +8,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use report::{Known, Report};
+use serde_json::Value;
 use table::{Expected, FAULTS};
 
 #[path = "../../support/needs.rs"]
 mod needs;
 #[path = "../../faults/tests/it/report.rs"]
+#[allow(dead_code, reason = "programs are run elsewhere")]
 mod report;
 #[path = "../../faults/tests/it/table.rs"]
+#[allow(dead_code, reason = "some kinds are for other tests")]
 mod table;
 
 fn main() -> ExitCode {
@@ -26,12 +29,12 @@ fn main() -> ExitCode {
         let (name, printed) = part.split_once('\n').unwrap_or((part, ""));
         let name = name.trim();
         let expected = FAULTS.iter().find(|expected| expected.name == name);
-        let judged = judge(expected.expect("a fault of the table"), printed);
-        match judged {
+        match judge(expected.expect("a fault of the table"), printed) {
             Judged::Good(line) => {
                 good += 1;
                 println!("{name}: {line}");
             }
+            Judged::Impossible => {}
             Judged::Disturbed => disturbed.push(name),
             Judged::Wrong => wrong += 1,
         }
@@ -42,22 +45,27 @@ fn main() -> ExitCode {
 }
 
 enum Judged {
+    /// Cause and site, in a line.
     Good(String),
+    /// It cannot be committed there, and has said why.
+    Impossible,
     Disturbed,
     Wrong,
 }
 
-fn judge(expected: &Expected, printed: &str) -> Judged {
-    let line = printed.lines().find(|line| line.starts_with('{'));
-    let Some(printed) = line.and_then(|line| serde_json::from_str(line.trim()).ok()) else {
-        eprintln!("{}: {printed}", expected.name);
+fn judge(expected: &Expected, console: &str) -> Judged {
+    let line = console.lines().find(|line| line.starts_with('{'));
+    let Some(printed) = line.and_then(|line| serde_json::from_str::<Value>(line.trim()).ok())
+    else {
+        eprintln!("{}: {console}", expected.name);
         return Judged::Wrong;
     };
-    let Some(report) = Report::read(*expected, printed) else {
-        return Judged::Wrong;
-    };
+    let site = &printed["site"];
+    let line =
+        format!("{}, {} {}:{}", printed["cause"], site["function"], site["file"], site["line"]);
+    let Some(report) = Report::read(*expected, printed) else { return Judged::Impossible };
     match catch_unwind(AssertUnwindSafe(|| report.check(Known::FunctionAndLine))) {
-        Ok(()) => Judged::Good(report.line()),
+        Ok(()) => Judged::Good(line),
         Err(_) if report.is_disturbed() => Judged::Disturbed,
         Err(_) => Judged::Wrong,
     }

@@ -1,5 +1,4 @@
 //! Runs a fault, and checks what the detector has said of it. `tests/platform` includes this file too.
-#![allow(dead_code, reason = "each uses a part")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -101,13 +100,6 @@ impl Report {
     /// The name of the function with the fault.
     pub(crate) fn function(&self) -> &str {
         self.expected.function.rsplit("::").next().expect("a name")
-    }
-
-    /// Cause and site, in a line.
-    pub(crate) fn line(&self) -> String {
-        let Self { printed, .. } = self;
-        let site = &printed["site"];
-        format!("{}, {} {}:{}", printed["cause"], site["function"], site["file"], site["line"])
     }
 
     /// All that does not depend on how the program was built, and the site.

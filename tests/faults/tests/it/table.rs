@@ -1,5 +1,4 @@
-//! What is expected of each fault. `tests/platform` includes this file too.
-#![allow(dead_code, reason = "each uses a part")]
+//! What is expected of each fault. `tests/platform` and `tests/soak` include this file too.
 
 /// A row.
 #[derive(Clone, Copy, Debug)]
