@@ -47,6 +47,11 @@ impl UnwinderByTable {
         let entry = table.lookup(address, &bases).ok()?;
         let offset = table.pointer_to_offset(entry).ok()?;
         let entry = entries.fde_from_offset(&bases, offset, EhFrame::cie_from_offset).ok()?;
+        if entry.is_signal_trampoline() {
+            // What is outside was interrupted. Its entry tells of a link register that need not be its
+            // return address.
+            return None;
+        }
         let row = entry.unwind_info_for_address(&entries, &bases, &mut room.0, address).ok()?;
         let rule = |register: Register| row.register(register);
         Some(Row { cfa: row.cfa().clone(), fp: rule(AArch64::X29), lr: rule(AArch64::X30) })
