@@ -4,7 +4,7 @@
 //! It prints what is wrong, and last the names of those that a busy machine has disturbed, to be
 //! committed again. Ends with 1 if anything else is wrong, or nothing was committed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::process::ExitCode;
 
 use report::{Known, Report};
@@ -57,16 +57,25 @@ fn judge(expected: &Expected, console: &str) -> Judged {
     let line = console.lines().find(|line| line.starts_with('{'));
     let Some(printed) = line.and_then(|line| serde_json::from_str::<Value>(line.trim()).ok())
     else {
-        eprintln!("{}: {console}", expected.name);
+        println!("{}: {console}", expected.name);
         return Judged::Wrong;
     };
     let site = &printed["site"];
     let line =
         format!("{}, {} {}:{}", printed["cause"], site["function"], site["file"], site["line"]);
     let Some(report) = Report::read(*expected, printed) else { return Judged::Impossible };
-    match catch_unwind(AssertUnwindSafe(|| report.check(Known::FunctionAndLine))) {
+    // What is wrong is printed once it is known not to be a disturbance.
+    let print = take_hook();
+    set_hook(Box::new(|_| {}));
+    let checked = catch_unwind(AssertUnwindSafe(|| report.check(Known::FunctionAndLine)));
+    set_hook(print);
+    match checked {
         Ok(()) => Judged::Good(line),
         Err(_) if report.is_disturbed() => Judged::Disturbed,
-        Err(_) => Judged::Wrong,
+        Err(panic) => {
+            let what = panic.downcast_ref::<String>().map_or("it panicked", String::as_str);
+            println!("{}: {what}", expected.name);
+            Judged::Wrong
+        }
     }
 }
