@@ -47,8 +47,9 @@ fn loaded_from(end: u64, instructions: &[[u8; 4]], register: u32) -> Option<u64>
     for bytes in instructions.iter().rev() {
         at = at.wrapping_sub(4);
         let code = u32::from_le_bytes(*bytes);
-        // What another branch leaves in the register is not known.
-        if is_branch(code) {
+        // What another branch, or a load of two words, leaves in the register is not known.
+        let is_pair = code & 0x3c40_0000 == 0x2840_0000;
+        if is_branch(code) || (is_pair && (code >> 10) & 31 == wanted) {
             return None;
         }
         if code & 31 != wanted {
@@ -168,6 +169,9 @@ mod tests {
         // The same with a call in between, which may change the register.
         let lost = [0xd000_0008, 0xf940_0d08, 0x9400_0004, 0xd63f_0100];
         assert_eq!(call(&lost), Some(Target::Somewhere));
+        // The same with ldp x0, x8, [x19] in between.
+        let pair = [0xd000_0008, 0xf940_0d08, 0xa940_2260, 0xd63f_0100];
+        assert_eq!(call(&pair), Some(Target::Somewhere));
         assert_eq!(before(0x1002, &bytes(&[0x9400_0004])), None, "no place of an instruction");
     }
 
