@@ -16,6 +16,7 @@ use super::arch::{Arch, Native, Target, UnwindModule, UnwindSections};
 use super::bytes::{Bytes, read, section, word};
 use super::debug_info;
 use super::headers::{ENTRY, EhFrameHdr, build_id, function_length};
+use super::leaf::Reach;
 use crate::stack::raw::{CodeAddress, Image};
 use crate::sys::native::memory::copy;
 use crate::sys::native::modules::{self, Generation, Module};
@@ -38,7 +39,7 @@ pub(super) struct Images {
     /// Functions without unwind information, by an address in them.
     bare: HashMap<u64, Option<Range<u64>>>,
     /// What [`reached`](Self::reached) has found.
-    pub(super) reach: HashMap<u64, Vec<u64>>,
+    pub(super) reach: HashMap<u64, Reach>,
     pub(super) unwinder: <Native as Arch>::Unwinder,
 }
 
@@ -215,6 +216,19 @@ impl Images {
         let mut code = [0; Native::LONGEST_PROLOGUE];
         let length = copy(start, &mut code);
         Native::frame_size(&code[..length])
+    }
+
+    /// Whether `address` lies in a stub that jumps into another module.
+    pub(super) fn is_in_stub(&self, address: u64) -> bool {
+        let length = Native::LONGEST_STUB - Native::CODE_ALIGN;
+        (0..length as u64).step_by(Native::CODE_ALIGN).any(|back| {
+            let Some(begin) = address.checked_sub(back).filter(|at| self.is_code(*at)) else {
+                return false;
+            };
+            let mut code = [0; Native::LONGEST_STUB];
+            let length = copy(begin, &mut code);
+            Native::stub(begin, &code[..length]).is_some()
+        })
     }
 
     /// The call before `address`; `None` if `address` is no return address.

@@ -10,13 +10,15 @@
 //! - so on as far as the stack can be followed: each return address follows a call that leads to the function inside,
 //!   as far as calls tell.
 //!
-//! What earlier calls have left on the stack may look like a stack, but hardly passes all of it. If two do,
-//! none is taken. Calls through pointers do not tell where they lead, so a caller that was called
-//! itself through one is not found: then the stack ends here.
+//! What earlier calls have left on the stack may look like a stack, and at times passes all of it: a function
+//! that has returned, whose frame lay where that of the next call lies now. So if two pass, one of them is
+//! refuted by where it had kept registers: who has left a return address there was called later. If neither is,
+//! or a caller may just as well be in a call through a pointer, none is taken. Calls through pointers do not
+//! tell where they lead, so a caller that was called itself through one is not found: then the stack ends here.
 
 use framehop::FrameAddress;
 
-use super::arch::{Arch, Native, Registers, Target};
+use super::arch::{Arch, Native, Registers, Target, UnwindRegs};
 use super::bytes::read;
 use super::images::{Images, Known, resolve};
 use super::unwind::{Walk, Walker};
@@ -31,6 +33,26 @@ const LONGEST_UNSURE: u64 = 4 << 10;
 const MOST_REACHED: usize = 16;
 /// How many functions have that remembered.
 const MOST_REMEMBERED: usize = 1024;
+/// How many callers are asked whether they may be in another call.
+const CALLERS_ASKED: usize = 2;
+
+/// Where a call may lead.
+#[derive(Clone, Default)]
+pub(super) struct Reach {
+    /// The begins of functions: the one that is called, and what those jump to.
+    functions: Vec<u64>,
+    /// Whether one of them jumps through a pointer, to what is not known.
+    anywhere: bool,
+}
+
+/// A walk from a function that may have called the innermost one.
+struct Caller {
+    walk: Walk,
+    /// Where its frame record lies.
+    record: u64,
+    /// Where it keeps registers of its own caller.
+    kept: Vec<u64>,
+}
 
 impl Walker<'_> {
     /// The walk from the caller of the function without a frame at `leaf`. The stack pointer of the caller
@@ -40,40 +62,43 @@ impl Walker<'_> {
             return None;
         }
         let leaf = self.images.function_start(leaf.address_for_lookup())?;
-        let (mut tried, mut found) = (Vec::new(), Vec::<Walk>::new());
+        let (mut tried, mut found) = (Vec::new(), Vec::<Caller>::new());
         let stack = self.stack;
-        for place in stack.places(sp).take(FARTHEST / 8) {
-            let back = stack.word(place + 8).unwrap_or_default() & Native::ADDRESS_BITS;
+        for record in stack.places(sp).take(FARTHEST / 8) {
+            let back = stack.word(record + 8).unwrap_or_default() & Native::ADDRESS_BITS;
             let Some(Target::At(target)) = self.images.call_before(back) else { continue };
-            for function in self.images.reached(target) {
-                if tried.contains(&(function, back)) {
+            for function in self.images.reached(target).functions {
+                let size = self.images.frame_size(function);
+                let is_elsewhere = size.is_some_and(|size| size != record - sp);
+                if is_elsewhere || tried.contains(&(function, back)) {
                     continue;
                 }
                 tried.push((function, back));
-                let walk = self.walk_from(function, leaf, sp, (place - sp, back));
-                found.extend(walk);
+                let longest = if size.is_some() { LONGEST_FUNCTION } else { LONGEST_UNSURE };
+                let calls = self.images.calls(function, leaf, longest);
+                found.extend(self.caller(function, &calls, (sp, record), back));
             }
         }
-        let is_whole = found.iter().any(|walk| walk.is_complete);
-        found.retain(|walk| walk.is_complete == is_whole);
-        if found.len() == 1 { found.pop() } else { None }
+        let is_whole = found.iter().any(|caller| caller.walk.is_complete);
+        found.retain(|caller| caller.walk.is_complete == is_whole);
+        let records: Vec<u64> = found.iter().map(|caller| caller.record).collect();
+        found.retain(|Caller { record, kept, .. }| {
+            let mut others = records.iter().filter(|other| *other != record);
+            !others.any(|other| kept.contains(other) || kept.contains(&(other + 8)))
+        });
+        let walk = if found.len() == 1 { found.pop()?.walk } else { return None };
+        (!self.may_be_in_another_call(&walk, sp)).then_some(walk)
     }
 
-    /// The walk from the function that begins at `caller`, if it may have called the one at `leaf`, and has
-    /// its frame record at that distance from the stack pointer and that return address in it.
-    fn walk_from(
+    /// The walk from the function that begins at `function`, by the first of these calls in it that fits its frame
+    /// record and its return address.
+    fn caller(
         &mut self,
-        caller: u64,
-        leaf: u64,
-        sp: u64,
-        (distance, back): (u64, u64),
-    ) -> Option<Walk> {
-        let size = self.images.frame_size(caller);
-        if size.is_some_and(|size| size != distance) {
-            return None;
-        }
-        let longest = if size.is_some() { LONGEST_FUNCTION } else { LONGEST_UNSURE };
-        let calls = self.images.calls(caller, leaf, longest);
+        function: u64,
+        calls: &[u64],
+        (sp, record): (u64, u64),
+        back: u64,
+    ) -> Option<Caller> {
         let mut walks = calls.iter().filter_map(|call| {
             self.may_search = true;
             let frame = FrameAddress::from_return_address(*call)?;
@@ -87,12 +112,50 @@ impl Walker<'_> {
         if others.iter().any(|other| other.addresses[1..] != walk.addresses[1..]) {
             return None;
         }
+        let cfa = *walk.sps.get(1)?;
+        let kept = Native::kept(&self.images.unwinder, walk.addresses[0] - 1, cfa);
         if !others.is_empty() {
             // It is this function, but not known which of its calls: so its first line is named.
-            walk.addresses[0] = caller + Native::CODE_ALIGN as u64;
+            walk.addresses[0] = function + Native::CODE_ALIGN as u64;
             walk.guessed.push(0);
         }
-        Some(walk)
+        Some(Caller { walk, record, kept })
+    }
+
+    /// Whether one of the first callers in the walk may be in another call than the walk says: a frame
+    /// record that is no part of it returns there from a call through a pointer.
+    fn may_be_in_another_call(&self, walk: &Walk, sp: u64) -> bool {
+        let callers = walk.addresses.iter().zip(&walk.sps).skip(1).take(CALLERS_ASKED);
+        callers.into_iter().any(|(back, outer)| {
+            let Some(function) = self.images.function_start(back - 1) else { return false };
+            let Some(size) = self.images.frame_size(function) else { return false };
+            let mut records = self.stack.places(sp).take_while(|record| record < outer);
+            records.any(|record| {
+                let word = |at| self.stack.word(at).unwrap_or_default();
+                let other = word(record + 8) & Native::ADDRESS_BITS;
+                word(record) == outer.wrapping_add(size)
+                    && other != *back
+                    && self.images.call_before(other) == Some(Target::Somewhere)
+                    && self.images.function_start(other - 1) == Some(function)
+            })
+        })
+    }
+
+    /// The walk from the caller of the stub between two modules that the thread is in at `stub`. It has
+    /// changed neither the stack nor the register with the return address.
+    pub(super) fn caller_of_stub(
+        &mut self,
+        stub: FrameAddress,
+        registers: &UnwindRegs<Native>,
+    ) -> Option<Walk> {
+        let back = Native::link(registers).filter(|_| !stub.is_return_address())?;
+        if self.images.call_before(back).is_none() || !self.images.is_in_stub(stub.address()) {
+            return None;
+        }
+        let (sp, fp) = (Native::sp(registers), Native::fp(registers));
+        let outer = Registers { fp: Some(fp), ..Registers::at(back, sp) };
+        let walk = self.walk(FrameAddress::from_return_address(back)?, Native::regs(outer));
+        Some(self.bridged(walk))
     }
 }
 
@@ -108,51 +171,50 @@ impl Images {
                 Some(Target::At(target)) => {
                     self.load(inside);
                     let start = self.function_start(inside);
-                    start.is_some_and(|start| self.reached(target).contains(&start))
+                    let Reach { functions, anywhere } = self.reached(target);
+                    anywhere
+                        || start.is_some_and(|start| functions.contains(&start))
                         || self.leads_to(target, inside)
                 }
             }
         })
     }
 
-    /// The function that begins at `target`, and those that it may become by a jump.
-    fn reached(&mut self, target: u64) -> Vec<u64> {
+    /// Where a call to `target` may lead.
+    fn reached(&mut self, target: u64) -> Reach {
         if let Some(known) = self.reach.get(&target) {
             return known.clone();
         }
-        let mut reached = vec![target];
+        let mut reach = Reach { functions: vec![target], anywhere: false };
         let mut at = 0;
-        while at < reached.len() && reached.len() < MOST_REACHED {
-            for next in self.jumps_out(reached[at]) {
-                if !reached.contains(&next) {
-                    reached.push(next);
-                }
-            }
+        while at < reach.functions.len() && reach.functions.len() < MOST_REACHED {
+            self.add_jumps(reach.functions[at], &mut reach);
             at += 1;
         }
-        reached.truncate(MOST_REACHED);
+        reach.functions.truncate(MOST_REACHED);
         if self.reach.len() >= MOST_REMEMBERED {
             self.reach.clear();
         }
-        self.reach.insert(target, reached.clone());
-        reached
+        self.reach.insert(target, reach.clone());
+        reach
     }
 
-    /// Where the jumps lead that leave the function that begins at `start`.
-    fn jumps_out(&mut self, start: u64) -> Vec<u64> {
-        let Some(code) = self.code_of(start, LONGEST_FUNCTION) else { return Vec::new() };
+    /// Adds where the jumps lead that leave the function that begins at `start`.
+    fn add_jumps(&mut self, start: u64, reach: &mut Reach) {
+        let Some(code) = self.code_of(start, LONGEST_FUNCTION) else { return };
         let end = start + code.len() as u64;
-        let mut out = Vec::new();
         for index in (0..code.len()).step_by(Native::CODE_ALIGN) {
+            let until = &code[..index + Native::CODE_ALIGN.min(code.len() - index)];
+            let recent = &until[until.len().saturating_sub(Native::LONGEST_CALL)..];
+            reach.anywhere |= Native::jumps_through_pointer(recent);
             let to = Native::branch(start + index as u64, &code[index..]);
             let Some(to) = to.filter(|to| !(start..end).contains(to)) else { continue };
             if let Target::At(to) = resolve(Target::At(to))
-                && !out.contains(&to)
+                && !reach.functions.contains(&to)
             {
-                out.push(to);
+                reach.functions.push(to);
             }
         }
-        out
     }
 
     /// The return addresses of the calls in the function that begins at `caller` which lead to the one that
@@ -165,7 +227,7 @@ impl Images {
             let before = &code[end.saturating_sub(Native::LONGEST_CALL)..end];
             let target = Native::call_before(address, before).map(resolve);
             if let Some(Target::At(target)) = target
-                && self.reached(target).contains(&leaf)
+                && self.reached(target).functions.contains(&leaf)
             {
                 calls.push(address);
             }

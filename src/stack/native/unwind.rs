@@ -148,7 +148,11 @@ impl Walker<'_> {
                     }
                 }
                 Step::Root => walk.is_complete = true,
-                Step::Lost => {}
+                Step::Lost => {
+                    if let Some(outer) = self.caller_of_stub(frame, &registers) {
+                        walk.append(outer);
+                    }
+                }
             }
             break;
         }

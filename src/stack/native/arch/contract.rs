@@ -71,6 +71,13 @@ pub(in crate::stack::native) trait Arch: Sized {
     /// The frame pointer.
     fn fp(regs: &UnwindRegs<Self>) -> u64;
 
+    /// The return address of the innermost function, where a register has it and it is known.
+    fn link(regs: &UnwindRegs<Self>) -> Option<u64>;
+
+    /// Where the function at `address`, whose frame ends at `cfa`, keeps registers of its caller, but for
+    /// the frame pointer and the return address. Empty where that is not asked for.
+    fn kept(unwinder: &Self::Unwinder, address: u64, cfa: u64) -> Vec<u64>;
+
     /// The call at the end of `code`, which ends just before `address`. A word on the stack is a
     /// return address only if there is a call before the place it points to.
     fn call_before(address: u64, code: &[u8]) -> Option<Target>;
@@ -80,6 +87,10 @@ pub(in crate::stack::native) trait Arch: Sized {
 
     /// Where a jump at `address` may go, if `code` begins with one, conditional or not.
     fn branch(address: u64, code: &[u8]) -> Option<u64>;
+
+    /// Whether `code` ends in a jump to an address that was loaded from memory, as a function has
+    /// whose last act is a call through a pointer.
+    fn jumps_through_pointer(code: &[u8]) -> bool;
 
     /// Whether `code`, which a function returns to, ends the thread at once: what called that function
     /// has no caller.

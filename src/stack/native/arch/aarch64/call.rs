@@ -106,6 +106,25 @@ pub(super) fn branch(address: u64, code: &[u8]) -> Option<u64> {
     }
 }
 
+/// Whether `code` ends in a jump to an address that was loaded from memory as it is. One that a table of
+/// distances leads to, as in a `match`, was computed.
+pub(super) fn jumps_through_pointer(code: &[u8]) -> bool {
+    let (_, instructions) = code.as_rchunks::<4>();
+    let Some((jump, earlier)) = instructions.split_last() else { return false };
+    let jump = u32::from_le_bytes(*jump);
+    // br, and the forms that authenticate the address.
+    if jump & 0xffff_fc1f != 0xd61f_0000 && jump & 0xfeff_f800 != 0xd61f_0800 {
+        return false;
+    }
+    let register = (jump >> 5) & 31;
+    let mut earlier = earlier.iter().rev().map(|bytes| u32::from_le_bytes(*bytes));
+    let is_pair = |code: u32| code & 0xffc0_0000 == 0xa940_0000;
+    let writes =
+        |code: &u32| *code & 31 == register || (is_pair(*code) && (*code >> 10) & 31 == register);
+    let load = earlier.find(writes);
+    load.is_some_and(|code| code & 0xffc0_0000 == 0xf940_0000 || is_pair(code))
+}
+
 /// Whether `code` makes the system call 93, `exit`: as the `clone` of C libraries does.
 pub(super) fn ends_thread(code: &[u8]) -> bool {
     let (instructions, _) = code.as_chunks::<4>();
@@ -193,6 +212,22 @@ mod tests {
         assert_eq!(branch(0x1000, &bytes(&[0xb4ff_ffe8])), Some(0xffc)); // cbz x8
         assert_eq!(branch(0x1000, &bytes(&[0xb6f8_0080])), Some(0x1010)); // tbz x0, #63
         assert_eq!(branch(0x1000, &bytes(&[0x9400_0004])), None, "it comes back");
+    }
+
+    #[test]
+    fn a_last_call_through_a_pointer_is_known() {
+        // ldp x0, x9, [x0]; ldr x2, [x9, #24]; br x2
+        assert!(jumps_through_pointer(&bytes(&[0xa940_2400, 0xf940_0d22, 0xd61f_0040])));
+        // ldp x0, x9, [x0]; br x9
+        assert!(jumps_through_pointer(&bytes(&[0xa940_2400, 0xd61f_0120])));
+        // ldrb w11, [x9, x8]; add x10, x10, x11, lsl #2; br x10
+        assert!(!jumps_through_pointer(&bytes(&[0x3868_692b, 0x8b0b_094a, 0xd61f_0140])));
+        assert!(!jumps_through_pointer(&bytes(&[0xf940_0d22, 0xd63f_0040])), "it comes back");
+        assert!(
+            !jumps_through_pointer(&bytes(&[0xd61f_0040])),
+            "from where it has it is not known"
+        );
+        assert!(!jumps_through_pointer(&[]));
     }
 
     #[test]

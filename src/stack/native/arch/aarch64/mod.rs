@@ -59,6 +59,14 @@ impl Arch for Native {
         regs.fp()
     }
 
+    fn link(regs: &UnwindRegsAarch64) -> Option<u64> {
+        Some(regs.lr()).filter(|lr| *lr != UNKNOWN_LR)
+    }
+
+    fn kept(unwinder: &Self::Unwinder, address: u64, cfa: u64) -> Vec<u64> {
+        unwinder.kept(address, cfa)
+    }
+
     fn call_before(address: u64, code: &[u8]) -> Option<Target> {
         call::before(address, code)
     }
@@ -69,6 +77,10 @@ impl Arch for Native {
 
     fn branch(address: u64, code: &[u8]) -> Option<u64> {
         call::branch(address, code)
+    }
+
+    fn jumps_through_pointer(code: &[u8]) -> bool {
+        call::jumps_through_pointer(code)
     }
 
     fn ends_thread(code: &[u8]) -> bool {

@@ -8,8 +8,8 @@
 use framehop::aarch64::UnwindRegsAarch64;
 use framehop::{Error, FrameAddress, Unwinder};
 use gimli::{
-    AArch64, BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Register,
-    RegisterRule, UnwindContext, UnwindSection, Vendor,
+    AArch64, BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, RegisterRule,
+    UnwindContext, UnwindSection, UnwindTableRow, Vendor,
 };
 
 use crate::stack::native::arch::contract::{UNKNOWN_FP, UnwindSections};
@@ -24,15 +24,23 @@ pub(in crate::stack::native) struct UnwinderByTable {
 #[derive(Default)]
 pub(in crate::stack::native) struct Room(UnwindContext<usize>);
 
-/// How the registers of the caller are found.
-struct Row {
-    cfa: CfaRule<usize>,
-    fp: Option<RegisterRule<usize>>,
-    lr: Option<RegisterRule<usize>>,
-}
-
 impl UnwinderByTable {
-    fn row(&self, address: u64, room: &mut Room) -> Option<Row> {
+    /// Where the function at `address`, whose frame ends at `cfa`, keeps registers of its caller, but for the
+    /// frame record.
+    pub(super) fn kept(&self, address: u64, cfa: u64) -> Vec<u64> {
+        let mut room = Room::default();
+        let registers = self.row(address, &mut room).into_iter().flat_map(|row| row.registers());
+        let kept = registers.filter_map(|(register, rule)| match rule {
+            RegisterRule::Offset(offset) if !matches!(*register, AArch64::X29 | AArch64::X30) => {
+                cfa.checked_add_signed(*offset)
+            }
+            _ => None,
+        });
+        kept.collect()
+    }
+
+    /// How the registers of the caller of the function at `address` are found.
+    fn row<'a>(&self, address: u64, room: &'a mut Room) -> Option<&'a UnwindTableRow<usize>> {
         let module = self.modules.iter().find(|module| module.range.contains(&address))?;
         let (table, header) = &module.eh_frame_hdr;
         let (begin, entries) = &module.eh_frame;
@@ -52,9 +60,7 @@ impl UnwinderByTable {
             // return address.
             return None;
         }
-        let row = entry.unwind_info_for_address(&entries, &bases, &mut room.0, address).ok()?;
-        let rule = |register: Register| row.register(register);
-        Some(Row { cfa: row.cfa().clone(), fp: rule(AArch64::X29), lr: rule(AArch64::X30) })
+        entry.unwind_info_for_address(&entries, &bases, &mut room.0, address).ok()
     }
 }
 
@@ -83,11 +89,12 @@ impl Unwinder for UnwinderByTable {
         read: &mut F,
     ) -> Result<Option<u64>, Error> {
         const LOST: Error = Error::DidNotAdvance;
-        let Row { cfa, fp, lr } = self.row(frame.address_for_lookup(), room).ok_or(LOST)?;
+        let row = self.row(frame.address_for_lookup(), room).ok_or(LOST)?;
+        let (fp, lr) = (row.register(AArch64::X29), row.register(AArch64::X30));
         if matches!(lr, Some(RegisterRule::Undefined)) {
             return Ok(None);
         }
-        let CfaRule::RegisterAndOffset { register, offset } = cfa else { return Err(LOST) };
+        let CfaRule::RegisterAndOffset { register, offset } = *row.cfa() else { return Err(LOST) };
         if register == AArch64::X29 && registers.fp() == UNKNOWN_FP {
             // A read from there shows what is missing.
             let _ = read(UNKNOWN_FP);

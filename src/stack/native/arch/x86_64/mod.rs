@@ -62,6 +62,14 @@ impl Arch for Native {
         regs.bp()
     }
 
+    fn link(_: &UnwindRegsX86_64) -> Option<u64> {
+        None
+    }
+
+    fn kept(_: &Self::Unwinder, _: u64, _: u64) -> Vec<u64> {
+        Vec::new()
+    }
+
     fn call_before(address: u64, code: &[u8]) -> Option<Target> {
         call::before(address, code)
     }
@@ -72,6 +80,10 @@ impl Arch for Native {
 
     fn branch(address: u64, code: &[u8]) -> Option<u64> {
         call::jump(address, code)
+    }
+
+    fn jumps_through_pointer(_: &[u8]) -> bool {
+        false
     }
 
     fn ends_thread(code: &[u8]) -> bool {
