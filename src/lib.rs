@@ -110,11 +110,13 @@ mod admin;
 mod cause;
 mod clock;
 mod config;
+mod delayed;
 mod detector;
 mod health;
 mod label;
 mod labels;
 pub mod layer;
+mod log_status;
 mod mark;
 mod metrics;
 mod owned_thread;
@@ -175,13 +177,14 @@ pub mod _documentation {
 }
 
 pub use config::BuildError;
+pub use delayed::{DelayedFuture, DelayedLayer, DelayedService};
 pub use detector::{Builder, LeftBehind, StallDetector, WatchExt, detector, layer};
 pub use health::{Health, HealthReport, Readiness};
 pub use layer::{StallLayer, StallService};
 pub use mark::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
 pub use report::OnStall;
-pub use shed::{ShedFuture, ShedLayer, ShedService};
+pub use shed::{ShedAnswer, ShedFuture, ShedLayer, ShedService, Unavailable};
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 #[allow(unused_imports, unreachable_pub, reason = "empty where no stack is taken")]

@@ -8,12 +8,12 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch::{Receiver, channel};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::guard::is_local_client;
+use super::helpers;
 use crate::health::{HealthReport, HealthState};
 use crate::sync::lock;
 
@@ -29,8 +29,8 @@ pub(super) fn routes(health: Arc<HealthState>, public: bool) -> Router {
     let checks = Arc::new(Checks { state: health, run: Mutex::default() });
     let readyz = async move |request: Request| {
         let unready = checks.unready().await;
-        let faults = checks.state.faults();
-        let report = HealthReport { unready, faults, ..HealthReport::default() };
+        let report = HealthReport { unready, ..HealthReport::default() };
+        let report = checks.state.with_own_state(report);
         answer(code(report.is_ready()), &report, &request, public)
     };
     Router::new().route("/livez", get(livez)).route("/readyz", get(readyz))
@@ -48,8 +48,9 @@ fn answer(code: StatusCode, report: &HealthReport, request: &Request, public: bo
     let text = match (is_json, public || is_local_client(request)) {
         (true, true) => json!(report).to_string(),
         (true, false) => {
-            json!({ "status": report.status(), "reason": null, "faults": report.faults })
-                .to_string()
+            let mut report = json!(report);
+            report["reason"] = Value::Null;
+            report.to_string()
         }
         (false, true) => report.to_string(),
         (false, false) => report.status().to_owned(),
@@ -67,7 +68,7 @@ struct Checks {
 }
 
 impl Checks {
-    /// Why the process is not ready. Checks run on a blocking thread, with a time limit.
+    /// Why the process is not ready. Checks run on a helper, with a time limit.
     async fn unready(&self) -> Option<String> {
         if !self.state.has_checks() {
             return self.state.report().unready;
@@ -91,7 +92,7 @@ impl Checks {
         }
         let (sender, receiver) = channel(None);
         let state = Arc::clone(&self.state);
-        drop(spawn_blocking(move || sender.send_replace(Some(state.report()))));
+        drop(helpers::run(move || sender.send_replace(Some(state.report()))));
         *run = Some(receiver.clone());
         receiver
     }

@@ -9,6 +9,7 @@
 pub(crate) mod fuzz;
 mod guard;
 mod health;
+mod helpers;
 mod outbox;
 mod page;
 mod places;
@@ -75,6 +76,7 @@ impl Admin {
         let run = move || {
             let vitals = Arc::clone(&pages.registry.vitals);
             let life = vitals.begin(THREAD);
+            vitals.work(THREAD, || helpers::start(&runtime));
             if runtime.block_on(serve(listener, pages, upkeep, stopped)) == End::Stopped {
                 life.end();
             }
@@ -143,7 +145,9 @@ struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {
     fn new() -> io::Result<Self> {
-        Builder::new_current_thread().enable_all().build().map(|runtime| Self(Some(runtime)))
+        let mut builder = Builder::new_current_thread();
+        helpers::keep(&mut builder, THREAD.as_str());
+        builder.enable_all().build().map(|runtime| Self(Some(runtime)))
     }
 }
 

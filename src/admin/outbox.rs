@@ -15,9 +15,10 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
+use super::helpers;
 use crate::clock::runtime_now;
 use crate::page::Parts;
 use crate::vitals::{OwnThread, Vitals};
@@ -63,7 +64,8 @@ impl Outbox {
         }
     }
 
-    /// Runs `make` when its turn comes, beside the thread that answers probes. `None` if it panics.
+    /// Runs `make` when its turn comes, beside the thread that answers probes. `None` if it panics, or if there
+    /// is no thread for it.
     pub(super) async fn make<T: Send + 'static>(
         &self,
         make: impl FnOnce() -> T + Send + 'static,
@@ -74,7 +76,14 @@ impl Outbox {
             drop(turn);
             made
         };
-        spawn_blocking(make).await.inspect_err(|_| self.vitals.count_panic(OwnThread::Admin)).ok()
+        let made = match helpers::run(make) {
+            Some(job) => job.await.ok(),
+            None => None,
+        };
+        if made.is_none() {
+            self.vitals.count_panic(OwnThread::Admin);
+        }
+        made
     }
 
     /// The body of an answer with this document. `length` in bytes, where it is known.

@@ -96,6 +96,7 @@ settings! {
     admin: Option<SocketAddr> = None, address;
     pages_public: bool = false, switch;
     facade: bool = false, switch;
+    log_check: bool = true, switch;
     dead_after: Duration = DEFAULT_DEAD_AFTER, duration;
     unready_after: Duration = DEFAULT_UNREADY_AFTER, duration;
     ready_after: Duration = DEFAULT_READY_AFTER, duration;

@@ -306,6 +306,20 @@ impl Builder {
         self
     }
 
+    /// Whether one line on standard error says so when the log takes none of our warnings: when no `tracing`
+    /// subscriber is installed within 10 s of the start or at the first stall, or its filter drops the target
+    /// `tower_stall`.
+    ///
+    /// The page, `/livez?format=json` and [`HealthReport::notices`](crate::HealthReport::notices) say so in
+    /// any case. Set it to `false` where the log is not wanted, or where events go to the `log` crate without
+    /// a subscriber.
+    ///
+    /// Defaults to `true`.
+    pub fn log_check(mut self, log_check: bool) -> Self {
+        self.settings.log_check = log_check;
+        self
+    }
+
     /// Puts metrics of your own in front of the detector's at [`admin`](Self::admin)'s `/metrics`.
     ///
     /// `render` returns them in Prometheus' text format.

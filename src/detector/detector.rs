@@ -12,12 +12,13 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::threads::{LeftBehind, Threads};
+use crate::delayed::DelayedLayer;
 use crate::health::{Health, HealthReport, HealthState};
 use crate::labels::PollKind;
 use crate::layer::StallLayer;
 use crate::mark::{Mark, Watched};
 use crate::runtime::registry::Registry;
-use crate::shed::ShedLayer;
+use crate::shed::{self, ShedLayer};
 use crate::stall::Stall;
 use crate::sync::lock;
 use crate::ticker;
@@ -205,6 +206,40 @@ impl StallDetector {
     #[must_use]
     pub fn shed_layer(&self) -> ShedLayer {
         ShedLayer::new(Arc::clone(&self.shared.registry))
+    }
+
+    /// A layer that tells requests, in their own spans, which stalls they were in flight with.
+    #[must_use]
+    pub fn delayed_layer(&self) -> DelayedLayer {
+        DelayedLayer::new(Arc::clone(&self.shared.registry))
+    }
+
+    /// Whether the runtime of the calling thread has been frozen for longer than
+    /// [`Builder::shed_after`](crate::Builder::shed_after): what the [`shed_layer`](Self::shed_layer) goes
+    /// by, for work that is no request. On a thread without a runtime: whether one of the watched runtimes
+    /// has been.
+    ///
+    /// It reads a flag that the watchdog sets and the first tick in time resets.
+    ///
+    /// ```
+    /// # struct Queue;
+    /// # impl Queue { async fn next(&self) {} }
+    /// # async fn consume(queue: Queue, stall: tower_stall::StallDetector) {
+    /// # for _ in 0..1 {
+    /// if stall.is_frozen() {
+    ///     tokio::time::sleep(std::time::Duration::from_millis(100)).await; // leave the job to another instance
+    /// } else {
+    ///     queue.next().await;
+    /// }
+    /// # }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        match Handle::try_current() {
+            Ok(_) => shed::sheds(self.registry()),
+            Err(_) => self.registry().runtimes().iter().any(|runtime| runtime.status.sheds()),
+        }
     }
 
     /// Starts the tick task here rather than at the watchdog's next scan.

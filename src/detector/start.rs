@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::health::HealthState;
 use crate::metrics::Batch;
 use crate::owned_thread::OwnedThread;
-use crate::report::Reporter;
+use crate::report::{ReportWays, Reporter};
 use crate::runtime::registry::{Limits, Registry};
 use crate::stack::{Capture, OwnCode, Sampler, StackSettings, Stacks};
 use crate::stall::StackDetail;
@@ -106,7 +106,8 @@ impl Threads {
             self.sampler = Some(Arc::new(sampler));
         }
         let sites = settings.max_sites;
-        let (reports, reporter) = Reporter::new(Arc::clone(registry), settings.hooks, facade);
+        let ways = ReportWays { facade, log_check: settings.log_check && !settings.test };
+        let (reports, reporter) = Reporter::new(Arc::clone(registry), settings.hooks, ways);
         self.reporter = Some(spawn("stall-reporter", move || reporter.run())?);
         let watching = reports.watching();
         let mut stacks = None;

@@ -37,7 +37,7 @@ impl Readiness {
 ///
 /// Shown as these routes show it, with the worst first: `dead: …`, `not ready: …`, `degraded: …` or
 /// `ok`. With the feature `serde` it is serialized as they answer `?format=json`:
-/// `{"status": "degraded", "reason": "…", "faults": []}`, where the reason of `ok` is null. To clients that
+/// `{"status": "degraded", "reason": "…", "faults": [], "notices": []}`, where the reason of `ok` is null. To clients that
 /// may not see the pages ([`pages_public`](crate::Builder::pages_public)) they do not tell the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,6 +51,9 @@ pub struct HealthReport {
     /// What has become of threads of the detector that are stuck or lost, or have panicked. It does not
     /// change whether the process is live or ready: what is not known is taken for good.
     pub faults: Vec<String>,
+    /// What keeps log and stacks from being whole in this program, and what to do about it: a filter that
+    /// drops our warnings, a build without debug information. Empty where all is as it should be.
+    pub notices: Vec<String>,
 }
 
 impl HealthReport {
@@ -96,10 +99,11 @@ impl serde_core::Serialize for HealthReport {
         use serde_core::ser::SerializeStruct;
 
         let (status, reason) = self.worst();
-        let mut fields = to.serialize_struct("HealthReport", 3)?;
+        let mut fields = to.serialize_struct("HealthReport", 4)?;
         fields.serialize_field("status", status)?;
         fields.serialize_field("reason", &reason)?;
         fields.serialize_field("faults", &self.faults)?;
+        fields.serialize_field("notices", &self.notices)?;
         fields.end()
     }
 }
@@ -128,12 +132,13 @@ mod tests {
         let mut report = HealthReport::default();
         assert_eq!(
             json(&report),
-            serde_json::json!({ "status": "ok", "reason": null, "faults": [] })
+            serde_json::json!({ "status": "ok", "reason": null, "faults": [], "notices": [] })
         );
         report.unready = Some("draining".to_owned());
         report.faults.push("stall-capture has ended".to_owned());
         let unready = serde_json::json!({
             "status": "not ready", "reason": "draining", "faults": ["stall-capture has ended"],
+            "notices": [],
         });
         assert_eq!(json(&report), unready);
     }

@@ -49,7 +49,7 @@ impl HealthState {
     #[cfg(feature = "admin")]
     pub(crate) fn liveness(&self) -> HealthReport {
         let judged = judge_liveness(&self.runtimes(), &self.registry.store.in_progress());
-        HealthReport { faults: self.faults(), ..judged }
+        self.with_own_state(judged)
     }
 
     /// The whole report. Runs the checks, and takes as long as they do.
@@ -64,7 +64,7 @@ impl HealthState {
         let service =
             Service { readiness: self.readiness, draining: self.draining.load(Relaxed), objection };
         let judged = judge(&self.runtimes(), &self.registry.store.in_progress(), service);
-        HealthReport { faults: self.faults(), ..judged }
+        self.with_own_state(judged)
     }
 
     fn runtimes(&self) -> Vec<RuntimeSnapshot> {
@@ -80,10 +80,14 @@ impl HealthState {
         runtimes
     }
 
-    /// Threads of the detector that are not as they should be.
-    pub(crate) fn faults(&self) -> Vec<String> {
-        let reports = self.registry.vitals.reports(clock::now());
-        reports.filter(|report| report.is_fault()).map(text::thread).collect()
+    /// The report with what is to be said of the detector itself.
+    pub(crate) fn with_own_state(&self, judged: HealthReport) -> HealthReport {
+        let registry = &self.registry;
+        let threads = registry.vitals.reports(clock::now());
+        let faults = threads.filter(|report| report.is_fault()).map(text::thread).collect();
+        let log = *lock(&registry.log_status);
+        let notices = text::notices(log, registry.stack_detail.get().copied());
+        HealthReport { faults, notices, ..judged }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 
-/// A request without its body, as functions given to a [`StallLayer`](crate::StallLayer) see it.
+/// A request without its body, as functions given to a [`StallLayer`](crate::StallLayer) or a
+/// [`ShedLayer`](crate::ShedLayer) see it.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     pub(super) method: &'a Method,
@@ -13,7 +14,7 @@ pub struct RequestHead<'a> {
 
 impl<'a> RequestHead<'a> {
     #[inline]
-    pub(super) fn new<B>(request: &'a Request<B>) -> Self {
+    pub(crate) fn new<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method(),
             uri: request.uri(),

@@ -18,7 +18,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// The Content-Security-Policy of the page: it allows this style and this script, by their hashes, and
 /// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-OKxW+UZBkqf3zNxto8pNqj+8kgZHcD2qWbq36HjeHVU='; \
+    style-src 'sha256-Fdt+cMExfzbc3o6u7aauQBPIteN6A0R22k6ChDVIfqY='; \
     script-src 'sha256-LnBUPNupSuEYnwln/bTEjl7wANB0l/MCqF9UgTmvMMo='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -122,6 +122,9 @@ fn document(report: &Report, title: &str, body: &Markup) -> Markup {
                         }
                         @for fault in &report.faults {
                             p class="fault" { (thread(*fault)) }
+                        }
+                        @for notice in &report.notices {
+                            p class="notice" { (notice) }
                         }
                     }
                 }

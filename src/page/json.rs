@@ -85,6 +85,7 @@ fn begin(report: &Report, lines: &SourceLines) -> String {
             "panics": fault.panics,
             "sentence": text::thread(*fault),
         })).collect::<Vec<_>>(),
+        "notices": report.notices,
         "runtimes": report.runtimes.iter().map(runtime).collect::<Vec<_>>(),
         "totals": {
             "stalls": own.stalls,

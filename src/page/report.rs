@@ -9,6 +9,8 @@ use crate::clock;
 use crate::runtime::registry::Registry;
 use crate::runtime::status::RuntimeSnapshot;
 use crate::stall::{Site, SiteKey, SiteTotals, StackDetail, Stall, StoreSnapshot};
+use crate::sync::lock;
+use crate::text;
 use crate::vitals::{Condition, OwnThread, ThreadReport};
 
 /// The number of some stalls, and their time.
@@ -37,6 +39,8 @@ pub(super) struct Report {
     pub(super) verdict: Verdict,
     /// Threads of the detector that are stuck or lost, or have panicked.
     pub(super) faults: Vec<ThreadReport>,
+    /// What keeps log and stacks from being whole.
+    pub(super) notices: Vec<String>,
     pub(super) runtimes: Vec<RuntimeSnapshot>,
     /// Stalls that the program caused, by site, the most time first.
     pub(super) sites: Vec<Row>,
@@ -74,6 +78,7 @@ impl Report {
             Some(blind) => Verdict::unknown(*blind),
             None => judge(&runtimes, &in_progress, &sites),
         };
+        let stack_detail = registry.stack_detail.get().copied();
         Self {
             now: clock::wall(now),
             since,
@@ -81,7 +86,8 @@ impl Report {
             process: std::process::id(),
             threshold: Duration::from_nanos(registry.threshold),
             capture: registry.capture,
-            stack_detail: registry.stack_detail.get().copied(),
+            stack_detail,
+            notices: text::notices(*lock(&registry.log_status), stack_detail),
             verdict,
             faults,
             runtimes,

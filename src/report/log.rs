@@ -28,6 +28,11 @@ impl Logger {
         Self { at_start: (!current.is::<NoSubscriber>()).then_some(current) }
     }
 
+    /// Whether there is one.
+    pub(super) fn has_subscriber(&self) -> bool {
+        self.at_start.is_some() || get_default(|current| !current.is::<NoSubscriber>())
+    }
+
     /// Calls what writes to the log.
     pub(super) fn write(&self, write: impl FnOnce()) {
         match &self.at_start {

@@ -7,6 +7,7 @@
 mod event;
 mod limiter;
 mod log;
+mod log_check;
 mod on_stall;
 mod pending;
 mod queue;
@@ -15,4 +16,4 @@ mod reporter;
 pub(crate) use event::Event;
 pub use on_stall::OnStall;
 pub(crate) use queue::Reports;
-pub(crate) use reporter::{FLUSH, Reporter};
+pub(crate) use reporter::{FLUSH, ReportWays, Reporter};

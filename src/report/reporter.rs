@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::event::Event;
 use super::limiter::{Limiter, Start, TOLD_AFTER, Topic};
 use super::log::{self, Logger};
+use super::log_check::LogCheck;
 use super::on_stall::OnStall;
 use super::pending::{PendingStall, PendingStalls};
 use super::queue::{Message, Reports};
@@ -36,12 +37,22 @@ struct Told {
     with_site: bool,
 }
 
+/// What of the ways out is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReportWays {
+    /// Metrics go to the `metrics` facade.
+    pub(crate) facade: bool,
+    /// A log that drops our warnings is told of on standard error.
+    pub(crate) log_check: bool,
+}
+
 /// See the module.
 pub(crate) struct Reporter {
     queue: Receiver<Message>,
     registry: Arc<Registry>,
     limiter: Limiter,
     logger: Logger,
+    log_check: LogCheck,
     /// Runtimes that were logged as dead and of which no stall has ended since. Their last lines are
     /// what is left of the log of a container that is killed, so none follow.
     dead: Vec<&'static str>,
@@ -63,15 +74,17 @@ impl Reporter {
     pub(crate) fn new(
         registry: Arc<Registry>,
         hooks: Vec<Box<dyn OnStall>>,
-        facade: bool,
+        ways: ReportWays,
     ) -> (Reports, Self) {
         let (reports, queue) = Reports::new(Arc::clone(&registry));
+        let logger = Logger::new();
         let reporter = Self {
             queue,
-            gauges: facade.then(|| Gauges::new(Arc::clone(&registry))),
+            gauges: ways.facade.then(|| Gauges::new(Arc::clone(&registry))),
+            log_check: LogCheck::new(Arc::clone(&registry), &logger, ways.log_check),
             registry,
             limiter: Limiter::default(),
-            logger: Logger::new(),
+            logger,
             dead: Vec::new(),
             pending: PendingStalls::default(),
             told: Vec::new(),
@@ -93,7 +106,7 @@ impl Reporter {
             // Only gauges, pending stalls and sums need a reporter that wakes by itself.
             let flush = self.gauges.as_ref().map(|_| self.flush_due);
             let due = flush.into_iter().chain(self.pending.due()).chain(self.limiter.sums_due());
-            let due = due.min().unwrap_or(clock::LONGEST);
+            let due = due.chain(self.log_check.due()).min().unwrap_or(clock::LONGEST);
             let wait = Duration::from_nanos(due.saturating_sub(clock::now()));
             let message = match self.queue.recv_timeout(wait) {
                 Ok(message) => Some(message),
@@ -110,6 +123,7 @@ impl Reporter {
     fn serve(&mut self, message: Option<Message>) {
         message.into_iter().for_each(|message| self.take(message));
         let now = clock::now();
+        self.log_check.check_if_due(&self.logger, now);
         self.report_overdue(now);
         self.report_panics();
         self.report_sums(now);
@@ -256,6 +270,7 @@ impl Reporter {
     }
 
     fn tell_start(&mut self, stall: &Stall, live: &Arc<LiveStall>) {
+        guarded(|| self.log_check.check(&self.logger));
         self.tell(Event::Started, stall);
         // Of the environment's there is no stack.
         if !stall.cause.is_environment() {

@@ -11,6 +11,7 @@ use super::wake_up::WakeUp;
 use crate::clock::Nanos;
 use crate::label::{intern, printable};
 use crate::labels::{LabelTable, OTHER};
+use crate::log_status::LogStatus;
 use crate::slot::{Identity, Place, Slot};
 use crate::stall::{StackDetail, StackOutcome, StallStore};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
@@ -77,6 +78,7 @@ pub(crate) struct Registry {
     pub(crate) capture: &'static str,
     /// What stacks show, once that is known.
     pub(crate) stack_detail: OnceLock<StackDetail>,
+    pub(crate) log_status: Mutex<LogStatus>,
     /// Requested stacks, by outcome.
     pub(crate) captures: [AtomicU64; StackOutcome::COUNT],
     /// Requests that were turned away.
@@ -118,6 +120,7 @@ impl Registry {
             suppressed: AtomicU64::new(0),
             capture: limits.capture,
             stack_detail: OnceLock::new(),
+            log_status: Mutex::default(),
             captures: Default::default(),
             shed: AtomicU64::new(0),
             admin_dropped: AtomicU64::new(0),

@@ -22,7 +22,7 @@ struct Here {
 
 /// Whether requests that come to this thread are to be turned away.
 #[inline]
-pub(super) fn sheds(registry: &Registry) -> bool {
+pub(crate) fn sheds(registry: &Registry) -> bool {
     let changes = Registry::changes();
     let sheds = HERE.try_with(|here| {
         let Ok(mut here) = here.try_borrow_mut() else { return false };

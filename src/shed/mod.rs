@@ -2,21 +2,28 @@
 //!
 //! The watchdog has the rule and writes a flag of the runtime's status; a request reads that flag.
 
+mod answer;
 mod here;
+mod policy;
 mod service;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::Response;
 use tower_layer::Layer;
 
+use crate::layer::RequestHead;
 use crate::runtime::registry::Registry;
+pub use answer::{ShedAnswer, Unavailable};
+pub(crate) use here::sheds;
+use policy::Policy;
 pub use service::{ShedFuture, ShedService};
 
 /// Turns requests away while the runtime they came to is frozen for longer than
 /// [`Builder::shed_after`](crate::Builder::shed_after): 503 with `Retry-After`, or for gRPC
-/// `UNAVAILABLE`, both without a body.
+/// `UNAVAILABLE`, both without a body, or an [`answer`](Self::answer) of your own.
 ///
 /// Only the current freeze counts, not an average: a slow minute in the past turns nobody away, and
 /// requests are let in again at the first tick in time. A frozen runtime cannot run this layer
@@ -28,24 +35,28 @@ pub use service::{ShedFuture, ShedService};
 ///
 /// Put it around everything that costs something; inside or outside of
 /// [`StallLayer`](crate::StallLayer) is the same. Requests turned away are counted in
-/// `tower_stall_shed_total`.
+/// `tower_stall_shed_total`. Put it on some routes only with `Router::route_layer`, or name requests that
+/// are [always admitted](Self::always_admit).
 ///
 /// ```
-/// # use axum::{Router, routing::get};
+/// # use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 /// # fn app(stall: &tower_stall::StallDetector) -> Router {
+/// let shed = stall
+///     .shed_layer()
+///     .always_admit(|request| request.uri().path() == "/login")
+///     .answer(|_| (StatusCode::SERVICE_UNAVAILABLE, Json("busy")).into_response());
 /// Router::new()
 ///     .route("/hello", get(|| async { "hello" }))
 ///     .layer(stall.layer())
-///     .layer(stall.shed_layer())
+///     .layer(shed)
 /// # }
 /// ```
 ///
-/// Made by [`StallDetector::shed_layer`](crate::StallDetector::shed_layer). The body of the service
-/// has to have a [`Default`], as those of axum, hyper and tonic have.
-#[derive(Clone, Debug)]
-pub struct ShedLayer {
-    registry: Arc<Registry>,
-    retry_after: HeaderValue,
+/// Made by [`StallDetector::shed_layer`](crate::StallDetector::shed_layer). Without an answer of your own
+/// the body of the service has to have a [`Default`], as those of axum, hyper and tonic have.
+#[derive(Clone)]
+pub struct ShedLayer<A = Unavailable> {
+    policy: Policy<A>,
 }
 
 impl ShedLayer {
@@ -53,8 +64,8 @@ impl ShedLayer {
     pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        let retry_after = header(Self::DEFAULT_RETRY_AFTER);
-        Self { registry, retry_after }
+        let answer = Unavailable::new(Self::DEFAULT_RETRY_AFTER);
+        Self { policy: Policy { registry, always_admits: None, answer } }
     }
 
     /// Sets the `Retry-After` header, in whole seconds, rounded up.
@@ -62,21 +73,50 @@ impl ShedLayer {
     /// Defaults to [`DEFAULT_RETRY_AFTER`](Self::DEFAULT_RETRY_AFTER).
     #[must_use]
     pub fn retry_after(mut self, time: Duration) -> Self {
-        self.retry_after = header(time);
+        self.policy.answer = Unavailable::new(time);
         self
     }
 }
 
-fn header(time: Duration) -> HeaderValue {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    HeaderValue::from(seconds)
+impl<A> ShedLayer<A> {
+    /// Names requests that are never turned away, such as those of a probe or a login.
+    ///
+    /// `admits` is asked only while the runtime is frozen. If it panics, that counts as `false`. A second
+    /// call replaces the first.
+    #[must_use]
+    pub fn always_admit(
+        mut self,
+        admits: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.policy.always_admits = Some(Arc::new(admits));
+        self
+    }
+
+    /// Makes the answers to requests that are turned away, in place of 503 or `UNAVAILABLE`.
+    ///
+    /// It is called on a worker of the runtime that is frozen: be quick.
+    #[must_use]
+    pub fn answer<F, Body>(self, answer: F) -> ShedLayer<F>
+    where
+        F: Fn(RequestHead<'_>) -> Response<Body> + Clone,
+    {
+        let Policy { registry, always_admits, .. } = self.policy;
+        ShedLayer { policy: Policy { registry, always_admits, answer } }
+    }
 }
 
-impl<S> Layer<S> for ShedLayer {
-    type Service = ShedService<S>;
+impl<S, A: Clone> Layer<S> for ShedLayer<A> {
+    type Service = ShedService<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { registry, retry_after } = self.clone();
-        ShedService { inner, registry, retry_after }
+        ShedService { inner, policy: self.policy.clone() }
+    }
+}
+
+impl<A> fmt::Debug for ShedLayer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShedLayer")
+            .field("always_admits", &self.policy.always_admits.is_some())
+            .finish_non_exhaustive()
     }
 }

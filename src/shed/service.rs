@@ -3,28 +3,23 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::here::sheds;
-use crate::layer::is_grpc;
-use crate::runtime::registry::Registry;
+use super::answer::{ShedAnswer, Unavailable};
+use super::policy::Policy;
 
 /// A service that turns requests away. Made by [`ShedLayer`](super::ShedLayer).
 #[derive(Clone)]
-pub struct ShedService<S> {
+pub struct ShedService<S, A = Unavailable> {
     pub(super) inner: S,
-    pub(super) registry: Arc<Registry>,
-    pub(super) retry_after: HeaderValue,
+    pub(super) policy: Policy<A>,
 }
 
-impl<S> ShedService<S> {
+impl<S, A> ShedService<S, A> {
     /// The service inside.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -39,28 +34,12 @@ impl<S> ShedService<S> {
     pub fn into_inner(self) -> S {
         self.inner
     }
-
-    fn refusal<Body: Default>(&self, is_grpc: bool) -> Response<Body> {
-        self.registry.shed.fetch_add(1, Relaxed);
-        let mut response = Response::new(Body::default());
-        let headers = response.headers_mut();
-        if is_grpc {
-            // A response without a body; 14 is UNAVAILABLE, which clients may retry.
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert("grpc-status", HeaderValue::from_static("14"));
-            headers.insert("grpc-message", HeaderValue::from_static("the runtime is frozen"));
-        } else {
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        }
-        response.headers_mut().insert(RETRY_AFTER, self.retry_after.clone());
-        response
-    }
 }
 
-impl<S, RequestBody, Body> Service<Request<RequestBody>> for ShedService<S>
+impl<S, A, RequestBody, Body> Service<Request<RequestBody>> for ShedService<S, A>
 where
     S: Service<Request<RequestBody>, Response = Response<Body>>,
-    Body: Default,
+    A: ShedAnswer<Body>,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -73,8 +52,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let kind = if sheds(&self.registry) {
-            Kind::Refused { response: Some(self.refusal(is_grpc(request.headers()))) }
+        let kind = if self.policy.sheds(&request) {
+            Kind::Refused { response: Some(self.policy.turn_away(&request)) }
         } else {
             Kind::Admitted { future: self.inner.call(request) }
         };
@@ -82,7 +61,7 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for ShedService<S> {
+impl<S: fmt::Debug, A> fmt::Debug for ShedService<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShedService").field("inner", &self.inner).finish_non_exhaustive()
     }

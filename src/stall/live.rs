@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
 use super::hints::{Hints, Situation};
@@ -55,6 +55,23 @@ impl LiveStall {
 
     pub(crate) fn cause(&self) -> Cause {
         self.counted.cause
+    }
+
+    pub(crate) fn worker(&self) -> Option<usize> {
+        self.counted.worker
+    }
+
+    pub(crate) fn is_on(&self, runtime: &str) -> bool {
+        self.counted.runtime == runtime
+    }
+
+    pub(crate) fn started_at(&self) -> SystemTime {
+        self.counted.started_at
+    }
+
+    /// Up to when it has lasted as far as is known.
+    pub(crate) fn ended_at(&self) -> SystemTime {
+        self.started_at() + Duration::from_nanos(self.lasted())
     }
 
     /// Says how long it has lasted by now. It never becomes shorter.

@@ -23,9 +23,9 @@ pub(crate) use stack_detail::StackDetail;
 pub(crate) use stack_result::{
     ENVIRONMENT, NO_DEBUG_INFO, NO_OWN_FRAME, OFF, StackNews, StackOutcome, StackResult,
 };
-pub(crate) use store::StallStore;
 #[cfg(feature = "admin")]
 pub(crate) use store::StoreSnapshot;
+pub(crate) use store::{Overlaps, StallStore};
 #[cfg(feature = "admin")]
 pub(crate) use totals::{SiteKey, SiteTotals};
 

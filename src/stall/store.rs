@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::cause::Cause;
 use super::live::LiveStall;
@@ -10,8 +11,8 @@ use super::record::{Site, Stall};
 use super::totals::StallTotals;
 #[cfg(feature = "admin")]
 use super::totals::{SiteKey, SiteTotals};
-use crate::clock;
-use crate::sync::{lock, try_lock};
+use crate::clock::{self, Nanos};
+use crate::sync::{AtomicU64, Ordering::Relaxed, lock, try_lock};
 
 /// See the module. A stall in progress stays, however many newer ones come.
 #[derive(Debug)]
@@ -19,6 +20,21 @@ pub(crate) struct StallStore {
     kept: Mutex<Kept>,
     /// How many ended stalls are kept.
     pub(crate) most: usize,
+    /// When a scan last had a stall in progress, or a new one.
+    open_at: AtomicU64,
+    /// The largest id so far.
+    last_id: AtomicU64,
+}
+
+/// Stalls that lasted during the time of a request.
+#[derive(Debug)]
+pub(crate) struct Overlaps {
+    /// The one that lasted for the longest part of it.
+    pub(crate) longest: Stall,
+    /// How long that part is.
+    pub(crate) time: Duration,
+    /// How many there are.
+    pub(crate) stalls: usize,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +47,8 @@ struct Kept {
 
 impl StallStore {
     pub(crate) fn new(most: usize) -> Self {
-        Self { kept: Mutex::default(), most }
+        let (open_at, last_id) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { kept: Mutex::default(), most, open_at, last_id }
     }
 
     /// Takes all of `new`, oldest first, and moves those that have ended. A stall in progress with the
@@ -39,8 +56,14 @@ impl StallStore {
     /// many stalls in progress did not fit.
     pub(crate) fn take_over(&self, new: &mut Vec<Arc<LiveStall>>) -> u64 {
         let Some(mut kept) = try_lock(&self.kept) else { return 0 };
+        let last_id = new.iter().map(|entry| entry.id()).max();
         let dropped = new.drain(..).map(|entry| u64::from(!kept.totals.add(&entry))).sum();
         kept.settle(self.most);
+        if last_id.is_some() || kept.totals.open().next().is_some() {
+            self.open_at.store(clock::now(), Relaxed);
+        }
+        drop(kept);
+        self.last_id.fetch_max(last_id.unwrap_or(0), Relaxed);
         dropped
     }
 
@@ -62,6 +85,56 @@ impl StallStore {
         drop(kept);
         stalls.sort_by_key(|stall| Reverse(stall.id));
         stalls
+    }
+
+    /// The largest id of a stall so far, or 0.
+    pub(crate) fn last_id(&self) -> u64 {
+        self.last_id.load(Relaxed)
+    }
+
+    /// Whether a stall was in progress at a scan since then.
+    pub(crate) fn was_open_since(&self, then: Nanos) -> bool {
+        self.open_at.load(Relaxed) > then
+    }
+
+    /// The ids of stalls on that worker after the one with the id `after`. Never waits: `None` if the store
+    /// is locked.
+    pub(crate) fn ids_on(&self, worker: Option<usize>, after: u64) -> Option<Vec<u64>> {
+        let kept = try_lock(&self.kept)?;
+        let stalls = kept.entries().filter(|entry| entry.id() > after && entry.worker() == worker);
+        Some(stalls.map(|entry| entry.id()).collect())
+    }
+
+    /// The stalls of that runtime's handlers that lasted for at least `least` between these times, but for
+    /// `own`. Never waits: `None` if the store is locked.
+    pub(crate) fn overlaps(
+        &self,
+        runtime: &str,
+        (from, to): (Nanos, Nanos),
+        least: Duration,
+        own: &[u64],
+    ) -> Option<Option<Overlaps>> {
+        let (from, to) = (clock::wall(from), clock::wall(to));
+        let kept = try_lock(&self.kept)?;
+        // Those before them ended earlier.
+        let recent = kept.recent.iter().rev().take_while(|entry| entry.ended_at() >= from);
+        let mut found: Option<(Duration, &Arc<LiveStall>)> = None;
+        let mut stalls = 0;
+        for entry in kept.totals.open().chain(recent) {
+            let counts = !entry.cause().is_environment() && entry.is_on(runtime);
+            let time = entry.ended_at().min(to).duration_since(entry.started_at().max(from));
+            if let Ok(time) = time
+                && counts
+                && time >= least
+                && !own.contains(&entry.id())
+            {
+                stalls += 1;
+                found = found.filter(|(longest, _)| *longest >= time).or(Some((time, entry)));
+            }
+        }
+        let found = found.map(|(time, entry)| (time, Arc::clone(entry)));
+        drop(kept);
+        Some(found.map(|(time, entry)| Overlaps { longest: entry.stall(), time, stalls }))
     }
 
     /// Everything, as of one moment.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Nanos, human, human_nanos};
 use crate::labels::UNATTRIBUTED;
+use crate::log_status::LogStatus;
 use crate::stall::{Cause, NO_DEBUG_INFO, Site, StackDetail, Stall};
 use crate::vitals::{Condition, OwnThread, ThreadReport};
 #[cfg(feature = "admin")]
@@ -124,6 +125,31 @@ pub(crate) fn stacks(detail: StackDetail) -> String {
     format!("{show}{why}{advice}")
 }
 
+/// How to be without the line that tells of a log without our warnings.
+pub(crate) const LOG_CHECK_OFF: &str = "TOWER_STALL_LOG_CHECK=off leaves this line out";
+
+/// What to do about a log that has no line of ours; `None` where it has.
+pub(crate) fn log_notice(status: LogStatus) -> Option<&'static str> {
+    match status {
+        LogStatus::Unknown | LogStatus::Taken => None,
+        LogStatus::FilteredOut => Some(
+            "no stall is logged, since the filter of the tracing subscriber drops warnings of the target \
+             `tower_stall`: add \"tower_stall=info\" to the filter",
+        ),
+        LogStatus::NoSubscriber => Some(
+            "no stall is logged, since no tracing subscriber is installed: \
+             tracing_subscriber::fmt().init() installs one",
+        ),
+    }
+}
+
+/// What keeps the log and the stacks from being whole, and what to do about it.
+pub(crate) fn notices(log: LogStatus, detail: Option<StackDetail>) -> Vec<String> {
+    let no_lines = detail.filter(|detail| detail.why() == Some(NO_DEBUG_INFO));
+    let log = log_notice(log).map(str::to_owned);
+    log.into_iter().chain(no_lines.map(stacks)).collect()
+}
+
 /// What has become of a thread of the detector.
 pub(crate) fn thread(report: ThreadReport) -> String {
     let name = report.thread.as_str();
@@ -215,6 +241,23 @@ impl fmt::Display for StallSum<'_> {
         )?;
         write!(f, "{cause}{}", place(*site))
     }
+}
+
+/// What a request has waited for, as far as is known.
+pub(crate) fn delayed(stall: &Stall, time: Duration, of: Duration, stalls: usize) -> String {
+    let more = match stalls {
+        0 | 1 => String::new(),
+        2 => ", and another stall meanwhile".to_owned(),
+        _ => format!(", and {} other stalls meanwhile", stalls - 1),
+    };
+    format!(
+        "for {} of the {} of this request {} blocked {}{}{more}",
+        human(time),
+        human(of),
+        handler(stall),
+        whom(stall),
+        place_of(stall)
+    )
 }
 
 pub(crate) fn ended(stall: &Stall) -> String {

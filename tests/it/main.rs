@@ -22,6 +22,8 @@ mod admin;
 #[cfg(feature = "admin")]
 mod blocked_recorder;
 #[cfg(feature = "admin")]
+mod delayed;
+#[cfg(feature = "admin")]
 mod environment;
 #[cfg(feature = "admin")]
 mod health;

@@ -12,14 +12,14 @@ use tower_stall::layer::{RequestHead, ResponseBody, ResponseFuture};
 #[cfg(feature = "testing")]
 use tower_stall::testing::NoStalls;
 use tower_stall::{
-    BuildError, Builder, Capture, Cause, Frame, Health, HealthReport, LeftBehind, MetricInfo,
-    MetricKind, ParseCaptureError, ParseSymbolsError, Readiness, RuntimeHooks, ShedFuture,
-    ShedLayer, ShedService, Site, Stack, Stall, StallDetector, StallLayer, StallService, Symbols,
-    Watched,
+    BuildError, Builder, Capture, Cause, DelayedFuture, DelayedLayer, DelayedService, Frame,
+    Health, HealthReport, LeftBehind, MetricInfo, MetricKind, ParseCaptureError, ParseSymbolsError,
+    Readiness, RuntimeHooks, ShedFuture, ShedLayer, ShedService, Site, Stack, Stall, StallDetector,
+    StallLayer, StallService, Symbols, Unavailable, Watched,
 };
 
 /// What `pub use` names that are traits.
-const TRAITS: [&str; 3] = ["OnStall", "RuntimeBuilderExt", "WatchExt"];
+const TRAITS: [&str; 4] = ["OnStall", "RuntimeBuilderExt", "ShedAnswer", "WatchExt"];
 
 /// Calls the function for each type, and returns their names.
 macro_rules! each {
@@ -56,11 +56,11 @@ fn all_public_types_go_anywhere() {
     let mut checked: BTreeSet<&str> = BTreeSet::new();
     checked.extend(each!(sent: Builder));
     checked.extend(each!(anywhere:
-        BuildError, Capture, Cause, Frame, Health, HealthReport, LeftBehind, MetricInfo, MetricKind,
+        BuildError, Capture, Cause, DelayedFuture<Ready<()>>, DelayedLayer, DelayedService<()>, Frame, Health, HealthReport, LeftBehind, MetricInfo, MetricKind,
         ParseCaptureError, ParseSymbolsError, Readiness, RequestHead<'static>, ResponseBody<Full<Bytes>>,
         ResponseFuture<Ready<()>>, RuntimeHooks, ShedFuture<Ready<()>, Full<Bytes>>, ShedLayer,
         ShedService<()>, Site, Stack, Stall, StallDetector, StallLayer, StallService<()>, Symbols,
-        Watched<Ready<()>>,
+        Unavailable, Watched<Ready<()>>,
     ));
     #[cfg(feature = "testing")]
     checked.extend(each!(anywhere: NoStalls));
@@ -73,9 +73,9 @@ fn what_a_users_future_is_is_up_to_them() {
     fn shared<T: Send + Sync + Debug + 'static>() {}
     let pinned = each!(shared:
         ResponseBody<PhantomPinned>, ResponseFuture<Pending<PhantomPinned>>,
-        ShedFuture<Pending<PhantomPinned>, ()>, Watched<Pending<PhantomPinned>>,
+        DelayedFuture<Pending<PhantomPinned>>, ShedFuture<Pending<PhantomPinned>, ()>, Watched<Pending<PhantomPinned>>,
     );
-    assert_eq!(pinned.len(), 4);
+    assert_eq!(pinned.len(), 5);
 }
 
 #[test]

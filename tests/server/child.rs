@@ -1,8 +1,8 @@
 //! Child processes, and what must be installed for some of them.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::support::find;
@@ -55,18 +55,13 @@ impl Server {
             .env_remove("RUST_LOG")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the example: `cargo build --example server`, or plain `cargo test`, makes it");
         let mut process = Process(child);
-        let stdout = process.0.stdout.take().expect("a pipe");
         let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+        forward(process.0.stdout.take().expect("a pipe"), sender.clone());
+        forward(process.0.stderr.take().expect("a pipe"), sender);
         let mut server = Self { process, url: String::new(), admin: None, lines };
         server.url = server.line("listening on ").1;
         if !flags.contains(&"--no-layer") {
@@ -87,6 +82,23 @@ impl Server {
             }
         }
         panic!("no line with {text:?}");
+    }
+
+    /// Waits for a line that contains `text`, before which none has `other`.
+    #[track_caller]
+    pub(crate) fn line_without(&self, text: &str, other: &str) {
+        loop {
+            let line = self.lines.recv_timeout(LIMIT).expect("the server writes on");
+            assert!(!line.contains(other), "{line}");
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// What it writes until it has ended.
+    pub(crate) fn all_lines(&self) -> Vec<String> {
+        self.lines.iter().collect()
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
@@ -110,6 +122,17 @@ impl Server {
         let url = format!("{}{path}", self.url);
         std::thread::spawn(move || try_get(&url).ok().map(|(status, _)| status))
     }
+}
+
+/// Sends on what is written, by line.
+fn forward(output: impl Read + Send + 'static, lines: Sender<String>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                break;
+            }
+        }
+    });
 }
 
 /// Memory of a process's own, in bytes; `None` where `/proc` does not tell.

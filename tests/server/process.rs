@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::child::{LIMIT, Server, wait_for};
+use super::child::{LIMIT, Server, get, wait_for};
 use crate::support::wait_until;
 
 fn stalls(server: &Server, handler: &str) -> f64 {
@@ -140,4 +140,37 @@ fn an_operator_switches_it_off_and_over_without_a_build() {
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("TOWER_STALL_THRESHOLD") && error.contains("100ms"), "{error}");
+}
+
+#[test]
+fn a_log_without_our_warnings_is_told_of_on_standard_error_and_by_health_and_the_page() {
+    let notice = "the filter of the tracing subscriber drops warnings of the target `tower_stall`";
+    let filter = ("RUST_LOG", "server=debug,tower_http=debug");
+    let notices = |server: &Server| {
+        let admin = server.admin.as_ref().expect("an admin server");
+        let (status, health) = get(&format!("{admin}/livez?format=json"));
+        assert_eq!(status, 200, "it changes no probe");
+        let health: serde_json::Value = serde_json::from_str(&health).expect("JSON");
+        let (_, page) = get(&format!("{admin}/stalls"));
+        (health["notices"].to_string().contains(notice), page.contains(notice))
+    };
+    let server = Server::start_with(&[], &[filter]);
+    let (line, _) = server.line(notice);
+    assert!(line.contains(r#"add "tower_stall=info" to the filter"#), "{line}");
+    assert!(line.contains("TOWER_STALL_LOG_CHECK=off"), "{line}");
+    assert_eq!(notices(&server), (true, true));
+
+    let added = ("RUST_LOG", "server=debug,tower_http=debug,tower_stall=info");
+    let server = Server::start_with(&[], &[added]);
+    // What follows it would come before the first stall.
+    let request = server.get_in_background("/blocking?ms=400");
+    server.line_without("GET /blocking has blocked worker", notice);
+    request.join().expect("no panic");
+    assert_eq!(notices(&server), (false, false));
+
+    let server = Server::start_with(&[], &[filter, ("TOWER_STALL_LOG_CHECK", "off")]);
+    wait_until(LIMIT, || notices(&server) == (true, true));
+    server.get("/blocking?ms=400");
+    server.process.signal("TERM");
+    assert!(server.all_lines().iter().all(|line| !line.contains(notice)));
 }

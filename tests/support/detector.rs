@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tower_stall::{Stall, StallDetector, Watched};
+use tower_stall::{Cause, Stall, StallDetector, Watched};
 
 pub(crate) use super::{LIMIT, wait_for};
 use super::{block_until, find, is_own, runtime};
@@ -93,5 +93,17 @@ impl Metrics {
     #[track_caller]
     pub(crate) fn value(&self, name: &str, labels: &[&str]) -> f64 {
         self.get(name, labels).unwrap_or_else(|| panic!("no {name} with {labels:?} in {}", self.0))
+    }
+
+    /// The program has not frozen that runtime. A busy machine may, for a moment: then the cause is the
+    /// environment's, or nobody knows it.
+    #[track_caller]
+    pub(crate) fn assert_not_frozen(&self, runtime: &str) {
+        for cause in Cause::ALL.into_iter().filter(|cause| !cause.is_environment()) {
+            let label = format!("cause=\"{cause}\"");
+            let frozen = self.value("tokio_frozen_seconds_total", &[runtime, &label]);
+            let most = if cause == Cause::Unknown { 1.0 } else { 0.0 };
+            assert!(frozen <= most, "frozen for {frozen} s: {cause}");
+        }
     }
 }

@@ -133,6 +133,19 @@ impl Images {
         }
     }
 
+    /// Where the function begins whose unwind information ends at the system call before `address`: glibc's
+    /// `clone3` has none from its call on, where the child begins.
+    pub(super) fn begin_of_system_call(&self, address: u64) -> Option<u64> {
+        let call = address.checked_sub(Native::SYSTEM_CALL.len() as u64)?;
+        let mut code = vec![0; Native::SYSTEM_CALL.len()];
+        let is_call = copy(call, &mut code) == code.len() && code == Native::SYSTEM_CALL;
+        let has_ended = !self.has_unwind_information(call);
+        if !is_call || !has_ended || !self.has_unwind_information(call - 1) {
+            return None;
+        }
+        self.function_start(call - 1)
+    }
+
     /// Whether there is unwind information for the code at `address`, whose module was
     /// [loaded](Self::load). Where that cannot be told, there is.
     pub(super) fn has_unwind_information(&self, address: u64) -> bool {
@@ -167,7 +180,10 @@ impl Images {
     pub(super) fn leads_to(&mut self, target: u64, address: u64) -> bool {
         let start = match self.has_unwind_information(address) {
             true => self.function_start(address),
-            false => self.range(address).map(|range| range.start),
+            false => {
+                let start = self.range(address).map(|range| range.start);
+                start.or_else(|| self.begin_of_system_call(address))
+            }
         };
         start.is_some_and(|start| start == target || self.jumps(target, start))
     }

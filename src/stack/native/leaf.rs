@@ -62,6 +62,11 @@ impl Walker<'_> {
             return None;
         }
         let leaf = self.images.function_start(leaf.address_for_lookup())?;
+        self.caller_of(leaf, sp)
+    }
+
+    /// The same of the function that begins at `leaf`.
+    fn caller_of(&mut self, leaf: u64, sp: u64) -> Option<Walk> {
         let (mut tried, mut found) = (Vec::new(), Vec::<Caller>::new());
         let stack = self.stack;
         for record in stack.places(sp).take(FARTHEST / 8) {
@@ -141,18 +146,27 @@ impl Walker<'_> {
         })
     }
 
-    /// The walk from the caller of the stub between two modules that the thread is in at `stub`. It has
-    /// changed neither the stack nor the register with the return address.
-    pub(super) fn caller_of_stub(
+    /// The walk from the caller of code without unwind information at `bare`, if that has changed neither the
+    /// stack nor the register with the return address: a stub between two modules, and a system call at which
+    /// unwind information ends.
+    pub(super) fn caller_of_bare(
         &mut self,
-        stub: FrameAddress,
+        bare: FrameAddress,
         registers: &UnwindRegs<Native>,
     ) -> Option<Walk> {
-        let back = Native::link(registers).filter(|_| !stub.is_return_address())?;
-        if self.images.call_before(back).is_none() || !self.images.is_in_stub(stub.address()) {
+        if Native::CALLS_PUSH || bare.is_return_address() {
             return None;
         }
         let (sp, fp) = (Native::sp(registers), Native::fp(registers));
+        let Some(back) = Native::link(registers) else {
+            let call = self.images.begin_of_system_call(bare.address())?;
+            return self.caller_of(call, sp);
+        };
+        if !self.images.is_in_stub(bare.address()) {
+            // A thread that a system call has just begun still has the register of the one that made the call.
+            return None;
+        }
+        self.images.call_before(back)?;
         let outer = Registers { fp: Some(fp), ..Registers::at(back, sp) };
         let walk = self.walk(FrameAddress::from_return_address(back)?, Native::regs(outer));
         Some(self.bridged(walk))

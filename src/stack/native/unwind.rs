@@ -149,7 +149,7 @@ impl Walker<'_> {
                 }
                 Step::Root => walk.is_complete = true,
                 Step::Lost => {
-                    if let Some(outer) = self.caller_of_stub(frame, &registers) {
+                    if let Some(outer) = self.caller_of_bare(frame, &registers) {
                         walk.append(outer);
                     }
                 }

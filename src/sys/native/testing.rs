@@ -48,6 +48,46 @@ pub(crate) fn poll(file: &impl AsRawFd, millis: i32) -> i32 {
     }
 }
 
+/// Starts `true` in a child that first opens this file to read, and waits until it runs. Returns what
+/// `posix_spawnp` does, which for that time is in `clone3` or `clone`.
+pub(crate) fn spawn_after_opening(file: &std::ffi::CStr) -> i32 {
+    let mut actions = std::mem::MaybeUninit::uninit();
+    let mut process = 0;
+    // SAFETY: strings that end with NUL, arrays that end with null, and actions that are initialized before
+    // they are used and destroyed once.
+    unsafe {
+        assert_eq!(libc::posix_spawn_file_actions_init(actions.as_mut_ptr()), 0);
+        let added = libc::posix_spawn_file_actions_addopen(
+            actions.as_mut_ptr(),
+            0,
+            file.as_ptr(),
+            libc::O_RDONLY,
+            0,
+        );
+        assert_eq!(added, 0);
+        let arguments = [c"true".as_ptr().cast_mut(), std::ptr::null_mut()];
+        let spawned = libc::posix_spawnp(
+            &raw mut process,
+            c"true".as_ptr(),
+            actions.as_ptr(),
+            std::ptr::null(),
+            arguments.as_ptr(),
+            std::ptr::null(),
+        );
+        libc::posix_spawn_file_actions_destroy(actions.as_mut_ptr());
+        if spawned == 0 {
+            libc::waitpid(process, std::ptr::null_mut(), 0);
+        }
+        spawned
+    }
+}
+
+/// Makes a file that keeps whoever opens it to read until it is opened to write.
+pub(crate) fn make_fifo(path: &std::ffi::CStr) {
+    // SAFETY: a string that ends with NUL.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
 /// Sets errno and finds it unchanged for a while.
 pub(crate) fn errno_stays() -> bool {
     // SAFETY: the place of errno is this thread's own.

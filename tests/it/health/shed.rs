@@ -10,6 +10,7 @@ use axum::routing::get;
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_stall::ShedService;
+use tower_stall::layer::RequestHead;
 
 use super::MS;
 use crate::support::*;
@@ -138,13 +139,59 @@ fn the_layers_stand_in_either_order() {
     });
 }
 
+#[test]
+fn some_requests_are_always_admitted_and_the_others_get_the_users_answer() {
+    let rig = Rig::new(1, |builder| builder.shed_after(300 * MS));
+    rig.wait_until_told("/readyz", 200, "ok");
+    let busy = |request: RequestHead<'_>| {
+        let mut answer = Response::new(Body::from(format!("busy: {}", request.uri())));
+        *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        answer
+    };
+    let layer = rig.stall.shed_layer().always_admit(|request| {
+        assert_ne!(request.uri().path(), "/panics");
+        request.uri().path() == "/login"
+    });
+    let service = layer.answer(busy).layer(service_fn(hello));
+    let stall = rig.stall.clone();
+    assert!(!stall.is_frozen());
+    rig.run(async move {
+        let start = Instant::now();
+        // One poll, so that the worker is frozen.
+        while !stall.is_frozen() {
+            assert!(start.elapsed() < LIMIT);
+            std::thread::sleep(5 * MS);
+        }
+        let answer = |path: &'static str| {
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            answer_to(request, service.clone())
+        };
+        assert_eq!(answer("/login"), (StatusCode::OK, "hello".to_owned()));
+        let refused = |path| (StatusCode::TOO_MANY_REQUESTS, format!("busy: {path}"));
+        assert_eq!(answer("/orders"), refused("/orders"));
+        assert_eq!(answer("/panics"), refused("/panics"), "a panic is no consent");
+        let elsewhere = std::thread::spawn(move || stall.is_frozen());
+        assert!(elsewhere.join().expect("no panic"), "on a thread without a runtime");
+    });
+    wait_until(LIMIT, || shed(&rig) >= 2.0);
+    wait_until(LIMIT, || !rig.stall.is_frozen());
+}
+
 fn answer_at_once<S, B>(service: S) -> (StatusCode, String)
 where
     S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>,
     B: http_body::Body<Error: std::fmt::Debug>,
 {
+    answer_to(request("text/plain"), service)
+}
+
+fn answer_to<S, B>(request: Request<Body>, service: S) -> (StatusCode, String)
+where
+    S: tower::Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Error: std::fmt::Debug>,
+{
     let answer = async {
-        let answer = service.oneshot(request("text/plain")).await.expect("no error");
+        let answer = service.oneshot(request).await.expect("no error");
         let (head, body) = answer.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         (head.status, String::from_utf8(body.into()).expect("text"))

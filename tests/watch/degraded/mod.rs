@@ -12,6 +12,8 @@ mod loader;
 mod proc;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod restricted;
+#[cfg(all(feature = "capture", target_arch = "x86_64"))]
+mod scarce;
 #[cfg(all(feature = "capture", any(target_arch = "aarch64", target_arch = "x86_64")))]
 mod stacks;
 #[cfg(not(feature = "capture"))]

@@ -121,14 +121,14 @@ fn a_program_with_capabilities() {
 }
 
 /// Gives the calling thread, and threads that it starts, a view of the file system of their own.
-fn own_view() -> bool {
+pub(super) fn own_view() -> bool {
     // SAFETY: takes a number.
     let alone = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
     alone && mount(None, Path::new("/"), libc::MS_REC | libc::MS_PRIVATE)
 }
 
 /// Mounts that file over the other, or else an empty file system.
-fn mount(file: Option<&Path>, over: &Path, flags: libc::c_ulong) -> bool {
+pub(super) fn mount(file: Option<&Path>, over: &Path, flags: libc::c_ulong) -> bool {
     let text = |path: &Path| CString::new(path.to_str().expect("text")).expect("no NUL");
     let from = file.map_or(c"none".to_owned(), text);
     let over = text(over);

@@ -43,6 +43,8 @@ pub(in crate::stack::native) trait Arch: Sized {
     const LONGEST_END: usize;
     /// Bytes of a stub in a procedure linkage table that [`stub`](Self::stub) needs.
     const LONGEST_STUB: usize;
+    /// The instruction that calls the kernel.
+    const SYSTEM_CALL: &'static [u8];
     /// Bytes of the longest prologue of the usual form.
     const LONGEST_PROLOGUE: usize;
     /// Whether a call stores its return address on the stack itself.

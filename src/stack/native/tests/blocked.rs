@@ -1,7 +1,10 @@
 //! Threads that wait in the kernel: taken quietly, whole, and without a change to what they do.
 
+use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write, pipe};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -200,6 +203,32 @@ fn child_process() {
     let mut child = cat.expect("every system has cat");
     let input = child.stdin.take();
     captured_quietly("in_child_wait", |truth| in_child_wait(truth, child), || drop(input));
+}
+
+#[inline(never)]
+fn in_child_start(truth: &Sender<Truth>, opened: &CStr) {
+    tell(truth);
+    assert_eq!(testing::spawn_after_opening(opened), 0);
+}
+
+/// A file that keeps whoever opens it to read, until this is dropped.
+struct Fifo(PathBuf);
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        // To read as well: then it does not wait for a reader.
+        drop(File::options().read(true).write(true).open(&self.0).expect("it is there"));
+        std::fs::remove_file(&self.0).expect("it is ours");
+    }
+}
+
+#[test]
+fn a_child_that_does_not_get_to_run() {
+    let path = std::env::temp_dir().join(format!("tower-stall-fifo-{}", std::process::id()));
+    let name = CString::new(path.as_os_str().as_encoded_bytes()).expect("no NUL");
+    testing::make_fifo(&name);
+    let fifo = Fifo(path);
+    captured_quietly("in_child_start", move |truth| in_child_start(truth, &name), || drop(fifo));
 }
 
 /// Calls itself so that the stack is deep, keeps rbp for other things, then sleeps.

@@ -12,6 +12,9 @@ pub(super) const STUB: usize = 20;
 const BTI_C: u32 = 0xd503_245f;
 const SVC: u32 = 0xd400_0001;
 
+/// The instruction `svc #0`.
+pub(super) const SYSTEM_CALL: &[u8] = &SVC.to_le_bytes();
+
 /// The instruction that `code` begins with.
 pub(super) fn instruction(code: &[u8]) -> Option<u32> {
     code.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))

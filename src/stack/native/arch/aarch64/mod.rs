@@ -26,6 +26,7 @@ impl Arch for Native {
     const CODE_ALIGN: usize = 4;
     const LONGEST_END: usize = call::END;
     const LONGEST_STUB: usize = call::STUB;
+    const SYSTEM_CALL: &'static [u8] = call::SYSTEM_CALL;
     const LONGEST_PROLOGUE: usize = prologue::LONGEST;
     const CALLS_PUSH: bool = false;
     const ADDRESS_BITS: u64 = ADDRESS;

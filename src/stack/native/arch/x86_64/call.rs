@@ -9,6 +9,9 @@ pub(super) const END: usize = 16;
 /// Bytes of a stub in a procedure linkage table that [`stub`] needs.
 pub(super) const STUB: usize = 11;
 
+/// The instruction `syscall`.
+pub(super) const SYSTEM_CALL: &[u8] = &[0x0f, 0x05];
+
 /// The call at the end of `before`, which ends just before `address`.
 pub(super) fn before(address: u64, before: &[u8]) -> Option<Target> {
     let length = before.len();
