@@ -16,7 +16,6 @@ use super::arch::{Arch, Native, Target, UnwindModule, UnwindSections};
 use super::bytes::{Bytes, read, section, word};
 use super::debug_info;
 use super::headers::{ENTRY, EhFrameHdr, build_id, function_length};
-use super::leaf::Reach;
 use crate::stack::raw::{CodeAddress, Image};
 use crate::sys::native::memory::copy;
 use crate::sys::native::modules::{self, Generation, Module};
@@ -38,7 +37,7 @@ pub(super) struct Images {
     code: Vec<(Range<u64>, usize)>,
     /// Functions without unwind information, by an address in them.
     bare: HashMap<u64, Option<Range<u64>>>,
-    /// What [`reached`](Self::reached) has found.
+    /// Where calls to an address may lead.
     pub(super) reach: HashMap<u64, Reach>,
     pub(super) unwinder: <Native as Arch>::Unwinder,
 }
@@ -47,6 +46,15 @@ struct Loaded {
     module: Module,
     image: Arc<Image>,
     sections: Sections,
+}
+
+/// Where a call may lead.
+#[derive(Clone, Default)]
+pub(super) struct Reach {
+    /// The begins of functions: the one that is called, and what those jump to.
+    pub(super) functions: Vec<u64>,
+    /// Whether one of them jumps through a pointer, to what is not known.
+    pub(super) anywhere: bool,
 }
 
 /// A function as the unwind information has it.

@@ -20,7 +20,7 @@ use framehop::FrameAddress;
 
 use super::arch::{Arch, Native, Registers, Target, UnwindRegs};
 use super::bytes::read;
-use super::images::{Images, Known, resolve};
+use super::images::{Images, Known, Reach, resolve};
 use super::unwind::{Walk, Walker};
 
 /// How far from the stack pointer the return address of the caller is looked for.
@@ -35,15 +35,6 @@ const MOST_REACHED: usize = 16;
 const MOST_REMEMBERED: usize = 1024;
 /// How many callers are asked whether they may be in another call.
 const CALLERS_ASKED: usize = 2;
-
-/// Where a call may lead.
-#[derive(Clone, Default)]
-pub(super) struct Reach {
-    /// The begins of functions: the one that is called, and what those jump to.
-    functions: Vec<u64>,
-    /// Whether one of them jumps through a pointer, to what is not known.
-    anywhere: bool,
-}
 
 /// A walk from a function that may have called the innermost one.
 struct Caller {
