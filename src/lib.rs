@@ -4,7 +4,7 @@
 //! use tower::ServiceExt;
 //!
 //! async fn hello() -> &'static str {
-//!     std::thread::sleep(std::time::Duration::from_millis(300)); // blocks a worker
+//!     std::thread::sleep(std::time::Duration::from_secs(1)); // blocks a worker
 //!     "hello"
 //! }
 //!
@@ -25,83 +25,72 @@
 //! ```
 //!
 //! With a `tracing` subscriber there is a warning as soon as the handler has blocked its worker for
-//! 100 ms, from 1 s on one more whenever that time doubles, and a line at the end. With
-//! [`Builder::admin`] a thread of its own serves `/metrics`, also while every worker is blocked.
-//! [`layer()`] is all this in one line.
+//! 100 ms, with cause, line and fix, and a line when it ends.
+//!
+//! [`layer()`] is all this in one line, for a first look. [`_documentation`] is the book:
+//! [start](_documentation::start), [understand a report](_documentation::report),
+//! [fix](_documentation::causes), [production](_documentation::production).
 //!
 //! # Why use it, and why not
 //!
 //! A handler that blocks delays every task behind it, and is hard to find: traces and latency
-//! metrics show the victims, and Tokio's own counters do not move while a poll lasts. A watchdog
-//! thread looks at what each worker polls, so a stall that never ends is seen too, on stable Tokio
+//! metrics show who had to wait, and Tokio's own counters do not move while a poll lasts. A watchdog
+//! thread looks at what each worker polls. So a stall that never ends is seen too, on stable Tokio
 //! and with the name of its handler.
 //!
-//! It names what is marked: requests through the [`layer`](mod@layer), [`Watched`] futures and, where
-//! Tokio tells of them, all tasks. It does not profile, and does not trace what tasks wait for: that is what tokio-console is for. Polls shorter
-//! than the threshold are not its concern; use tokio-metrics for their distribution.
+//! It is no profiler, and does not show what tasks wait for: that is what tokio-console is for. It does not
+//! look at polls shorter than its threshold: use tokio-metrics for their distribution.
 //!
-//! # What is marked
+//! # What is named
 //!
 //! | code | by |
 //! |---|---|
-//! | requests | [`StallDetector::layer`]: see [`layer`](mod@layer) for labels and for where to put it |
+//! | requests | [`StallDetector::layer`]; the module [`layer`](mod@layer) says where to put it |
 //! | other tasks | [`StallDetector::watched`], [`WatchExt::watched_by`] |
 //! | every task of a runtime, under `--cfg tokio_unstable` | [`RuntimeBuilderExt::stall_hooks`] |
 //! | a root future without a worker | [`StallDetector::watched_root`] |
 //! | a block that is meant to be there | [`allow_blocking`]: counted, and no stall |
 //!
-//! # Where it tells
+//! # Outputs
 //!
-//! - **Log**: `tracing` events with the target `tower_stall` and a field `event`: `stall_started`,
-//!   `stall_continues`, `stall_ended`, `rescue`, `dead`. 10 stalls a minute of each handler, and 60 in
-//!   all, are told from start to end, and each that lasts for 10 s; others are summed up once a minute.
+//! - **Log**: `tracing` events with the target `tower_stall`, at the start of a stall, while it lasts and
+//!   at its end. [`_documentation::report`] explains them part by part. [`DelayedLayer`] tells a request
+//!   that had to wait, in its own span.
 //! - **Metrics**: [`METRICS`] has the table. They go one way: to `/metrics` with
 //!   [`Builder::admin`], else, or with [`Builder::facade`], to the recorder of the `metrics` facade.
 //! - **Code**: [`StallDetector::stalls`] and [`Builder::on_stall`] give [`Stall`] records.
+//! - **Spans**: [`DelayedLayer`] tells a request, in its own span, for which stall it may have waited.
 //! - **Page**: `/stalls` with [`Builder::admin`] ([`_documentation::page`]), and the same for
 //!   programs, `/stalls.json`.
-//! - **Probes**: `/livez` and `/readyz` with [`Builder::admin`], [`StallDetector::health`] for a server
-//!   of your own; [`_documentation::kubernetes`] says when the kubelet acts on them.
+//! - **Probes**: `/livez` and `/readyz` with [`Builder::admin`], or [`StallDetector::health`] for a server
+//!   of your own ([`_documentation::health`]).
 //!
-//! # What it does about it
+//! [`Builder::admin`] serves them on a thread of its own, also while every worker is blocked.
 //!
-//! - A blocked worker can hold up all timers and sockets: a parked one is woken ([`Builder::rescue`]).
+//! # Mitigations
+//!
+//! - A blocked worker can hold up all timers and sockets: an idle one is woken ([`Builder::rescue`]).
 //! - [`ShedLayer`] turns requests away while the runtime is frozen.
 //! - A runtime that is frozen makes the process not ready, and in the end dead: see [`Builder::dead_after`].
 //!
-//! [`Builder`] has the settings and their environment variables.
+//! # Settings
 //!
-//! # Features
+//! [`Builder`] has a method for each. Each has an environment variable too
+//! ([`_documentation::settings`]).
 //!
-//! | feature | default | what | cost |
-//! |---|---|---|---|
-//! | `axum` | yes | handler labels from axum's `MatchedPath` | none in an axum service |
-//! | `admin` | yes | [`Builder::admin`]: metrics, answers to probes, the page of stalls | the Prometheus exporter with its crates, a template macro, and one thread |
-//! | `flamegraph` | no | `/flamegraph.svg` beside that page | inferno, under CDDL-1.0, and its crates |
-//! | `capture` | yes | the stack of the thread that is stuck | an unwinder and a reader of debug information, 11 small crates, and one thread |
-//! | `testing` | no | `testing`: a project forbids blocking in its own tests | no crate; four threads while a test runs |
+#![doc = include_str!("../docs/features.md")]
 //!
 //! # Limitations
 //!
-//! - A poll is timed from when the watchdog first sees it, at most one scan (a quarter of the
-//!   threshold) after its begin: durations are short by that, and polls hardly longer than the
-//!   threshold may be missed.
-//! - A task that is not marked and blocks is a stall of the handler `unattributed` if a stack with
-//!   debug information proves it (and, if it computes, the kernel counts breakpoints for the
-//!   process). Else it shows only in `tokio_workers_saturated`, which also shows healthy workers under
-//!   load.
-//! - A poll that has lost its worker to `block_in_place` is not looked at until it returns.
-//! - On a current-thread runtime only an open, marked poll or the stack of a plain one proves a stall
-//!   or a freeze: a runtime that nobody drives looks like one that is frozen.
-//! - Tokio tells by a panic whether a runtime has timers. The runtimes given to [`Builder::start`] and
-//!   [`StallDetector::watch`] are asked once: if there are none, the panic hook of the process hears of
-//!   it, and a program built with `panic = "abort"` ends there. Runtimes that are only met are not asked. On
-//!   them, and without timers, the watchdog wakes each tick, so that lag is the time from that to the
-//!   poll of the tick.
-//! - [`Cause`]s are read from `/proc`, on Linux alone; their own limits are listed in
-//!   [`_documentation::causes`]. Stacks are taken on x86_64 Linux alone, and
-//!   [`_documentation::capture`] says what they show.
-//! - Tested on x86_64 Linux.
+//! - A poll is timed from when the watchdog first sees it, up to 25 ms after it begins. Polls hardly
+//!   longer than the threshold may be missed.
+//! - A task without a name is found where its stack proves that it blocks, as the handler `unattributed`.
+//! - Causes are read on Linux alone, stacks and lines on x86_64 Linux alone. Lines need debug
+//!   information.
+//! - A program that is built with `panic = "abort"` has to give its runtime timers
+//!   ([`enable_time`](tokio::runtime::Builder::enable_time)).
+//!
+//! [`_documentation::limits`] has all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
@@ -152,14 +141,63 @@ pub mod fuzzing {
     pub use crate::stack::fuzz::*;
 }
 
-/// Chapters that are too long for the items they are about.
+#[doc = include_str!("../docs/README.md")]
 pub mod _documentation {
+    #[doc = include_str!("../docs/adopt.md")]
+    pub mod adopt {}
     #[doc = include_str!("../docs/capture.md")]
     pub mod capture {}
     #[doc = include_str!("../docs/causes.md")]
     pub mod causes {}
+    #[doc = include_str!("../docs/compatibility.md")]
+    pub mod compatibility {}
+    #[doc = include_str!("../docs/corpus.md")]
+    pub mod corpus {}
+    #[doc = include_str!("../docs/cost.md")]
+    pub mod cost {}
+    #[doc = include_str!("../docs/experiments.md")]
+    pub mod experiments {}
+    #[doc = include_str!("../docs/features.md")]
+    pub mod features {}
+    /// A page for each [cause](causes), with the code before and after.
+    pub mod fix {
+        #[doc = include_str!("../docs/fix/blocked.md")]
+        pub mod blocked {}
+        #[doc = include_str!("../docs/fix/cpu.md")]
+        pub mod cpu {}
+        #[doc = include_str!("../docs/fix/file_io.md")]
+        pub mod file_io {}
+        #[doc = include_str!("../docs/fix/lock.md")]
+        pub mod lock {}
+        #[doc = include_str!("../docs/fix/network_io.md")]
+        pub mod network_io {}
+        #[doc = include_str!("../docs/fix/process_wait.md")]
+        pub mod process_wait {}
+        #[doc = include_str!("../docs/fix/sleep.md")]
+        pub mod sleep {}
+        #[doc = include_str!("../docs/fix/starved.md")]
+        pub mod starved {}
+        #[doc = include_str!("../docs/fix/suspended.md")]
+        pub mod suspended {}
+        #[doc = include_str!("../docs/fix/throttled.md")]
+        pub mod throttled {}
+        #[doc = include_str!("../docs/fix/unknown.md")]
+        pub mod unknown {}
+    }
+    #[doc = include_str!("../docs/fleet.md")]
+    pub mod fleet {}
+    #[doc = include_str!("../docs/health.md")]
+    pub mod health {}
     #[doc = include_str!("../docs/kubernetes.md")]
     pub mod kubernetes {}
+    #[doc = include_str!("../docs/layer.md")]
+    pub mod layer {}
+    #[doc = include_str!("../docs/limits.md")]
+    pub mod limits {}
+    #[doc = include_str!("../docs/metrics.md")]
+    pub mod metrics {}
+    #[doc = include_str!("../docs/opentelemetry.md")]
+    pub mod opentelemetry {}
     #[doc = include_str!("../docs/page.md")]
     pub mod page {}
     #[doc = include_str!("../docs/platforms.md")]
@@ -169,6 +207,20 @@ pub mod _documentation {
     #[doc = include_str!("../docs/clippy.toml")]
     #[doc = "```"]
     pub mod prevent {}
+    #[doc = include_str!("../docs/production.md")]
+    pub mod production {}
+    #[doc = include_str!("../docs/recipes.md")]
+    pub mod recipes {}
+    #[doc = include_str!("../docs/report.md")]
+    pub mod report {}
+    #[doc = include_str!("../docs/runbook.md")]
+    pub mod runbook {}
+    #[doc = include_str!("../docs/settings.md")]
+    pub mod settings {}
+    #[doc = include_str!("../docs/soak.md")]
+    pub mod soak {}
+    #[doc = include_str!("../docs/start.md")]
+    pub mod start {}
     #[doc = include_str!("../docs/system-calls.md")]
     pub mod system_calls {}
     #[cfg(feature = "testing")]

@@ -1,4 +1,4 @@
-//! `/stalls`, `/stalls/{id}`, `/stalls.json` and `/flamegraph.svg`.
+//! `/stalls`, `/stalls/{id}`, `/stalls/{id}.md`, `/stalls.json` and `/flamegraph.svg`.
 
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ const NO_FLAME_GRAPH: &str = "404: built without the flame graph. Switch on the 
 
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
+const MARKDOWN: &str = "text/markdown; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// An answer without a document.
@@ -45,11 +46,18 @@ pub(super) fn routes(page: Page, vitals: Arc<Vitals>, public: bool) -> Router {
         maker.make(JSON, NO_POLICY, |page| Ok(page.json())).await
     };
     let stall = async |State(maker): State<Maker>, Path(id): Path<String>| {
-        let stall = move |page: &Page| {
-            let stall = id.parse().ok().and_then(|id| page.stall(id));
-            stall.ok_or((StatusCode::NOT_FOUND, NOT_KEPT))
-        };
-        maker.make(HTML, POLICY, stall).await
+        let kept = |stall: Option<Parts>| stall.ok_or((StatusCode::NOT_FOUND, NOT_KEPT));
+        match id.strip_suffix(".md").map(str::to_owned) {
+            Some(id) => {
+                let stall =
+                    move |page: &Page| kept(id.parse().ok().and_then(|id| page.markdown(id)));
+                maker.make(MARKDOWN, NO_POLICY, stall).await
+            }
+            None => {
+                let stall = move |page: &Page| kept(id.parse().ok().and_then(|id| page.stall(id)));
+                maker.make(HTML, POLICY, stall).await
+            }
+        }
     };
     let flame_graph = async |State(maker): State<Maker>| {
         if cfg!(not(feature = "flamegraph")) {

@@ -1,6 +1,6 @@
 //! The table of settings, and the check of their values.
 //!
-//! A new setting is a row here, a method of the builder, and a row of the README.
+//! A new setting is a row here, a method of the builder, and a row of `docs/settings.md`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -149,18 +149,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_setting_has_a_builder_method_a_variable_and_a_row_in_the_readme() {
+    fn each_setting_has_a_builder_method_a_variable_and_a_row_in_the_docs() {
         let builder = include_str!("../detector/builder.rs");
-        let readme = include_str!("../../README.md");
+        let page = include_str!("../../docs/settings.md");
         for name in Settings::NAMES {
             let method = [format!("pub fn {name}("), format!("pub fn {name}<")];
             assert!(method.iter().any(|method| builder.contains(method)), "no method {name}");
             let row = format!("| `{name}` | `TOWER_STALL_{}` |", name.to_uppercase());
-            assert!(readme.contains(&row), "the README lacks {row:?}");
+            assert!(page.contains(&row), "docs/settings.md lacks {row:?}");
             let shown = format!("{:?}", Settings::default());
             assert!(shown.contains(&format!("{name}: ")), "{shown} lacks {name}");
         }
-        let rows = readme.lines().filter(|line| line.contains("| `TOWER_STALL_"));
+        let rows = page.lines().filter(|line| line.contains("| `TOWER_STALL_"));
         assert_eq!(rows.count(), Settings::NAMES.len(), "no row of a setting that is not there");
     }
 }

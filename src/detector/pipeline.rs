@@ -13,7 +13,7 @@ use crate::stall::{ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
 use crate::watchdog::{Event, Events, StalledThread};
 
-/// The output of counters and samples: either a recorder of our own, written at once, or a batch that
+/// The output of counters and samples: either the page of `/metrics`, written at once, or a batch that
 /// the reporter writes to the facade.
 pub(super) type Out = Box<dyn Sink + Send>;
 
@@ -79,7 +79,7 @@ impl Pipeline {
     }
 
     fn handle(&mut self, event: Event) {
-        let Self { registry, reports, counters, tick, .. } = self;
+        let Self { registry, reports, tick, .. } = self;
         let out = &mut *self.out;
         match event {
             Event::RuntimeAppeared(runtime) => {
@@ -93,8 +93,8 @@ impl Pipeline {
                 }
             }
             Event::LagsLost(count) => Counters::lags_lost(out, count),
-            Event::Frozen { runtime, cause, time } => counters.frozen(out, runtime, cause, time),
-            Event::HandlerBusy { handler, time } => counters.busy(out, handler, time),
+            Event::Frozen { runtime, cause, time } => Counters::frozen(out, runtime, cause, time),
+            Event::HandlerBusy { handler, time } => Counters::busy(out, handler, time),
             Event::StallCounted { stall, thread } => self.stall_counted(&stall, *thread),
             Event::StallContinues { stall, thread } => {
                 reports.stall(report::Event::Continues, &stall);
@@ -204,11 +204,8 @@ impl Pipeline {
         let sink = &mut *self.out;
         let unwritten = &mut self.unwritten;
         unwritten.written = now;
-        self.counters.scanned(
-            sink,
-            std::mem::take(&mut unwritten.scans),
-            std::mem::take(&mut unwritten.late),
-        );
+        let scans = std::mem::take(&mut unwritten.scans);
+        Counters::scanned(sink, scans, std::mem::take(&mut unwritten.late));
         unwritten.write_lags(sink);
         self.counters.follow_registry(sink, &self.registry);
         self.follow_stalls();

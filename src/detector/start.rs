@@ -151,7 +151,7 @@ fn not_started(name: &'static str, source: io::Error) -> BuildError {
     BuildError::Thread { name: name.into(), source }
 }
 
-/// Exactly one way out: the private recorder behind `/metrics`, or the facade.
+/// Exactly one way out: the page of `/metrics`, or the facade.
 #[cfg(feature = "admin")]
 fn ways_out(
     registry: &Arc<Registry>,
@@ -190,15 +190,21 @@ fn ways_out(
     }
     let recorder = Arc::new(builder.build_recorder());
     describe(&*recorder);
-    let ours = recorder.handle();
-    let gauges = Mutex::new((Gauges::new(Arc::clone(registry)), Direct::new(recorder.clone())));
+    let (ours, upkeep) = (recorder.handle(), recorder.handle());
+    let (for_gauges, _) = Direct::new(recorder.clone());
+    let (out, seconds) = Direct::new(recorder);
+    let of_page = Mutex::new((Gauges::new(Arc::clone(registry)), for_gauges, seconds));
     let render: Render = Arc::new(move || {
-        let (gauges, sink) = &mut *lock(&gauges);
+        let (gauges, sink, seconds) = &mut *lock(&of_page);
         gauges.show(sink);
-        let theirs = users.as_ref().map_or_else(String::new, |users| users());
-        theirs + &ours.render()
+        let mut page = users.as_ref().map_or_else(String::new, |users| users());
+        if !page.is_empty() && !page.ends_with('\n') {
+            page.push('\n');
+        }
+        page.push_str(&ours.render());
+        seconds.render(&mut page);
+        page
     });
-    let upkeep = recorder.handle();
     let admin = Admin::start(address, page(Some(render)), move || upkeep.run_upkeep())?;
-    Ok((Box::new(Direct::new(recorder)), Some(admin)))
+    Ok((Box::new(out), Some(admin)))
 }

@@ -1,6 +1,7 @@
 //! Counters and histograms, from the watchdog's events and from totals that are kept elsewhere.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::sink::{SeriesKey, Sink};
@@ -11,16 +12,12 @@ use crate::labels::OTHER;
 use crate::runtime::registry::Registry;
 use crate::stall::{Cause, LiveStall, StackOutcome, StallStore};
 
-const SECOND: Nanos = 1_000_000_000;
-
 /// Handler, function and cause.
 type SiteLabels = [&'static str; 3];
 
-/// Remembers what is written, since counters take whole numbers to add.
+/// Remembers what is written, since sinks take what is to be added.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Parts of a second that are not written yet: counters of the `metrics` facade are integers.
-    rests: HashMap<SeriesKey, Nanos>,
     /// The last written value of totals that are kept elsewhere.
     written: HashMap<SeriesKey, u64>,
     /// The versions of the store's sums that were read last.
@@ -41,7 +38,6 @@ impl Counters {
     pub(crate) fn open(sink: &mut dyn Sink, stacks: bool) {
         for metric in [
             Metric::Scans,
-            Metric::LateSeconds,
             Metric::LagSamplesLost,
             Metric::Shed,
             Metric::AdminDropped,
@@ -50,6 +46,7 @@ impl Counters {
         ] {
             sink.add(SeriesKey::new(metric, []), 0);
         }
+        sink.add_time(SeriesKey::new(Metric::LateSeconds, []), 0);
         for outcome in StackOutcome::ALL.into_iter().filter(|_| stacks) {
             sink.add(SeriesKey::new(Metric::Captures, [outcome.as_str()]), 0);
         }
@@ -58,7 +55,7 @@ impl Counters {
     /// Creates the series of a runtime that are there from its start.
     pub(crate) fn open_runtime(sink: &mut dyn Sink, runtime: &'static str) {
         for cause in Cause::ALL {
-            sink.add(SeriesKey::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), 0);
+            Self::frozen(sink, runtime, cause, 0);
         }
         sink.add(SeriesKey::new(Metric::Rescues, [runtime]), 0);
         sink.open(SeriesKey::new(Metric::Lag, [runtime]));
@@ -77,14 +74,8 @@ impl Counters {
         sink.add(SeriesKey::new(Metric::LagSamplesLost, []), count);
     }
 
-    pub(crate) fn frozen(
-        &mut self,
-        sink: &mut dyn Sink,
-        runtime: &'static str,
-        cause: Cause,
-        time: Nanos,
-    ) {
-        self.add_time(sink, SeriesKey::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), time);
+    pub(crate) fn frozen(sink: &mut dyn Sink, runtime: &'static str, cause: Cause, time: Nanos) {
+        sink.add_time(SeriesKey::new(Metric::FrozenSeconds, [runtime, cause.as_str()]), time);
     }
 
     /// Records the duration of a stall that has ended.
@@ -93,14 +84,14 @@ impl Counters {
         sink.record(key, seconds(stall.lasted()));
     }
 
-    pub(crate) fn busy(&mut self, sink: &mut dyn Sink, handler: &'static str, time: Nanos) {
-        self.add_time(sink, SeriesKey::new(Metric::HandlerBusySeconds, [handler]), time);
+    pub(crate) fn busy(sink: &mut dyn Sink, handler: &'static str, time: Nanos) {
+        sink.add_time(SeriesKey::new(Metric::HandlerBusySeconds, [handler]), time);
     }
 
     /// Counts scans, and how late they began in all.
-    pub(crate) fn scanned(&mut self, sink: &mut dyn Sink, scans: u64, late: Nanos) {
+    pub(crate) fn scanned(sink: &mut dyn Sink, scans: u64, late: Nanos) {
         sink.add(SeriesKey::new(Metric::Scans, []), scans);
-        self.add_time(sink, SeriesKey::new(Metric::LateSeconds, []), late);
+        sink.add_time(SeriesKey::new(Metric::LateSeconds, []), late);
     }
 
     /// Follows the totals of the reporter, the layers and the sampler.
@@ -133,8 +124,7 @@ impl Counters {
         for (key, totals) in handlers {
             let labels = [key.runtime, key.handler, key.cause.as_str()];
             self.follow(sink, SeriesKey::new(Metric::Stalls, labels), totals.stalls);
-            let seconds = totals.time / SECOND;
-            self.follow(sink, SeriesKey::new(Metric::StalledSeconds, labels), seconds);
+            self.follow_time(sink, SeriesKey::new(Metric::StalledSeconds, labels), totals.time);
             if !key.cause.is_environment() {
                 let sum = delayed.entry(key.handler).or_default();
                 *sum = sum.saturating_add(totals.delayed);
@@ -161,7 +151,7 @@ impl Counters {
         });
         self.sites_version = version;
         for (labels, time) in sites {
-            self.follow(sink, SeriesKey::new(Metric::SiteSeconds, labels), time / SECOND);
+            self.follow_time(sink, SeriesKey::new(Metric::SiteSeconds, labels), time);
         }
         read
     }
@@ -183,18 +173,29 @@ impl Counters {
 
     /// Raises a counter to `total`. The first call creates the series.
     fn follow(&mut self, sink: &mut dyn Sink, key: SeriesKey, total: u64) {
-        let written = self.written.insert(key, total);
-        if written != Some(total) {
-            sink.add(key, total.saturating_sub(written.unwrap_or(0)));
+        if let Some(count) = self.grown(key, total) {
+            sink.add(key, count);
         }
     }
 
-    /// Adds the whole seconds and keeps the rest. The first call creates the series.
-    fn add_time(&mut self, sink: &mut dyn Sink, key: SeriesKey, time: Nanos) {
-        let rest = self.rests.entry(key).or_default();
-        *rest = rest.saturating_add(time);
-        sink.add(key, *rest / SECOND);
-        *rest %= SECOND;
+    /// The same for a counter of seconds.
+    fn follow_time(&mut self, sink: &mut dyn Sink, key: SeriesKey, total: Nanos) {
+        if let Some(time) = self.grown(key, total) {
+            sink.add_time(key, time);
+        }
+    }
+
+    /// How much a total has grown since it was written; `None` if not at all. One that was not written yet
+    /// may have grown by 0.
+    fn grown(&mut self, key: SeriesKey, total: u64) -> Option<u64> {
+        match self.written.entry(key) {
+            Entry::Vacant(written) => Some(*written.insert(total)),
+            Entry::Occupied(mut written) => {
+                let grown = total.checked_sub(*written.get()).filter(|grown| *grown > 0)?;
+                written.insert(total);
+                Some(grown)
+            }
+        }
     }
 }
 
@@ -210,14 +211,14 @@ mod tests {
     const MS: Nanos = 1_000_000;
 
     #[test]
-    fn seconds_are_whole_and_the_rest_is_carried() {
+    fn a_total_that_shrinks_is_not_counted_twice() {
         let (mut counters, mut seen) = (Counters::new(64), Seen::default());
-        let key = ("tokio_frozen_seconds_total", vec!["main", "unknown"]);
-        let mut after = |time| {
-            counters.frozen(&mut seen, "main", Cause::Unknown, time);
-            seen.counters[&key]
+        let key = SeriesKey::new(Metric::Shed, []);
+        let mut after = |total| {
+            counters.follow(&mut seen, key, total);
+            seen.counters[&("tower_stall_shed_total", vec![])]
         };
-        assert_eq!([after(600 * MS), after(600 * MS), after(800 * MS)], [0, 1, 2]);
+        assert_eq!([after(0), after(7), after(5), after(7), after(8)], [0, 7, 7, 7, 8]);
     }
 
     /// A stall in the store.
@@ -245,18 +246,19 @@ mod tests {
             let count = |name| seen.counters[&(name, labels.clone())];
             assert_eq!(count("tokio_stalls_total"), 1);
             let delayed = ("tokio_stall_delayed_requests_total", vec!["GET /hello"]);
-            let (time, delayed) = (count("tokio_stalled_seconds_total"), seen.counters[&delayed]);
-            (time, delayed, seen.counters.get(&by_site).copied())
+            let time = seen.times[&("tokio_stalled_seconds_total", labels.clone())];
+            let of_site = seen.times.get(&by_site).map(|time| time / MS);
+            (time / MS, seen.counters[&delayed], of_site)
         };
-        assert_eq!(follow(), (0, 0, None));
+        assert_eq!(follow(), (100, 0, None), "what it has lasted when it was counted");
         entry.last(1_200 * MS);
         entry.delay(3);
-        assert_eq!(follow(), (1, 3, None), "the site is not known yet");
+        assert_eq!(follow(), (1_200, 3, None), "the site is not known yet");
         entry.set_stack_result(StackResult::default());
         entry.last(2_200 * MS);
-        assert_eq!(follow(), (2, 3, Some(2)));
+        assert_eq!(follow(), (2_200, 3, Some(2_200)));
         entry.end(3_100 * MS, 0);
-        assert_eq!([follow(), follow()], [(3, 3, Some(3)); 2], "once");
+        assert_eq!([follow(), follow()], [(3_100, 3, Some(3_100)); 2], "once");
     }
 
     #[test]
@@ -285,9 +287,10 @@ mod tests {
             assert!(counters.follow_sites(&mut seen, &store));
         }
         let time = |handler, site| {
-            seen.counters[&("tokio_stall_site_seconds_total", vec![handler, site, "unknown"])]
+            seen.times[&("tokio_stall_site_seconds_total", vec![handler, site, "unknown"])]
         };
-        assert_eq!((time("GET /hello", "app::load"), time(OTHER, OTHER)), (2, 1));
+        let times = (time("GET /hello", "app::load"), time(OTHER, OTHER));
+        assert_eq!(times, (2_000 * MS, 1_000 * MS));
     }
 
     #[test]

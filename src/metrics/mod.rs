@@ -2,13 +2,15 @@
 //!
 //! [`Counters`] turns the watchdog's events and the sums of the stall store into counters and samples.
 //! [`Gauges`] reads the gauges from the status of the runtimes. Both write to a [`Sink`]: [`Direct`]
-//! writes to a recorder of our own, [`Batch`] collects for the reporter, which writes to the user's
-//! recorder, since that may block.
+//! writes to the page of `/metrics` (seconds exactly, the rest by a recorder of our own), [`Batch`]
+//! collects for the reporter, which writes to the user's recorder, since that may block.
 
 mod counters;
 #[cfg(feature = "admin")]
 mod direct;
 mod gauges;
+#[cfg(feature = "admin")]
+mod seconds;
 mod sink;
 mod table;
 

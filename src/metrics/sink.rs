@@ -4,13 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use metrics::{Label, Level, Metadata};
 
-use super::table::{Metric, describe};
+use super::table::{Metric, MetricInfo, describe};
+use crate::clock::Nanos;
 
 /// Samples kept while the reporter is stuck: two minutes of eight runtimes' ticks.
 const MOST_SAMPLES: usize = 40_000;
+const SECOND: Nanos = 1_000_000_000;
 
 /// A series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SeriesKey {
     metric: Metric,
     /// The values of the metric's labels, in the order of the table; the rest is empty.
@@ -24,8 +26,12 @@ impl SeriesKey {
         Self { metric, values }
     }
 
+    pub(super) fn info(self) -> MetricInfo {
+        self.metric.info()
+    }
+
     pub(super) fn to_metrics(self) -> metrics::Key {
-        let info = self.metric.info();
+        let info = self.info();
         let labels = info.labels.iter().zip(self.values);
         let labels: Vec<_> =
             labels.map(|(name, value)| Label::from_static_parts(name, value)).collect();
@@ -40,6 +46,8 @@ pub(super) const METADATA: Metadata<'static> =
 pub(crate) trait Sink {
     /// Adds to a counter; adding 0 creates the series.
     fn add(&mut self, key: SeriesKey, count: u64);
+    /// The same for a counter of seconds.
+    fn add_time(&mut self, key: SeriesKey, time: Nanos);
     fn set(&mut self, key: SeriesKey, value: f64);
     /// Creates the series of a histogram without a sample.
     fn open(&mut self, key: SeriesKey);
@@ -53,6 +61,7 @@ pub(crate) trait Sink {
 /// Drops everything.
 impl Sink for () {
     fn add(&mut self, _: SeriesKey, _: u64) {}
+    fn add_time(&mut self, _: SeriesKey, _: Nanos) {}
     fn set(&mut self, _: SeriesKey, _: f64) {}
     fn open(&mut self, _: SeriesKey) {}
     fn record(&mut self, _: SeriesKey, _: f64) {}
@@ -62,6 +71,7 @@ impl Sink for () {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     counters: HashMap<SeriesKey, u64>,
+    times: HashMap<SeriesKey, Nanos>,
     opened: Vec<SeriesKey>,
     samples: Vec<(SeriesKey, f64)>,
     /// Samples past the limit.
@@ -71,6 +81,10 @@ pub(crate) struct Batch {
 impl Sink for Batch {
     fn add(&mut self, key: SeriesKey, count: u64) {
         *self.counters.entry(key).or_default() += count;
+    }
+
+    fn add_time(&mut self, key: SeriesKey, time: Nanos) {
+        *self.times.entry(key).or_default() += time;
     }
 
     /// The reporter reads and sets gauges itself, see [`Gauges`](super::Gauges).
@@ -95,13 +109,16 @@ impl Sink for Batch {
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.counters.is_empty() && self.samples.is_empty()
+        self.counters.is_empty() && self.times.is_empty() && self.samples.is_empty()
     }
 
     /// Writes all of it.
     pub(crate) fn pour(self, sink: &mut dyn Sink) {
         for (key, count) in self.counters {
             sink.add(key, count);
+        }
+        for (key, time) in self.times {
+            sink.add_time(key, time);
         }
         for key in self.opened {
             sink.open(key);
@@ -118,6 +135,8 @@ impl Batch {
 pub(crate) struct Facade {
     counters: HashSet<SeriesKey>,
     histograms: HashSet<SeriesKey>,
+    /// Parts of a second that are not written yet: its counters are integers.
+    rests: HashMap<SeriesKey, Nanos>,
 }
 
 impl Facade {
@@ -143,6 +162,15 @@ impl Sink for Facade {
         });
     }
 
+    /// Adds the whole seconds and keeps the rest.
+    fn add_time(&mut self, key: SeriesKey, time: Nanos) {
+        let rest = self.rests.entry(key).or_default();
+        *rest = rest.saturating_add(time);
+        let whole = *rest / SECOND;
+        *rest %= SECOND;
+        self.add(key, whole);
+    }
+
     fn set(&mut self, key: SeriesKey, value: f64) {
         metrics::with_recorder(|recorder| {
             recorder.register_gauge(&key.to_metrics(), &METADATA).set(value);
@@ -165,12 +193,18 @@ impl Sink for Facade {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use metrics::{Counter, Gauge, Histogram, KeyName, Recorder, SharedString, Unit};
+
     use super::*;
 
     /// Remembers what it was given, by name and label values.
     #[derive(Debug, Default)]
     pub(crate) struct Seen {
         pub(crate) counters: HashMap<(&'static str, Vec<&'static str>), u64>,
+        pub(crate) times: HashMap<(&'static str, Vec<&'static str>), Nanos>,
         pub(crate) gauges: HashMap<(&'static str, Vec<&'static str>), f64>,
         pub(crate) samples: Vec<f64>,
     }
@@ -185,6 +219,10 @@ pub(super) mod tests {
             *self.counters.entry(name(key)).or_default() += count;
         }
 
+        fn add_time(&mut self, key: SeriesKey, time: Nanos) {
+            *self.times.entry(name(key)).or_default() += time;
+        }
+
         fn set(&mut self, key: SeriesKey, value: f64) {
             self.gauges.insert(name(key), value);
         }
@@ -196,11 +234,35 @@ pub(super) mod tests {
         }
     }
 
+    /// A recorder with one counter for all names.
+    #[derive(Default)]
+    struct Whole(Arc<AtomicU64>);
+
+    impl Recorder for Whole {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &metrics::Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(Arc::clone(&self.0))
+        }
+
+        fn register_gauge(&self, _: &metrics::Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &metrics::Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
     #[test]
     fn a_batch_keeps_counts_and_counts_the_samples_it_cannot_keep() {
         let mut batch = Batch::default();
         batch.add(SeriesKey::new(Metric::Scans, []), 2);
         batch.add(SeriesKey::new(Metric::Scans, []), 3);
+        batch.add_time(SeriesKey::new(Metric::LateSeconds, []), 4);
+        batch.add_time(SeriesKey::new(Metric::LateSeconds, []), 5);
         for _ in 0..MOST_SAMPLES + 7 {
             batch.record(SeriesKey::new(Metric::Lag, ["main"]), 0.5);
         }
@@ -208,6 +270,23 @@ pub(super) mod tests {
         let mut seen = Seen::default();
         batch.pour(&mut seen);
         assert_eq!(seen.counters[&("tower_stall_watchdog_scans_total", vec![])], 5);
+        assert_eq!(seen.times[&("tower_stall_watchdog_late_seconds_total", vec![])], 9);
         assert_eq!(seen.samples.len(), MOST_SAMPLES);
+    }
+
+    #[test]
+    fn the_facade_gets_whole_seconds_and_the_rest_is_carried() {
+        let recorder = Whole::default();
+        metrics::with_local_recorder(&recorder, || {
+            let mut facade = Facade::default();
+            let key = SeriesKey::new(Metric::FrozenSeconds, ["main", "unknown"]);
+            let after = [600, 600, 800, 150].map(|ms| {
+                let mut batch = Batch::default();
+                batch.add_time(key, ms * 1_000_000);
+                batch.pour(&mut facade);
+                recorder.0.load(Relaxed)
+            });
+            assert_eq!(after, [0, 1, 2, 2]);
+        });
     }
 }

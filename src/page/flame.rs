@@ -6,7 +6,7 @@ use std::time::Duration;
 use inferno::flamegraph::{Options, from_lines};
 
 use super::report::Report;
-use super::stack::inside;
+use super::stack::{inside, plain};
 use crate::label::printable;
 use crate::stall::Stall;
 use crate::text::handler_title as handler;
@@ -55,9 +55,4 @@ fn lines<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Vec<String> {
     }
     let line = |(stack, time): (String, Duration)| stack + &format!(" {}", time.as_millis().max(1));
     stacks.into_iter().map(line).collect()
-}
-
-/// Without the separator of frames.
-fn plain(name: &str) -> String {
-    printable(name).replace(';', ":")
 }

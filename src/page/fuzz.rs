@@ -58,6 +58,8 @@ pub fn page(data: &[u8]) {
     for html in [all(page.html()), all(page.stall(1).expect("it is kept"))] {
         is_well_formed(&html);
     }
+    let report = all(page.markdown(1).expect("it is kept"));
+    assert!(!report.contains(|c: char| c.is_control() && c != '\n'), "{report}");
     if let Some(graph) = page.flame_graph() {
         let graph = all(graph);
         assert!(!graph.contains(|c: char| c.is_control() && !"\n\r\t".contains(c)), "{graph}");

@@ -19,7 +19,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-Fdt+cMExfzbc3o6u7aauQBPIteN6A0R22k6ChDVIfqY='; \
-    script-src 'sha256-LnBUPNupSuEYnwln/bTEjl7wANB0l/MCqF9UgTmvMMo='; \
+    script-src 'sha256-4834NjEL5OS5MDiWy8r1jz0oHyeepp6UfLo/0XgSnSA='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Stands where rows come in. What names have of it is escaped.
@@ -85,7 +85,7 @@ pub(super) fn stall(report: &Report, stall: &Stall, lines: &SourceLines) -> Stri
     let body = html! {
         (tables::facts(report, stall, lines))
         (tables::whole_stack(stall))
-        p { a href="/stalls" { "All stalls" } }
+        p { a href="/stalls" { "All stalls" } (tables::as_markdown(stall)) }
     };
     document(report, &title, &tables::section("stall", &title, None, &body)).into_string()
 }
@@ -124,7 +124,7 @@ fn document(report: &Report, title: &str, body: &Markup) -> Markup {
                             p class="fault" { (thread(*fault)) }
                         }
                         @for notice in &report.notices {
-                            p class="notice" { (notice) }
+                            p class="notice" { strong { "Note: " } (notice) }
                         }
                     }
                 }

@@ -10,6 +10,7 @@ mod frames;
 pub(crate) mod fuzz;
 mod html;
 mod json;
+mod markdown;
 mod parts;
 mod report;
 mod source;
@@ -65,6 +66,13 @@ impl Page {
         let stall = report.stalls().find(|stall| stall.id == id)?;
         let lines = SourceLines::read(stall.site.as_ref().or(stall.last_seen.as_ref()).into_iter());
         Some(parts::whole(html::stall(&report, stall, &lines)))
+    }
+
+    /// The same as Markdown.
+    pub(crate) fn markdown(&self, id: u64) -> Option<Parts> {
+        let report = self.report();
+        let stall = report.stalls().find(|stall| stall.id == id)?;
+        Some(parts::whole(markdown::stall(&report, stall)))
     }
 
     /// The stalled time of the last stalls, by stack; `None` where it cannot be drawn, as without
@@ -166,6 +174,41 @@ mod tests {
             assert!(html.contains("<code>nanosleep</code>"), "{html}");
         }
         assert!(page.stall(3).is_none());
+    }
+
+    #[test]
+    fn a_stall_can_be_taken_along_as_markdown() {
+        let (_tokio, page) = page(vec![ended(1)]);
+        let report = text(page.markdown(1).expect("it is kept"));
+        let expected = [
+            "### `GET /hello` blocked worker 0 for 300 ms: unknown\n",
+            "| where | `app::load` |\n",
+            "| around it | 1 of 4 workers stalled; requests: 0 in flight, up to 0 waited |\n",
+            "\n```text\nnanosleep\napp::load\n```\n",
+        ];
+        for part in expected {
+            assert!(report.contains(part), "{part:?} in {report}");
+        }
+        assert!(page.markdown(2).is_none());
+    }
+
+    #[test]
+    fn a_known_place_of_a_handler_comes_before_an_unknown_one() {
+        let (_tokio, page) = page(vec![ended(1)]);
+        // Of the same handler and of another one, for longer.
+        let without: Vec<_> = [(2, "GET /hello"), (3, "GET /other")]
+            .into_iter()
+            .map(|(id, handler)| {
+                let entry = LiveStall::new(Stall { handler: handler.into(), ..ended(id) });
+                entry.set_stack_result(StackResult::default());
+                entry.end(900_000_000, 0);
+                Arc::new(entry)
+            })
+            .collect();
+        page.registry.store.take_over(&mut without.clone());
+        let sites = page.report().sites;
+        let rows: Vec<_> = sites.iter().map(|(key, _)| (key.handler, key.site.is_some())).collect();
+        assert_eq!(rows, [("GET /other", false), ("GET /hello", true), ("GET /hello", false)]);
     }
 
     #[test]

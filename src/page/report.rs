@@ -1,6 +1,7 @@
 //! The data of one page, gathered at one moment.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +43,8 @@ pub(super) struct Report {
     /// What keeps log and stacks from being whole.
     pub(super) notices: Vec<String>,
     pub(super) runtimes: Vec<RuntimeSnapshot>,
-    /// Stalls that the program caused, by site, the most time first.
+    /// Stalls that the program caused, by site, the most time first, but for those of no known site whose
+    /// handler has others.
     pub(super) sites: Vec<Row>,
     pub(super) own: Total,
     /// Stalls that the environment caused, by cause, the most time first.
@@ -69,8 +71,9 @@ impl Report {
         let runtimes: Vec<_> = runtimes.collect();
         let StoreSnapshot { mut sums, in_progress, recent } = registry.store.snapshot();
         sums.sort_by_key(|(key, totals)| (Reverse(totals.time), key.handler, key.cause.as_str()));
-        let (environment, sites): (Vec<_>, Vec<_>) =
+        let (environment, mut sites): (Vec<Row>, Vec<Row>) =
             sums.into_iter().partition(|(key, _)| key.cause.is_environment());
+        unknown_last(&mut sites);
         let faults = registry.vitals.reports(now).filter(|report| report.is_fault());
         let faults: Vec<_> = faults.collect();
         let verdict = match faults.iter().find(|fault| is_blind(fault)) {
@@ -114,6 +117,14 @@ impl Report {
             self.stalls().filter_map(|stall| stall.site.as_ref().or(stall.last_seen.as_ref()));
         of_rows.chain(of_stalls)
     }
+}
+
+/// Moves rows without a site behind all others if their handler has one with a site: that one says more.
+fn unknown_last(rows: &mut [Row]) {
+    let known: HashSet<_> =
+        rows.iter().filter(|(key, _)| key.site.is_some()).map(|(key, _)| key.handler).collect();
+    // Stable.
+    rows.sort_by_key(|(key, _)| key.site.is_none() && known.contains(key.handler));
 }
 
 /// Whether it is not known how the runtimes are.

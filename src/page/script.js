@@ -32,6 +32,7 @@
     for (const id of ["verdict", "main", "updated"]) {
       byId(id).replaceWith(document.adoptNode(fresh.getElementById(id)));
     }
+    show();
     for (const id of open) {
       if (byId(id)) byId(id).open = true;
     }
@@ -70,6 +71,27 @@
     }
   }
 
+  // A stall's report goes to the clipboard.
+  const show = () => document.querySelectorAll("button.copy").forEach((copy) => (copy.hidden = false));
+  async function copy(button) {
+    let done = "Copied";
+    try {
+      const answer = await fetch(button.dataset.from, { cache: "no-store", signal: AbortSignal.timeout(LIMIT) });
+      if (!answer.ok) throw new Error(String(answer.status));
+      await navigator.clipboard.writeText(await answer.text());
+    } catch {
+      done = "Not copied";
+    }
+    button.textContent = done;
+    byId("said").textContent = done;
+    setTimeout(() => (button.textContent = "Copy"), EVERY);
+  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button.copy");
+    if (button) copy(button);
+  });
+
+  show();
   button.hidden = false;
   button.addEventListener("click", () => {
     paused = !paused;

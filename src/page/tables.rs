@@ -6,13 +6,16 @@ use maud::{Markup, Render, html};
 
 use super::report::{Report, Total};
 use super::source::SourceLines;
-use super::stack::inside;
+use super::stack::{inside, search_for};
 use super::time::{ago, share, stamp};
 use crate::clock::human;
 use crate::label::printable;
 use crate::stall::{Frame, Site, Stack, Stall};
-use crate::text::{handler_title as handler, rough, share as workers_stalled, whom};
+use crate::text::{handler_title as handler, rough, share as workers_stalled, stack_missing, whom};
 
+/// What the number of requests that waited is.
+const UPPER_BOUND: &str =
+    "Other requests on the same runtime meanwhile: no more than these have waited";
 /// Rows of sites that are shown at once.
 const MOST_SITES: usize = 20;
 
@@ -51,7 +54,8 @@ fn number(name: impl Render) -> Markup {
 pub(super) fn in_progress(report: &Report, rows: &Markup) -> Markup {
     let none = report.in_progress.is_empty().then_some("Nothing blocks a worker now.");
     let head = html! {
-        (text("Handler")) (number("For")) (text("Cause")) (text("Where")) (text("Runtime")) (number("Held up"))
+        (text("Handler")) (number("For")) (text("Cause")) (text("Where")) (text("Runtime"))
+        (number(html! { abbr title=(UPPER_BOUND) { "Waited, up to" } }))
     };
     let table = table("Stalls that still last, newest first", &head, rows);
     section("now", "In progress", none, &wide("now-table", "Table of stalls in progress", &table))
@@ -73,16 +77,15 @@ pub(super) fn in_progress_row(stall: &Stall, lines: &SourceLines) -> Markup {
 pub(super) fn sites(report: &Report, lines: &SourceLines) -> Markup {
     let none = report.sites.is_empty().then_some("No stall since the start.");
     let Total { stalls, time } = report.own;
-    let upper_bound = "Other requests on the same runtime meanwhile: an upper bound";
     let head = html! {
         (text("Where")) (text("Handler")) (text("Cause")) (number("Time")) (number("Share"))
         (number("Stalls")) (number("Longest")) (text("Last seen"))
-        (number(html! { abbr title=(upper_bound) { "Held up" } }))
+        (number(html! { abbr title=(UPPER_BOUND) { "Waited, up to" } }))
     };
     let rows = html! {
         @for (key, totals) in report.sites.iter().take(MOST_SITES) {
             tr {
-                th scope="row" class="place" { (place(key.site.as_ref(), lines)) p class="fix" { (totals.fix) } }
+                th scope="row" class="place" { (place(key.site.as_ref(), lines)) p class="fix" { (totals.fix) (in_flame_graph(key.site.as_ref())) } }
                 td class="who" { (handler(key.handler)) }
                 td class="word" { (key.cause) }
                 td class="number" { strong { (rough(totals.time)) } }
@@ -188,7 +191,29 @@ pub(super) fn recent_row(report: &Report, stall: &Stall, lines: &SourceLines) ->
                 Some(stack) => (own_frames(stack)),
                 None => (no_stack(stall)),
             }
-            p { a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" } }
+            p {
+                a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" }
+                (as_markdown(stall))
+            }
+        }
+    }
+}
+
+/// The report of a stall for elsewhere. The script shows the button.
+pub(super) fn as_markdown(stall: &Stall) -> Markup {
+    let from = format!("/stalls/{}.md", stall.id);
+    html! {
+        " · " a href=(from) { "as Markdown" }
+        " " button type="button" class="copy" data-from=(from) hidden { "Copy" }
+    }
+}
+
+/// A link to the part of the flame graph that has this site.
+fn in_flame_graph(site: Option<&Site>) -> Markup {
+    let function = site.filter(|_| cfg!(feature = "flamegraph")).map(|site| &site.function);
+    html! {
+        @if let Some(function) = function {
+            " · " a href={ "/flamegraph.svg?s=" (search_for(function)) } { "in the flame graph" }
         }
     }
 }
@@ -209,7 +234,7 @@ pub(super) fn facts(report: &Report, stall: &Stall, lines: &SourceLines) -> Mark
             dt { "Around it" }
             dd {
                 (workers_stalled(stall.workers_stalled, stall.workers)) "; requests: "
-                (stall.requests_in_flight) " in flight, " (stall.delayed_requests) " held up at most"
+                (stall.requests_in_flight) " in flight, up to " (stall.delayed_requests) " waited"
             }
             @if let Some(trace) = stall.trace_id {
                 dt { "Trace" } dd { code { (format!("{trace:032x}")) } }
@@ -254,7 +279,7 @@ pub(super) fn whole_stack(stall: &Stall) -> Markup {
 }
 
 fn no_stack(stall: &Stall) -> Markup {
-    html! { p { "No stack: " (stall.stack_missing.as_deref().unwrap_or("it could not be taken")) "." } }
+    html! { p { "No stack: " (stack_missing(stall)) "." } }
 }
 
 fn frame(frame: &Frame) -> Markup {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 /// Makes [`Cause`] and all that is known of each: its doc, its label, its fix, and whether it lies
-/// outside the program. What is forgotten does not compile, and a test compares the table of
-/// `docs/causes.md` with the labels.
+/// outside the program. What is forgotten does not compile. Tests compare the table of `docs/causes.md` and
+/// the pages in `docs/fix/` with the labels.
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $variant:ident $label:literal $where:ident $fix:literal,)+) => {
         /// Why a thread did not return from a poll, or why a runtime was frozen.

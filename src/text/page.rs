@@ -36,6 +36,11 @@ pub(crate) fn blocks_now(
     format!("{who} blocks {whom}{runtime} now, for {time}")
 }
 
+/// Why a stall has no stack.
+pub(crate) fn stack_missing(stall: &Stall) -> &str {
+    stall.stack_missing.as_deref().unwrap_or("it could not be taken")
+}
+
 /// The end of a sentence about one handler.
 pub(crate) fn more_stalls(more: usize) -> String {
     match more {

@@ -125,6 +125,37 @@ def stays_open(visit):
     check(page.evaluate("document.activeElement.href") == link.evaluate("a => a.href"), "a link lost the focus")
 
 
+def copies(visit):
+    """The button of a record puts its report on the clipboard."""
+    page = visit.page
+    if page.locator("button.copy").count() == 0:
+        return
+    origin = page.evaluate("location.origin")
+    visit.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=origin)
+    page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+    button = page.locator("button.copy").first
+    report = urllib.request.urlopen(origin + button.get_attribute("data-from"), timeout=60).read().decode()
+    button.click()
+    said = "() => document.getElementById('said').textContent === 'Copied'"
+    page.wait_for_function(said, timeout=LIMIT)
+    copied = page.evaluate("navigator.clipboard.readText()")
+    # One that lasts has another time by now.
+    same = lambda text: text.splitlines()[2:]
+    check(same(copied) == same(report), f"copied: {copied!r}, not {report!r}")
+
+
+def leads_to_the_flame_graph(visit):
+    """A row of sites leads to the frames of its function, which are marked there."""
+    link = visit.page.locator('a[href^="/flamegraph.svg?s="]')
+    if link.count() == 0:
+        return
+    graph = visit.context.new_page()
+    graph.goto(visit.page.evaluate("location.origin") + link.first.get_attribute("href"))
+    marked = "() => document.querySelectorAll('rect[fill=\"rgb(230,0,230)\"]').length > 0"
+    graph.wait_for_function(marked, timeout=LIMIT)
+    graph.close()
+
+
 def pauses(visit):
     page = visit.page
     page.click("#pause")
@@ -158,6 +189,8 @@ def main():
             visit.end()
         visit = Visit(browser, "keyboard", WIDE)
         stays_open(visit)
+        copies(visit)
+        leads_to_the_flame_graph(visit)
         pauses(visit)
         visit.end()
         visit = Visit(browser, "no-script", PHONE, script=False)

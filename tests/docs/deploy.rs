@@ -8,6 +8,8 @@ use tower_stall::{METRICS, MetricInfo, MetricKind};
 
 const RULES: &str = include_str!("../../deploy/prometheus/rules.yml");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yml");
+const PROMETHEUS_RULE: &str = include_str!("../../deploy/kubernetes/rules/prometheusrule.yaml");
+const ALERTMANAGER: &str = include_str!("../../deploy/prometheus/alertmanager.yml");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/tower-stall.json");
 const FLEET: &str = include_str!("../../docs/fleet.md");
 const RUNBOOK: &str = include_str!("../../docs/runbook.md");
@@ -35,7 +37,7 @@ fn known() -> BTreeSet<String> {
 fn named(text: &str) -> BTreeSet<&str> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let words = text.split(|c| !is_name(c)).map(|word| word.trim_end_matches(':'));
-    let starts = ["tokio_", "tower_stall_", "namespace_job"];
+    let starts = ["tokio_", "tower_stall_", "cluster_namespace_job"];
     words.filter(|word| starts.iter().any(|start| word.starts_with(start))).collect()
 }
 
@@ -84,11 +86,55 @@ fn each_alert_has_its_section_in_the_runbook() {
     let of_sections: Vec<String> =
         sections.iter().map(|section| format!("TowerStall{section}")).collect();
     assert_eq!(of_sections, alerts);
+    let page = "https://docs.rs/tower-stall/latest/tower_stall/_documentation/runbook/index.html";
     let urls: Vec<String> =
-        alerts.iter().map(|name| format!("docs/runbook.md#{}", name.to_lowercase())).collect();
+        alerts.iter().map(|name| format!("{page}#{}", name.to_lowercase())).collect();
     assert_eq!(values(ALERTS, "runbook_url"), urls);
-    for key in ["for", "severity", "summary", "description"] {
+    assert!(include_str!("../../src/lib.rs").contains("pub mod runbook {}"), "docs.rs has it");
+    // Only where Grafana is differs from place to place.
+    let dashboards: BTreeSet<&str> = values(ALERTS, "dashboard_url").into_iter().collect();
+    assert_eq!(dashboards.len(), 1, "{dashboards:?}");
+    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let uid = dashboard["uid"].as_str().expect("a uid");
+    let to = dashboards.first().expect("one");
+    assert!(
+        to.starts_with("'https://") && to.contains(&format!("/d/{uid}/{uid}?var-job=")),
+        "{to}"
+    );
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    for set in to.split(['?', '&']).filter_map(|part| part.strip_prefix("var-")) {
+        let name = set.split('=').next().expect("a name");
+        assert!(variables.iter().any(|variable| variable["name"] == name), "{name}");
+    }
+    for key in ["for", "severity", "summary", "description", "dashboard_url"] {
         assert_eq!(values(ALERTS, key).len(), alerts.len(), "{key}");
+    }
+}
+
+/// `scripts/rules` makes it of the two files.
+#[test]
+fn the_rules_of_the_operator_are_those_of_the_files() {
+    let groups = [RULES, ALERTS].map(|text| text.split_once("\ngroups:\n").expect("groups").1);
+    let indented = |line: &str| match line {
+        "" => "\n".to_owned(),
+        line => format!("  {line}\n"),
+    };
+    let expected: String = groups.iter().flat_map(|text| text.lines()).map(indented).collect();
+    let (_, found) = PROMETHEUS_RULE.split_once("\n  groups:\n").expect("groups");
+    assert!(found == expected, "run scripts/rules");
+}
+
+#[test]
+fn what_inhibits_exists() {
+    let alerts = values(ALERTS, "alert");
+    let of_rules = ALERTMANAGER.split_once("inhibit_rules:").expect("rules").1;
+    for matcher in of_rules.split("alertname=").skip(1) {
+        let pattern = matcher.trim_start_matches('~').split('"').nth(1).expect("a name");
+        let (before, names) = pattern.split_once('(').unwrap_or((pattern, ""));
+        for name in names.trim_end_matches(')').split('|') {
+            let name = format!("{before}{name}");
+            assert!(alerts.contains(&&*name), "{name} is no alert");
+        }
     }
 }
 
@@ -111,6 +157,29 @@ fn alerts_name_the_causes_of_the_environment() {
 }
 
 #[test]
+fn the_first_row_answers_who_where_and_since_when() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let first: Vec<_> = panels.iter().skip(1).take_while(|panel| panel["type"] != "row").collect();
+    let has = |text: &str| first.iter().any(|panel| panel.to_string().contains(text));
+    for text in ["Handler", "Since", "Site", "Pod", "/explore?", "${page}/stalls"] {
+        assert!(has(text), "{text}");
+    }
+    // What links name is there: columns of the panel, variables of the dashboard.
+    for panel in &first {
+        let columns = panel["transformations"].to_string();
+        for named in panel["fieldConfig"].to_string().split("${__data.fields.").skip(1) {
+            let column = named.split(['}', ':']).next().expect("a name");
+            assert!(columns.contains(&format!("\"{column}\"")), "{}: {column}", panel["title"]);
+        }
+    }
+    let annotations = dashboard["annotations"]["list"].as_array().expect("annotations");
+    let names: Vec<_> = annotations.iter().map(|it| it["name"].as_str()).collect();
+    assert!(names.contains(&Some("Alerts")) && names.contains(&Some("Restarts")), "{names:?}");
+    assert!(panels.iter().any(|panel| panel["title"] == "Sites not known"));
+}
+
+#[test]
 fn each_panel_says_what_it_shows_and_where_from() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
     let variables: Vec<&str> = dashboard["templating"]["list"]
@@ -119,8 +188,9 @@ fn each_panel_says_what_it_shows_and_where_from() {
         .iter()
         .map(|variable| variable["name"].as_str().expect("a name"))
         .collect();
-    assert_eq!(variables, ["datasource", "job", "namespace", "pod", "runtime"]);
-    for variable in &dashboard["templating"]["list"].as_array().expect("variables")[1..] {
+    let of_series = ["cluster", "namespace", "job", "pod", "runtime", "handler"];
+    assert_eq!(variables, [&["datasource"], &of_series[..], &["logs", "page"]].concat());
+    for variable in &dashboard["templating"]["list"].as_array().expect("variables")[1..=6] {
         // Matches series without the label too.
         assert_eq!((&variable["allValue"], &variable["includeAll"]), (&".*".into(), &true.into()));
     }
@@ -153,7 +223,13 @@ fn each_panel_says_what_it_shows_and_where_from() {
             let query = target["expr"].as_str().expect("a query");
             let others = query.contains("container_");
             let chosen = |variable: &str| query.contains(&format!("=~\"${variable}\""));
-            assert!(chosen("namespace") && (others || chosen("job")), "{title}: {query}");
+            assert!(chosen("cluster") && chosen("namespace"), "{title}: {query}");
+            assert!(others || chosen("job"), "{title}: {query}");
+            let of_handlers =
+                ["tokio_stalls", "tokio_stalled_", "_site_seconds", "_busy_", "_delayed_"];
+            let all = query.contains("unknown_ratio");
+            let has = of_handlers.iter().any(|name| query.contains(name));
+            assert!(all || !has || query.contains("handler=~\"$handler\""), "{title}: {query}");
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What is written is true: the documentation (tables of metrics, settings and probes, the quick
-//! start), `deploy/`, the preset for clippy.
+//! start, links, commands), `deploy/`, the preset for clippy.
 #![cfg(all(feature = "axum", feature = "admin", feature = "capture"))]
 
+mod commands;
 mod deploy;
+mod links;
 #[path = "../support/needs.rs"]
 mod needs;
 mod prevent;
 mod probes;
+mod runbook;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -81,11 +84,6 @@ fn the_table_of_the_docs_is_the_table_of_the_code() {
 }
 
 #[test]
-fn the_table_of_the_readme_is_the_table_of_the_code() {
-    assert_eq!(table_of_the_docs(include_str!("../../README.md")), table_of_the_code());
-}
-
-#[test]
 fn a_detector_emits_each_metric_of_the_table_and_no_other() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -141,27 +139,21 @@ fn the_quick_start_of_the_readme_is_the_example() {
     assert_eq!(code.expect("a block of code").trim(), body.join("\n").trim());
 }
 
+/// The events that the pages explain are those that the code logs.
 #[test]
-fn the_readme_names_each_setting() {
-    let readme = include_str!("../../README.md");
-    let settings = [
-        "THRESHOLD",
-        "SCAN_INTERVAL",
-        "TICK_INTERVAL",
-        "HISTORY",
-        "MAX_HANDLERS",
-        "CAPTURE",
-        "MAX_SITES",
-        "SITE_OWNS",
-        "SITE_SKIPS",
-        "ADMIN",
-        "PAGES_PUBLIC",
-        "FACADE",
-    ];
-    for setting in settings {
-        let variable = format!("`TOWER_STALL_{setting}`");
-        assert!(readme.contains(&variable), "{variable} is missing");
-    }
+fn each_event_of_the_log_is_explained() {
+    let page = include_str!("../../docs/report.md");
+    let (_, table) = page.split_once("| `event` | level | when |").expect("the table");
+    let rows = table.lines().skip(2).map_while(|row| row.strip_prefix("| `"));
+    let explained: BTreeSet<_> = rows.filter_map(|row| row.split('`').next()).collect();
+    let code = concat!(
+        include_str!("../../src/delayed/future.rs"),
+        include_str!("../../src/report/log.rs"),
+    );
+    let starts = ["WARN, \"", "INFO, \"", "event = \""];
+    let names = starts.iter().flat_map(|start| code.split(start).skip(1));
+    let logged = names.filter_map(|rest| rest.split('"').next());
+    assert_eq!(explained, logged.collect::<BTreeSet<_>>());
 }
 
 #[test]

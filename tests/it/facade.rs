@@ -18,6 +18,15 @@ fn block(rig: &Rig, name: &'static str) {
     rig.one_stall(name);
 }
 
+/// All seconds that are there are whole.
+#[track_caller]
+fn seconds_are_whole(page: &str) {
+    let seconds = samples(page).filter(|sample| sample.name.ends_with("_seconds_total"));
+    let seconds: Vec<_> = seconds.map(|sample| sample.value).collect();
+    assert!(seconds.len() > 5, "{page}");
+    assert!(seconds.iter().all(|value| value.fract() == 0.0), "{page}");
+}
+
 fn stalls(page: &str, handler: &str) -> Option<f64> {
     let labels = [("runtime", "main"), ("handler", handler)];
     metric(page, "tokio_stalls_total", &labels)
@@ -79,6 +88,7 @@ fn the_facade_works_for_a_recorder_that_comes_late(
         .collect();
     assert_eq!(missing, Vec::<&str>::new());
     nothing_twice(&page);
+    seconds_are_whole(&page);
     let runtime = rig.runtime;
     drop(rig.stall);
     drop(runtime);

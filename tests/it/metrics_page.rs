@@ -1,13 +1,14 @@
 //! `/metrics`: the page, the table of all metrics, and how they move.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tower_stall::{LAG_BUCKETS, METRICS, MetricKind, STALL_BUCKETS, allow_blocking};
+use tower_stall::{LAG_BUCKETS, METRICS, MetricKind, STALL_BUCKETS, Stall, allow_blocking};
 
 use crate::recorder::nothing_twice;
 use crate::support::{
-    ALONE, LIMIT, Rig, block_until, client, fetch, metric, samples, scrape, wait_until,
+    ALONE, LIMIT, Rig, block_until, client, fetch, metric, samples, scrape, wait_for, wait_until,
 };
 
 fn kind(kind: MetricKind) -> &'static str {
@@ -126,8 +127,72 @@ fn a_stall_shows_while_it_lasts_and_its_gauges_go_back_to_0() {
     let page = rig.metrics();
     assert_eq!(metric(&page, "tokio_stalls_total", &of), Some(1.0));
     let seconds = metric(&page, "tokio_stalled_seconds_total", &of).expect("it was there");
-    assert_eq!(seconds, stall.duration.as_secs_f64().floor(), "whole seconds, none twice");
+    assert!((seconds - stall.duration.as_secs_f64()).abs() < 1e-6, "exactly: {seconds} {stall:#?}");
     assert!(metric(&page, "tokio_stall_duration_seconds_sum", &main) >= Some(1.0));
+}
+
+/// Whether the environment had part of the time that stalls lasted, so that the handler's is shorter.
+fn is_starved(rig: &Rig) -> bool {
+    rig.metric("tokio_stalls_total", &[("handler", "environment")]).is_some()
+}
+
+#[test]
+fn a_stall_of_150_ms_shows_in_seconds_at_once() {
+    const SHORT: Duration = Duration::from_millis(150);
+    let is_it = |stall: &Stall| stall.handler == "short" && stall.duration >= SHORT;
+    let of = [("handler", "short")];
+    loop {
+        let rig = Rig::new(2, |builder| builder);
+        let seen = Arc::clone(&rig.stall);
+        rig.run(rig.stall.watched("short", async move {
+            block_until(|| seen.stalls().iter().any(is_it));
+        }));
+        let seconds = wait_for(LIMIT, || {
+            let stall = rig.stall.stalls().into_iter().find(is_it).filter(|it| !it.in_progress)?;
+            let seconds = rig.metric("tokio_stalled_seconds_total", &of)?;
+            let is_exact = (seconds - stall.duration.as_secs_f64()).abs() < 1e-6;
+            (is_exact || is_starved(&rig)).then_some(seconds)
+        });
+        if is_starved(&rig) {
+            continue;
+        }
+        assert!(seconds >= 0.15, "{seconds}");
+        let site = || rig.metric("tokio_stall_site_seconds_total", &of);
+        wait_until(LIMIT, || cfg!(not(feature = "capture")) || site() == Some(seconds));
+        wait_until(LIMIT, || rig.metric("tokio_handler_busy_seconds_total", &of) > Some(0.0));
+        return;
+    }
+}
+
+#[test]
+fn no_counter_shrinks_from_scrape_to_scrape_and_none_is_lost() {
+    let rig = Rig::new(2, |builder| builder);
+    let mut last = BTreeMap::new();
+    for _ in 0..5 {
+        let block = rig.block("often");
+        let task = rig.runtime.spawn(rig.stall.watched("often", async move { block.run() }));
+        loop {
+            let page = rig.metrics();
+            let mut now = BTreeMap::new();
+            for sample in samples(&page).filter(|sample| sample.name.ends_with("_total")) {
+                now.insert(format!("{} {:?}", sample.name, sample.labels), sample.value);
+            }
+            for (series, value) in &last {
+                assert!(now.get(series) >= Some(value), "{series}: {value}, {:?}", now.get(series));
+            }
+            last = now;
+            if task.is_finished() {
+                break;
+            }
+        }
+    }
+    let sum = || {
+        let stalls = rig.stall.stalls().into_iter().filter(|stall| stall.handler == "often");
+        stalls.map(|stall| stall.duration.as_secs_f64()).sum::<f64>()
+    };
+    let seconds = || rig.metric("tokio_stalled_seconds_total", &[("handler", "often")]);
+    let is_exact = || seconds().is_some_and(|seconds| (seconds - sum()).abs() < 1e-5);
+    wait_until(LIMIT, || is_exact() || is_starved(&rig));
 }
 
 #[test]

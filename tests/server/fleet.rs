@@ -21,11 +21,14 @@ fn rules() -> [(&'static str, String); 2] {
     let hurried = |text: &str| {
         let times = [
             ("interval: 1m", "interval: 1s"),
+            ("for: 30m", "for: 1s"),
             ("for: 10m", "for: 1s"),
             ("for: 5m", "for: 1s"),
             ("for: 2m", "for: 1s"),
             ("offset 15m", "offset 10s"),
+            ("offset 5m", "offset 15s"),
             ("[5m]", "[15s]"),
+            ("/ 300", "/ 15"),
         ];
         times.iter().fold(text.to_owned(), |text, (slow, fast)| text.replace(slow, fast))
     };
@@ -57,7 +60,7 @@ impl Fleet {
         let prometheus = Prometheus::start_with("1s", &targets, &rules());
         let fleet = Self { pods, prometheus };
         fleet.wait_for(
-            "count(namespace_job_endpoint:tower_stall_build_info:count offset 10s)",
+            "count(cluster_namespace_job_endpoint:tower_stall_build_info:count offset 10s)",
             |_| true,
         );
         fleet
@@ -97,7 +100,7 @@ impl Fleet {
     }
 }
 
-/// The queries of each panel, with what Grafana would put in for "All", and a short interval.
+/// The queries of each panel, by its title.
 fn queries_of_the_dashboard() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
@@ -106,13 +109,28 @@ fn queries_of_the_dashboard() -> Vec<(String, String)> {
         targets.map(|target| {
             let title = panel["title"].as_str().expect("a title").to_owned();
             let query = target["expr"].as_str().expect("a query").to_owned();
-            let variables = ["$job", "$namespace", "$pod", "$runtime"];
-            let query =
-                variables.iter().fold(query, |query, variable| query.replace(variable, ".*"));
-            (title, query.replace("$__rate_interval", "1m"))
+            (title, filled_in(query))
         })
     });
     queries.collect()
+}
+
+/// A query with what Grafana would put in for "All", and short intervals.
+fn filled_in(query: String) -> String {
+    let variables = ["$cluster", "$namespace", "$job", "$pod", "$runtime", "$handler"];
+    let query = variables.iter().fold(query, |query, variable| query.replace(variable, ".*"));
+    query
+        .replace("$__rate_interval", "1m")
+        .replace("$__range:1m", "10m:1s")
+        .replace("$__range", "10m")
+}
+
+/// What is drawn over the panels.
+fn annotations_of_the_dashboard() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let annotations = dashboard["annotations"]["list"].as_array().expect("annotations");
+    let queries = annotations.iter().filter_map(|annotation| annotation["expr"].as_str());
+    queries.map(|query| filled_in(query.to_owned())).collect()
 }
 
 #[test]
@@ -138,16 +156,20 @@ fn a_fleet_is_ranked_shown_and_alerted_on() {
         assert_eq!(fleet.pods[0].get("/cpu?ms=2000").0, 200);
     }
 
-    fleet.wait_for_alert("TowerStallInProgress", &[("pod", "cart-1")], "GET /blocking (sleep)");
-    fleet.wait_for_alert("TowerStallInProgress", &[], "GET /lock (lock)");
+    fleet.wait_for_alert("TowerStallLong", &[("pod", "cart-1")], "GET /blocking (sleep)");
+    fleet.wait_for_alert("TowerStallLong", &[], "GET /lock (lock)");
     fleet.wait_for_alert("TowerStallFrozen", &[], "GET /lock (lock)");
+    fleet.wait_for_alert("TowerStallOften", &[("handler", "GET /blocking")], "runtime \"main\"");
+    // Of three ticking runtimes one is frozen.
+    fleet.wait_for_alert("TowerStallLag", &[], "runtime \"main\"");
     for handler in ["GET /blocking", "GET /lock", "GET /cpu"] {
         // Over by now, perhaps.
         let alert = format!(r#"ALERTS{{alertname="TowerStallFirst",handler="{handler}"}}"#);
         fleet.wait_for(&format!("max_over_time({alert}[10m])"), |_| true);
     }
     check_rankings(&fleet);
-    let ranked = r#"namespace_job_handler_cause:tokio_stalled_seconds:increase1h{cause="sleep"}"#;
+    let ranked =
+        r#"cluster_namespace_job_handler_cause:tokio_stalled_seconds:increase1h{cause="sleep"}"#;
     fleet.wait_for(&format!("sum({ranked}) / sum({sleeps})"), |share| (0.8..1.25).contains(&share));
 
     for (title, query) in queries_of_the_dashboard() {
@@ -157,6 +179,9 @@ fn a_fleet_is_ranked_shown_and_alerted_on() {
         // All pods, also the one without labels for it.
         let all = |pods| title != "Detectors" || pods == 3.0;
         fleet.wait_for(&query, |value| value.is_finite() && all(value));
+    }
+    for query in annotations_of_the_dashboard() {
+        fleet.wait_for(&format!("max_over_time(({query})[10m:1s])"), |value| value >= 1.0);
     }
     check_rules(&fleet.prometheus);
 
@@ -168,9 +193,12 @@ fn a_fleet_is_ranked_shown_and_alerted_on() {
 
 /// Over all pods it is the sleep, whoever is killed.
 fn check_rankings(fleet: &Fleet) {
-    let sites = "namespace_job_handler_site_cause:tokio_stall_site_seconds:increase1h";
+    let sites = "cluster_namespace_job_handler_site_cause:tokio_stall_site_seconds:increase1h";
     for (ranking, labels) in [
-        ("namespace_job_handler_cause:tokio_stalled_seconds:increase1h", r#"cause="sleep""#),
+        (
+            "cluster_namespace_job_handler_cause:tokio_stalled_seconds:increase1h",
+            r#"cause="sleep""#,
+        ),
         (sites, r#"cause="sleep",site="server::routes::sleeps""#),
     ] {
         let first = format!("topk(1, {ranking})");
@@ -186,7 +214,7 @@ fn check_rankings(fleet: &Fleet) {
         let series = format!(r#"{sites}{{handler="{handler}",site="{site}",cause="{cause}"}}"#);
         fleet.wait_for(&series, |seconds| seconds >= 1.0);
     }
-    let victims = "namespace_job_handler:tokio_stall_delayed_requests:increase1h";
+    let victims = "cluster_namespace_job_handler:tokio_stall_delayed_requests:increase1h";
     fleet.wait_for(&format!(r#"{victims}{{handler="GET /blocking"}}"#), |requests| requests >= 1.0);
 }
 
@@ -226,7 +254,7 @@ fn the_commands_of_the_runbook_lead_to_the_line() {
         log.push('\n');
     }
     let site = r#"tokio_stall_site_seconds:increase1h{site="server::routes::sleeps"}"#;
-    fleet.wait_for(&format!("namespace_job_handler_site_cause:{site} >= 1"), |_| true);
+    fleet.wait_for(&format!("cluster_namespace_job_handler_site_cause:{site} >= 1"), |_| true);
     let file = fleet.prometheus.folder.join("server.log");
     std::fs::write(&file, log).expect("a file");
 
@@ -245,7 +273,7 @@ fn the_commands_of_the_runbook_lead_to_the_line() {
     let mut stall = String::new();
     for (command, expected) in commands.iter().zip(expected) {
         // On a busy machine the environment may have had the first number.
-        let command = command.replace("stall=1 ", &stall);
+        let command = command.replace("[=:m]1(", &format!("[=:m]{stall}("));
         let ran = Command::new("sh")
             .args(["-c", &command])
             .env("PROMETHEUS", &fleet.prometheus.url)
@@ -257,6 +285,6 @@ fn the_commands_of_the_runbook_lead_to_the_line() {
         let errors = String::from_utf8_lossy(&ran.stderr);
         assert!(said.contains(expected), "{command}\n{said}{errors}");
         let number = said.split(" stall=").nth(1).and_then(|rest| rest.split(' ').next());
-        stall = number.map_or(stall, |number| format!("stall={number} "));
+        stall = number.map_or(stall, str::to_owned);
     }
 }

@@ -5,6 +5,8 @@
 #[cfg(feature = "capture")]
 mod budget;
 mod child;
+#[cfg(all(feature = "capture", target_os = "linux"))]
+mod commands;
 #[cfg(feature = "capture")]
 mod fleet;
 mod hostile;

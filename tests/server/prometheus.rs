@@ -168,6 +168,30 @@ fn a_real_prometheus_sees_stalls_freezes_and_lag_as_they_happen() {
 }
 
 #[test]
+fn a_real_prometheus_sees_parts_of_a_second() {
+    if !has("prometheus") {
+        return;
+    }
+    let server = Server::start(&["--workers", "2"]);
+    let prometheus = Prometheus::start(server.admin.as_ref().expect("an admin server"));
+    let handler = r#"handler="GET /blocking""#;
+    // Again where the machine is so busy that it was not the handler's own.
+    let stalled = wait_for(LIMIT, || {
+        server.get("/blocking?ms=150");
+        server.metric("tokio_stalled_seconds_total", &[handler])
+    });
+    assert!(stalled > 0.0 && stalled.fract() > 0.0, "{stalled}");
+    let series = format!("tokio_stalled_seconds_total{{{handler}}}");
+    // Whatever is on the page now, it gets there as exactly.
+    prometheus.wait_for(&series, |seconds| {
+        let on_page = server.metric("tokio_stalled_seconds_total", &[handler]);
+        on_page.is_some_and(|on_page| (seconds - on_page).abs() < 1e-9)
+    });
+    let kind = prometheus.api("metadata?metric=tokio_stalled_seconds_total").expect("metadata");
+    assert_eq!(kind["tokio_stalled_seconds_total"][0]["type"], "counter", "{kind:#}");
+}
+
+#[test]
 fn a_pod_killed_in_the_middle_of_a_stall_leaves_its_stalled_seconds_behind() {
     if !has("prometheus") {
         return;

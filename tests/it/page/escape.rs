@@ -103,6 +103,10 @@ fn nasty_names_are_shown_and_do_nothing() {
     assert!(shown.contains("&lt;script&gt;alert(2)"), "{shown}");
     assert_eq!(shown.matches("<script>").count(), 1, "its own: {shown}");
     is_harmless("the page of the stall", &fetch(admin, &format!("/stalls/{}", stall.id)).1);
+    let report = fetch(admin, &format!("/stalls/{}.md", stall.id)).1;
+    is_plain("the report", &report);
+    let outside: String = report.split('`').step_by(2).collect();
+    assert!(report.contains("alert(1)") && !outside.contains("alert"), "as code: {report}");
     is_harmless("the flame graph", &fetch(admin, "/flamegraph.svg").1);
 
     let text = fetch(admin, "/stalls.json").1;

@@ -107,7 +107,7 @@ fn a_stall_is_on_the_page_while_it_lasts_and_after_it() {
 fn a_stall_that_is_not_kept_has_no_page() {
     let rig = Rig::new(1, |builder| builder);
     let admin = rig.stall.admin_addr().expect("an admin server");
-    for id in ["999999", "0", "-1", "x", "%3Cscript%3E", "99999999999999999999999"] {
+    for id in ["999999", "999999.md", "0", "-1", "x", "%3Cscript%3E", "99999999999999999999999"] {
         let (status, text) = fetch(admin, &format!("/stalls/{id}"));
         assert_eq!((status, text.as_str()), (404, "404: not among the stalls that are kept\n"));
     }

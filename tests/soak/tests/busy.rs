@@ -130,9 +130,7 @@ fn measure() -> Vec<&'static str> {
             "{name}: {measured:.2} s in polls, {sampled} s sampled, standard error {error:.2} s"
         );
         assert!(measured > 3.0 * error, "{name}: too little to compare");
-        // The counter shows whole seconds.
-        let rest = 1.0;
-        if !(measured - 3.0 * error - rest..=measured + 3.0 * error).contains(&sampled) {
+        if !(measured - 3.0 * error..=measured + 3.0 * error).contains(&sampled) {
             off.push(*name);
         }
     }
