@@ -2,7 +2,7 @@
 
 use tower_stall::WatchExt;
 
-use crate::support::{Block, LIMIT, Rig, wait_until};
+use crate::support::{Block, LIMIT, Rig, wait_for, wait_until};
 
 #[test]
 fn a_watched_task_counts_for_its_name() {
