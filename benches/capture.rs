@@ -4,7 +4,7 @@
 //!
 //! The threads that are looked at have 16 KiB of stack in use.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "aarch64", target_arch = "x86_64")))]
 #[path = "capture"]
 mod linux {
     mod detector;
@@ -22,8 +22,8 @@ mod linux {
 
 fn main() {
     tower_stall_benches::print_head("capture");
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(target_os = "linux", any(target_arch = "aarch64", target_arch = "x86_64")))]
     linux::run();
-    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    #[cfg(not(all(target_os = "linux", any(target_arch = "aarch64", target_arch = "x86_64"))))]
     println!("no stacks are taken on this system");
 }

@@ -200,6 +200,8 @@ pub mod _documentation {
     pub mod opentelemetry {}
     #[doc = include_str!("../docs/page.md")]
     pub mod page {}
+    #[doc = include_str!("../docs/platforms.md")]
+    pub mod platforms {}
     #[doc = include_str!("../docs/prevent.md")]
     #[doc = "\n# The list\n\n```toml"]
     #[doc = include_str!("../docs/clippy.toml")]

@@ -53,7 +53,12 @@ pub(crate) fn classify(evidence: &Evidence) -> Classification {
     let delayed_meanwhile = delayed(evidence);
     let delayed = delayed_meanwhile + evidence.delayed_before;
     let suspended = evidence.suspended + evidence.suspended_before;
-    let excused = (delayed + suspended).min(evidence.lasted);
+    // Who had a CPU lost nothing meanwhile, and who was suspended had none: that is one time, not two.
+    let on_cpu = rise(first.cpu, last.cpu).unwrap_or(0);
+    let without_cpu = evidence.watched.saturating_sub(on_cpu);
+    let lost_meanwhile = (delayed_meanwhile + evidence.suspended).min(without_cpu);
+    let lost_before = evidence.delayed_before + evidence.suspended_before;
+    let excused = (lost_meanwhile + lost_before).min(evidence.lasted);
     let excuse = if suspended > delayed {
         Cause::Suspended
     } else if evidence.throttled {
@@ -62,7 +67,7 @@ pub(crate) fn classify(evidence: &Evidence) -> Classification {
         Cause::Starved
     };
     // The time between the samples in which the thread could run.
-    let own = evidence.watched.saturating_sub(delayed_meanwhile + evidence.suspended);
+    let own = evidence.watched - lost_meanwhile;
     let cause = match rise(first.cpu, last.cpu) {
         Some(cpu) if own > 0 && cpu >= own / 2 => Cause::Cpu,
         cpu => off_cpu(evidence, cpu.is_some()),
@@ -221,6 +226,15 @@ mod tests {
             ..evidence(100, 30, 0, 0, call(libc::SYS_clock_nanosleep))
         };
         check(&before, Cause::Sleep, 350, Cause::Suspended);
+    }
+
+    #[test]
+    fn time_in_which_the_machine_stood_still_is_lost_once() {
+        let mut spins = evidence(1000, 200, 0, 150, ThreadState::Running);
+        spins.first.waits = Some(7);
+        spins.last.waits = Some(7);
+        // Neither on a CPU nor waiting for anything else: all the rest, whoever else was late meanwhile.
+        check(&spins, Cause::Cpu, 800, Cause::Starved);
     }
 
     #[test]

@@ -85,8 +85,11 @@ impl RequestTime {
 
     #[cold]
     fn tell(&mut self, began: Nanos) {
-        let runtime = Handle::try_current().ok().and_then(|handle| self.registry.runtime(&handle));
-        let Some(runtime) = runtime else { return };
+        let Ok(handle) = Handle::try_current() else { return };
+        let runtimes = self.registry.runtimes();
+        let Some(runtime) = runtimes.iter().find(|runtime| runtime.id == handle.id()) else {
+            return;
+        };
         let now = clock::now();
         match self.registry.store.overlaps(runtime.name, (began, now), LEAST, &self.own) {
             Some(Some(overlaps)) => {

@@ -28,7 +28,11 @@
 mod limits;
 mod mode;
 #[cfg_attr(
-    not(all(feature = "capture", target_os = "linux", target_arch = "x86_64")),
+    not(all(
+        feature = "capture",
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    )),
     path = "unsupported.rs"
 )]
 mod native;

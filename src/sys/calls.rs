@@ -74,6 +74,8 @@ pub(crate) fn system_call(number: i64, arguments: &[u64; 6]) -> (&'static str, W
         libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => ("epoll_wait", Descriptor),
         libc::SYS_openat => ("open", File),
         libc::SYS_statx => ("stat", File),
+        #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+        libc::SYS_newfstatat => ("stat", File),
         libc::SYS_faccessat => ("access", File),
         libc::SYS_unlinkat => ("unlink", File),
         libc::SYS_renameat2 => ("rename", File),
@@ -99,7 +101,7 @@ pub(crate) fn system_call(number: i64, arguments: &[u64; 6]) -> (&'static str, W
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open => ("open", File),
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_stat | libc::SYS_lstat | libc::SYS_newfstatat => ("stat", File),
+        libc::SYS_stat | libc::SYS_lstat => ("stat", File),
         #[cfg(target_arch = "x86_64")]
         libc::SYS_unlink => ("unlink", File),
         #[cfg(target_arch = "x86_64")]

@@ -12,7 +12,11 @@ mod file_lock;
 #[cfg(feature = "admin")]
 mod listener;
 #[cfg_attr(
-    not(all(feature = "capture", target_os = "linux", target_arch = "x86_64")),
+    not(all(
+        feature = "capture",
+        target_os = "linux",
+        any(target_arch = "aarch64", target_arch = "x86_64")
+    )),
     path = "unsupported.rs"
 )]
 pub(crate) mod native;

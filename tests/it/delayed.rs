@@ -16,7 +16,7 @@ use tracing::{Dispatch, Subscriber, info_span};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::support::events::Events;
+use crate::support::events::{Events, keep_others};
 use crate::support::*;
 
 /// What was recorded in the spans of requests, by their path.
@@ -62,6 +62,7 @@ struct Log {
 
 impl Log {
     fn new() -> Self {
+        keep_others();
         let (spans, events) = (Spans::default(), Events::default());
         let subscriber = tracing_subscriber::registry().with(spans.clone()).with(events.clone());
         Self { spans, events, dispatch: Dispatch::new(subscriber) }

@@ -74,7 +74,11 @@ fn it_says_at_start_what_is_watched_and_what_a_stack_shows() {
     assert!(message.starts_with("watching runtime \"main\" (2 workers): "), "{message}");
     let shows = match () {
         () if !capture => "no stacks are taken, the feature `capture` is not built in",
-        () if cfg!(all(target_os = "linux", target_arch = "x86_64")) => {
+        () if cfg!(all(
+            target_os = "linux",
+            any(target_arch = "aarch64", target_arch = "x86_64")
+        )) =>
+        {
             "stacks show functions, files and lines"
         }
         () => "no stacks are taken, unsupported on this system",

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use crate::support::find;
@@ -37,6 +37,7 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) admin: Option<String>,
     lines: Receiver<String>,
+    errors: Receiver<String>,
 }
 
 impl Server {
@@ -59,10 +60,9 @@ impl Server {
             .spawn()
             .expect("the example: `cargo build --example server`, or plain `cargo test`, makes it");
         let mut process = Process(child);
-        let (sender, lines) = channel();
-        forward(process.0.stdout.take().expect("a pipe"), sender.clone());
-        forward(process.0.stderr.take().expect("a pipe"), sender);
-        let mut server = Self { process, url: String::new(), admin: None, lines };
+        let lines = forward(process.0.stdout.take().expect("a pipe"), |_| ());
+        let errors = forward(process.0.stderr.take().expect("a pipe"), |line| eprintln!("{line}"));
+        let mut server = Self { process, url: String::new(), admin: None, lines, errors };
         server.url = server.line("listening on ").1;
         if !flags.contains(&"--no-layer") {
             server.admin = Some(server.line("admin on ").1);
@@ -84,21 +84,20 @@ impl Server {
         panic!("no line with {text:?}");
     }
 
-    /// Waits for a line that contains `text`, before which none has `other`.
+    /// Waits for a line on standard error that contains `text`.
     #[track_caller]
-    pub(crate) fn line_without(&self, text: &str, other: &str) {
+    pub(crate) fn error_line(&self, text: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(LIMIT).expect("the server writes on");
-            assert!(!line.contains(other), "{line}");
+            let line = self.errors.recv_timeout(LIMIT).expect("a line");
             if line.contains(text) {
-                return;
+                return line;
             }
         }
     }
 
-    /// What it writes until it has ended.
-    pub(crate) fn all_lines(&self) -> Vec<String> {
-        self.lines.iter().collect()
+    /// What it has written on standard error and nobody has read.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        self.errors.try_iter().collect()
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
@@ -124,15 +123,18 @@ impl Server {
     }
 }
 
-/// Sends on what is written, by line.
-fn forward(output: impl Read + Send + 'static, lines: Sender<String>) {
+/// What is written, by line; each is shown, too.
+fn forward(output: impl Read + Send + 'static, show: fn(&str)) -> Receiver<String> {
+    let (sender, lines) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if lines.send(line).is_err() {
+            show(&line);
+            if sender.send(line).is_err() {
                 break;
             }
         }
     });
+    lines
 }
 
 /// Memory of a process's own, in bytes; `None` where `/proc` does not tell.

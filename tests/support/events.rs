@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::{Dispatch, Level, Subscriber};
@@ -39,6 +39,7 @@ impl Event {
 impl Events {
     /// A dispatcher that writes here.
     pub(crate) fn dispatch(&self) -> Dispatch {
+        keep_others();
         Dispatch::new(tracing_subscriber::registry().with(self.clone()))
     }
 
@@ -60,6 +61,14 @@ impl Events {
     pub(crate) fn of(&self, handler: &str) -> Vec<Event> {
         self.all().into_iter().filter(|seen| seen.field("handler") == handler).collect()
     }
+}
+
+/// Has two more dispatchers. Beside one alone tracing asks the thread that meets a call site first whether
+/// anybody wants it, and then nobody any more. In a test that may be the thread of another test.
+pub(crate) fn keep_others() {
+    static OTHERS: LazyLock<[Dispatch; 2]> =
+        LazyLock::new(|| [(), ()].map(|()| Dispatch::new(tracing_subscriber::registry())));
+    LazyLock::force(&OTHERS);
 }
 
 impl<S: Subscriber> Layer<S> for Events {

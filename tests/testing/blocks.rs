@@ -96,8 +96,11 @@ pub(crate) fn paused() -> Runtime {
 }
 
 /// Whether stacks are taken here.
-pub(crate) const STACKS: bool =
-    cfg!(all(feature = "capture", target_os = "linux", target_arch = "x86_64"));
+pub(crate) const STACKS: bool = cfg!(all(
+    feature = "capture",
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+));
 
 /// Does something on both kinds of runtime, at the same time.
 pub(crate) fn on_each_kind(each: impl Fn(&Runtime) + Sync) {

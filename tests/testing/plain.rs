@@ -1,5 +1,9 @@
 //! Tasks without a mark: found where a stack proves that they block.
-#![cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(
+    feature = "capture",
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

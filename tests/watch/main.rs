@@ -6,7 +6,11 @@
 mod causes;
 #[cfg(target_os = "linux")]
 mod degraded;
-#[cfg(all(feature = "capture", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "capture",
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 mod first;
 mod freeze;
 mod idle;

@@ -1,5 +1,5 @@
 //! What the example measures, at a tenth of the story's times.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", any(target_arch = "aarch64", target_arch = "x86_64")))]
 
 use std::ops::RangeInclusive;
 use std::process::{Command, Output, Stdio};

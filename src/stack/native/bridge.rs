@@ -8,7 +8,7 @@
 
 use framehop::FrameAddress;
 
-use super::arch::{Arch, Native, Registers, Target};
+use super::arch::{Arch, Native, Target};
 use super::images::Images;
 use super::unwind::{Walk, Walker};
 
@@ -25,14 +25,16 @@ impl Walker<'_> {
         if walk.is_complete || self.images.has_unwind_information(code) {
             return walk;
         }
+        // Where calls do not push, the innermost function may have no frame: what is on the stack is of
+        // others then.
+        if !Native::CALLS_PUSH && inside == 1 {
+            return walk;
+        }
         if self.images.ends_thread(*last) || self.begins_above(*sp) {
             walk.is_complete = true;
         } else if let Some(outer) = self.caller_on_stack(code, *sp) {
             walk.guessed.push(inside);
-            walk.guessed.extend(outer.guessed.iter().map(|at| at + inside));
-            walk.addresses.extend(outer.addresses);
-            walk.sps.extend(outer.sps);
-            walk.is_complete = true;
+            walk.append(outer);
         }
         walk
     }
@@ -65,7 +67,8 @@ impl Walker<'_> {
                 continue;
             }
             self.guesses = self.guesses.checked_sub(1)?;
-            let registers = Registers { fp: None, ..Registers::at(back, place + 8) };
+            let below = place.checked_sub(8).and_then(|below| stack.word(below));
+            let registers = Native::of_caller(back, place, below);
             self.may_search = true;
             let first = FrameAddress::from_return_address(back)?;
             let walk = self.walk(first, Native::regs(registers));

@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use framehop::{ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder};
+use framehop::Unwinder;
 
-use super::arch::{Arch, Native, Target};
+use super::arch::{Arch, Native, Target, UnwindModule, UnwindSections};
 use super::bytes::{Bytes, read, section, word};
 use super::debug_info;
 use super::headers::{ENTRY, EhFrameHdr, build_id, function_length};
@@ -37,6 +37,8 @@ pub(super) struct Images {
     code: Vec<(Range<u64>, usize)>,
     /// Functions without unwind information, by an address in them.
     bare: HashMap<u64, Option<Range<u64>>>,
+    /// Where calls to an address may lead.
+    pub(super) reach: HashMap<u64, Reach>,
     pub(super) unwinder: <Native as Arch>::Unwinder,
 }
 
@@ -44,6 +46,22 @@ struct Loaded {
     module: Module,
     image: Arc<Image>,
     sections: Sections,
+}
+
+/// Where a call may lead.
+#[derive(Clone, Default)]
+pub(super) struct Reach {
+    /// The begins of functions: the one that is called, and what those jump to.
+    pub(super) functions: Vec<u64>,
+    /// Whether one of them jumps through a pointer, to what is not known.
+    pub(super) anywhere: bool,
+}
+
+/// A function as the unwind information has it.
+pub(super) struct Known {
+    pub(super) start: u64,
+    /// `None` where it cannot be read.
+    pub(super) length: Option<u64>,
 }
 
 /// The unwind information of a module.
@@ -72,6 +90,7 @@ impl Images {
         self.unwinder = Default::default();
         self.code.clear();
         self.bare.clear();
+        self.reach.clear();
         for (index, module) in modules.into_iter().enumerate() {
             let image = match before.iter().find(|known| known.module == module) {
                 Some(known) => Arc::clone(&known.image),
@@ -124,7 +143,7 @@ impl Images {
 
     /// Where the function begins whose unwind information ends at the system call before `address`: glibc's
     /// `clone3` has none from its call on, where the child begins.
-    fn begin_of_system_call(&self, address: u64) -> Option<u64> {
+    pub(super) fn begin_of_system_call(&self, address: u64) -> Option<u64> {
         let call = address.checked_sub(Native::SYSTEM_CALL.len() as u64)?;
         let mut code = vec![0; Native::SYSTEM_CALL.len()];
         let is_call = copy(call, &mut code) == code.len() && code == Native::SYSTEM_CALL;
@@ -138,20 +157,30 @@ impl Images {
     /// Whether there is unwind information for the code at `address`, whose module was
     /// [loaded](Self::load). Where that cannot be told, there is.
     pub(super) fn has_unwind_information(&self, address: u64) -> bool {
-        let Some(index) = self.find(address) else { return false };
-        let Loaded { module, sections, .. } = &self.loaded[index];
-        let Sections::Known { address: at, eh_frame_hdr } = sections else { return false };
-        let Some(header) = EhFrameHdr::parse(*at, module.base, eh_frame_hdr) else { return true };
-        let Some((start, entry)) = header.function(address) else { return false };
+        match self.function(address) {
+            None => false,
+            Some(Known { start, length: Some(length) }) => address - start < length,
+            Some(Known { length: None, .. }) => true,
+        }
+    }
+
+    /// The function by the unwind information that begins before `address`, if there is any.
+    pub(super) fn function(&self, address: u64) -> Option<Known> {
+        let Loaded { module, sections, .. } = &self.loaded[self.find(address)?];
+        let Sections::Known { address: at, eh_frame_hdr } = sections else { return None };
+        let unknown = Known { start: address, length: None };
+        let Some(header) = EhFrameHdr::parse(*at, module.base, eh_frame_hdr) else {
+            return Some(unknown);
+        };
+        let (start, entry) = header.function(address)?;
         let range = entry..entry.saturating_add(ENTRY as u64);
         let mut bytes = [0; ENTRY];
         match module.borrow(&range).and_then(|bytes| bytes.first_chunk()) {
             Some(borrowed) => bytes = *borrowed,
-            None if copy(entry, &mut bytes) < ENTRY => return true,
+            None if copy(entry, &mut bytes) < ENTRY => return Some(unknown),
             None => {}
         }
-        let length = function_length(entry, &bytes, start);
-        length.is_none_or(|length| address - start < length)
+        Some(Known { start, length: function_length(entry, &bytes, start) })
     }
 
     /// Whether a call that goes to `target` leads to the function that contains `address`, for certain: it
@@ -213,6 +242,19 @@ impl Images {
         Native::frame_size(&code[..length])
     }
 
+    /// Whether `address` lies in a stub that jumps into another module.
+    pub(super) fn is_in_stub(&self, address: u64) -> bool {
+        let length = Native::LONGEST_STUB - Native::CODE_ALIGN;
+        (0..length as u64).step_by(Native::CODE_ALIGN).any(|back| {
+            let Some(begin) = address.checked_sub(back).filter(|at| self.is_code(*at)) else {
+                return false;
+            };
+            let mut code = [0; Native::LONGEST_STUB];
+            let length = copy(begin, &mut code);
+            Native::stub(begin, &code[..length]).is_some()
+        })
+    }
+
     /// The call before `address`; `None` if `address` is no return address.
     pub(super) fn call_before(&self, address: u64) -> Option<Target> {
         let begin = address.checked_sub(Native::LONGEST_CALL as u64)?;
@@ -234,7 +276,7 @@ impl Images {
 }
 
 /// Follows a call into another module through its stub and the word that holds its target.
-fn resolve(target: Target) -> Target {
+pub(super) fn resolve(target: Target) -> Target {
     let at = match target {
         Target::At(at) => Some(at),
         Target::In(place) => word(place),
@@ -267,8 +309,8 @@ fn image(module: &Module, listing: u64) -> Image {
     Image { name, path, base: module.base, build_id, is_program: module.is_program, listing }
 }
 
-/// The address and the bytes of the header, and the module as framehop wants it.
-fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
+/// The address and the bytes of the header, and the module as the unwinder wants it.
+fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Native>)> {
     let header_range = module.eh_frame_hdr.clone()?;
     let header = section(module, &header_range)?;
     let start = EhFrameHdr::parse(header_range.start, module.base, &header)?.eh_frame()?;
@@ -276,21 +318,19 @@ fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Bytes>)> {
     let segment = module.segments.iter().find(|segment| segment.range.contains(&start))?;
     let eh_frame_range = start..segment.range.end;
     let eh_frame = section(module, &eh_frame_range)?;
-    let in_file = |range: Range<u64>| {
-        range.start.wrapping_sub(module.base)..range.end.wrapping_sub(module.base)
-    };
-    let sections = ExplicitModuleSectionInfo {
-        text_svma: module.code().next().map(in_file),
-        eh_frame_svma: Some(in_file(eh_frame_range)),
-        eh_frame: Some(eh_frame),
-        eh_frame_hdr_svma: Some(in_file(header_range.clone())),
-        eh_frame_hdr: Some(header.clone()),
-        ..ExplicitModuleSectionInfo::default()
-    };
     let first = module.segments.iter().map(|segment| segment.range.start).min()?;
     let last = module.segments.iter().map(|segment| segment.range.end).max()?;
-    let unwind = UnwindModule::new(module.name.clone(), first..last, module.base, sections);
-    Some((header_range.start, header, unwind))
+    let address = header_range.start;
+    let unwind = Native::module(
+        module.base,
+        UnwindSections {
+            range: first..last,
+            text: module.code().next(),
+            eh_frame: (eh_frame_range, eh_frame),
+            eh_frame_hdr: (header_range, header.clone()),
+        },
+    );
+    Some((address, header, unwind))
 }
 
 #[cfg(fuzzing)]

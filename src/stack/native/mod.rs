@@ -12,6 +12,7 @@ pub(crate) mod fuzz;
 mod fuzz_input;
 mod headers;
 mod images;
+mod leaf;
 mod names;
 mod pace;
 mod pointer_args;

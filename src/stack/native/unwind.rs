@@ -11,7 +11,7 @@
 
 use framehop::{FrameAddress, Unwinder};
 
-use super::arch::{Arch, Native, Registers, Target, UNKNOWN_FP, UnwindRegs};
+use super::arch::{Arch, Native, Registers, Target, UNKNOWN_FP, UNKNOWN_LR, UnwindRegs};
 use super::images::Images;
 use crate::sys::native::signal::LONGEST_STACK;
 
@@ -50,6 +50,17 @@ pub(super) fn walk(images: &mut Images, registers: Registers, stack: &[u8]) -> W
     walker.bridged(walk)
 }
 
+impl Walk {
+    /// The walk that goes on from the end of this one.
+    pub(super) fn append(&mut self, outer: Self) {
+        let inside = self.addresses.len();
+        self.guessed.extend(outer.guessed.iter().map(|at| at + inside));
+        self.addresses.extend(outer.addresses);
+        self.sps.extend(outer.sps);
+        self.is_complete = outer.is_complete;
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(super) struct Stack<'a> {
     begin: u64,
@@ -68,6 +79,8 @@ pub(super) struct Walker<'a> {
 enum Step {
     Frame(FrameAddress),
     NeedsFp,
+    /// The return address is in the link register, which is not known.
+    NeedsLr,
     /// The thread began here.
     Root,
     /// The caller lies outside of the copy, or cannot be found.
@@ -119,14 +132,27 @@ impl Walker<'_> {
                     continue;
                 }
                 Step::NeedsFp => {
-                    if let Some(outer) = self.search(frame, sp) {
+                    let outer = self.search(frame, sp);
+                    // A record that was left behind looks the same where calls do not push.
+                    let fits = |walk: &Walk| Native::CALLS_PUSH || self.images.is_linked(walk);
+                    if let Some(outer) = outer.filter(fits) {
                         walk.addresses.extend(&outer.addresses[1..]);
                         walk.sps.extend(&outer.sps[1..]);
                         walk.is_complete = outer.is_complete;
                     }
                 }
+                Step::NeedsLr => {
+                    let sp = Native::sp(&registers);
+                    if let Some(outer) = self.caller_of_leaf(frame, sp) {
+                        walk.append(outer);
+                    }
+                }
                 Step::Root => walk.is_complete = true,
-                Step::Lost => {}
+                Step::Lost => {
+                    if let Some(outer) = self.caller_of_bare(frame, &registers) {
+                        walk.append(outer);
+                    }
+                }
             }
             break;
         }
@@ -149,6 +175,9 @@ impl Walker<'_> {
         let step = self.images.unwinder.unwind_frame(frame, registers, cache, &mut read);
         match step.map(|next| next.map(FrameAddress::from_return_address)) {
             _ if needs_fp => Step::NeedsFp,
+            Ok(Some(Some(next))) if !Native::CALLS_PUSH && next.address() == UNKNOWN_LR => {
+                Step::NeedsLr
+            }
             Ok(Some(Some(next))) => Step::Frame(next),
             // No root if the return address of 0 was read from somewhere, or comes from a frame
             // pointer of 0.
@@ -270,7 +299,8 @@ mod tests {
     fn no_stack_is_one_frame() {
         let ip = walk as *const () as u64;
         for (sp, knows_fp) in [(0, true), (u64::MAX, true), (u64::MAX - 8, false)] {
-            let registers = Registers { ip, sp, fp: knows_fp.then_some(sp) };
+            let fp = knows_fp.then_some(sp);
+            let registers = Registers { fp, ..Registers::at(ip, sp) };
             let walk = walk(&mut images(), registers, &[]);
             assert_eq!((walk.addresses.as_slice(), walk.is_complete), (&[ip][..], false));
         }

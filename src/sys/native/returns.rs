@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::FromRawFd;
 
+use super::arch::BREAKPOINT_LENGTH;
+
 /// Counts, until it is dropped, how many times one thread reaches one address. The thread is not
 /// disturbed; each time costs it about a microsecond.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Returns {
             flags: PINNED | NOT_IN_THE_KERNEL | NOT_IN_THE_HYPERVISOR,
             breakpoint_kind: EXECUTES,
             breakpoint_address: address,
-            breakpoint_length: size_of::<libc::c_long>() as u64,
+            breakpoint_length: BREAKPOINT_LENGTH,
             ..Attributes::default()
         };
         let (any_cpu, no_group): (libc::c_int, libc::c_int) = (-1, -1);

@@ -240,3 +240,17 @@ std::arch::global_asm!(
     "ret",
     ".size tower_stall_bare_call, . - tower_stall_bare_call",
 );
+
+#[cfg(target_arch = "aarch64")]
+std::arch::global_asm!(
+    ".globl tower_stall_bare_call",
+    ".type tower_stall_bare_call, @function",
+    "tower_stall_bare_call:",
+    "stp x29, x30, [sp, #-64]!",
+    "mov x2, x0",
+    "mov x0, x1",
+    "blr x2",
+    "ldp x29, x30, [sp], #64",
+    "ret",
+    ".size tower_stall_bare_call, . - tower_stall_bare_call",
+);

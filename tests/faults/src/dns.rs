@@ -6,6 +6,9 @@ use std::sync::mpsc::channel;
 use crate::scene::{Fault, Scene};
 
 pub(crate) const FAULTS: &[Fault] = &[("dns-lookup", || {
+    if cfg!(not(target_env = "gnu")) {
+        return Err("the server of names is set by glibc's ways");
+    }
     let hosts = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
     let hosts = hosts.lines().find(|line| line.starts_with("hosts:")).unwrap_or("dns").to_owned();
     if !hosts.contains("dns") || hosts.contains("resolve") {
@@ -40,7 +43,11 @@ fn slow_server() -> (u16, impl FnOnce()) {
     (port, || drop(release))
 }
 
+#[cfg(not(target_env = "gnu"))]
+fn ask_at(_: u16) {}
+
 /// The begin of `struct __res_state`: what glibc asks, for this thread.
+#[cfg(target_env = "gnu")]
 #[repr(C)]
 struct Resolver {
     seconds: libc::c_int,
@@ -50,12 +57,14 @@ struct Resolver {
     server: [libc::sockaddr_in; 3],
 }
 
+#[cfg(target_env = "gnu")]
 unsafe extern "C" {
     fn __res_init() -> libc::c_int;
     fn __res_state() -> *mut Resolver;
 }
 
 /// The calling thread asks the server of names at this port from now on.
+#[cfg(target_env = "gnu")]
 fn ask_at(port: u16) {
     // SAFETY: they have no conditions. The state is this thread's own and begins with these fields
     // in every version of glibc, which is meant to be written to.

@@ -148,6 +148,7 @@ fn describe(stall: &Stall, count: usize, (peak, after): (u64, u64)) -> Value {
         "by_signal": stack.map(|stack| stack.by_signal),
         "frames": frames.iter().map(|frame| describe_frame(frame)).collect::<Vec<_>>(),
         "memory": { "peak": peak, "after": after },
+        "static": cfg!(target_feature = "crt-static"),
         "expected": { "file": file, "line": line },
     })
 }

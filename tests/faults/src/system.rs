@@ -136,6 +136,6 @@ fn pipe_read(mut pipe: PipeReader) {
 #[inline(never)]
 fn println_full_pipe() {
     // More than a pipe holds.
-    let line = "x".repeat(4 << 20);
+    let line = "x".repeat(256 << 10);
     here!(println!("{line}"));
 }

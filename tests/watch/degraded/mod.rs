@@ -6,15 +6,15 @@ mod calls;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod filter;
 mod found;
-#[cfg(all(feature = "capture", target_arch = "x86_64"))]
+#[cfg(all(feature = "capture", any(target_arch = "aarch64", target_arch = "x86_64")))]
 mod loader;
-#[cfg(all(feature = "capture", target_arch = "x86_64"))]
+#[cfg(all(feature = "capture", any(target_arch = "aarch64", target_arch = "x86_64")))]
 mod proc;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod restricted;
 #[cfg(all(feature = "capture", target_arch = "x86_64"))]
 mod scarce;
-#[cfg(all(feature = "capture", target_arch = "x86_64"))]
+#[cfg(all(feature = "capture", any(target_arch = "aarch64", target_arch = "x86_64")))]
 mod stacks;
 #[cfg(not(feature = "capture"))]
 mod without_capture;

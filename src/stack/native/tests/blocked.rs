@@ -277,7 +277,7 @@ fn a_function_without_unwind_information_has_its_caller() {
     let guessed: Vec<_> =
         symbolize(&stack).frames.iter().filter(|frame| frame.guessed).cloned().collect();
     let names: Vec<_> = guessed.iter().filter_map(|frame| frame.function.as_deref()).collect();
-    assert!(names[0].ends_with("call_from_bare_code"), "{names:#?}");
+    assert!(names[0].contains("call_from_bare_code"), "{names:#?}");
     assert!(
         guessed[1..].iter().all(|frame| frame.address == guessed[0].address),
         "one: {names:#?}"
@@ -331,7 +331,10 @@ fn while_captured(
     let _signals = testing::signals();
     let (thread, truth) = start(run);
     let quiet = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
-    let is_call = |function: &String| function.contains(call) && !function.contains("::");
+    // One that ends in a jump has no frame, and what it jumps to may have no symbol.
+    let is_call = |function: &String| {
+        (function.contains(call) && !function.contains("::")) || function.starts_with("libc.so.6+")
+    };
     while !functions(&ask_for(&quiet, truth.thread, Way::Quiet).1).iter().any(is_call) {}
     let sampler = Sampler::spawn(mode, Arc::default()).expect("a thread");
     for _ in 0..200 {

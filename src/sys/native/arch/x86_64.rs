@@ -1,5 +1,8 @@
 //! x86_64.
 
+/// Bytes of code that a breakpoint is on. The kernel wants the size of a word here.
+pub(in crate::sys::native) const BREAKPOINT_LENGTH: u64 = 8;
+
 /// The registers that unwinding needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Registers {

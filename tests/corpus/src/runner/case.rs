@@ -27,7 +27,13 @@ pub struct Told {
 }
 
 impl Case {
-    pub(crate) fn read(line: &str) -> Self {
+    /// Reads a line that the program prints without arguments.
+    ///
+    /// # Panics
+    ///
+    /// It is another.
+    #[must_use]
+    pub fn read(line: &str) -> Self {
         serde_json::from_str(line).expect("a case")
     }
 }

@@ -11,5 +11,5 @@ pub use build::{Build, Program};
 pub use case::{Case, Told};
 pub use judge::{Judgement, Verdict};
 pub use known::{KNOWN, Known};
-pub use run::{Outcome, run, run_all};
+pub use run::{Outcome, judge_printed, run, run_all};
 pub use table::Results;

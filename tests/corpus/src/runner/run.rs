@@ -69,6 +69,22 @@ pub fn run(program: &Program, case: &Case) -> Outcome {
     unreachable!("the last attempt returns")
 }
 
+/// Judges what a program, built as the documentation says, has printed of a case elsewhere. `None` where the
+/// case cannot be run, or the machine left it without a CPU and nobody was blamed wrongly: the second
+/// value tells which.
+#[must_use]
+pub fn judge_printed(case: &Case, printed: &Value) -> (Option<Judgement>, bool) {
+    if printed["skipped"].is_string() {
+        return (None, false);
+    }
+    let judgement = judge(Build::Limited, case, printed);
+    match judgement.verdict {
+        Verdict::Right | Verdict::Blames => (Some(judgement), false),
+        _ if is_disturbed(printed) => (None, true),
+        _ => (Some(judgement), false),
+    }
+}
+
 fn print(program: &Program, case: &Case) -> Result<Value, String> {
     let mut command = program.command();
     command.arg(&case.name).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! What is expected of each fault.
+//! What is expected of each fault. `tests/platform` and `tests/soak` include this file too.
 
 /// A row.
 #[derive(Clone, Copy, Debug)]

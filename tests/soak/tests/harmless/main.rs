@@ -1,5 +1,5 @@
 //! Harmlessness: what a program's calls return is what they return without a detector.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", any(target_arch = "aarch64", target_arch = "x86_64")))]
 
 mod busy;
 mod call;
