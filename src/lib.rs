@@ -102,6 +102,7 @@ mod config;
 mod delayed;
 mod detector;
 mod health;
+mod inner_service;
 mod label;
 mod labels;
 pub mod layer;

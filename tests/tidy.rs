@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// metrics, the watchdog no log and no admin server, the layer no watchdog.
 const MODULES: &[(&str, u32, &[&str])] = &[
     ("clock", 0, &[]),
+    ("inner_service", 0, &[]),
     ("log_status", 0, &[]),
     ("sync", 0, &[]),
     ("sys", 0, &[]),
@@ -34,7 +35,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
         5,
         &["cause", "clock", "labels", "procfs", "runtime", "slot", "stack", "stall", "vitals"],
     ),
-    ("layer", 6, &["clock", "labels", "mark", "runtime", "slot"]),
+    ("layer", 6, &["clock", "inner_service", "labels", "mark", "runtime", "slot"]),
     ("page", 6, &["clock", "health", "label", "runtime", "stall", "sync", "text", "vitals"]),
     (
         "report",
@@ -53,9 +54,9 @@ const MODULES: &[(&str, u32, &[&str])] = &[
         ],
     ),
     ("ticker", 6, &["clock", "mark", "runtime"]),
-    ("delayed", 7, &["clock", "runtime", "stall", "text"]),
+    ("delayed", 7, &["clock", "inner_service", "runtime", "stall", "text"]),
     ("config", 7, &["health", "labels", "report", "stack"]),
-    ("shed", 7, &["layer", "runtime"]),
+    ("shed", 7, &["inner_service", "layer", "runtime"]),
     (
         "admin",
         8,

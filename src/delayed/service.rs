@@ -8,6 +8,7 @@ use http::Request;
 use tower_service::Service;
 
 use super::future::{DelayedFuture, RequestTime};
+use crate::inner_service::inner_service;
 use crate::runtime::registry::Registry;
 
 /// A service that tells requests which stalls they were in flight with. Made by
@@ -18,22 +19,7 @@ pub struct DelayedService<S> {
     pub(super) registry: Arc<Registry>,
 }
 
-impl<S> DelayedService<S> {
-    /// The service inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside, to change.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Takes the service out.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner_service!(DelayedService<S>);
 
 impl<S, Body> Service<Request<Body>> for DelayedService<S>
 where

@@ -9,6 +9,7 @@ use super::body::ResponseBody;
 use super::future::ResponseFuture;
 use super::request::RequestHead;
 use super::settings::SharedSettings;
+use crate::inner_service::inner_service;
 
 /// A service whose requests are marked. Made by [`StallLayer`](super::StallLayer).
 #[derive(Clone, Debug)]
@@ -17,22 +18,7 @@ pub struct StallService<S> {
     pub(super) settings: SharedSettings,
 }
 
-impl<S> StallService<S> {
-    /// The service inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside, to change.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Takes the service out.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner_service!(StallService<S>);
 
 impl<S, RequestBody, Body> Service<Request<RequestBody>> for StallService<S>
 where

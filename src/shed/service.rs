@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::answer::{ShedAnswer, Unavailable};
 use super::policy::Policy;
+use crate::inner_service::inner_service;
 
 /// A service that turns requests away. Made by [`ShedLayer`](super::ShedLayer).
 #[derive(Clone)]
@@ -19,22 +20,7 @@ pub struct ShedService<S, A = Unavailable> {
     pub(super) policy: Policy<A>,
 }
 
-impl<S, A> ShedService<S, A> {
-    /// The service inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside, to change.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Takes the service out.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner_service!(ShedService<S, A>);
 
 impl<S, A, RequestBody, Body> Service<Request<RequestBody>> for ShedService<S, A>
 where
