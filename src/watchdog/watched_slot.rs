@@ -1,8 +1,9 @@
 //! What the watchdog knows of one slot: the open poll as a whole, and the innermost nested mark in it.
 //! Each has a time and a threshold of its own, and one of them at most has a stall.
 //!
-//! The innermost one that has reached its threshold is the stall. When a nested mark with a stall is
-//! left, its stall ends, and the time of the poll starts again.
+//! The innermost one that has reached its threshold is the stall. The poll waits for a nested mark that
+//! has lasted for half of its threshold: that one is to blame for most of the time. When a nested mark
+//! with a stall is left, its stall ends, and the time of the poll starts again.
 
 use super::environment::Environment;
 use super::events::{Events, StalledThread};
@@ -40,6 +41,8 @@ pub(super) struct OpenMark {
     pub(super) number: u64,
     pub(super) threshold: Nanos,
     pub(super) holds: Holds,
+    /// It is no stall before that time.
+    pub(super) not_before: Nanos,
 }
 
 /// The marks of an open poll at one scan.
@@ -93,9 +96,10 @@ impl WatchedSlot {
             // The thread may run another worker at its next poll.
             self.slot.ask();
             let left_at = self.slot.left_at(self.sequence());
-            let of_inner = self.inner.tracker.close(0, seen_at, left_at);
-            let of_poll = self.poll.tracker.close(sequence, seen_at, left_at);
-            if let Some(lasted) = of_inner.or(of_poll) {
+            let of_inner = self.is_of_inner();
+            let inner = self.inner.tracker.close(0, seen_at, left_at);
+            let poll = self.poll.tracker.close(sequence, seen_at, left_at);
+            if let Some(lasted) = if of_inner { inner } else { poll } {
                 OpenStall::end(&mut self.stall, lasted, events);
             }
         }
@@ -120,20 +124,25 @@ impl WatchedSlot {
             open.poll.holds = Holds::Nothing;
         }
         let number = open.inner.map_or(0, |inner| inner.number);
-        if self.inner.tracker.sequence != number
-            && let Some(lasted) = self.inner.tracker.close(number, open.seen_at, None)
-        {
-            OpenStall::end(&mut self.stall, lasted, events);
-            self.poll.tracker.start_again(open.seen_at, open.poll.threshold);
-            self.poll.evidence = EvidenceLog::begin(environment);
+        if self.inner.tracker.sequence != number {
+            let of_inner = self.is_of_inner();
+            if let Some(lasted) = self.inner.tracker.close(number, open.seen_at, None)
+                && of_inner
+            {
+                OpenStall::end(&mut self.stall, lasted, events);
+                self.poll.tracker.start_again(open.seen_at, open.poll.threshold);
+                self.poll.evidence = EvidenceLog::begin(environment);
+            }
         }
         if let Some(inner) = open.inner
-            && !self.poll.tracker.is_stall()
+            && !self.poll.tracker.is_counted()
         {
+            let was_of_inner = self.is_of_inner();
             let event = self.inner.observe(&open, inner, environment);
-            if event != PollEvent::None || self.inner.tracker.is_stall() {
+            if was_of_inner || self.is_of_inner() {
                 return (Which::Inner, self.timed(event));
             }
+            open.poll.not_before = self.inner_is_due(&open, inner);
         }
         let event = self.poll.observe(&open, open.poll, environment);
         if self.poll.tracker.is_exempt() {
@@ -175,10 +184,23 @@ impl WatchedSlot {
         event
     }
 
+    /// Whether the stall, if there is one, is that of the nested mark. Where the environment is to blame for
+    /// the time of both, it stays that of the poll if that was first.
+    fn is_of_inner(&self) -> bool {
+        let Self { poll, inner, .. } = self;
+        inner.tracker.is_counted() || (inner.tracker.is_stall() && !poll.tracker.is_excused())
+    }
+
+    /// When the nested mark becomes a stall, if the poll has to wait for that.
+    fn inner_is_due(&self, open: &OpenMarks, inner: OpenMark) -> Nanos {
+        let waits = inner.threshold <= open.poll.threshold
+            && open.seen_at - self.inner.tracker.since >= inner.threshold / 2;
+        self.inner.tracker.due().filter(|_| waits).unwrap_or(0)
+    }
+
     /// The mark that is the stall, or the poll.
     pub(super) fn tracker(&self) -> &PollTracker {
-        let Self { poll, inner, .. } = self;
-        if inner.tracker.is_stall() { &inner.tracker } else { &poll.tracker }
+        if self.is_of_inner() { &self.inner.tracker } else { &self.poll.tracker }
     }
 
     /// The marks that may become a stall.
@@ -207,7 +229,7 @@ impl WatchedMark {
     ) -> PollEvent {
         let Self { tracker, evidence } = self;
         let OpenMarks { seen_at, thread, .. } = *open;
-        let OpenMark { number, threshold, holds } = mark;
+        let OpenMark { number, threshold, holds, not_before } = mark;
         let excused = match tracker.lasts(number, seen_at) {
             _ if matches!(holds, Holds::Allowed(_) | Holds::Nothing) => 0,
             Some(lasted) if lasted >= threshold => {
@@ -220,6 +242,7 @@ impl WatchedMark {
                 0
             }
         };
-        tracker.observe(seen_at, PollSample { sequence: number, threshold, holds, excused })
+        let sample = PollSample { sequence: number, threshold, holds, excused, not_before };
+        tracker.observe(seen_at, sample)
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct PollSample {
     pub(crate) holds: Holds,
     /// How much of its time was the environment's.
     pub(crate) excused: Nanos,
+    /// It is no stall of the program before that time.
+    pub(crate) not_before: Nanos,
 }
 
 /// What a poll holds up.
@@ -192,7 +194,7 @@ impl PollTracker {
         if self.is_allowed() {
             return PollEvent::None;
         }
-        let PollSample { threshold, excused, .. } = sample;
+        let PollSample { threshold, excused, not_before, .. } = sample;
         let lasted = now - self.since;
         let next = power_above(lasted, threshold);
         let again = |next| match lasted < next {
@@ -202,7 +204,7 @@ impl PollTracker {
         let event;
         (self.state, event) = match self.state {
             PollState::Counted { next: due } => (PollState::Counted { next }, again(due)),
-            _ if lasted.saturating_sub(excused) >= threshold => {
+            _ if lasted.saturating_sub(excused) >= threshold && now >= not_before => {
                 (PollState::Counted { next }, PollEvent::Counted(lasted))
             }
             PollState::Excused { next: due } => (PollState::Excused { next }, again(due)),
@@ -210,7 +212,10 @@ impl PollTracker {
             _ if lasted >= threshold && excused > lasted / 2 => {
                 (PollState::Excused { next }, PollEvent::Excused(lasted))
             }
-            _ => (PollState::Open { due: self.since + threshold + excused }, PollEvent::None),
+            _ => {
+                let due = (self.since + threshold + excused).max(not_before);
+                (PollState::Open { due }, PollEvent::None)
+            }
         };
         event
     }
@@ -241,7 +246,7 @@ mod tests {
     const ACTIVE: WorkerCounters = WorkerCounters { parks: 2, busy: 7 };
 
     fn sample(sequence: u64, holds: Holds) -> PollSample {
-        PollSample { sequence, threshold: 100, holds, excused: 0 }
+        PollSample { sequence, threshold: 100, holds, excused: 0, not_before: 0 }
     }
 
     /// Observes one poll at each of the times.

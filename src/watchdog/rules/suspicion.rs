@@ -417,7 +417,13 @@ impl Suspicion {
     fn sample(&self, worker: StillWorker, excused: Nanos) -> PollSample {
         // The counters have already shown that the thread still runs the worker.
         let StillWorker { threshold, .. } = worker;
-        PollSample { sequence: self.sequence, threshold, holds: Holds::Root, excused }
+        PollSample {
+            sequence: self.sequence,
+            threshold,
+            holds: Holds::Root,
+            excused,
+            not_before: 0,
+        }
     }
 }
 

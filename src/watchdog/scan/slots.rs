@@ -71,11 +71,13 @@ impl Scanner {
             number: poll.sequence,
             threshold: label.threshold,
             holds: holds(label.kind),
+            not_before: 0,
         };
         let inner_mark = inner.map(|(mark, label)| OpenMark {
             number: mark.number(),
             threshold: label.threshold,
             holds: holds(label.kind),
+            not_before: 0,
         });
         let thread = poll.identity.thread;
         let part_of = poll.part_of;

@@ -71,7 +71,13 @@ impl Unnamed {
     fn stall(&self, last: &PollProof, stack: StackResult) -> Option<EndedStall> {
         let Self { since, seen: LastSeen { at, excused, .. }, threshold, .. } = *self;
         let mut tracker = PollTracker::default();
-        let sample = |excused| PollSample { sequence: 1, threshold, holds: Holds::Root, excused };
+        let sample = |excused| PollSample {
+            sequence: 1,
+            threshold,
+            holds: Holds::Root,
+            excused,
+            not_before: 0,
+        };
         tracker.observe(since, sample(0));
         let event = tracker.observe(at, sample(excused));
         let is_stall = matches!(event, PollEvent::Counted(_) | PollEvent::Excused(_));

@@ -3,8 +3,9 @@
 //! - The time of a mark counts from the first scan that sees it. That of a nested one counts anew where a
 //!   further one in it has begun or ended.
 //! - A mark is a stall at the first scan at which it has lasted for its own threshold; of two, the inner
-//!   one. While one is a stall, no other of the thread is. After a nested one the time of the outermost
-//!   begins again.
+//!   one. The outer one waits for an inner one that has lasted for half of its threshold, if that is not
+//!   the longer one. While one is a stall, no other of the thread is. After a nested one the time of the
+//!   outermost begins again.
 //! - An allowed block is no stall, nor is what it contains. What is before and after it is timed apart.
 //! - A poll holds its worker until the worker's counters move, it parks, or another thread says that it
 //!   runs it. From then on nothing of the poll is a stall, unless a stack shows that it holds another
@@ -171,6 +172,8 @@ impl Watch<'_> {
             let lasts = |from: usize, mark: usize| {
                 holds(mark) && self.at(scan) - self.at(from) >= MARKS[mark].threshold
             };
+            let outer = sight.mark.expect("it is not allowed");
+            let mut waits = false;
             if let Some((run, mark)) = sight.inner {
                 let is_same = |scan: &usize| {
                     self.sight(*scan).and_then(|sight| sight.inner) == Some((run, mark))
@@ -182,10 +185,13 @@ impl Watch<'_> {
                     (since, scan) = (last + 1, last + 1);
                     continue;
                 }
+                let threshold = MARKS[mark].threshold;
+                waits = holds(mark)
+                    && threshold <= MARKS[outer].threshold
+                    && self.at(scan) - self.at(first) >= threshold / 2;
             }
-            let mark = sight.mark.expect("it is not allowed");
-            if lasts(since, mark) {
-                self.add(Of::Poll, mark, since, scan..held.end, end, worker(&sight));
+            if lasts(since, outer) && !waits {
+                self.add(Of::Poll, outer, since, scan..held.end, end, worker(&sight));
                 return;
             }
             scan += 1;
