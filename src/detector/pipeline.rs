@@ -190,7 +190,7 @@ impl Pipeline {
 
     /// Requests the stack that a proof needs.
     fn prove(&self, proof: Arc<PollProof>) {
-        let Some(stacks) = &self.stacks else { return proof.not_held() };
+        let Some(stacks) = &self.stacks else { return proof.not_shown() };
         let registry = Arc::downgrade(&self.registry);
         stacks.prove(proof, move |outcome| {
             if let Some(registry) = registry.upgrade() {

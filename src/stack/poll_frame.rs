@@ -50,13 +50,18 @@ pub(crate) fn poll_returns_to(stack: &Stack, single: bool) -> Result<u64, &'stat
     if inner.iter().chain([frame]).any(|frame| frame.guessed) {
         return Err("a part of the stack is guessed");
     }
-    if inner.iter().any(|frame| GIVES_AWAY.contains(&frame.name())) {
+    if gives_away(inner) {
         return Err("the thread has given its worker away");
     }
     if single && !outer.iter().any(|frame| frames.has(frame, |name| name == DRIVES)) {
         return Err("nobody drives the runtime");
     }
     Ok(frame.address)
+}
+
+/// Whether one of the frames has handed its worker over to another thread.
+pub(super) fn gives_away(frames: &[Arc<Frame>]) -> bool {
+    frames.iter().any(|frame| GIVES_AWAY.contains(&frame.name()))
 }
 
 /// Whether a frame, of which the symbol alone is known, is of a function that runs polls on such a runtime.

@@ -21,7 +21,17 @@ pub(crate) struct PollProof {
     pub(super) counts: bool,
     asked_at: Nanos,
     sampled: OnceLock<SampledPoll>,
-    answer: OnceLock<Option<ProvenPoll>>,
+    answer: OnceLock<Answer>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// The thread is in a poll.
+    Held(Box<ProvenPoll>),
+    /// Its stack shows that it is not.
+    NotHeld,
+    /// Its stack could not be taken, or a part is missing.
+    NotShown,
 }
 
 /// A stack that was taken, and has no names yet.
@@ -84,7 +94,7 @@ impl PollProof {
     pub(crate) fn counts_since(&self) -> Option<Nanos> {
         match self.answer.get() {
             Some(answer) => {
-                answer.as_ref().and_then(|poll| poll.returns.as_ref().map(|_| poll.since))
+                answer.poll().and_then(|poll| poll.returns.as_ref().map(|_| poll.since))
             }
             None => self.sampled.get().filter(|poll| poll.returns.is_some()).map(|poll| poll.since),
         }
@@ -93,7 +103,7 @@ impl PollProof {
     /// Whether no poll has returned since then; `false` if that is not counted.
     pub(crate) fn still(&self) -> bool {
         match self.answer.get() {
-            Some(answer) => answer.as_ref().is_some_and(ProvenPoll::still),
+            Some(answer) => answer.poll().is_some_and(ProvenPoll::still),
             None => self
                 .sampled
                 .get()
@@ -111,17 +121,28 @@ impl PollProof {
         returns: Option<ReturnCount>,
     ) {
         // The first answer counts.
-        drop(self.answer.set(Some(ProvenPoll { taken, returns_to, returns, since: now })));
+        let poll = ProvenPoll { taken, returns_to, returns, since: now };
+        drop(self.answer.set(Answer::Held(Box::new(poll))));
     }
 
-    /// The thread is in no poll, or the stack does not show it.
+    /// The thread is in no poll, or has given its worker away.
     pub(crate) fn not_held(&self) {
-        drop(self.answer.set(None));
+        drop(self.answer.set(Answer::NotHeld));
+    }
+
+    /// There is no stack that shows whether the thread is in a poll.
+    pub(crate) fn not_shown(&self) {
+        drop(self.answer.set(Answer::NotShown));
     }
 
     /// Whether the stack could not be taken.
     pub(crate) fn has_failed(&self) -> bool {
-        !self.is_sampled() && matches!(self.answer.get(), Some(None))
+        !self.is_sampled() && matches!(self.answer(), Some(None))
+    }
+
+    /// Whether another stack might show more.
+    pub(crate) fn is_not_shown(&self) -> bool {
+        matches!(self.answer.get(), None | Some(Answer::NotShown))
     }
 
     /// Whether an answer may still come.
@@ -131,7 +152,16 @@ impl PollProof {
 
     /// The answer, once it is there.
     pub(crate) fn answer(&self) -> Option<Option<&ProvenPoll>> {
-        self.answer.get().map(Option::as_ref)
+        self.answer.get().map(Answer::poll)
+    }
+}
+
+impl Answer {
+    fn poll(&self) -> Option<&ProvenPoll> {
+        match self {
+            Self::Held(poll) => Some(poll),
+            Self::NotHeld | Self::NotShown => None,
+        }
     }
 }
 

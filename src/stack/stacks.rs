@@ -92,7 +92,7 @@ impl Stacks {
         self.ask(proof.thread, Box::new(|| true), move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
             sampled(captured.outcome);
-            let Some(stack) = &captured.stack else { return proof.not_held() };
+            let Some(stack) = &captured.stack else { return proof.not_shown() };
             // The parser reads a file of any origin. Where it panics, returns are counted later.
             let guess = AssertUnwindSafe(|| {
                 let address = returns.guess(stack, proof.single)?;
@@ -102,7 +102,7 @@ impl Stacks {
             let count = proof.counts.then(count).flatten();
             proof.sampled(clock::now(), count);
             if unnamed.try_send(Unnamed::PollProof(captured, Arc::clone(&proof))).is_err() {
-                proof.not_held();
+                proof.not_shown();
             }
         });
     }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use super::limits::{Spent, charged};
 use super::mode::Symbols;
 use super::native::Names;
-use super::poll_frame::poll_returns_to;
+use super::poll_frame::{gives_away, poll_returns_to};
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
 use super::raw::{Captured, NoLines};
@@ -91,8 +91,8 @@ impl Symbolizer {
                 }
                 Unnamed::PollProof(captured, proof) => {
                     charged(&spent, || vitals.work(THREAD, || self.prove(captured, &proof)));
-                    // Unless it was proven.
-                    proof.not_held();
+                    // Unless there is an answer.
+                    proof.not_shown();
                 }
             }
             if vitals.is_spent(THREAD) {
@@ -107,17 +107,21 @@ impl Symbolizer {
         let Some(raw) = captured.stack.clone() else { return };
         let result = self.name(captured, &mut |_, _| {});
         let Some(stack) = &result.stack else { return };
-        if let Ok(returns_to) = poll_returns_to(stack, proof.single) {
-            self.returns.learn(&raw, returns_to, proof.single);
-            let (since, returns) = match proof.counted(returns_to) {
-                Some((since, returns)) => (since, Some(returns)),
-                None => {
-                    let count = || self.returns.count(proof.thread, returns_to);
-                    let returns = proof.counts.then(count).flatten();
-                    (clock::now(), returns)
-                }
-            };
-            proof.held(since, result, returns_to, returns);
+        match poll_returns_to(stack, proof.single) {
+            Err(_) if !stack.partial || gives_away(&stack.frames) => proof.not_held(),
+            Err(_) => {}
+            Ok(returns_to) => {
+                self.returns.learn(&raw, returns_to, proof.single);
+                let (since, returns) = match proof.counted(returns_to) {
+                    Some((since, returns)) => (since, Some(returns)),
+                    None => {
+                        let count = || self.returns.count(proof.thread, returns_to);
+                        let returns = proof.counts.then(count).flatten();
+                        (clock::now(), returns)
+                    }
+                };
+                proof.held(since, result, returns_to, returns);
+            }
         }
     }
 

@@ -5,7 +5,9 @@
 //! then seen on a later thread, and the poll may hold another worker or, if it gave its own away, none.
 //!
 //! It holds one if its stack shows a poll and no `block_in_place`, and there is a worker that has stood
-//! still for as long, that nothing else explains, and that still does so when the stack was read.
+//! still for as long, that nothing else explains, and that still does so when the stack was read. A stack
+//! that cannot be taken, or lacks its outer frames, shows neither: another one is taken once the poll has
+//! lasted for twice as long.
 
 use std::sync::Arc;
 
@@ -31,6 +33,11 @@ enum State {
     /// A stack was requested, when it could be this worker.
     Asked(Arc<PollProof>, StandingWorker),
     Found(StandingWorker),
+    /// There was no whole stack; another is taken at that time.
+    NotShown {
+        again: Nanos,
+    },
+    /// Its stack shows so, or it held one and gave it away.
     HoldsNothing,
 }
 
@@ -91,10 +98,15 @@ impl MisplacedPoll {
         if self.sequence != sequence {
             *self = Self { sequence, since: now, state: State::Seen };
         }
-        let is_long = now.saturating_sub(self.since) >= threshold;
+        let lasted = now.saturating_sub(self.since);
+        let is_due = match self.state {
+            State::Seen => lasted >= threshold,
+            State::NotShown { again } => now >= again,
+            _ => false,
+        };
         match (&self.state, still_worker) {
             (State::Found(worker), _) => MisplacedStep::Holds(*worker),
-            (State::Seen, Some(candidate)) if is_long => {
+            (_, Some(candidate)) if is_due => {
                 let proof = Arc::new(PollProof::new(thread, single, now));
                 self.state = State::Asked(Arc::clone(&proof), candidate);
                 MisplacedStep::Ask(proof)
@@ -111,12 +123,16 @@ impl MisplacedPoll {
                     MisplacedStep::Nothing
                 }
                 None if proof.is_open(now, PATIENCE) => MisplacedStep::Nothing,
-                _ => {
+                Some(_) if !proof.is_not_shown() => {
                     self.state = State::HoldsNothing;
                     MisplacedStep::Nothing
                 }
+                _ => {
+                    self.state = State::NotShown { again: now.saturating_add(lasted) };
+                    MisplacedStep::Nothing
+                }
             },
-            (State::Seen | State::HoldsNothing, _) => MisplacedStep::Nothing,
+            _ => MisplacedStep::Nothing,
         }
     }
 }
@@ -168,6 +184,29 @@ mod tests {
         poll.lose(7);
         assert!(!poll.is_found(7));
         assert!(matches!(poll.update(1300, SEEN), MisplacedStep::Nothing));
+    }
+
+    #[test]
+    fn a_stack_that_shows_nothing_is_taken_again_each_time_the_poll_has_lasted_twice_as_long() {
+        let mut poll = MisplacedPoll::default();
+        asked(&mut poll).not_shown();
+        let (mut now, mut asked) = (1100, Vec::new());
+        while asked.len() < 4 {
+            now += 10;
+            if let MisplacedStep::Ask(proof) = poll.update(now, SEEN) {
+                proof.not_shown();
+                asked.push(now - 1000);
+            }
+        }
+        assert_eq!(asked, [220, 460, 940, 1900]);
+        while !matches!(poll.update(now, SEEN), MisplacedStep::Ask(proof) if {
+            proof.held(now, StackResult::default(), 0, None);
+            true
+        }) {
+            now += 10;
+        }
+        assert!(matches!(poll.update(now + 10, SEEN), MisplacedStep::Holds(STANDS)));
+        assert_eq!(poll.since, 1000, "its time counts from its begin");
     }
 
     #[test]
