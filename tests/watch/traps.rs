@@ -50,7 +50,11 @@ fn a_worker_that_has_done_nothing_yet_is_not_saturated_and_its_first_poll_counts
         let first = async move { block_until_shown(&seen, "first", 8) };
         runtime.spawn(stall.watched("first", first));
     }
-    wait_for(LIMIT, || (own(&stall).len() == 8).then_some(()));
+    wait_for(LIMIT, || {
+        // A task that waits behind a blocked worker is taken by one that this wakes.
+        runtime.spawn(async {});
+        (own(&stall).len() == 8).then_some(())
+    });
     let fresh = multi_thread(8);
     stall.watch("fresh", fresh.handle());
     block(ms(400));
