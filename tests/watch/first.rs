@@ -22,7 +22,7 @@ const LATE: Duration = ms(50);
 /// As long as a service is not idle.
 const SHORT: Duration = ms(300);
 
-/// One test at a time: others that compute would take the CPU from it.
+/// One of those that compute at a time: others would take the CPU from it.
 static ONE: Mutex<()> = Mutex::new(());
 
 #[inline(never)]
@@ -132,7 +132,6 @@ fn one_that_sleeps_later() {
 
 #[track_caller]
 fn sleeps_after(test: &str, after: Duration) {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     child::run_in_each(test, PROCESSES, || {
         is_found(&multi_thread(2), after, sleeps, Cause::Sleep, "watch::first::sleeps")
     });

@@ -1,6 +1,8 @@
 //! Each call of docs/system-calls.md under a filter that has something against it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use tower_stall::{Builder, Capture, StallDetector};
@@ -73,19 +75,38 @@ fn each_documented_call_has_its_test() {
     assert!(common.is_superset(&VITAL.iter().copied().collect()), "{common:?}");
 }
 
+/// Processes at the same time: most of their time they wait.
+const AT_ONCE: usize = 4;
+
 /// Checks each of these calls in a process of its own.
-fn check_each<'a>(test: &str, names: impl IntoIterator<Item = &'a str>, check: impl Fn(&'a str)) {
-    for name in names {
+fn check_each<'a>(
+    test: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    check: impl Fn(&'a str) + Sync,
+) {
+    let names: Vec<_> = names.into_iter().collect();
+    let asked = std::env::var("STALL_TEST_CALL");
+    let run = |name| {
         child::run(test, &[("STALL_TEST_CALL", name)], || {
-            if std::env::var("STALL_TEST_CALL").as_deref() == Ok(name) {
+            if asked.as_deref() == Ok(name) {
                 check(name);
             }
         });
+    };
+    if asked.is_ok() {
+        return names.into_iter().for_each(run);
     }
+    let next = AtomicUsize::new(0);
+    let run_all = || {
+        while let Some(name) = names.get(next.fetch_add(1, Relaxed)) {
+            run(name);
+        }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(run_all))));
 }
 
 /// The same for each call of ours, with what is known of it.
-fn check_ours(test: &str, check: impl Fn(&Ours)) {
+fn check_ours(test: &str, check: impl Fn(&Ours) + Sync) {
     check_each(test, OURS.iter().map(|call| call.name), |name| {
         check(OURS.iter().find(|call| call.name == name).expect("one of ours"));
     });
