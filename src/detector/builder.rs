@@ -308,7 +308,7 @@ impl Builder {
 
     /// Whether one line on standard error says so when the log takes none of our warnings: when no `tracing`
     /// subscriber is installed within 10 s of the start or at the first stall, or its filter drops the target
-    /// `tower_stall`.
+    /// `tower_stall`. It is written once in a process.
     ///
     /// The page, `/livez?format=json` and [`HealthReport::notices`](crate::HealthReport::notices) say so in
     /// any case. Set it to `false` where the log is not wanted, or where events go to the `log` crate without

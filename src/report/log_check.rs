@@ -8,18 +8,21 @@ use super::log::Logger;
 use crate::clock::{self, Nanos};
 use crate::log_status::LogStatus;
 use crate::runtime::registry::Registry;
-use crate::sync::lock;
+use crate::sync::{AtomicBool, Ordering, lock};
 use crate::text;
 
 /// How long a service that starts without a subscriber has to install one.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether a line was written. Detectors may come and go by the thousand.
+static HAS_WARNED: AtomicBool = AtomicBool::new(false);
 
 /// Asks the subscriber at the start, and again whenever a stall is told.
 pub(super) struct LogCheck {
     registry: Arc<Registry>,
     /// When it is to be asked for the first time.
     due: Option<Nanos>,
-    /// Whether a line on standard error is still allowed.
+    /// Whether a line on standard error is allowed.
     may_warn: bool,
 }
 
@@ -44,7 +47,9 @@ impl LogCheck {
         let status = logger.status();
         *lock(&self.registry.log_status) = status;
         let Some(notice) = text::log_notice(status).filter(|_| self.may_warn) else { return };
-        self.may_warn = false;
+        if HAS_WARNED.swap(true, Ordering::Relaxed) {
+            return;
+        }
         // Nothing can be done where standard error is closed.
         let _ = writeln!(io::stderr(), "tower-stall: {notice} ({})", text::LOG_CHECK_OFF);
     }
