@@ -202,18 +202,19 @@ fn each_page_is_a_chapter_so_that_its_code_is_compiled() {
     }
 }
 
-/// Code with other crates is that of an example, which is compiled: its blocks are `rs`, which rustdoc
-/// does not take for code of its own.
+/// Code with other crates is that of an example, or of another crate's documentation, which are compiled: its
+/// blocks are `rs`, which rustdoc does not take for code of its own.
 #[test]
 fn code_of_other_crates_is_that_of_an_example() {
-    let examples = ["examples/tonic/src/main.rs", "examples/otel/src/main.rs"]
-        .map(|path| fs::read_to_string(Path::new(ROOT).join(path)).expect(path));
-    let has =
-        |line: &str| examples.iter().flat_map(|text| text.lines()).any(|it| it.trim() == line);
+    let examples =
+        ["examples/tonic/src/main.rs", "examples/otel/src/main.rs", "plugins/sentry/src/lib.rs"]
+            .map(|path| fs::read_to_string(Path::new(ROOT).join(path)).expect(path));
+    let code = |line: &str| line.trim().trim_start_matches("//!").trim().to_owned();
+    let has = |line: &str| examples.iter().flat_map(|text| text.lines()).any(|it| code(it) == line);
     let mut found = 0;
     for (path, page) in book() {
-        for (_, code) in page.code.iter().filter(|(language, _)| language == "rs") {
-            for line in code.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        for (_, block) in page.code.iter().filter(|(language, _)| language == "rs") {
+            for line in block.lines().map(str::trim).filter(|line| !line.is_empty()) {
                 assert!(has(line), "{path}: no example has {line:?}");
                 found += 1;
             }

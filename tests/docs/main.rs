@@ -189,7 +189,7 @@ fn the_map_of_the_tests_has_each_binary_and_package() {
         entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
     };
     let mut found = 0;
-    for path in [entries("tests"), entries("examples")].concat() {
+    for path in [entries("tests"), entries("examples"), entries("plugins")].concat() {
         let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
         let of_package = path.strip_prefix(root).expect("it is below").display().to_string();
         let row = if path.join("Cargo.toml").exists() {

@@ -10,15 +10,12 @@
 //! when it was free, with cause, line and stack. Without a receiver it says so once and goes on.
 //! See `--help` for the flags; the variables of OpenTelemetry (`OTEL_…`) hold too.
 
-mod bridge;
 mod export;
 mod requests;
-mod stalls;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -26,18 +23,16 @@ use axum::extract::Query;
 use axum::routing::get;
 use axum::{Router, middleware};
 use clap::Parser;
-use opentelemetry::metrics::MeterProvider;
-use opentelemetry::trace::{SpanContext, TracerProvider};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tower_stall::StallDetector;
+use tower_stall_opentelemetry::{StallMetrics, StallSpans, trace_id};
 
-use self::bridge::Bridge;
 use self::export::Telemetry;
-use self::requests::Requests;
-use self::stalls::Stalls;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -93,21 +88,18 @@ fn run(args: &Args) -> Result<(), Error> {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).init();
 
     let telemetry = Telemetry::start(args.endpoint.as_deref())?;
-    metrics::set_global_recorder(Bridge::new(telemetry.meters.meter("tower_stall")))?;
+    StallMetrics::new(&telemetry.meters).install()?;
     metrics::describe_counter!("otlp_spans_lost_total", "Spans that the receiver did not take.");
-    let requests = Arc::new(Requests::new(telemetry.tracers.tracer("otel-server")));
-    let tracer = telemetry.tracers.tracer("tower_stall");
-    let spans = Stalls::new(tracer, Arc::clone(&requests));
 
     let runtime = build_runtime(args)?;
     let listener = runtime
         .block_on(TcpListener::bind(args.addr))
         .map_err(|error| format!("cannot listen on {}: {error}", args.addr))?;
-    let stall = start_detector(&runtime, spans)?;
+    let stall = start_detector(&runtime, &telemetry.tracers)?;
     let signals = Signals::new()?;
     print_what_to_try(listener.local_addr()?);
 
-    let app = router(&stall, requests);
+    let app = router(&stall, telemetry.tracers.tracer("otel-server"));
     let (stop, stopped) = oneshot::channel::<()>();
     let (ended, end) = oneshot::channel();
     thread::spawn(move || {
@@ -137,29 +129,25 @@ fn build_runtime(args: &Args) -> std::io::Result<Runtime> {
 
 fn start_detector(
     runtime: &Runtime,
-    spans: Stalls,
+    tracers: &SdkTracerProvider,
 ) -> Result<StallDetector, tower_stall::BuildError> {
     let inside = runtime.enter();
     let stall = StallDetector::builder()
         .facade(true) // the metrics go to the recorder that is installed
-        .on_stall(spans)
+        .on_stall(StallSpans::new(tracers))
         .start();
     drop(inside);
     stall
 }
 
-fn router(stall: &StallDetector, requests: Arc<Requests>) -> Router {
-    let trace_id = |request: tower_stall::layer::RequestHead<'_>| {
-        let span = request.extensions().get::<SpanContext>()?;
-        Some(u128::from_be_bytes(span.trace_id().to_bytes()))
-    };
+fn router(stall: &StallDetector, tracer: SdkTracer) -> Router {
     Router::new()
         .route("/hello", get(async || "hello\n"))
         .route("/blocking", get(blocking))
         .route("/async", get(awaits))
         .layer(stall.layer().trace_id(trace_id))
         // Around the stall layer, which takes the trace from it.
-        .layer(middleware::from_fn_with_state(requests, requests::trace))
+        .layer(middleware::from_fn_with_state(tracer, requests::trace))
 }
 
 /// On a runtime of their own: a signal gets through even if every worker of the service is blocked.

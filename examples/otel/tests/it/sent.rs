@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tower_stall_opentelemetry::METRICS;
 
 use super::support::{Receiver, Service, get, python, wait_for};
 
@@ -42,18 +43,21 @@ fn a_stall_is_a_span_below_its_request_and_counted_under_the_same_labels() {
 
     let attributes = &stall["attributes"];
     for (name, value) in [
-        ("runtime", json!("main")),
-        ("handler", json!("GET /blocking")),
-        ("cause", json!("sleep")),
-        ("fix", json!("use tokio::time::sleep(..).await")),
-        ("workers", json!(2)),
+        ("tower_stall.runtime", json!("main")),
+        ("tower_stall.handler", json!("GET /blocking")),
+        ("tower_stall.cause", json!("sleep")),
+        ("tower_stall.fix", json!("use tokio::time::sleep(..).await")),
+        ("tower_stall.workers", json!(2)),
         ("code.function.name", json!("otel_server::blocking")),
+        ("http.request.method", json!("GET")),
+        ("http.route", json!("/blocking")),
+        ("error.type", json!("sleep")),
     ] {
         assert_eq!(attributes[name], value, "{name} of {stall}");
     }
-    let detail = attributes["detail"].as_str().expect("a detail");
+    let detail = attributes["tower_stall.detail"].as_str().expect("a detail");
     assert!(detail.starts_with("clock_nanosleep, 300 ms"), "{detail}");
-    assert!(attributes["worker"].as_u64() < Some(2), "{stall}");
+    assert!(attributes["tower_stall.worker"].as_u64() < Some(2), "{stall}");
     let file = attributes["code.file.path"].as_str().expect("a file");
     assert!(file.ends_with("src/main.rs"), "{file}");
     let source = include_str!("../../src/main.rs");
@@ -63,9 +67,12 @@ fn a_stall_is_a_span_below_its_request_and_counted_under_the_same_labels() {
     assert!(stack.contains("otel_server::blocking"), "{stack}");
     assert!(attributes["thread.id"].as_u64() > Some(0), "{stall}");
 
-    let labels = ["runtime", "handler", "cause"].map(|name| (name, attributes[name].clone()));
+    assert!(attributes["thread.name"].as_str().is_some_and(|name| !name.is_empty()), "{stall}");
+
+    let label = |name: &str| attributes[format!("tower_stall.{name}")].clone();
+    let labels = ["runtime", "handler", "cause"].map(|name| (name, label(name)));
     let labels: Value = labels.into_iter().collect();
-    let is = |got: &Value| got["metric"] == "tokio_stalls_total" && got["labels"] == labels;
+    let is = |got: &Value| got["metric"] == "tokio.stalls" && got["labels"] == labels;
     let count = wait_for(|| receiver.got().into_iter().find(is));
     assert_eq!(count["kind"], "sum");
     let stalls = wait_for(|| {
@@ -74,10 +81,10 @@ fn a_stall_is_a_span_below_its_request_and_counted_under_the_same_labels() {
     });
     stalls.iter().for_each(|stall| lies_within_its_request(stall, &receiver));
 
-    let lag = receiver.point("tokio_event_loop_lag_seconds");
+    let lag = receiver.point("tokio.event_loop.lag");
     assert_eq!((&lag["kind"], &lag["unit"]), (&json!("histogram"), &json!("s")));
     assert_eq!(lag["bounds"], json!(tower_stall::LAG_BUCKETS));
-    assert_eq!(receiver.point("tokio_workers")["value"], 2.0);
+    assert_eq!(receiver.point("tokio.workers")["value"], 2.0);
     each_metric_is_there_once(&receiver);
 }
 
@@ -99,15 +106,16 @@ fn lies_within_its_request(stall: &Value, receiver: &Receiver) {
 
 /// Under one name, kind, unit and description, however many series it has.
 fn each_metric_is_there_once(receiver: &Receiver) {
-    receiver.point("tokio_stall_duration_seconds"); // the last that a stall gives rise to
-    for info in tower_stall::METRICS {
+    receiver.point("tokio.stall.duration"); // the last that a stall gives rise to
+    for (metric, info) in METRICS.iter().zip(tower_stall::METRICS) {
         let mut seen: Vec<String> = Vec::new();
-        for point in receiver.got().iter().filter(|got| got["metric"] == info.name) {
+        for point in receiver.got().iter().filter(|got| got["metric"] == metric.name) {
             assert_eq!(point["help"], info.help, "{point}");
-            seen.push(format!("{} {}", point["kind"], point["unit"]));
+            assert_eq!(point["unit"], metric.unit, "{point}");
+            seen.push(point["kind"].to_string());
         }
         seen.dedup();
-        assert!(seen.len() <= 1, "{}: {seen:?}", info.name);
+        assert!(seen.len() <= 1, "{}: {seen:?}", metric.name);
     }
 }
 

@@ -124,7 +124,7 @@ impl Receiver {
     /// The stalls counted at last, of handlers whose name begins like that.
     pub(crate) fn stalls(&self, handler: &str) -> u64 {
         let mut last = BTreeMap::new();
-        for point in self.got().iter().filter(|got| got["metric"] == "tokio_stalls_total") {
+        for point in self.got().iter().filter(|got| got["metric"] == "tokio.stalls") {
             if point["labels"]["handler"].as_str().expect("a label").starts_with(handler) {
                 last.insert(point["labels"].to_string(), point["value"].as_u64().expect("a count"));
             }
