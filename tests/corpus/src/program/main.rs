@@ -22,6 +22,7 @@ macro_rules! below {
     };
 }
 
+mod awaits;
 mod case;
 mod cases;
 mod stage;
@@ -39,6 +40,9 @@ fn main() {
     let Some(wanted) = std::env::args().nth(1) else {
         return cases.for_each(|case| println!("{}", case.describe()));
     };
+    if wanted == "--awaits" {
+        return awaits::run(std::env::args().nth(2).as_deref());
+    }
     let case = cases.find(|case| case.name == wanted).expect("a name of the list");
     // Whatever goes wrong, nobody waits for those that are blocked. Handlers may panic.
     let print = std::panic::take_hook();
