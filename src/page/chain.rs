@@ -89,7 +89,8 @@ mod tests {
             "called",
             "outer frames are missing",
         ];
-        let places = places.map(|text| shown.find(text).unwrap_or_else(|| panic!("{text}: {shown}")));
+        let places =
+            places.map(|text| shown.find(text).unwrap_or_else(|| panic!("{text}: {shown}")));
         assert!(places.is_sorted(), "{shown}");
     }
 

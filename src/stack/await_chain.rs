@@ -81,9 +81,8 @@ fn begin(frames: &[Arc<Frame>]) -> (usize, bool) {
         path.is_in("tokio") || STANDARD.iter().any(|module| path.is_in(module))
     };
     let runs = frames[..outermost].iter().rposition(|frame| !between(frame)).map_or(0, |at| at + 1);
-    let runtime = frames[runs..=outermost]
-        .iter()
-        .position(|frame| frame.code_path().is_in("tokio::runtime"));
+    let runtime =
+        frames[runs..=outermost].iter().position(|frame| frame.code_path().is_in("tokio::runtime"));
     (runs + runtime.unwrap_or(0), true)
 }
 
@@ -139,7 +138,7 @@ impl Links<'_> {
             }
         }
         // What every program stands on says nothing beside others.
-        for everywhere in [GLUE, &["libc"], &STANDARD] {
+        for everywhere in [&["libc"][..], GLUE, &STANDARD] {
             if names.iter().any(|name| !everywhere.contains(&&**name)) {
                 names.retain(|name| !everywhere.contains(&&**name));
             }

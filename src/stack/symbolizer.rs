@@ -74,7 +74,19 @@ impl Symbolizer {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
         let symbols = Names::new(symbols, own, stops);
-        (sender, Self { queue, symbols, hint, directory, chains: VecDeque::new(), returns, spent, vitals })
+        (
+            sender,
+            Self {
+                queue,
+                symbols,
+                hint,
+                directory,
+                chains: VecDeque::new(),
+                returns,
+                spent,
+                vitals,
+            },
+        )
     }
 
     /// What is read here is debug information of any origin, by parsers of others: one that panics

@@ -190,7 +190,10 @@ mod tests {
     fn a_short_chain_has_names_without_modules() {
         for (functions, short) in [
             (&["app::show_order", "app::orders::load"][..], Some("show_order → load")),
-            (&["app::Store::get", "app::load::{async block}"], Some("Store::get → load::{async block}")),
+            (
+                &["app::Store::get", "app::load::{async block}"],
+                Some("Store::get → load::{async block}"),
+            ),
             (&["<app::db::Store<T> as app::Find>::find", "a::b"], Some("Store::find → b")),
             (&["app::load"], None),
             (&[], None),

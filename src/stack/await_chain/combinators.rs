@@ -4,8 +4,21 @@ use crate::stall::Frame;
 
 /// Crates of which a frame between two functions of the user's own says nothing by itself.
 pub(super) const GLUE: &[&str] = &[
-    "alloc", "async_stream", "async_trait", "core", "futures", "futures_core", "futures_executor", "futures_util",
-    "pin_project", "pin_project_lite", "std", "tokio", "tokio_stream", "tracing", "tracing_core",
+    "alloc",
+    "async_stream",
+    "async_trait",
+    "core",
+    "futures",
+    "futures_core",
+    "futures_executor",
+    "futures_util",
+    "pin_project",
+    "pin_project_lite",
+    "std",
+    "tokio",
+    "tokio_stream",
+    "tracing",
+    "tracing_core",
 ];
 
 /// Modules of Tokio, futures and tracing, and what of them the user has written.
@@ -72,7 +85,11 @@ pub(super) fn settled(names: impl Iterator<Item = &'static str>) -> Vec<&'static
         POLL_FN => all.iter().any(|other| ![POLL_FN, BOXED].contains(other)),
         JOIN => has(&[TRY_JOIN]),
         TRY_JOIN => has(&["futures::future::try_join", "try_join_all"]),
-        UNORDERED => all.iter().any(|other| other.contains("buffer_unordered") || other.ends_with("_concurrent") || other.ends_with("join_all")),
+        UNORDERED => all.iter().any(|other| {
+            other.contains("buffer_unordered")
+                || other.ends_with("_concurrent")
+                || other.ends_with("join_all")
+        }),
         _ => false,
     };
     names.retain(|name| !is_part(name));

@@ -1,6 +1,6 @@
 //! Futures of all shapes, each of which holds its worker until its record is there: for the chains of awaits.
 //!
-//! `tower-stall-corpus --awaits` runs them one after the other in one process, and prints a line of JSON for each.
+//! They run one after the other in one process, which prints a line of JSON for each.
 
 mod shapes;
 
@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tower_stall::{Stall, StallDetector};
 
+/// Whose stall that of a plain task is.
+const UNATTRIBUTED: &str = "unattributed";
 /// For what must happen.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(5);
 
 /// How many shapes may have gone on.
@@ -34,8 +36,8 @@ fn release() {
     RELEASES.notify_all();
 }
 
-/// Runs all shapes, or those with this name.
-pub(crate) fn run(wanted: Option<&str>) {
+/// Runs the shapes with these names.
+pub(crate) fn run(names: &[String]) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -53,19 +55,22 @@ pub(crate) fn run(wanted: Option<&str>) {
         let listener = tokio::net::TcpListener::from_std(listener).expect("it is");
         axum::serve(listener, router).await
     });
-    let names = shapes::PATHS.iter().copied().filter(|name| wanted.is_none_or(|wanted| wanted == *name));
     for name in names {
-        let client = std::thread::spawn(move || ask(address, name));
-        let handler = match name {
-            "join-set" | "spawned" => "unattributed".to_owned(),
+        if name == "root" {
+            root(&detector);
+            continue;
+        }
+        let client = std::thread::spawn({
+            let name = name.clone();
+            move || ask(address, &name)
+        });
+        let handler = match name.as_str() {
+            "join-set" | "spawned" => UNATTRIBUTED.to_owned(),
             name => format!("GET /{name}"),
         };
-        print(name, wait_for(&detector, &handler));
+        print(name, &wait_for(&detector, &handler));
         client.join().expect("an answer");
         wait_for_end(&detector);
-    }
-    if wanted.is_none_or(|wanted| wanted == "root") {
-        root(&detector);
     }
     std::process::exit(0);
 }
@@ -81,7 +86,7 @@ fn root(detector: &StallDetector) {
             runtime.block_on(shapes::root());
         }
     });
-    print("root", wait_for(detector, "unattributed"));
+    print("root", &wait_for(detector, UNATTRIBUTED));
     thread.join().expect("no panic");
 }
 
@@ -92,17 +97,13 @@ fn ask(address: SocketAddr, name: &str) {
     server.read_to_end(&mut Vec::new()).expect("an answer");
 }
 
-/// The stall of that handler while it lasts, with its stack or why there is none. Then it is over.
+/// The stall of that handler while it lasts, with its stack. Then it may end.
 fn wait_for(detector: &StallDetector, handler: &str) -> Option<Stall> {
     let start = Instant::now();
-    // A plain task is found by debug information alone.
-    let limit = if handler == "unattributed" { Duration::from_secs(10) } else { LIMIT };
     let stall = loop {
-        let stalls = detector.stalls();
-        let found = stalls.into_iter().find(|stall| {
-            stall.handler == handler && stall.in_progress && !stall.is_stack_pending()
-        });
-        if found.is_some() || start.elapsed() > limit {
+        let mut stalls = detector.stalls().into_iter();
+        let found = stalls.find(|stall| stall.handler == handler && stall.in_progress);
+        if found.as_ref().is_some_and(|stall| stall.stack.is_some()) || start.elapsed() > LIMIT {
             break found;
         }
         std::thread::sleep(STEP);
@@ -119,6 +120,6 @@ fn wait_for_end(detector: &StallDetector) {
     }
 }
 
-fn print(name: &str, stall: Option<Stall>) {
+fn print(name: &str, stall: &Option<Stall>) {
     println!("{}", json!({ "shape": name, "stall": stall }));
 }

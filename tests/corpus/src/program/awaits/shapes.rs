@@ -17,13 +17,7 @@ use tracing::Instrument;
 
 use super::hold;
 
-/// All that are asked for by their path.
-pub(super) const PATHS: &[&str] = &[
-    "nested", "block", "method", "generic", "closure", "future", "recursion", "boxed", "async-trait", "join",
-    "futures-join", "try-join", "select", "join-all", "unordered", "buffered", "stream", "timeout", "instrument",
-    "middleware", "executor", "spawned", "join-set", "local",
-];
-
+/// A service with a path for each of them.
 pub(super) fn router(detector: &StallDetector) -> Router {
     Router::new()
         .route("/nested", get(show_order))
