@@ -155,19 +155,16 @@ fn fits(build: Build, expected: &[&str], stall: &Value) -> bool {
 
 /// What is there is in the order of what is expected, has no lines, and it is said what is missing.
 fn fits_in_part(expected: &[&str], stall: &Value) -> bool {
-    let mut left = expected.iter().map(|link| link.split_once('@').map_or(*link, |(name, _)| name));
+    // A closure and an async block have the symbols of bodies of functions.
+    let function = |name: &str| name.split("::{").next().unwrap_or(name).to_owned();
+    let mut left = expected.iter().map(|link| function(link.split('@').next().unwrap_or(link)));
     let links = links(stall);
-    let is_told = stall["awaits"]["missing"].as_str().is_some_and(|why| why.contains("debug"));
-    // A closure and an async block have the same symbol.
-    let name = |link: &Value| short(link).replace("{closure}", "{async block}");
-    let own = links.iter().filter(|link| link["kind"] != "combinator" && !is_of_macro(link));
-    let mut own = own.peekable();
-    is_told
-        && own.peek().is_some()
+    let mut own = links.iter().filter(|link| link["kind"] != "combinator" && !is_of_macro(link));
+    stall["awaits"]["missing"].as_str().is_some_and(|why| why.contains("debug"))
+        && links.last().is_some_and(|last| short(last) == "hold")
         && own.all(|link| {
             let is_bare = link["file"].is_null() && link["line"].is_null();
-            is_bare
-                && left.any(|expected| name(link) == expected.replace("{closure}", "{async block}"))
+            is_bare && left.any(|expected| function(&short(link)) == expected)
         })
 }
 
