@@ -16,7 +16,9 @@ fn stack(frames: &[&str]) -> Stack {
             let file = file.replace("CARGO", CARGO).replace("RUSTC", RUSTC);
             if file.starts_with('/') { file } else { format!("{APP}/{file}") }
         };
+        let is_c = !function.contains("::") && place.is_none();
         Arc::new(Frame {
+            module: is_c.then(|| "libc.so.6".into()),
             function: Some(function.trim_start_matches('*').into()),
             file: place.map(|(file, _)| path(file)),
             line: place.map(|(_, line)| line.parse().expect("a line")),
@@ -206,7 +208,7 @@ fn without_debug_information_it_says_what_does_not_show() {
         "app::load",
         "app::load::{closure} called",
         "app::hold called",
-        "1 of unknown code",
+        "1 of libc",
     ];
     assert_eq!(links(&chain), expected);
     assert_eq!(chain.missing.as_deref(), Some(NOT_INLINED));

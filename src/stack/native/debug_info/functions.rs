@@ -13,8 +13,8 @@ const MOST_HOPS: usize = 16;
 /// How many functions at one address are kept: the outermost and so many that are inlined.
 const MOST_INLINED: usize = 256;
 
-/// What symbols call each closure, and each body of an async function or block.
-const CLOSURE: &str = "{{closure}}";
+/// What symbols call each closure, and each body of an async function or block, by the two ways of writing them.
+const CLOSURES: [&str; 2] = ["{{closure}}", "{closure#"];
 /// A poll of a pinned future by its symbol, and what it is called by itself where that is in a box.
 const PINNED: &str = "<core::pin::Pin<P> as ";
 const BOXED: &str = "poll<alloc::boxed::Box<";
@@ -53,8 +53,13 @@ pub(super) fn told_apart(mut symbol: String, short: Option<&str>) -> String {
     }
     let kind = short.split('<').next().unwrap_or_default();
     let is_kind = kind.starts_with("{async") || kind.starts_with("{closure#");
-    if is_kind && kind.ends_with('}') && symbol.ends_with(CLOSURE) {
-        symbol.truncate(symbol.len() - CLOSURE.len());
+    let is_closure = |last: &str| CLOSURES.iter().any(|begin| last.starts_with(begin));
+    if is_kind
+        && (kind.ends_with('}') && symbol.ends_with('}'))
+        && let Some((path, last)) = symbol.rsplit_once("::")
+        && is_closure(last)
+    {
+        symbol.truncate(path.len() + "::".len());
         symbol.push_str(kind);
     }
     symbol
