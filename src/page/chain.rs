@@ -56,12 +56,12 @@ mod tests {
 
     use super::*;
     use crate::stall::tests::stall;
-    use crate::stall::{Frame, Site, Stack};
+    use crate::stall::{Frame, Stack};
 
     fn awaits() -> Awaits {
         let link = |kind, function: &str, line: Option<u32>| {
             let file = line.map(|_| "src/main.rs".to_owned());
-            Await::new(kind, Site { function: function.into(), file, line }, 2)
+            Await { file, line, ..Await::new(kind, function, 2) }
         };
         let links = vec![
             link(AwaitKind::Library, "axum, hyper", None),

@@ -103,7 +103,8 @@ impl Links<'_> {
         if let Some(directory) = self.directory {
             site.leave_out(directory);
         }
-        self.links.push(Await::new(kind, site, 1));
+        let Site { function, file, line } = site;
+        self.links.push(Await { file, line, ..Await::new(kind, function, 1) });
         at
     }
 
@@ -120,7 +121,7 @@ impl Links<'_> {
         let rest = names.clone().rposition(|name| name.is_some()).map_or(0, |at| at + 1);
         let names = combinators::settled(names.flatten());
         let speaks = rest == 0 && run.iter().any(|frame| !is_standard(frame));
-        self.links.extend(names.into_iter().map(|name| plain(AwaitKind::Combinator, name, 1)));
+        self.links.extend(names.into_iter().map(|name| Await::new(AwaitKind::Combinator, name, 1)));
         let is_tip = begin == 0;
         if is_tip || glue < run.len() || speaks {
             self.fold(&run[rest..]);
@@ -147,13 +148,9 @@ impl Links<'_> {
         names.truncate(MOST_CRATES);
         let function = names.join(", ") + if more { ", …" } else { "" };
         if !frames.is_empty() {
-            self.links.push(plain(AwaitKind::Library, &function, frames.len()));
+            self.links.push(Await::new(AwaitKind::Library, function, frames.len()));
         }
     }
-}
-
-fn plain(kind: AwaitKind, function: &str, frames: usize) -> Await {
-    Await::new(kind, Site { function: function.to_owned(), file: None, line: None }, frames)
 }
 
 /// What a frame of the user's own is, and its name.
@@ -220,7 +217,7 @@ fn bounded(mut links: Vec<Await>) -> Vec<Await> {
         let omitted = FIRST_LINKS..links.len() - (MOST_LINKS - FIRST_LINKS - 1);
         let frames = links[omitted.clone()].iter().map(|link| link.frames).sum();
         let text = format!("{} more links", omitted.len());
-        links.splice(omitted, [plain(AwaitKind::Omitted, &text, frames)]);
+        links.splice(omitted, [Await::new(AwaitKind::Omitted, text, frames)]);
     }
     links
 }

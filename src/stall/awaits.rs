@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::record::Site;
-
 /// How the poll of a [`Stall`](crate::Stall) got to the code that blocks, outermost first: `show_order` awaits `load`,
 /// which awaits `fetch`. Only what the stack proves is in it.
 ///
@@ -95,10 +93,10 @@ impl Awaits {
 }
 
 impl Await {
+    /// A link without a place.
     #[allow(dead_code, reason = "called only where stacks are taken")]
-    pub(crate) fn new(kind: AwaitKind, site: Site, frames: usize) -> Self {
-        let Site { function, file, line } = site;
-        Self { kind, function, file, line, frames }
+    pub(crate) fn new(kind: AwaitKind, function: impl Into<String>, frames: usize) -> Self {
+        Self { kind, function: function.into(), file: None, line: None, frames }
     }
 
     /// The name without its modules; where it is not known, file and line.
@@ -178,7 +176,7 @@ mod tests {
 
     fn link(kind: AwaitKind, function: &str, at: Option<(&str, u32)>) -> Await {
         let (file, line) = at.map(|(file, line)| (file.to_owned(), line)).unzip();
-        Await { kind, function: function.into(), file, line, frames: 1 }
+        Await { file, line, ..Await::new(kind, function, 1) }
     }
 
     fn chain(functions: &[&str]) -> Awaits {

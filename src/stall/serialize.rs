@@ -167,7 +167,7 @@ mod tests {
         let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
         let site = Site { function: "app::load".into(), file: None, line: None };
         let stack = Stack { frames: vec![Arc::default()], ..Stack::default() };
-        let link = Await::new(AwaitKind::Async, site.clone(), 1);
+        let link = Await::new(AwaitKind::Async, "app::load", 1);
         let awaits = Awaits { links: vec![link], missing: None };
         let stall = Stall {
             site: Some(site),
