@@ -25,7 +25,13 @@ pub(super) fn router(detector: &StallDetector) -> Router {
         .route("/method", get(|| async { Store.get().await }))
         .route("/generic", get(|| retry(fetch)))
         .route("/closure", get(closure))
-        .route("/future", get(|| async { Job.await }))
+        .route(
+            "/future",
+            get(|| async {
+                quick().await;
+                Job.await
+            }),
+        )
         .route("/recursion", get(|| descend(2)))
         .route("/boxed", get(boxed))
         .route("/async-trait", get(by_trait))
@@ -167,7 +173,11 @@ async fn fallible() -> Result<(), ()> {
 }
 
 async fn try_join() {
-    let both = tokio::try_join!(fallible(), async { Ok(quick().await) });
+    let second = async {
+        quick().await;
+        Ok(())
+    };
+    let both = tokio::try_join!(fallible(), second);
     std::hint::black_box(both).expect("they do not fail");
 }
 
@@ -233,8 +243,9 @@ async fn executor() {
 }
 
 /// Another executor than Tokio's would wait for Tokio's `yield_now` for ever.
-async fn at_once() {
+async fn at_once() -> u32 {
     hold();
+    7
 }
 
 async fn spawned() {
