@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::chain::chain_and_stack;
 use super::parts::{Parts, chain, each, part, whole};
 use super::report::Report;
 use super::source::SourceLines;
@@ -18,7 +19,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// The Content-Security-Policy of the page: it allows this style and this script, by their hashes, and
 /// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-Fdt+cMExfzbc3o6u7aauQBPIteN6A0R22k6ChDVIfqY='; \
+    style-src 'sha256-JGxyJksdDOQC21x1C6+mQOTHEtDWIJsJW9CEMSffKmU='; \
     script-src 'sha256-4834NjEL5OS5MDiWy8r1jz0oHyeepp6UfLo/0XgSnSA='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -84,7 +85,7 @@ pub(super) fn stall(report: &Report, stall: &Stall, lines: &SourceLines) -> Stri
     let title = format!("Stall {}: {}", stall.id, handler(&stall.handler));
     let body = html! {
         (tables::facts(report, stall, lines))
-        (tables::whole_stack(stall))
+        (chain_and_stack(stall, tables::whole_stack(stall)))
         p { a href="/stalls" { "All stalls" } (tables::as_markdown(stall)) }
     };
     document(report, &title, &tables::section("stall", &title, None, &body)).into_string()

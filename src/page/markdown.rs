@@ -43,6 +43,11 @@ pub(super) fn stall(report: &Report, stall: &Stall) -> String {
             text += &format!("| {name} | {value} |\n");
         }
     }
+    if let Some(awaits) = &stall.awaits {
+        let lines: String =
+            awaits.to_string().lines().map(|line| printable(line).into_owned() + "\n").collect();
+        text += &format!("\nHow it got here, outermost first:\n\n{}", in_fence(&lines));
+    }
     text += &match &stall.stack {
         Some(stack) => format!("\nStack, innermost frame first:\n\n{}", fenced(stack)),
         None => format!("\nNo stack: {}.\n", stack_missing(stall)),
@@ -68,8 +73,12 @@ fn fenced(stack: &Stack) -> String {
         0 => {}
         outer => frames += &format!("({outer} frames of what polls it)\n"),
     }
-    let fence = "`".repeat(longest_run(&frames).max(2) + 1);
-    format!("{fence}text\n{frames}{fence}\n")
+    in_fence(&frames)
+}
+
+fn in_fence(lines: &str) -> String {
+    let fence = "`".repeat(longest_run(lines).max(2) + 1);
+    format!("{fence}text\n{lines}{fence}\n")
 }
 
 /// Text that is shown as it is, also in a cell of a table.

@@ -3,6 +3,7 @@
 //! [`report`] gathers plain data at one moment. The other files show it. The admin server decides who
 //! may see it.
 
+mod chain;
 #[cfg(feature = "flamegraph")]
 mod flame;
 mod frames;

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use maud::{Markup, Render, html};
 
+use super::chain::chain;
 use super::report::{Report, Total};
 use super::source::SourceLines;
 use super::stack::{inside, search_for};
@@ -187,9 +188,10 @@ pub(super) fn recent_row(report: &Report, stall: &Stall, lines: &SourceLines) ->
                 span class="when" { (moment(stall.started_at, report.now)) }
             }
             (facts(report, stall, lines))
-            @match &stall.stack {
-                Some(stack) => (own_frames(stack)),
-                None => (no_stack(stall)),
+            @match (&stall.awaits, &stall.stack) {
+                (Some(awaits), _) => (chain(stall, awaits)),
+                (None, Some(stack)) => (own_frames(stack)),
+                (None, None) => (no_stack(stall)),
             }
             p {
                 a href={ "/stalls/" (stall.id) } { "Stall " (stall.id) " with its whole stack" }

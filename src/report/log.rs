@@ -11,7 +11,7 @@ use super::limiter::{HeldBack, MOST, MOST_OF_ONE, TOLD_AFTER};
 use crate::clock::{Nanos, human_nanos};
 use crate::label::printable;
 use crate::runtime::registry::Registry;
-use crate::stall::{Stack, Stall};
+use crate::stall::{Awaits, Stack, Stall};
 use crate::text;
 use crate::vitals::ThreadReport;
 
@@ -119,6 +119,7 @@ pub(super) fn stall(event: Event, stall: &Stall) {
                 code.function.name = stall.site.as_ref().map(|site| site.function.as_str()),
                 code.file.path = stall.site.as_ref().and_then(|site| site.file.as_deref()),
                 code.line.number = stall.site.as_ref().and_then(|site| site.line),
+                awaits = stall.awaits.as_deref().and_then(Awaits::short),
                 trace_id = stall.trace_id.map(|id| format!("{id:032x}")),
                 fix = &*stall.fix,
                 "{message}"

@@ -16,6 +16,7 @@
 //!                              │                             ├► pace         CPU and memory limits
 //!                              │                             └► debug_info   files, lines, functions
 //!                              └► told: a closure          user_frame      the user's own code
+//!                                                          await_chain     who awaits whom
 //!                                                          poll_frame      in a poll? ─► proof
 //!                                                          poll_returns    has it returned?
 //! ```
@@ -25,6 +26,7 @@
 //! add a folder to `native/arch`, a file to `src/sys/native/arch`, and its name to the condition
 //! below and to the same one in `src/sys/mod.rs`.
 
+mod await_chain;
 mod limits;
 mod mode;
 #[cfg_attr(

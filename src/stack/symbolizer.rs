@@ -1,10 +1,12 @@
 //! The thread that gives the frames of stacks their names, which takes its time when they are new,
 //! finds the site, and reads from a named stack whether a thread is in a poll.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::await_chain::await_chain;
 use super::limits::{Spent, charged};
 use super::mode::Symbols;
 use super::native::Names;
@@ -14,13 +16,16 @@ use super::proof::PollProof;
 use super::raw::{Captured, NoLines};
 use super::user_frame::{OwnCode, is_vague, no_site, site};
 use crate::clock;
-use crate::stall::{Frame, Hints, Site, StackDetail, StackNews, StackResult};
+use crate::stall::{Awaits, Frame, Hints, Site, StackDetail, StackNews, StackResult};
 use crate::sync::AtomicBool;
 use crate::vitals::{OwnThread, Vitals};
 
 const THREAD: OwnThread = OwnThread::Symbols;
 /// Stacks that wait for their names.
 const QUEUE: usize = 32;
+
+/// How many chains of awaits are remembered.
+const MOST_SHARED: usize = 64;
 
 /// Better fixes than the cause's own, by the frames inside of the site.
 type Hint = fn(&[Arc<Frame>]) -> Hints;
@@ -51,6 +56,8 @@ pub(crate) struct Symbolizer {
     hint: Hint,
     /// What is left out of the names of files.
     directory: Option<PathBuf>,
+    /// The last chains of awaits, which the next stalls may share.
+    chains: VecDeque<Arc<Awaits>>,
     returns: Arc<PollReturns>,
     spent: Spent,
     vitals: Arc<Vitals>,
@@ -67,7 +74,19 @@ impl Symbolizer {
         let (sender, queue) = sync_channel(QUEUE);
         let directory = std::env::current_dir().ok();
         let symbols = Names::new(symbols, own, stops);
-        (sender, Self { queue, symbols, hint, directory, returns, spent, vitals })
+        (
+            sender,
+            Self {
+                queue,
+                symbols,
+                hint,
+                directory,
+                chains: VecDeque::new(),
+                returns,
+                spent,
+                vitals,
+            },
+        )
     }
 
     /// What is read here is debug information of any origin, by parsers of others: one that panics
@@ -127,7 +146,7 @@ impl Symbolizer {
 
     /// `located` is called once, if there is a site: before the frames outside of it have names.
     fn name(&mut self, captured: Captured, located: &mut dyn FnMut(Site, Hints)) -> StackResult {
-        let Self { symbols, hint, directory, .. } = self;
+        let Self { symbols, hint, directory, chains, .. } = self;
         let find = |frames: &[Arc<Frame>]| {
             let (inner, mut site) = site(frames)?;
             if let Some(directory) = &*directory {
@@ -152,6 +171,8 @@ impl Symbolizer {
                 (None, Some(no_site(why, partial, no_lines.is_none())), hint(&stack.frames))
             }
         };
+        let chain = await_chain(&stack, no_lines.is_none(), directory.as_deref());
+        let awaits = chain.map(|chain| shared(chains, chain));
         let missing = partial.or(no_lines.map(NoLines::as_str));
         StackResult {
             site,
@@ -159,10 +180,24 @@ impl Symbolizer {
             hints,
             given: raw.given,
             stack: Some(Arc::new(stack)),
+            awaits,
             missing,
             ..StackResult::default()
         }
     }
+}
+
+/// The same chain as one of the last stalls has, if there is one.
+fn shared(last: &mut VecDeque<Arc<Awaits>>, chain: Awaits) -> Arc<Awaits> {
+    if let Some(known) = last.iter().find(|known| ***known == chain) {
+        return Arc::clone(known);
+    }
+    if last.len() >= MOST_SHARED {
+        last.pop_front();
+    }
+    let chain = Arc::new(chain);
+    last.push_back(Arc::clone(&chain));
+    chain
 }
 
 impl std::fmt::Debug for Unnamed {

@@ -198,18 +198,25 @@ fn label(frame: &Frame, outer: &[Arc<Frame>]) -> String {
     around.map_or_else(|| format!("{}::{name}", stem(file)), without_closures)
 }
 
+/// The same for a link in a chain of awaits.
+pub(super) fn path_of(frame: &Frame, outer: &[Arc<Frame>]) -> String {
+    label(frame, outer)
+}
+
 /// Whether a site has the label of a function without its path, which further frames may tell.
 pub(crate) fn is_vague(site: &Site) -> bool {
     site.function.contains("::{")
 }
 
 /// The function around a closure: who calls it is generic over its type, which has the whole path, as in
-/// `poll<app::routes::load::{async_fn_env#0}>`. It must fit to the file.
+/// `poll<app::routes::load::{async_fn_env#0}>`. It must fit to the file, and be the only one that does. What the user's
+/// own code further out is called with is not asked: it calls others too.
 fn function_around<'a>(name: &str, file: &Path, outer: &'a [Arc<Frame>]) -> Option<&'a str> {
     let environment = format!("::{}", name.replacen('#', "_env#", 1));
     let is_path = |c: char| c.is_alphanumeric() || "_:{}#".contains(c);
-    let paths = outer.iter().take(MOST_OUTER).filter_map(|frame| frame.function.as_deref());
-    let mut paths = paths.flat_map(|function| {
+    let outer = outer.iter().take(MOST_OUTER).take_while(|frame| !frame.own);
+    let paths = outer.filter_map(|frame| frame.function.as_deref());
+    let paths = paths.flat_map(|function| {
         function.match_indices(&environment).map(|(end, _)| {
             let path = &function[..end];
             let before = path.char_indices().rev().find(|(_, c)| !is_path(*c));
@@ -217,14 +224,16 @@ fn function_around<'a>(name: &str, file: &Path, outer: &'a [Arc<Frame>]) -> Opti
             &path[begin..]
         })
     });
-    paths.find(|path| match stem(file) {
+    let mut paths = paths.filter(|path| match stem(file) {
         "main" | "lib" => crate_of(path).is_some_and(|name| !is_other(name)),
         "mod" => {
             let module = file.parent().and_then(Path::file_name).and_then(|name| name.to_str());
             path.split("::").skip(1).any(|part| Some(part) == module)
         }
         module => path.split("::").skip(1).any(|part| part == module),
-    })
+    });
+    let first = paths.next()?;
+    paths.all(|path| path == first).then_some(first)
 }
 
 /// The name of a file without its end.

@@ -78,8 +78,8 @@ impl Fetched<'_> {
     fn module(&self) -> String {
         let mut module = self.name.clone().into_owned();
         let file = self.file.strip_suffix(".rs").unwrap_or(self.file);
-        let file = file.strip_suffix("mod").unwrap_or(file);
-        let file = if file == "lib" { "" } else { file };
+        let file = file.strip_suffix("/mod").unwrap_or(file);
+        let file = if ["lib", "mod"].contains(&file) { "" } else { file };
         for part in file.split('/').filter(|part| !part.is_empty()) {
             module.push_str("::");
             module.push_str(part);
@@ -125,6 +125,12 @@ impl Frame {
             }
             name = ungeneric(path);
         }
+    }
+
+    /// The last part of the function's name as it is: `{async_block#0}` of one in a function.
+    pub(crate) fn last_segment(&self) -> &str {
+        let name = ungeneric(self.function.as_deref().unwrap_or_default());
+        name.rsplit_once("::").map_or(name, |(_, last)| last)
     }
 
     /// Whether it is a closure, or the body of an async block or function.

@@ -177,7 +177,7 @@ impl LiveStall {
         let has_result = self.has_stack_result();
         let is_complete = !in_progress && has_result && self.detail.get().is_some();
         let result = self.result().cloned();
-        let StackResult { site, no_site, hints, given, stack, missing, last_seen, .. } =
+        let StackResult { site, no_site, hints, given, stack, awaits, missing, last_seen, .. } =
             result.unwrap_or_else(|| StackResult::missing(PENDING));
         let stack_missing = missing.or(stack.is_none().then_some(NO_REASON));
         let no_stack = stack_missing.filter(|_| stack.is_none());
@@ -193,6 +193,7 @@ impl LiveStall {
             last_seen,
             stack,
             stack_missing: stack_missing.map(Cow::Borrowed),
+            awaits,
             is_complete,
             requests_in_flight_at_end,
             delayed_requests: self.delayed(),

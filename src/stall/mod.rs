@@ -1,5 +1,6 @@
 //! Stalls as data: the record that users see, the live stall that still changes, and the store of all.
 
+mod awaits;
 mod cause;
 mod code_path;
 mod hints;
@@ -12,6 +13,7 @@ mod stack_result;
 mod store;
 mod totals;
 
+pub use awaits::{Await, AwaitKind, Awaits};
 pub use cause::Cause;
 pub(crate) use code_path::{CodePath, crate_of, fetched};
 pub(crate) use hints::{Hints, Situation, Situations};

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::awaits::Awaits;
 use super::cause::Cause;
 
 /// The reason that stands in a record while its stack is on its way.
@@ -66,6 +67,9 @@ pub struct Stall {
     /// Why there is no stack (yet), only a part of one, or one without lines; else `None`. See
     /// [`is_stack_pending`](Self::is_stack_pending).
     pub stack_missing: Option<Cow<'static, str>>,
+    /// How the poll got to what blocks: who awaits whom, as the stack shows it. `None` without a stack, and where no
+    /// frame of yours is on it. Stalls that got there the same way may share it.
+    pub awaits: Option<Arc<Awaits>>,
     /// See [`is_complete`](Self::is_complete).
     pub(crate) is_complete: bool,
     /// Requests inside the layer when the stall was counted, the blocking one included.
@@ -102,6 +106,7 @@ impl Stall {
             last_seen: None,
             stack: None,
             stack_missing: None,
+            awaits: None,
             is_complete: false,
             requests_in_flight: 0,
             requests_in_flight_at_end: None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 
+use super::awaits::{Await, AwaitKind, Awaits};
 use super::cause::Cause;
 use super::record::{Frame, Site, Stack, Stall};
 
@@ -66,6 +67,7 @@ impl<F: Serialize> Serialize for WithFrames<'_, F> {
             "trace_id": stall.trace_id.map(|id| format!("{id:032x}")),
             "stack": stall.stack.as_deref().map(|stack| StackWithFrames { stack, frames }),
             "stack_missing": stall.stack_missing,
+            "awaits": stall.awaits.as_deref(),
             "site_missing": stall.site_missing,
             "last_seen": stall.last_seen,
             "is_complete": stall.is_complete(),
@@ -97,6 +99,33 @@ impl<F: Serialize> Serialize for StackWithFrames<'_, F> {
             "partial": self.stack.partial,
             "frames": self.frames,
         })
+    }
+}
+
+impl Serialize for Awaits {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields!(to, "Awaits", {
+            "links": self.links,
+            "missing": self.missing,
+        })
+    }
+}
+
+impl Serialize for Await {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields!(to, "Await", {
+            "kind": self.kind,
+            "function": self.function,
+            "file": self.file,
+            "line": self.line,
+            "frames": self.frames,
+        })
+    }
+}
+
+impl Serialize for AwaitKind {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
     }
 }
 
@@ -138,9 +167,12 @@ mod tests {
         let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
         let site = Site { function: "app::load".into(), file: None, line: None };
         let stack = Stack { frames: vec![Arc::default()], ..Stack::default() };
+        let link = Await::new(AwaitKind::Async, "app::load", 1);
+        let awaits = Awaits { links: vec![link], missing: None };
         let stall = Stall {
             site: Some(site),
             stack: Some(Arc::new(stack)),
+            awaits: Some(Arc::new(awaits)),
             trace_id: Some(0xabc),
             ..crate::stall::tests::stall(7)
         };
@@ -152,7 +184,13 @@ mod tests {
         let written = |json: &serde_json::Value| -> Vec<_> {
             json.as_object().expect("fields").keys().cloned().collect()
         };
-        for (of, json) in [("stall", &json), ("stack", &json["stack"]), ("site", &json["site"])] {
+        for (of, json) in [
+            ("stall", &json),
+            ("stack", &json["stack"]),
+            ("site", &json["site"]),
+            ("awaits", &json["awaits"]),
+            ("await", &json["awaits"]["links"][0]),
+        ] {
             let mut fields: Vec<_> = described(of).keys().cloned().collect();
             let mut written = written(json);
             fields.sort();

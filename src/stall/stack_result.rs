@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::awaits::Awaits;
 use super::hints::Hints;
 use super::record::{Site, Stack};
 
@@ -56,6 +57,8 @@ pub(crate) struct StackResult {
     /// The call it was in, and its arguments as text, to follow its name.
     pub(crate) given: Option<(&'static str, String)>,
     pub(crate) stack: Option<Arc<Stack>>,
+    /// The chain of awaits that it shows.
+    pub(crate) awaits: Option<Arc<Awaits>>,
     /// Why it is missing, only a part, or without lines.
     pub(crate) missing: Option<&'static str>,
     /// Whether there is no stack yet, but the next attempt may have one.

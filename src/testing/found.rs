@@ -149,6 +149,7 @@ pub(super) mod tests {
             site_missing: None,
             last_seen: None,
             stack_missing: None,
+            awaits: None,
             is_complete: false,
             requests_in_flight: 1,
             requests_in_flight_at_end: None,

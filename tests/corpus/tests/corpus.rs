@@ -2,6 +2,8 @@
 //! runs the rest.
 #![cfg(target_os = "linux")]
 
+mod awaits;
+
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex};
 
@@ -60,6 +62,16 @@ fn users_are_told_the_truth_with_line_tables() {
     let mut cases = program.cases();
     cases.retain(|case| WITH_LINE_TABLES.contains(&case.name.as_str()));
     check(program, &cases);
+}
+
+#[test]
+fn chains_of_awaits_are_right() {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    PROGRAMS.iter().for_each(awaits::check);
+    // They take minutes to build.
+    if std::env::var_os("STALL_CORPUS_BUILDS").is_some_and(|builds| builds == "all") {
+        [Build::Size, Build::Fat].map(Build::make).iter().for_each(awaits::check);
+    }
 }
 
 #[track_caller]

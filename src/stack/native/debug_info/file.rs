@@ -277,9 +277,17 @@ struct Compression {
 /// The longest name of a function that is kept, in bytes. Those of nested futures have some thousand.
 const LONGEST_NAME: usize = 16 << 10;
 
-/// The name of a function as people write it, without the hash. What is longer than any is cut off.
+/// The name of a function as people write it, without the hash and what a linker adds. What is longer than any is cut off.
 pub(super) fn demangle(name: &str) -> String {
-    let mut name = format!("{:#}", rustc_demangle::demangle(name));
+    let symbol = name;
+    let mut name = format!("{:#}", rustc_demangle::demangle(symbol));
+    // A number that the linker has added, where it has several of one name.
+    if let Some((path, number)) = name.rsplit_once('.')
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && rustc_demangle::try_demangle(symbol).is_ok()
+    {
+        name.truncate(path.len());
+    }
     if name.len() > LONGEST_NAME {
         let end = (0..=LONGEST_NAME).rev().find(|at| name.is_char_boundary(*at));
         name.truncate(end.unwrap_or_default());

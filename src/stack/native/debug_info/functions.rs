@@ -13,6 +13,12 @@ const MOST_HOPS: usize = 16;
 /// How many functions at one address are kept: the outermost and so many that are inlined.
 const MOST_INLINED: usize = 256;
 
+/// What symbols call each closure, and each body of an async function or block, by the two ways of writing them.
+const CLOSURES: [&str; 2] = ["{{closure}}", "{closure#"];
+/// A poll of a pinned future by its symbol, and what it is called by itself where that is in a box.
+const PINNED: &str = "<core::pin::Pin<P> as ";
+const BOXED: &str = "poll<alloc::boxed::Box<";
+
 /// One function at an address: the outermost, or one inlined into that before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Function {
@@ -35,6 +41,28 @@ pub(super) fn functions(
     let mut names = FunctionNames { unit, other: None, steps };
     let chain = |chain: Vec<UnitOffset>| chain.into_iter().map(|at| names.function(at)).collect();
     chains.into_iter().map(chain).collect()
+}
+
+/// The name of a function by its symbol, with what debug information calls it by itself, `short`. Of a closure that
+/// says whether it is one, or the body of an async function or block; of a poll of a pinned future, that it is
+/// in a box.
+pub(super) fn told_apart(mut symbol: String, short: Option<&str>) -> String {
+    let Some(short) = short else { return symbol };
+    if short.starts_with(BOXED) && symbol.starts_with(PINNED) {
+        return symbol.replacen("Pin<P>", "Pin<alloc::boxed::Box<_>>", 1);
+    }
+    let kind = short.split('<').next().unwrap_or_default();
+    let is_kind = kind.starts_with("{async") || kind.starts_with("{closure#");
+    let is_closure = |last: &str| CLOSURES.iter().any(|begin| last.starts_with(begin));
+    if is_kind
+        && (kind.ends_with('}') && symbol.ends_with('}'))
+        && let Some((path, last)) = symbol.rsplit_once("::")
+        && is_closure(last)
+    {
+        symbol.truncate(path.len() + "::".len());
+        symbol.push_str(kind);
+    }
+    symbol
 }
 
 /// The entries of the functions at each address, the outermost first.
@@ -170,10 +198,10 @@ impl<'a> FunctionNames<'a, '_, '_> {
             let first = |names: [_; 2]| names.into_iter().find_map(|name| entry.attr_value(name));
             let text = |value| Some(dwarf.attr_string(unit, value).ok()?.to_string_lossy());
             let linkage = first([gimli::DW_AT_linkage_name, gimli::DW_AT_MIPS_linkage_name]);
-            if let Some(name) = linkage.and_then(text) {
-                return Some((demangle(&name), true));
-            }
             short = short.or_else(|| text(entry.attr_value(gimli::DW_AT_name)?));
+            if let Some(name) = linkage.and_then(text) {
+                return Some((told_apart(demangle(&name), short.as_deref()), true));
+            }
             at = match first([gimli::DW_AT_abstract_origin, gimli::DW_AT_specification]) {
                 Some(AttributeValue::UnitRef(origin)) => {
                     origin.to_debug_info_offset(&unit.header)?

@@ -140,7 +140,10 @@ fn with_lines(
             // Line tables have the last part of a path alone, where a symbol has all of it.
             if let Some(outermost) = locations.last_mut().filter(|_| !is_whole) {
                 let symbols = symbols.get_or_insert_with(|| file.functions(addresses));
-                outermost.function = symbols[index].clone().or(outermost.function.take());
+                let own = outermost.function.take();
+                let symbol = symbols[index].clone();
+                outermost.function =
+                    symbol.map(|symbol| functions::told_apart(symbol, own.as_deref())).or(own);
             }
             found(index, locations);
         }

@@ -65,13 +65,14 @@ fn the_same_is_found_as_by_backtrace() {
     let file = ObjectFile::open(&image).expect("this program");
     let mut checked = 0;
     for some in addresses.chunks(50) {
-        for (address, own) in some.iter().zip(all(&image, some).expect("debug information")) {
+        for (address, mut own) in some.iter().zip(all(&image, some).expect("debug information")) {
+            own.iter_mut().for_each(|own| own.function = own.function.take().map(as_symbol));
             let mut theirs = Vec::new();
             // It takes every address for a return address, and looks at the byte before.
             let at = (image.base + address + 1) as *mut std::ffi::c_void;
             backtrace::resolve(at, |symbol| {
                 theirs.push(Location {
-                    function: symbol.name().map(|name| format!("{name:#}")),
+                    function: symbol.name().map(|name| as_symbol(format!("{name:#}"))),
                     file: symbol.filename().map(|file| file.to_string_lossy().into_owned()),
                     line: symbol.lineno(),
                 });
@@ -84,8 +85,10 @@ fn the_same_is_found_as_by_backtrace() {
             if let ([own], [theirs]) = (&own[..], &mut theirs[..])
                 && (&own.file, &theirs.file) == (&None, &None)
                 && let names = file.names_at(*address)
-                && names.iter().any(|name| theirs.function.as_ref() == Some(name))
-                && names.iter().any(|name| own.function.as_ref() == Some(name))
+                && names
+                    .iter()
+                    .any(|name| theirs.function.as_ref() == Some(&as_symbol(name.clone())))
+                && names.iter().any(|name| own.function.as_ref() == Some(&as_symbol(name.clone())))
             {
                 theirs.function.clone_from(&own.function);
             }
@@ -94,6 +97,15 @@ fn the_same_is_found_as_by_backtrace() {
         }
     }
     assert!(checked > 900);
+}
+
+/// As the symbol has it, which tells neither a closure from an async block nor a box from another pointer.
+fn as_symbol(name: String) -> String {
+    let name = name.replacen("Pin<alloc::boxed::Box<_>>", "Pin<P>", 1);
+    match name.rsplit_once("::{") {
+        Some((path, last)) if last.contains('#') => format!("{path}::{{{{closure}}}}"),
+        _ => name,
+    }
 }
 
 /// Where `backtrace` has a file without a line we have the line of what is next to it, or neither.
@@ -150,9 +162,63 @@ fn without_lines_there_are_the_functions_of_the_symbol_table() {
     };
     locations(&image, &addresses, &mut limits, &mut found).expect("the program's own file");
     let with_lines = all(&image, &addresses).expect("debug information");
-    let outermost = |locations: Vec<Location>| locations.last()?.function.clone();
-    assert_eq!(functions, with_lines.into_iter().map(outermost).collect::<Vec<_>>());
+    let file = ObjectFile::open(&image).expect("this program");
+    for ((address, function), mut with_lines) in addresses.iter().zip(&functions).zip(with_lines) {
+        let outermost = with_lines.pop().and_then(|location| location.function).map(as_symbol);
+        // Of several names either is right.
+        let names = file.names_at(*address);
+        let function = function.clone().map(as_symbol);
+        let names: Vec<_> = names.into_iter().map(as_symbol).collect();
+        let is_one = |name: &Option<String>| name.as_ref().is_some_and(|name| names.contains(name));
+        let is_same = function == outermost || is_one(&function) && is_one(&outermost);
+        assert!(is_same, "{function:?} is {outermost:?}");
+    }
     assert!(functions.iter().flatten().count() > 40);
+}
+
+#[test]
+fn debug_information_tells_closures_apart() {
+    for (symbol, short, name) in [
+        ("app::load::{{closure}}", "{async_fn#0}", "app::load::{async_fn#0}"),
+        (
+            "app::load::{{closure}}::{{closure}}",
+            "{closure#1}",
+            "app::load::{{closure}}::{closure#1}",
+        ),
+        (
+            "app::load::{{closure}}",
+            "{async_block#2}<u8, app::{closure#0}>",
+            "app::load::{async_block#2}",
+        ),
+        ("app::load::{{closure}}", "load", "app::load::{{closure}}"),
+        ("app::load", "{closure#1}", "app::load"),
+        ("app::load::{closure#0}", "{async_fn#0}", "app::load::{async_fn#0}"),
+        (
+            "<core::pin::Pin<P> as core::future::future::Future>::poll",
+            "poll<alloc::boxed::Box<(dyn core::future::future::Future<Output=()>), alloc::alloc::Global>>",
+            "<core::pin::Pin<alloc::boxed::Box<_>> as core::future::future::Future>::poll",
+        ),
+        (
+            "<core::pin::Pin<P> as core::future::future::Future>::poll",
+            "poll<&mut app::Job>",
+            "<core::pin::Pin<P> as core::future::future::Future>::poll",
+        ),
+    ] {
+        assert_eq!(functions::told_apart(symbol.into(), Some(short)), name);
+    }
+    assert_eq!(functions::told_apart("app::a::{{closure}}".into(), None), "app::a::{{closure}}");
+}
+
+#[test]
+fn a_number_of_the_linker_is_no_part_of_a_name() {
+    let name = "_ZN3app4load17h0123456789abcdefE";
+    for (symbol, shown) in [
+        (name.to_owned(), "app::load"),
+        (format!("{name}.5904"), "app::load"),
+        ("memcpy.5904".into(), "memcpy.5904"),
+    ] {
+        assert_eq!(demangle(&symbol), shown);
+    }
 }
 
 #[test]

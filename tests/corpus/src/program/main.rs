@@ -1,7 +1,8 @@
 //! Services that stall as public reports tell, and some that only look as if they did.
 //!
 //! `tower-stall-corpus NAME` runs one of them and prints all records of the detector as one line of JSON.
-//! Without a name it prints the cases, with what their users are to be told. For Linux with glibc.
+//! Without a name it prints the cases, with what their users are to be told. `tower-stall-corpus --awaits SHAPE...`
+//! runs futures of these shapes. For Linux with glibc.
 
 /// Runs an expression and notes that this is the line of the stall.
 ///
@@ -22,6 +23,7 @@ macro_rules! below {
     };
 }
 
+mod awaits;
 mod case;
 mod cases;
 mod stage;
@@ -39,6 +41,10 @@ fn main() {
     let Some(wanted) = std::env::args().nth(1) else {
         return cases.for_each(|case| println!("{}", case.describe()));
     };
+    if wanted == "--awaits" {
+        let shapes: Vec<String> = std::env::args().skip(2).collect();
+        return awaits::run(&shapes);
+    }
     let case = cases.find(|case| case.name == wanted).expect("a name of the list");
     // Whatever goes wrong, nobody waits for those that are blocked. Handlers may panic.
     let print = std::panic::take_hook();

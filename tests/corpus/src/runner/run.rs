@@ -69,6 +69,21 @@ pub fn run(program: &Program, case: &Case) -> Outcome {
     unreachable!("the last attempt returns")
 }
 
+impl Program {
+    /// Runs futures of these shapes, and returns what it prints of each.
+    ///
+    /// # Panics
+    ///
+    /// It does not run, or prints something else.
+    #[must_use]
+    pub fn awaits(&self, shapes: &[&str]) -> Vec<Value> {
+        let output = self.command().arg("--awaits").args(shapes).output();
+        let output = output.expect("the program runs");
+        let printed = String::from_utf8(output.stdout).expect("UTF-8");
+        printed.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+}
+
 /// Judges what a program, built as the documentation says, has printed of a case elsewhere. `None` where the
 /// case cannot be run, or the machine left it without a CPU and nobody was blamed wrongly: the second
 /// value tells which.
