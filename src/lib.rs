@@ -113,6 +113,8 @@ mod owned_thread;
 #[cfg(feature = "admin")]
 mod page;
 mod procfs;
+#[cfg(feature = "profile")]
+mod profile;
 mod report;
 mod runtime;
 mod shed;
@@ -210,6 +212,8 @@ pub mod _documentation {
     pub mod prevent {}
     #[doc = include_str!("../docs/production.md")]
     pub mod production {}
+    #[doc = include_str!("../docs/profiles.md")]
+    pub mod profiles {}
     #[doc = include_str!("../docs/recipes.md")]
     pub mod recipes {}
     #[doc = include_str!("../docs/report.md")]
@@ -238,6 +242,8 @@ pub use health::{Health, HealthReport, Readiness};
 pub use layer::{StallLayer, StallService};
 pub use mark::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
+#[cfg(feature = "profile")]
+pub use profile::{ProfileWindow, StallProfile};
 pub use report::OnStall;
 pub use shed::{ShedAnswer, ShedFuture, ShedLayer, ShedService, Unavailable};
 #[cfg(feature = "__bench")]
