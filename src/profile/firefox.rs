@@ -22,6 +22,7 @@ pub(super) fn write(profile: &StallProfile) -> String {
     for stall in &profile.recent {
         writer.stall(stall);
     }
+    writer.profile.set_symbolicated(true);
     // It has no maps with keys that JSON cannot have.
     serde_json::to_string(&writer.profile).unwrap_or_default()
 }
@@ -77,7 +78,7 @@ impl Writer {
         let add = || {
             let begin = Timestamp::from_nanos_since_reference(0);
             // The kernel's number is known of stalls with a stack alone.
-            let thread = profile.add_thread(*process, next, begin, next == 1);
+            let thread = profile.add_thread(*process, next, begin, false);
             let name = match stall.worker {
                 Some(worker) => format!("{} worker {worker}", stall.runtime),
                 None => format!("{} root", stall.runtime),
