@@ -16,6 +16,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use super::outbox::Outbox;
 use super::stalls::{JSON, NO_POLICY, headers};
+use crate::page::Parts;
 use crate::profile::{ProfileWindow, StallProfile};
 use crate::runtime::registry::Registry;
 
@@ -42,28 +43,39 @@ struct Maker {
     windows: Arc<Semaphore>,
 }
 
+/// A document, and its length in bytes where that is known.
+type Document = (Parts, Option<u64>);
+
 /// A form of a profile.
 #[derive(Clone, Copy)]
 struct Form {
     kind: &'static str,
     /// The name that a browser gives to the file, where it cannot show it.
     file: Option<&'static str>,
-    write: fn(&StallProfile) -> Vec<u8>,
+    write: fn(StallProfile) -> Document,
 }
 
 pub(super) fn routes(registry: Arc<Registry>, outbox: Outbox) -> Router {
     let windows = Arc::new(Semaphore::new(WINDOWS));
-    let folded = Form { kind: TEXT, file: None, write: |profile| profile.folded().into() };
+    let lines = |profile: StallProfile| -> Document {
+        (Box::new(profile.into_folded_lines().map(Vec::from)), None)
+    };
+    let folded = Form { kind: TEXT, file: None, write: lines };
     let file = Some("attachment; filename=\"stalls.pb.gz\"");
-    let pprof = Form { kind: PPROF, file, write: StallProfile::pprof };
+    let pprof = Form { kind: PPROF, file, write: |profile| whole(profile.pprof()) };
     let file = Some("attachment; filename=\"stalls.firefox.json\"");
-    let firefox = Form { kind: JSON, file, write: |profile| profile.firefox().into() };
+    let firefox = Form { kind: JSON, file, write: |profile| whole(profile.firefox().into()) };
     Router::new()
         .route("/stalls.folded", answer(folded))
         .route("/debug/pprof/stalls", answer(pprof))
         .route("/stalls.firefox.json", answer(firefox))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LONGEST_ANSWER))
         .with_state(Maker { registry, outbox, windows })
+}
+
+fn whole(document: Vec<u8>) -> Document {
+    let length = document.len() as u64;
+    (Box::new(once(document)), Some(length))
 }
 
 fn answer(form: Form) -> MethodRouter<Maker> {
@@ -104,11 +116,10 @@ impl Maker {
         let Some(place) = self.outbox.place().await else {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         };
-        let Some(document) = self.outbox.make(move || (form.write)(&profile())).await else {
+        let Some((parts, length)) = self.outbox.make(move || (form.write)(profile())).await else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
-        let length = document.len() as u64;
-        let body = self.outbox.send(place, Box::new(once(document)), Some(length));
+        let body = self.outbox.send(place, parts, length);
         let file = AppendHeaders(form.file.map(|file| (header::CONTENT_DISPOSITION, file)));
         (headers(form.kind, NO_POLICY), file, body).into_response()
     }

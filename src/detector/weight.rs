@@ -168,7 +168,11 @@ mod tests {
     fn a_page_takes_little_memory() {
         child::run("detector::weight::tests::a_page_takes_little_memory", &[], || {
             let full = Full::new();
-            let paths = ["/livez?format=json", "/metrics", "/stalls.json", "/stalls", "/stalls/7"];
+            let mut paths =
+                vec!["/livez?format=json", "/metrics", "/stalls.json", "/stalls", "/stalls/7"];
+            if cfg!(feature = "profile") {
+                paths.extend(["/stalls.folded", "/debug/pprof/stalls", "/stalls.firefox.json"]);
+            }
             // All of them are in the metrics.
             let is_there = || {
                 let mut page = Vec::new();

@@ -1,7 +1,5 @@
 //! Collapsed stacks: a line for each.
 
-use std::collections::BTreeMap;
-
 use super::{NO_STACK, OTHER_STACKS, title};
 use crate::label::printable;
 use crate::stall::{Frames, StackKey, StackSum};
@@ -9,19 +7,13 @@ use crate::stall::{Frames, StackKey, StackSum};
 /// The numbers are microseconds.
 const NANOS: u64 = 1000;
 
-pub(super) fn write(rows: &[(StackKey, StackSum)]) -> String {
-    // Causes and runtimes have no place in it.
-    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-    for (key, sum) in rows {
-        let time = lines.entry(stack(key)).or_default();
-        *time = time.saturating_add(sum.time);
-    }
-    let line = |(stack, time): (String, u64)| format!("{stack} {}\n", time.div_ceil(NANOS));
-    lines.into_iter().map(line).collect()
+/// Rows of a stack with several causes or runtimes are several lines, which readers add up.
+pub(super) fn line((key, sum): &(StackKey, StackSum)) -> String {
+    format!("{} {}\n", stack(key), sum.time.div_ceil(NANOS))
 }
 
 /// The handler and the frames, outermost first.
-pub(super) fn stack(key: &StackKey) -> String {
+fn stack(key: &StackKey) -> String {
     let mut stack = plain(key.handler);
     let mut push = |name: &str| {
         stack.push(';');

@@ -61,9 +61,7 @@ impl StallProfile {
         recent.retain(|stall| !stall.cause.is_environment() && lasted(stall));
         recent.sort_by_key(|stall| (stall.started_at, stall.id));
         let mut rows: Vec<_> = rows.into_iter().filter(|(_, sum)| sum.time > 0).collect();
-        rows.sort_by_cached_key(|(key, _)| {
-            (key.runtime, key.handler, key.cause.as_str(), folded::stack(key))
-        });
+        rows.sort_by(|(one, _), (other, _)| one.order().cmp(&other.order()));
         Self {
             program: text::program(),
             rows,
@@ -81,7 +79,13 @@ impl StallProfile {
     /// characters are escaped. Empty without a stall.
     #[must_use]
     pub fn folded(&self) -> String {
-        folded::write(&self.rows)
+        self.rows.iter().map(folded::line).collect()
+    }
+
+    /// The same line by line: names are long, and stand there often.
+    #[cfg(feature = "admin")]
+    pub(crate) fn into_folded_lines(self) -> impl Iterator<Item = String> + Send {
+        self.rows.into_iter().map(|row| folded::line(&row))
     }
 
     /// The format of pprof: a `profile.proto` message, compressed by gzip. Read by pprof, Pyroscope,

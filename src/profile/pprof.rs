@@ -289,3 +289,41 @@ struct Function {
     #[prost(int64, tag = "4")]
     filename: i64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(address: u64, function: Option<&str>, inlined: bool) -> Arc<Frame> {
+        let (function, line) = (function.map(Into::into), Some(address as u32));
+        let module = Some("app".into());
+        let offset = address - 1000;
+        Arc::new(Frame { function, line, address, offset, module, inlined, ..Frame::default() })
+    }
+
+    #[test]
+    fn inlined_functions_are_lines_of_one_location_and_unnamed_code_is_left_to_look_up() {
+        let mut writer = Writer::default();
+        writer.string("");
+        let frames = [
+            frame(1007, Some("inlined"), true),
+            frame(1007, Some("load"), false),
+            frame(1020, None, false),
+        ];
+        assert_eq!(writer.stack(&frames), [1, 2]);
+        assert_eq!(writer.stack(&frames), [1, 2], "known by now");
+        assert_eq!(writer.stack(&frames[1..]), [3, 2], "not inlined there");
+        let Profile { mapping, location, function, string_table, .. } = writer.message;
+        let names = |location: &Location| -> Vec<_> {
+            let lines = location.line.iter();
+            let name = |line: &Line| function[line.function_id as usize - 1].name as usize;
+            lines.map(|line| (string_table[name(line)].clone(), line.line)).collect()
+        };
+        let inner = [("inlined".to_owned(), 1007), ("load".to_owned(), 1007)];
+        assert_eq!(names(&location[0]), inner);
+        assert_eq!(names(&location[1]), [("app+0x14".to_owned(), 1020)]);
+        assert_eq!((location[0].address, location[1].address), (1007, 1019), "within the call");
+        let Mapping { memory_start, memory_limit, has_functions, .. } = mapping[0];
+        assert_eq!((memory_start, memory_limit, has_functions), (1000, 1021, false));
+    }
+}

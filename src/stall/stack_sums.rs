@@ -4,6 +4,7 @@
 //! A stall counts under the stack that it has when it is summed up for good. What is in progress is added
 //! by the reader, with the stack that is known by then.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -72,9 +73,16 @@ struct Window {
     before: HashMap<u64, Nanos>,
 }
 
+impl StackKey {
+    /// Rows are written in the order of these.
+    pub(crate) fn order(&self) -> impl Ord {
+        (self.handler, self.runtime, self.cause.as_str(), &self.frames)
+    }
+}
+
 /// What tells one frame from another: where code has a name, its addresses do not count.
-fn place(frame: &Frame) -> impl Eq + Hash {
-    let Frame { function, file, line, inlined, module, offset, .. } = frame;
+fn place(frame: &Arc<Frame>) -> impl Ord + Hash {
+    let Frame { function, file, line, inlined, module, offset, .. } = &**frame;
     let (module, offset) = match function {
         Some(_) => (None, 0),
         None => (module.as_deref(), *offset),
@@ -82,15 +90,34 @@ fn place(frame: &Frame) -> impl Eq + Hash {
     (function.as_deref(), file.as_deref(), *line, *inlined, module, offset)
 }
 
+impl Frames {
+    /// What tells them from others: which of the three they are, and the frames.
+    fn place(&self) -> (u8, impl Iterator<Item: Ord + Hash>) {
+        let (kind, frames): (_, &[Arc<Frame>]) = match self {
+            Self::Known(frames) => (0, frames),
+            Self::Missing => (1, &[]),
+            Self::Other => (2, &[]),
+        };
+        (kind, frames.iter().map(place))
+    }
+}
+
+impl Ord for Frames {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let ((kind, frames), (other_kind, other_frames)) = (self.place(), other.place());
+        kind.cmp(&other_kind).then_with(|| frames.cmp(other_frames))
+    }
+}
+
+impl PartialOrd for Frames {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl PartialEq for Frames {
     fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Known(one), Self::Known(other)) => {
-                one.iter().map(|frame| place(frame)).eq(other.iter().map(|frame| place(frame)))
-            }
-            (Self::Missing, Self::Missing) | (Self::Other, Self::Other) => true,
-            _ => false,
-        }
+        self.cmp(other).is_eq()
     }
 }
 
@@ -98,11 +125,9 @@ impl Eq for Frames {}
 
 impl Hash for Frames {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Self::Known(frames) => frames.iter().for_each(|frame| place(frame).hash(state)),
-            Self::Missing => 0.hash(state),
-            Self::Other => 1.hash(state),
-        }
+        let (kind, frames) = self.place();
+        kind.hash(state);
+        frames.for_each(|frame| frame.hash(state));
     }
 }
 

@@ -214,7 +214,9 @@ fn our_threads_make_no_call_that_is_not_documented() {
         let computes = || watched.rig.metric("tokio_workers_saturated", &[]) == Some(1.0);
         is_computing_found(&watched, computes);
         let admin = watched.rig.stall.admin_addr().expect("an address");
-        for path in ["/livez?format=json", "/stalls", "/stalls.json", "/flamegraph.svg"] {
+        let profiles = ["/stalls.folded", "/debug/pprof/stalls?seconds=1", "/stalls.firefox.json"];
+        let pages = ["/livez?format=json", "/stalls", "/stalls.json", "/flamegraph.svg"];
+        for path in pages.into_iter().chain(profiles) {
             assert_eq!(fetch(admin, path).0, 200, "{path}");
         }
         // Where the machine was busy, it is not ready.
