@@ -150,7 +150,8 @@ mod tests {
         assert_eq!(time(Some("seconds=1")), Ok(Some(1)));
         assert_eq!(time(Some("seconds=60&gc=1")), Ok(Some(60)));
         for wrong in ["0", "61", "", "1.5", "-1", "1s", "99999999999999999999"] {
-            assert_eq!(time(Some(&format!("seconds={wrong}"))), Err(WRONG_SECONDS), "{wrong}");
+            let query = format!("seconds={wrong}");
+            assert_eq!(seconds(Some(&query)), Err(WRONG_SECONDS), "{wrong}");
         }
     }
 }
