@@ -62,6 +62,8 @@
 //! - **Spans**: [`DelayedLayer`] tells a request, in its own span, for which stall it may have waited.
 //! - **Page**: `/stalls` with [`Builder::admin`] ([`_documentation::page`]), and the same for
 //!   programs, `/stalls.json`.
+//! - **Profiles** for Pyroscope, Parca, pprof and others with the feature `profile`
+//!   ([`_documentation::profiles`]).
 //! - **Probes**: `/livez` and `/readyz` with [`Builder::admin`], or [`StallDetector::health`] for a server
 //!   of your own ([`_documentation::health`]).
 //!

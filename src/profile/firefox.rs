@@ -10,12 +10,13 @@ use fxprof_processed_profile::{
     ThreadHandle, Timestamp, WeightType,
 };
 
-use super::{NO_STACK, StallProfile, title};
+use super::data::Data;
+use super::names::{NO_STACK, title};
 use crate::clock::nanos;
 use crate::label::printable;
 use crate::stall::{Cause, Stall};
 
-pub(super) fn write(profile: &StallProfile) -> String {
+pub(super) fn write(profile: &Data) -> String {
     let begin = profile.taken - profile.span;
     let first = profile.recent.first().map_or(begin, |stall| stall.started_at.min(begin));
     let mut writer = Writer::new(profile, first);
@@ -37,7 +38,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(of: &StallProfile, first: SystemTime) -> Self {
+    fn new(of: &Data, first: SystemTime) -> Self {
         let since_epoch = first.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let reference = ReferenceTimestamp::from_duration_since_unix_epoch(since_epoch);
         // Nothing is taken at intervals; a poll is in it from this length on.

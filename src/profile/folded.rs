@@ -1,6 +1,6 @@
 //! Collapsed stacks: a line for each.
 
-use super::{NO_STACK, OTHER_STACKS, title};
+use super::names::{NO_STACK, OTHER_STACKS, title};
 use crate::label::printable;
 use crate::stall::{Frames, StackKey, StackSum};
 

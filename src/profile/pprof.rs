@@ -9,11 +9,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 
-use super::{NO_STACK, OTHER_STACKS, StallProfile};
+use super::data::Data;
+use super::names::{NO_STACK, OTHER_STACKS};
 use crate::clock::nanos;
 use crate::stall::{Frame, Frames, StackKey, StackSum};
 
-pub(super) fn write(profile: &StallProfile) -> Vec<u8> {
+pub(super) fn write(profile: &Data) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let message = Writer::default().message(profile).encode_to_vec();
     // A vector takes all.
@@ -33,7 +34,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn message(mut self, profile: &StallProfile) -> Profile {
+    fn message(mut self, profile: &Data) -> Profile {
         // The first string is empty.
         self.string("");
         let (stalls, time) =

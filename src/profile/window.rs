@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::StallProfile;
+use super::stall_profile::StallProfile;
 use crate::runtime::registry::Registry;
 
 /// Gives profiles of what has come since the last one: for code that pushes them.
