@@ -8,7 +8,7 @@ use crate::stall::StackSums;
 /// The stalls of handlers by stack, for tools that show profiles.
 ///
 /// Given out by [`StallDetector::profile`](crate::StallDetector::profile) since the start, and by
-/// [`ProfileWindow::take`] since the last one. Plain data of one moment: it does not change later.
+/// [`ProfileWindow::take`](crate::ProfileWindow::take) since the last one. Plain data of one moment: it does not change later.
 ///
 /// Stacks have the frames of the poll, without those of the runtime and of the layers around it. Two
 /// stalls have the same stack where functions, files and lines are the same. Up to 512 stacks, with 16,384
