@@ -62,6 +62,8 @@
 //! - **Spans**: [`DelayedLayer`] tells a request, in its own span, for which stall it may have waited.
 //! - **Page**: `/stalls` with [`Builder::admin`] ([`_documentation::page`]), and the same for
 //!   programs, `/stalls.json`.
+//! - **Profiles** for Pyroscope, Parca, pprof and others with the feature `profile`
+//!   ([`_documentation::profiles`]).
 //! - **Probes**: `/livez` and `/readyz` with [`Builder::admin`], or [`StallDetector::health`] for a server
 //!   of your own ([`_documentation::health`]).
 //!
@@ -113,6 +115,8 @@ mod owned_thread;
 #[cfg(feature = "admin")]
 mod page;
 mod procfs;
+#[cfg(feature = "profile")]
+mod profile;
 mod report;
 mod runtime;
 mod shed;
@@ -210,6 +214,8 @@ pub mod _documentation {
     pub mod prevent {}
     #[doc = include_str!("../docs/production.md")]
     pub mod production {}
+    #[doc = include_str!("../docs/profiles.md")]
+    pub mod profiles {}
     #[doc = include_str!("../docs/recipes.md")]
     pub mod recipes {}
     #[doc = include_str!("../docs/report.md")]
@@ -238,6 +244,8 @@ pub use health::{Health, HealthReport, Readiness};
 pub use layer::{StallLayer, StallService};
 pub use mark::{RuntimeBuilderExt, RuntimeHooks, Watched, allow_blocking};
 pub use metrics::{HISTOGRAM_BUCKETS, LAG_BUCKETS, METRICS, MetricInfo, MetricKind, STALL_BUCKETS};
+#[cfg(feature = "profile")]
+pub use profile::{ProfileWindow, StallProfile};
 pub use report::OnStall;
 pub use shed::{ShedAnswer, ShedFuture, ShedLayer, ShedService, Unavailable};
 #[cfg(feature = "__bench")]

@@ -37,6 +37,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     ),
     ("layer", 6, &["clock", "inner_service", "labels", "mark", "runtime", "slot"]),
     ("page", 6, &["clock", "health", "label", "runtime", "stall", "sync", "text", "vitals"]),
+    ("profile", 6, &["clock", "label", "runtime", "stall", "text"]),
     (
         "report",
         6,
@@ -60,7 +61,18 @@ const MODULES: &[(&str, u32, &[&str])] = &[
     (
         "admin",
         8,
-        &["clock", "config", "health", "owned_thread", "page", "runtime", "sync", "sys", "vitals"],
+        &[
+            "clock",
+            "config",
+            "health",
+            "owned_thread",
+            "page",
+            "profile",
+            "runtime",
+            "sync",
+            "sys",
+            "vitals",
+        ],
     ),
     (
         "detector",
@@ -77,6 +89,7 @@ const MODULES: &[(&str, u32, &[&str])] = &[
             "mark",
             "metrics",
             "owned_thread",
+            "profile",
             "report",
             "runtime",
             "shed",

@@ -6,10 +6,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use axum::Router;
 use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 
 /// The address of our end of a connection.
@@ -32,8 +33,13 @@ pub(super) fn is_local_client(request: &Request) -> bool {
     objection_to(request).is_none()
 }
 
+/// Routes that only clients on this machine see, unless they are public.
+pub(super) fn guarded(routes: Router, public: bool) -> Router {
+    if public { routes } else { routes.layer(from_fn(local_only)) }
+}
+
 /// Lets a request through, or says why not.
-pub(super) async fn local_only(request: Request, next: Next) -> Response {
+async fn local_only(request: Request, next: Next) -> Response {
     match objection_to(&request) {
         None => next.run(request).await,
         Some(why) => {

@@ -13,6 +13,8 @@ mod helpers;
 mod outbox;
 mod page;
 mod places;
+#[cfg_attr(not(feature = "profile"), path = "no_profiles.rs")]
+mod profiles;
 mod server;
 mod stalls;
 

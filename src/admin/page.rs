@@ -12,8 +12,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::guard::guarded;
 use super::outbox::Outbox;
-use super::{health, stalls};
+use super::{health, profiles, stalls};
 use crate::config::Render;
 use crate::health::HealthState;
 use crate::page::Page;
@@ -41,7 +42,10 @@ const LARGEST_BODY: usize = 1024;
 /// All routes, with their limits.
 pub(super) fn router(Pages { render, health, registry, public }: Pages) -> Router {
     let vitals = Arc::clone(&registry.vitals);
-    let stalls = stalls::routes(Page::new(registry), Arc::clone(&vitals), public);
+    // Documents about stalls have a few places, metrics have others.
+    let outbox = Outbox::new(Arc::clone(&vitals));
+    let profiles = guarded(profiles::routes(Arc::clone(&registry), outbox.clone()), public);
+    let stalls = guarded(stalls::routes(Page::new(registry), outbox), public);
     let routes = health::routes(health, public).merge(stalls);
     let mut router = routes.fallback(|| async {
         (StatusCode::NOT_FOUND, "tower-stall serves /metrics, /livez, /readyz and /stalls here\n")
@@ -64,8 +68,10 @@ pub(super) fn router(Pages { render, health, registry, public }: Pages) -> Route
         router = router.route("/metrics", get(metrics));
     }
     router
-        .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, LONGEST_ANSWER))
+        // They have a limit of their own.
+        .merge(profiles)
+        .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
         .layer(CatchPanicLayer::custom(move |_| {
             vitals.count_panic(OwnThread::Admin);
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -5,17 +5,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
-use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::guard::local_only;
 use super::outbox::Outbox;
 use crate::page::{POLICY, Page, Parts};
-use crate::vitals::Vitals;
 
 /// The Content-Security-Policy of JSON: nothing is allowed.
-const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+pub(super) const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 /// The script and style of a flame graph have no hash, so it runs in a sandbox.
 const FLAME_GRAPH_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     script-src 'unsafe-inline'; sandbox allow-scripts; frame-ancestors 'none'";
@@ -24,7 +21,7 @@ const NOT_KEPT: &str = "404: not among the stalls that are kept\n";
 const NO_FLAME_GRAPH: &str = "404: built without the flame graph. Switch on the crate's feature \
     `flamegraph`: tower-stall = { .., features = [\"flamegraph\"] }\n";
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 const MARKDOWN: &str = "text/markdown; charset=utf-8";
 const SVG: &str = "image/svg+xml";
@@ -39,7 +36,7 @@ struct Maker {
     outbox: Outbox,
 }
 
-pub(super) fn routes(page: Page, vitals: Arc<Vitals>, public: bool) -> Router {
+pub(super) fn routes(page: Page, outbox: Outbox) -> Router {
     let html =
         async |State(maker): State<Maker>| maker.make(HTML, POLICY, |page| Ok(page.html())).await;
     let json = async |State(maker): State<Maker>| {
@@ -69,13 +66,12 @@ pub(super) fn routes(page: Page, vitals: Arc<Vitals>, public: bool) -> Router {
         };
         maker.make(SVG, FLAME_GRAPH_POLICY, graph).await
     };
-    let routes = Router::new()
+    Router::new()
         .route("/stalls", get(html))
         .route("/stalls.json", get(json))
         .route("/stalls/{id}", get(stall))
         .route("/flamegraph.svg", get(flame_graph))
-        .with_state(Maker { page: Arc::new(page), outbox: Outbox::new(vitals) });
-    if public { routes } else { routes.layer(from_fn(local_only)) }
+        .with_state(Maker { page: Arc::new(page), outbox })
 }
 
 impl Maker {
@@ -100,7 +96,7 @@ impl Maker {
     }
 }
 
-fn headers(kind: &'static str, policy: &'static str) -> [(HeaderName, &'static str); 6] {
+pub(super) fn headers(kind: &'static str, policy: &'static str) -> [(HeaderName, &'static str); 6] {
     [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-store"),

@@ -278,8 +278,8 @@ impl Builder {
         self
     }
 
-    /// Shows the pages `/stalls`, `/stalls.json` and `/flamegraph.svg`, and the reasons of `/livez` and
-    /// `/readyz`, to whoever reaches [`admin`](Self::admin)'s port.
+    /// Shows the pages `/stalls`, `/stalls.json` and `/flamegraph.svg`, profiles, and the reasons of `/livez`
+    /// and `/readyz`, to whoever reaches [`admin`](Self::admin)'s port.
     ///
     /// They name functions, files, peers and lines of source. With `false` they are shown only on
     /// connections to a loopback address with a loopback or `localhost` Host header, as

@@ -17,6 +17,8 @@ use crate::health::{Health, HealthReport, HealthState};
 use crate::labels::PollKind;
 use crate::layer::StallLayer;
 use crate::mark::{Mark, Watched};
+#[cfg(feature = "profile")]
+use crate::profile::{ProfileWindow, StallProfile};
 use crate::runtime::registry::Registry;
 use crate::shed::{self, ShedLayer};
 use crate::stall::Stall;
@@ -253,6 +255,22 @@ impl StallDetector {
     #[must_use]
     pub fn stalls(&self) -> Vec<Stall> {
         self.registry().store.stalls()
+    }
+
+    /// The stalls of handlers by stack since the start, for tools that show profiles.
+    ///
+    /// It holds the lock of the store for some microseconds. With
+    /// [`Builder::admin`](crate::Builder::admin) the same is on the admin port.
+    #[cfg(feature = "profile")]
+    #[must_use]
+    pub fn profile(&self) -> StallProfile {
+        StallProfile::since_start(self.registry())
+    }
+
+    /// Begins to sum up stalls by stack from now on, for code that pushes a profile now and then.
+    #[cfg(feature = "profile")]
+    pub fn profile_window(&self) -> ProfileWindow {
+        ProfileWindow::open(&self.shared.registry)
     }
 
     /// Where the admin server listens, also after a shutdown; `None` without one.

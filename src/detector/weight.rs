@@ -13,7 +13,7 @@ mod tests {
     use super::super::{StallDetector, child};
     use crate::clock;
     use crate::stall::tests::stall;
-    use crate::stall::{Cause, Frame, LiveStall, Site, Stack, StackResult, Stall};
+    use crate::stall::{Cause, Frame, LiveStall, Site, Stack, StackResult, Stall, StallStore};
     use crate::sys::allocator::{held, peak_of};
 
     const RECORDS: usize = 256;
@@ -168,7 +168,11 @@ mod tests {
     fn a_page_takes_little_memory() {
         child::run("detector::weight::tests::a_page_takes_little_memory", &[], || {
             let full = Full::new();
-            let paths = ["/livez?format=json", "/metrics", "/stalls.json", "/stalls", "/stalls/7"];
+            let mut paths =
+                vec!["/livez?format=json", "/metrics", "/stalls.json", "/stalls", "/stalls/7"];
+            if cfg!(feature = "profile") {
+                paths.extend(["/stalls.folded", "/debug/pprof/stalls", "/stalls.firefox.json"]);
+            }
             // All of them are in the metrics.
             let is_there = || {
                 let mut page = Vec::new();
@@ -233,6 +237,22 @@ mod tests {
                 alone / 1024
             );
             assert!(shared <= MIB, "{shared} bytes");
+        });
+    }
+
+    #[test]
+    fn sums_by_stack_take_little_memory() {
+        child::run("detector::weight::tests::sums_by_stack_take_little_memory", &[], || {
+            let before = held();
+            let store = StallStore::new(0);
+            let mut records = records(true);
+            while !records.is_empty() {
+                store.take_over(&mut records);
+            }
+            drop(records);
+            let weight = held() - before;
+            println!("sums of {RECORDS} records, by site and by stack: {} KiB", weight / 1024);
+            assert!(weight <= MIB, "{weight} bytes");
         });
     }
 }

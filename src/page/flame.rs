@@ -6,7 +6,7 @@ use std::time::Duration;
 use inferno::flamegraph::{Options, from_lines};
 
 use super::report::Report;
-use super::stack::{inside, plain};
+use super::stack::plain;
 use crate::label::printable;
 use crate::stall::Stall;
 use crate::text::handler_title as handler;
@@ -33,7 +33,7 @@ fn lines<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Vec<String> {
         let mut stack = plain(&handler(&stall.handler));
         match stall.stack.as_deref() {
             Some(taken) => {
-                for frame in inside(taken).iter().rev() {
+                for frame in taken.of_poll().iter().rev() {
                     stack.push(';');
                     stack.push_str(&match &frame.function {
                         Some(function) => plain(function),

@@ -159,6 +159,11 @@ fn about(report: &Report) -> Markup {
                 @if cfg!(feature = "flamegraph") {
                     li { a href="/flamegraph.svg" { "flamegraph.svg" } }
                 }
+                @if cfg!(feature = "profile") {
+                    li { a href="/stalls.folded" { "stalls.folded" } }
+                    li { a href="/debug/pprof/stalls" { "pprof" } }
+                    li { a href="/stalls.firefox.json" { "stalls.firefox.json" } }
+                }
                 li { a href="/metrics" { "metrics" } }
                 li { a href="/livez" { "livez" } }
                 li { a href="/readyz" { "readyz" } }

@@ -1,7 +1,6 @@
 //! The report of one stall as Markdown, for an issue or a chat.
 
 use super::report::Report;
-use super::stack::inside;
 use super::time::stamp;
 use crate::clock::human;
 use crate::label::printable;
@@ -65,7 +64,7 @@ fn place(site: &Site) -> String {
 }
 
 fn fenced(stack: &Stack) -> String {
-    let shown = inside(stack);
+    let shown = stack.of_poll();
     let lines = shown.iter().map(|frame| printable(&frame.to_string()).into_owned() + "\n");
     let mut frames: String = lines.collect();
     match stack.frames.len() - shown.len() {

@@ -85,7 +85,7 @@ impl Report {
         Self {
             now: clock::wall(now),
             since,
-            program: program(),
+            program: text::program(),
             process: std::process::id(),
             threshold: Duration::from_nanos(registry.threshold),
             capture: registry.capture,
@@ -137,11 +137,4 @@ fn total(rows: &[Row]) -> Total {
         stalls: sum.stalls + row.stalls,
         time: sum.time.saturating_add(row.time),
     })
-}
-
-/// The name of the program's file.
-fn program() -> String {
-    let path = std::env::current_exe().ok();
-    let name = path.as_deref().and_then(|path| path.file_name());
-    name.map_or_else(|| "?".to_owned(), |name| name.to_string_lossy().into_owned())
 }

@@ -7,7 +7,7 @@ use maud::{Markup, Render, html};
 use super::chain::chain;
 use super::report::{Report, Total};
 use super::source::SourceLines;
-use super::stack::{inside, search_for};
+use super::stack::search_for;
 use super::time::{ago, share, stamp};
 use crate::clock::human;
 use crate::label::printable;
@@ -249,7 +249,7 @@ pub(super) fn facts(report: &Report, stall: &Stall, lines: &SourceLines) -> Mark
 fn own_frames(stack: &Stack) -> Markup {
     html! {
         ol class="stack" aria-label="Stack, innermost frame first" {
-            @for frames in inside(stack).chunk_by(|one, next| !one.own && !next.own) {
+            @for frames in stack.of_poll().chunk_by(|one, next| !one.own && !next.own) {
                 @match frames {
                     [own] if own.own => li { (frame(own)) },
                     [_] => li class="others" { "1 frame of libraries" },

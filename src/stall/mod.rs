@@ -10,6 +10,8 @@ mod record;
 mod serialize;
 mod stack_detail;
 mod stack_result;
+#[cfg(feature = "profile")]
+mod stack_sums;
 mod store;
 mod totals;
 
@@ -25,6 +27,8 @@ pub(crate) use stack_detail::StackDetail;
 pub(crate) use stack_result::{
     ENVIRONMENT, NO_DEBUG_INFO, NO_OWN_FRAME, OFF, StackNews, StackOutcome, StackResult,
 };
+#[cfg(feature = "profile")]
+pub(crate) use stack_sums::{Frames, StackKey, StackSum, StackSums};
 #[cfg(feature = "admin")]
 pub(crate) use store::StoreSnapshot;
 pub(crate) use store::{Overlaps, StallStore};

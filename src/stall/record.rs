@@ -190,6 +190,25 @@ pub struct Site {
     pub line: Option<u32>,
 }
 
+#[cfg(any(feature = "admin", feature = "profile"))]
+impl Stack {
+    /// The frames of the poll itself: not those of the runtime and the services around it.
+    ///
+    /// The poll begins at the first frame of this crate. Frames further out are not the handler's.
+    pub(crate) fn of_poll(&self) -> &[Arc<Frame>] {
+        let is_ours = |frame: &Arc<Frame>| {
+            let function = frame.function.as_deref().unwrap_or_default();
+            function.starts_with("tower_stall::") || function.starts_with("<tower_stall::")
+        };
+        let end = self.frames.iter().position(is_ours).unwrap_or(self.frames.len());
+        let poll = &self.frames[..end];
+        match poll.iter().rposition(|frame| frame.own) {
+            Some(outermost) => &poll[..=outermost],
+            None => poll,
+        }
+    }
+}
+
 impl Site {
     /// Strips a directory from the name of the file.
     pub(crate) fn leave_out(&mut self, directory: &Path) {
@@ -290,5 +309,28 @@ mod tests {
             site.leave_out(Path::new(directory));
             assert_eq!(site.file.as_deref(), Some(file));
         }
+    }
+
+    #[cfg(any(feature = "admin", feature = "profile"))]
+    fn stack(functions: &[&str]) -> Stack {
+        let frame = |function: &&str| {
+            let (function, own) = ((*function).to_owned(), function.starts_with("app::"));
+            Arc::new(Frame { function: Some(function), own, ..Frame::default() })
+        };
+        Stack { frames: functions.iter().map(frame).collect(), ..Stack::default() }
+    }
+
+    #[cfg(any(feature = "admin", feature = "profile"))]
+    #[test]
+    fn a_poll_ends_at_its_outermost_frame_of_the_users_inside_ours() {
+        let all = ["nanosleep", "std::sleep", "app::load", "app::hello", "axum::call"];
+        let outer = ["<tower_stall::layer::Future as F>::poll", "tokio::run", "app::main"];
+        let whole = stack(&[&all[..], &outer[..]].concat());
+        assert_eq!(whole.of_poll(), &whole.frames[..4]);
+        let others = stack(&["nanosleep", "axum::call", "tower_stall::Watched::poll", "app::main"]);
+        assert_eq!(others.of_poll(), &others.frames[..2]);
+        let unmarked = stack(&["nanosleep", "app::task", "tokio::run"]);
+        assert_eq!(unmarked.of_poll(), &unmarked.frames[..2]);
+        assert_eq!(Stack::default().of_poll(), []);
     }
 }

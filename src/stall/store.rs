@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::live::LiveStall;
 use super::record::{Site, Stall};
+#[cfg(feature = "profile")]
+use super::stack_sums::{Part, StackSums, StackTotals};
 use super::totals::StallTotals;
 #[cfg(feature = "admin")]
 use super::totals::{SiteKey, SiteTotals};
@@ -149,6 +151,41 @@ impl StallStore {
         ended.sort_by_key(|entry| Reverse(entry.id()));
         let recent = ended.iter().map(|entry| entry.stall()).collect();
         StoreSnapshot { sums, in_progress, recent }
+    }
+
+    /// The stalls of handlers by stack since the start.
+    #[cfg(feature = "profile")]
+    pub(crate) fn by_stack(&self) -> StackSums {
+        self.with_stacks(|stacks, open| stacks.all(open))
+    }
+
+    /// Begins to sum up by stack; the number is for [`read_window`](Self::read_window) and
+    /// [`close_window`](Self::close_window).
+    #[cfg(feature = "profile")]
+    pub(crate) fn open_window(&self) -> u64 {
+        self.with_stacks(|stacks, open| stacks.open_window(open))
+    }
+
+    /// The sums since the window began or was last read; `None` once it is closed.
+    #[cfg(feature = "profile")]
+    pub(crate) fn read_window(&self, number: u64) -> Option<StackSums> {
+        self.with_stacks(|stacks, open| stacks.read_window(number, open))
+    }
+
+    #[cfg(feature = "profile")]
+    pub(crate) fn close_window(&self, number: u64) {
+        self.with_stacks(|stacks, _| stacks.close_window(number));
+    }
+
+    #[cfg(feature = "profile")]
+    fn with_stacks<R>(
+        &self,
+        call: impl FnOnce(&mut StackTotals, &mut dyn Iterator<Item = Part>) -> R,
+    ) -> R {
+        let mut kept = lock(&self.kept);
+        kept.settle(self.most);
+        let (stacks, mut open) = kept.totals.stacks();
+        call(stacks, &mut open)
     }
 
     /// Where the last stall of a handler with that cause was. Never waits: `None` if the store is

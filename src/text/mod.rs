@@ -14,6 +14,14 @@ use crate::vitals::{Condition, OwnThread, ThreadReport};
 #[cfg(feature = "admin")]
 pub(crate) use page::*;
 
+/// The name of the program's file.
+#[cfg(any(feature = "admin", feature = "profile"))]
+pub(crate) fn program() -> String {
+    let path = std::env::current_exe().ok();
+    let name = path.as_deref().and_then(|path| path.file_name());
+    name.map_or_else(|| "?".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
 pub(crate) fn handler(stall: &Stall) -> &str {
     name(&stall.handler)
 }

@@ -34,6 +34,8 @@ mod late_recorder;
 #[cfg(all(target_os = "linux", feature = "admin"))]
 mod leaks;
 #[cfg(feature = "admin")]
+mod profile;
+#[cfg(feature = "admin")]
 mod stuck_stdout;
 
 // These also at labels from axum's `MatchedPath`.

@@ -100,12 +100,20 @@ fn the_schema_refuses_what_it_should() {
 }
 
 #[test]
-fn without_its_feature_there_is_no_flame_graph() {
+fn without_its_feature_there_is_no_flame_graph_and_no_profile() {
     let scene = Scene::new(1);
-    let (status, text) = scene.fetch("/flamegraph.svg");
-    assert_eq!(status, 404);
-    assert!(text.contains("`flamegraph`"), "it names the feature: {text}");
-    assert!(!scene.fetch("/stalls").1.contains("flamegraph.svg"), "and nothing leads there");
+    let page = scene.fetch("/stalls").1;
+    for (path, feature) in [
+        ("/flamegraph.svg", "`flamegraph`"),
+        ("/stalls.folded", "`profile`"),
+        ("/debug/pprof/stalls", "`profile`"),
+        ("/stalls.firefox.json", "`profile`"),
+    ] {
+        let (status, text) = scene.fetch(path);
+        assert_eq!(status, 404);
+        assert!(text.contains(feature), "it names the feature: {text}");
+        assert!(!page.contains(path), "and nothing leads there");
+    }
 }
 
 /// Stops this process, as a debugger or a frozen container does.

@@ -6,8 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use crate::support::needs::skip;
 use crate::support::{LIMIT, Rig, wait_until};
 
-const PAGES: [&str; 5] =
-    ["/stalls", "/stalls.json", "/stalls/1", "/stalls/1.md", "/flamegraph.svg"];
+const PAGES: [&str; 8] = [
+    "/stalls",
+    "/stalls.json",
+    "/stalls/1",
+    "/stalls/1.md",
+    "/flamegraph.svg",
+    "/stalls.folded",
+    "/debug/pprof/stalls",
+    "/stalls.firefox.json",
+];
 const OTHERS: [&str; 3] = ["/metrics", "/livez", "/readyz"];
 
 /// The status and the whole answer to a request with that Host.

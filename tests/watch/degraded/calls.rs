@@ -214,9 +214,14 @@ fn our_threads_make_no_call_that_is_not_documented() {
         let computes = || watched.rig.metric("tokio_workers_saturated", &[]) == Some(1.0);
         is_computing_found(&watched, computes);
         let admin = watched.rig.stall.admin_addr().expect("an address");
-        for path in ["/livez?format=json", "/stalls", "/stalls.json", "/flamegraph.svg"] {
+        let profiles = ["/stalls.folded?seconds=1", "/stalls.firefox.json"];
+        let pages = ["/livez?format=json", "/stalls", "/stalls.json", "/flamegraph.svg"];
+        for path in pages.into_iter().chain(profiles) {
             assert_eq!(fetch(admin, path).0, 200, "{path}");
         }
+        let url = format!("http://{admin}/debug/pprof/stalls");
+        let profile = client().get(url).call().expect("an answer").body_mut().read_to_vec();
+        assert!(profile.expect("bytes").starts_with(&[0x1f, 0x8b]), "it is compressed by gzip");
         // Where the machine was busy, it is not ready.
         fetch(admin, "/readyz");
         watched.rig.stall.shutdown(LIMIT).expect("an end");
