@@ -40,7 +40,12 @@ impl Cell<'_> {
         let mut seconds: Vec<_> = found.iter().filter_map(|judgement| judgement.found).collect();
         seconds.sort_by(f64::total_cmp);
         let median = seconds[times / 2];
-        let when = if self.always(|judgement| judgement.is_during) { "during" } else { "after" };
+        let during = found.iter().filter(|judgement| judgement.is_during).count();
+        let when = match during {
+            0 => "after".to_owned(),
+            all if all == times => "during".to_owned(),
+            some => format!("during in {some} of {times}"),
+        };
         let mut text = if times < runs { format!("{times} of {runs}: ") } else { String::new() };
         if is_harmless {
             text.push_str("**false alarm**, ");
@@ -123,12 +128,18 @@ fn render(
     if let Some(why) = &programs.no_dial9 {
         text.push_str(&format!("\ndial9 is not there, since it does not build here: `{why}`.\n"));
     }
-    let others: usize =
-        columns.iter().flatten().flat_map(|cell| &cell.judgements).map(|it| it.others).sum();
-    text.push_str(&format!(
-        "\nReports of something else, before the fault began, in all runs: {others}.\n"
-    ));
-    text.push_str("\nThe first report of the first fault, as it was:\n\n");
+    for (contender, column) in contenders.iter().zip(columns) {
+        let others: usize =
+            column.iter().flat_map(|cell| &cell.judgements).map(|judgement| judgement.others).sum();
+        if others > 0 {
+            text.push_str(&format!(
+                "\n{}, before a fault had begun: {others} reports of something else in {} runs.\n",
+                contender.name,
+                times * FAULTS.len()
+            ));
+        }
+    }
+    text.push_str("\nA report of the first fault by each, as it was:\n\n");
     for (contender, column) in contenders.iter().zip(columns) {
         let quote = column[0].found().first().map(|first| short(&first.quote)).unwrap_or_default();
         text.push_str(&format!("- {}: `{quote}`\n", contender.name));

@@ -124,7 +124,7 @@ fn threads(events: &[Dial9Event]) -> HashMap<u64, HashSet<u32>> {
 }
 
 /// What the samples in a poll show: all functions with their places, those of the longest pause first; and why
-/// it lasted, which is a computation where it was sampled on a CPU for half of the time, else the functions
+/// it lasted, which is a computation where it was sampled on a CPU for as long as the threshold, else the functions
 /// where it left the CPU for longest.
 fn stacks(
     events: &[Dial9Event],
@@ -143,7 +143,7 @@ fn stacks(
         .filter(|sample| of_worker.is_some_and(|threads| threads.contains(&sample.tid)))
         .collect();
     let on_cpu = samples.iter().filter(|it| it.source == CpuSampleSource::CpuProfile).count();
-    let is_cpu = on_cpu as f64 / SAMPLES_A_SECOND >= poll.duration_ns as f64 / 1e9 / 2.0;
+    let is_cpu = on_cpu as f64 / SAMPLES_A_SECOND * 1e9 >= THRESHOLD as f64;
     let ends = samples.iter().skip(1).map(|sample| sample.timestamp_ns).chain([poll.end_ns]);
     let pauses = samples.iter().zip(ends).map(|(sample, end)| end - sample.timestamp_ns);
     let longest = pauses.enumerate().max_by_key(|(_, pause)| *pause).map(|(at, _)| at);

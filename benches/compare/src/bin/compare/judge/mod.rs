@@ -49,7 +49,7 @@ pub(crate) struct Judgement {
     pub(crate) cause: bool,
     /// Findings before the fault began: of something else.
     pub(crate) others: usize,
-    /// The first finding, as it was.
+    /// The first finding that names the handler, else the first, as it was.
     pub(crate) quote: String,
 }
 
@@ -75,18 +75,20 @@ fn of_findings(fault: &Fault, begin: u64, end: u64, findings: &[Finding]) -> Jud
     let route = format!("/{}", fault.name);
     let function = format!("faults::{}", fault.name);
     let has = |what: &dyn Fn(&Finding) -> bool| findings.iter().any(what);
+    let names = |it: &Finding| has_word(&it.text, &route) || has_word(&it.text, &function);
+    let quoted = findings.iter().find(|finding| names(finding)).or(first);
     let has_line = |lines: &[u32]| {
         has(&|finding| lines.iter().any(|line| has_word(&finding.text, &format!("{FILE}:{line}"))))
     };
     Judgement {
         found: first.map(|first| (first.at - begin) as f64 / 1e9),
         is_during: first.is_some_and(|first| first.at < end),
-        handler: has(&|it| has_word(&it.text, &route) || has_word(&it.text, &function)),
+        handler: has(&names),
         spawn_place: has_line(&marked("spawned", fault.name)),
         line: has_line(&marked("blocks", fault.name)),
         cause: has(&|it| fault.causes.iter().any(|cause| is_named(&it.cause, cause))),
         others,
-        quote: first.map(|first| first.text.clone()).unwrap_or_default(),
+        quote: quoted.map(|finding| finding.text.clone()).unwrap_or_default(),
     }
 }
 

@@ -17,13 +17,14 @@ pub(super) fn findings(recording: &Recording) -> Vec<Finding> {
         let of_program = value.get("level")? == "WARN";
         (is_told && of_program).then(|| Finding {
             at: line.at,
-            text: format!(
-                "{} ({}:{}, {})",
-                text("message"),
-                text("code.file.path"),
-                text("code.line.number"),
-                text("code.function.name"),
-            ),
+            // The line that only locates it has its place in fields.
+            text: match text("message") {
+                message if message.contains(&text("code.file.path")) => message,
+                message => {
+                    let (file, line) = (text("code.file.path"), text("code.line.number"));
+                    format!("{message} ({file}:{line} in {})", text("code.function.name"))
+                }
+            },
             cause: text("cause"),
         })
     };
