@@ -60,7 +60,7 @@ pub(crate) fn measure(programs: &Programs, rounds: usize, rate: usize) -> String
 fn table(measured: &Rounds, contenders: &[Contender]) -> String {
     let spread = measured.spread_of_ratio();
     let mut text = String::from(
-        "| | µs of CPU time a request | times the service alone | what that says |\n|---|---|---|---|\n",
+        "| service | µs of CPU time a request | times the service alone | what that says |\n|---|---|---|---|\n",
     );
     for contender in contenders {
         let alone = shown(measured.alone(contender.name), 1);
