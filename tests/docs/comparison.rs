@@ -40,10 +40,10 @@ fn each_fault_was_tried_under_each_contender() {
     assert_eq!(tried, fields(FAULTS, "what"));
     for row in &rows[2..] {
         assert_eq!(row.len(), head.len(), "{row:?}");
-        let is_result = |cell: &&str| {
+        let is_result = |cell: &str| {
             ["during", "after", "not found", "silent"].iter().any(|word| cell.contains(word))
         };
-        assert!(row[1..].iter().all(|cell| is_result(&cell)), "{row:?}");
+        assert!(row[1..].iter().all(|cell| is_result(cell)), "{row:?}");
     }
 }
 
