@@ -154,6 +154,8 @@ pub mod _documentation {
     pub mod capture {}
     #[doc = include_str!("../docs/causes.md")]
     pub mod causes {}
+    #[doc = include_str!("../docs/comparison.md")]
+    pub mod comparison {}
     #[doc = include_str!("../docs/compatibility.md")]
     pub mod compatibility {}
     #[doc = include_str!("../docs/corpus.md")]

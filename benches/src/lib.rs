@@ -2,14 +2,16 @@
 //! machine does meets all of them; each round gives one difference or ratio, and the median of
 //! those is told with its 95 % interval.
 
+mod cores;
 mod estimate;
+mod load;
 mod machine;
 mod rounds;
 mod watchdog;
 
+pub use cores::{cores, stay_on_core, stay_on_one_core};
 pub use estimate::Estimate;
-pub use machine::{
-    cores, print_head, process_cpu, stay_on_core, stay_on_one_core, wake_ups, watched_runtime,
-};
+pub use load::{LATE, Load, TURN, cpu_of};
+pub use machine::{print_head, process_cpu, wake_ups, watched_runtime};
 pub use rounds::{Rounds, Target, per_operation};
 pub use watchdog::{WatchdogThread, WatchdogTimes};

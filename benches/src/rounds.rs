@@ -120,7 +120,8 @@ impl Rounds {
     }
 
     /// The same as a ratio.
-    fn spread_of_ratio(&self) -> f64 {
+    #[must_use]
+    pub fn spread_of_ratio(&self) -> f64 {
         pairs(&self.again, &self.values[0], |again, first| again / first).farthest_from(1.0)
     }
 

@@ -3,6 +3,7 @@
 #![cfg(all(feature = "axum", feature = "admin", feature = "capture"))]
 
 mod commands;
+mod comparison;
 mod deploy;
 mod links;
 #[path = "../support/needs.rs"]
