@@ -2,6 +2,7 @@
 
 mod cause;
 mod code_path;
+mod held_by;
 mod hints;
 mod live;
 mod record;
@@ -14,6 +15,7 @@ mod totals;
 
 pub use cause::Cause;
 pub(crate) use code_path::{CodePath, crate_of, fetched};
+pub use held_by::{Degree, HeldBy, Holder, HoldingRole, HoldingThread};
 pub(crate) use hints::{Hints, Situation, Situations};
 pub(crate) use live::LiveStall;
 pub use record::{Frame, Site, Stack, Stall};

@@ -141,6 +141,27 @@ impl Images {
         }
     }
 
+    /// Whether `address` lies in code of the program itself.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn is_of_program(&self, address: u64) -> bool {
+        self.find(address).is_some_and(|index| self.loaded[index].module.is_program)
+    }
+
+    /// The entry of the function at `address` in the unwind information of its module, which was
+    /// [loaded](Self::load), and all of that information.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn unwind_entry(&self, address: u64) -> Option<(u64, Range<u64>, Bytes)> {
+        let Loaded { module, sections, .. } = &self.loaded[self.find(address)?];
+        let Sections::Known { address: at, eh_frame_hdr } = sections else { return None };
+        let header = EhFrameHdr::parse(*at, module.base, eh_frame_hdr)?;
+        let (_, entry) = header.function(address)?;
+        let start = header.eh_frame()?;
+        let segment = module.segments.iter().find(|segment| segment.range.contains(&start))?;
+        let range = start..segment.range.end;
+        let bytes = section(module, &range)?;
+        Some((entry, range, bytes))
+    }
+
     /// Where the function begins whose unwind information ends at the system call before `address`: glibc's
     /// `clone3` has none from its call on, where the child begins.
     pub(super) fn begin_of_system_call(&self, address: u64) -> Option<u64> {

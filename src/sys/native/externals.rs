@@ -1,0 +1,56 @@
+//! Functions of libraries that the clean-up of a frame calls, told apart by their addresses.
+
+use std::sync::OnceLock;
+
+/// What such a function does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum External {
+    /// It goes on with the unwinding, and does not return.
+    Resume,
+    /// It gives something back, and changes no memory that is still used.
+    Frees,
+    /// A system call with any number.
+    SystemCall,
+    /// It copies memory, as `memmove` does.
+    Copies,
+}
+
+/// The function at `address`.
+pub(crate) fn external(address: u64) -> Option<External> {
+    static KNOWN: OnceLock<[(u64, External); 8]> = OnceLock::new();
+    let known = KNOWN.get_or_init(|| {
+        [
+            (resume(), External::Resume),
+            (libc::free as *const () as u64, External::Frees),
+            (libc::close as *const () as u64, External::Frees),
+            (libc::sigaltstack as *const () as u64, External::Frees),
+            (libc::munmap as *const () as u64, External::Frees),
+            (libc::syscall as *const () as u64, External::SystemCall),
+            (libc::memcpy as *const () as u64, External::Copies),
+            (libc::memmove as *const () as u64, External::Copies),
+        ]
+    });
+    let known = known.iter().find(|(at, _)| *at == address && *at != 0);
+    known.map(|(_, external)| *external)
+}
+
+/// The address of the function that goes on with unwinding; 0 where it is not in a library.
+fn resume() -> u64 {
+    // SAFETY: the name ends with a nul, and the handle stands for all that is loaded. The function is
+    // not called.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_Unwind_Resume".as_ptr()) as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unwinder_is_known() {
+        assert_ne!(resume(), 0);
+        assert_eq!(external(resume()), Some(External::Resume));
+        assert_eq!(external(libc::free as *const () as u64), Some(External::Frees));
+        assert_eq!(external(libc::malloc as *const () as u64), None);
+        assert_eq!(external(0), None);
+    }
+}
