@@ -136,7 +136,6 @@ impl Taker {
                 holding = RawHolding::new(Holder::SameThread, Degree::Certain);
                 break;
             }
-            eprintln!("DBG wanted {wanted:x?}");
             let mut seen = Seen::default();
             let found = match wanted {
                 Wanted::Thread(thread) => {
@@ -172,7 +171,6 @@ impl Taker {
             }
         }
         // What was read one after the other was so at one time: nobody has moved.
-        eprintln!("DBG {} {:?}", still(), waiters.iter().map(|w| w.0.is_still()).collect::<Vec<_>>());
         let stands = still() && waiters.iter().all(|(waiter, _)| waiter.is_still());
         let same_code = !self.images.refresh();
         if stands && same_code {
@@ -220,7 +218,6 @@ impl Taker {
         let offsets: Vec<u64> =
             inner.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
         let names = functions_at(&image, &offsets);
-        eprintln!("DBG names {names:?}");
         let kind = names.iter().flatten().find_map(|name| Kind::of(name))?;
         let word = |address, size| Some(LockWord { address, size });
         let (word, role) = match kind {

@@ -72,13 +72,15 @@ pub(super) fn follow(
     pad: u64,
     (sp, kept): (u64, Kept),
 ) -> Cleanup {
-    let mut registers = [None; 16];
+    let mut registers = [Register64::default(); 16];
     // As the unwinder enters it.
-    registers[RAX] = Some(EXCEPTION);
-    registers[RSP] = Some(sp);
-    registers[3] = kept.rbx;
-    registers[5] = kept.rbp;
-    registers[12..].copy_from_slice(&kept.r12_to_r15);
+    registers[RAX] = Some(EXCEPTION).into();
+    registers[RSP] = Some(sp).into();
+    registers[RBX] = kept.rbx.into();
+    registers[RBP] = kept.rbp.into();
+    for (register, kept) in registers[12..].iter_mut().zip(kept.r12_to_r15) {
+        *register = kept.into();
+    }
     let vectors = [None; 16];
     let written = HashMap::new();
     let mut machine =
@@ -87,15 +89,16 @@ pub(super) fn follow(
     for _ in 0..MOST_STEPS {
         match machine.step(at) {
             Ok(next) => at = next,
-            Err(end) => { eprintln!("DBG pad {pad:#x} end {end:?} at {at:#x} {:?}", crate::stack::native::functions_at(&crate::stack::native::images::program().unwrap(), &[at - crate::stack::native::images::program().unwrap().base]));
-              if end == Cleanup::Unclear { let mut code=[0;15]; copy(at,&mut code); let i=Decoder::with_ip(64,&code,at,0).decode(); eprintln!("DBG   {:?} {:x?}", i.mnemonic(), machine.registers);} return end },
+            Err(end) => return end,
         }
     }
     Cleanup::Unclear
 }
 
 const RAX: usize = 0;
+const RBX: usize = 3;
 const RSP: usize = 4;
+const RBP: usize = 5;
 
 type Value = Option<u64>;
 /// An end of the way, or a value.
@@ -109,11 +112,39 @@ struct Flags {
     overflow: bool,
 }
 
+/// A register of which some bytes may not be known.
+#[derive(Clone, Copy, Default)]
+struct Register64 {
+    value: u64,
+    /// A mask of the bits that are known.
+    known: u64,
+}
+
+impl Register64 {
+    fn get(self, size: usize) -> Value {
+        (self.known & mask(size) == mask(size)).then_some(self.value & mask(size))
+    }
+
+    /// Sets its lower bytes. Four of them clear the others, as the processor does.
+    fn set(&mut self, size: usize, value: Value) {
+        let mask = if size == 4 { u64::MAX } else { mask(size) };
+        let (value, known) = value.map_or((0, 0), |value| (value & mask, mask));
+        self.value = self.value & !mask | value;
+        self.known = self.known & !mask | known;
+    }
+}
+
+impl From<Value> for Register64 {
+    fn from(value: Value) -> Self {
+        value.map_or(Self::default(), |value| Self { value, known: u64::MAX })
+    }
+}
+
 struct Machine<'a> {
     images: &'a Images,
     stack: Stack<'a>,
     word: LockWord,
-    registers: [Value; 16],
+    registers: [Register64; 16],
     vectors: [Option<u128>; 16],
     flags: Option<Flags>,
     /// What it has written, byte by byte.
@@ -207,7 +238,7 @@ impl Machine<'_> {
 
     /// What a function of a library does, as far as it matters here.
     fn act(&mut self, function: External) -> Known<()> {
-        let [to, from, length] = [7, 6, 2].map(|register| self.registers[register]);
+        let [to, from, length] = [7, 6, 2].map(|register| self.registers[register].get(8));
         let result = match function {
             External::Resume => return Err(Cleanup::Leaves),
             External::Frees => Some(0),
@@ -228,23 +259,23 @@ impl Machine<'_> {
         };
         // Registers that a call need not keep.
         for register in [1, 2, 6, 7, 8, 9, 10, 11] {
-            self.registers[register] = None;
+            self.registers[register] = None.into();
         }
-        self.registers[RAX] = result;
+        self.registers[RAX] = result.into();
         self.vectors = [None; 16];
         self.flags = None;
         Ok(())
     }
 
     fn push(&mut self, value: Value) -> Known<()> {
-        let sp = self.registers[RSP].ok_or(Cleanup::Unclear)?.wrapping_sub(8);
-        self.registers[RSP] = Some(sp);
+        let sp = self.registers[RSP].get(8).ok_or(Cleanup::Unclear)?.wrapping_sub(8);
+        self.registers[RSP] = Some(sp).into();
         self.store(sp, 8, value)
     }
 
     fn pop(&mut self) -> Known<Value> {
-        let sp = self.registers[RSP].ok_or(Cleanup::Unclear)?;
-        self.registers[RSP] = Some(sp.wrapping_add(8));
+        let sp = self.registers[RSP].get(8).ok_or(Cleanup::Unclear)?;
+        self.registers[RSP] = Some(sp.wrapping_add(8)).into();
         self.load(sp, 8)
     }
 
@@ -319,7 +350,7 @@ impl Machine<'_> {
         }
         let register = |register: Register| match register {
             Register::None => Some(0),
-            register if register.is_gpr64() => self.registers[register.number()],
+            register if register.is_gpr64() => self.registers[register.number()].get(8),
             _ => None,
         };
         let scaled =
@@ -353,8 +384,7 @@ impl Machine<'_> {
         if !register.is_gpr() || is_high {
             return None;
         }
-        let value = self.registers[register.full_register().number()]?;
-        Some(value & mask(register.size()))
+        self.registers[register.full_register().number()].get(register.size())
     }
 
     fn assign(&mut self, register: Register, value: Value) -> Known<()> {
@@ -362,13 +392,8 @@ impl Machine<'_> {
         if !register.is_gpr() || is_high {
             return Err(Cleanup::Unclear);
         }
-        let size = register.size();
-        let place = &mut self.registers[register.full_register().number()];
-        *place = match size {
-            8 => value,
-            4 => value.map(|value| value & mask(4)),
-            size => place.zip(value).map(|(old, value)| old & !mask(size) | value & mask(size)),
-        };
+        let value = value.map(|value| value & mask(register.size()));
+        self.registers[register.full_register().number()].set(register.size(), value);
         Ok(())
     }
 
@@ -440,8 +465,8 @@ impl Machine<'_> {
                 self.put(instruction, 0, value)
             }
             M::Cdqe => {
-                let value = self.registers[RAX].map(|value| extended(value & mask(4), 4));
-                self.registers[RAX] = value;
+                let value = self.registers[RAX].get(4).map(|value| extended(value, 4));
+                self.registers[RAX] = value.into();
                 Ok(())
             }
             M::Lea => {
@@ -457,8 +482,8 @@ impl Machine<'_> {
                 self.put(instruction, 0, value)
             }
             M::Leave => {
-                self.registers[RSP] = self.registers[5];
-                self.registers[5] = self.pop()?;
+                self.registers[RSP] = self.registers[RBP];
+                self.registers[RBP] = self.pop()?.into();
                 Ok(())
             }
             M::Add | M::Sub | M::Cmp | M::Inc | M::Dec | M::Neg => self.arithmetic(instruction, size),
@@ -597,7 +622,7 @@ impl Machine<'_> {
 
     fn compare_exchange(&mut self, instruction: &Instruction, size: usize) -> Known<()> {
         let (value, new) = (self.read(instruction, 0)?, self.read(instruction, 1)?);
-        let expected = self.registers[RAX].map(|expected| expected & mask(size));
+        let expected = self.registers[RAX].get(size);
         let place = self.address(instruction).filter(|_| instruction.op_kind(0) == OpKind::Memory);
         if place.is_some_and(|place| self.touches(place, size)) {
             // What it is meant to do tells, also where another thread has changed the word: whoever

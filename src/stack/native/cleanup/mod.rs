@@ -37,7 +37,6 @@ pub(super) fn holds(images: &mut Images, stack: Stack<'_>, walk: &Walk, word: Lo
         // The code of an outer frame is where its call returns to, which may be after its function.
         let address = walk.addresses[index] - u64::from(index > 0);
         let rules = rules::rules(images, stack, (address, pair[1]), kept);
-        eprintln!("DBG frame {index} {address:#x} rules {} pad {:x?}", rules.is_some(), rules.as_ref().and_then(|r| r.pad));
         let Some(rules) = rules.filter(|_| !walk.guessed.contains(&index)) else {
             // Its registers are not known, but those of the stack are.
             (kept, is_clear) = (Kept::default(), false);
