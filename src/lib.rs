@@ -245,7 +245,9 @@ pub use shed::{ShedAnswer, ShedFuture, ShedLayer, ShedService, Unavailable};
 #[allow(unused_imports, unreachable_pub, reason = "empty where no stack is taken")]
 pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
-pub use stall::{Cause, Frame, Site, Stack, Stall};
+pub use stall::{
+    Cause, Degree, Frame, HeldBy, Holder, HoldingRole, HoldingThread, Site, Stack, Stall,
+};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use tower_stall_macros::test;

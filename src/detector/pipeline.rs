@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::clock::{self, Nanos, nanos};
+use crate::labels::find;
 use crate::metrics::{Counters, Sink};
 use crate::report::{self, FLUSH, Reports};
 use crate::runtime::registry::Registry;
-use crate::stack::{LIMITED, PollProof, Stacks, WantedStack};
-use crate::stall::{ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
+use crate::slot::SlotReading;
+use crate::stack::{HolderNews, LIMITED, PollProof, Stacks, WantedHolder, WantedStack};
+use crate::stall::{Cause, ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
 use crate::watchdog::{Event, Events, StalledThread};
 
@@ -146,7 +148,14 @@ impl Pipeline {
     fn take_stack(&self, stall: &Arc<LiveStall>, thread: &StalledThread) {
         let Some(stacks) = &self.stacks else { return };
         let (still, news) = (Box::new(thread.still()), self.reports.stack_news(stall));
-        stacks.take(WantedStack { thread: thread.id, still, news });
+        let is_wanted = stacks.finds_holders() && stall.cause() == Cause::Lock;
+        let holder = is_wanted.then(|| {
+            let registry = Arc::downgrade(&self.registry);
+            let handler_of = move |thread| handler_of(&*registry.upgrade()?, thread);
+            let news = HolderNews::new(self.reports.held_by(stall));
+            WantedHolder { handler_of: Box::new(handler_of), news }
+        });
+        stacks.take(WantedStack { thread: thread.id, still, news, holder });
     }
 
     /// Whether there is CPU time for another stack. Counts those that are left out.
@@ -229,6 +238,19 @@ impl Pipeline {
             self.reports.metrics(batch);
         }
     }
+}
+
+/// What that thread polls.
+fn handler_of(registry: &Registry, thread: u32) -> Option<&'static str> {
+    let polls = registry.slots().into_iter().filter_map(|slot| match slot.read() {
+        SlotReading::Open(poll) if poll.identity.thread == thread => Some(poll),
+        SlotReading::Open(_) | SlotReading::Between(_) => None,
+    });
+    let poll = polls.into_iter().next()?;
+    let id = poll.inner.map_or(poll.label_id, |inner| inner.label_id());
+    let mut known = Vec::new();
+    registry.labels.update(&mut known);
+    find(&known, id).map(|label| label.label)
 }
 
 impl Drop for Pipeline {

@@ -84,7 +84,10 @@ pub(super) fn stall(report: &Report, stall: &Stall, lines: &SourceLines) -> Stri
     let title = format!("Stall {}: {}", stall.id, handler(&stall.handler));
     let body = html! {
         (tables::facts(report, stall, lines))
-        (tables::whole_stack(stall))
+        div class=[stall.held_by.is_some().then_some("beside")] {
+            div { (tables::whole_stack(stall)) }
+            (tables::holders(stall))
+        }
         p { a href="/stalls" { "All stalls" } (tables::as_markdown(stall)) }
     };
     document(report, &title, &tables::section("stall", &title, None, &body)).into_string()

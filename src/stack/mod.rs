@@ -55,6 +55,6 @@ pub(crate) use native::fuzz;
 pub(crate) use proof::ReturnCount;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
-pub(crate) use stacks::{Stacks, WantedStack};
+pub(crate) use stacks::{HolderNews, Stacks, WantedHolder, WantedStack};
 pub(crate) use symbolizer::StackSettings;
 pub(crate) use user_frame::OwnCode;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
+use super::held_by::HeldBy;
 
 /// The reason that stands in a record while its stack is on its way.
 pub(super) const PENDING: &str = "the stack is on its way";
@@ -66,6 +67,9 @@ pub struct Stall {
     /// Why there is no stack (yet), only a part of one, or one without lines; else `None`. See
     /// [`is_stack_pending`](Self::is_stack_pending).
     pub stack_missing: Option<Cow<'static, str>>,
+    /// Who has the lock that the thread waits for; `None` where that was not looked for. Filled in after
+    /// `stack`.
+    pub held_by: Option<HeldBy>,
     /// See [`is_complete`](Self::is_complete).
     pub(crate) is_complete: bool,
     /// Requests inside the layer when the stall was counted, the blocking one included.
@@ -102,6 +106,7 @@ impl Stall {
             last_seen: None,
             stack: None,
             stack_missing: None,
+            held_by: None,
             is_complete: false,
             requests_in_flight: 0,
             requests_in_flight_at_end: None,

@@ -7,6 +7,7 @@ use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 
 use super::cause::Cause;
+use super::held_by::{HeldBy, HoldingThread};
 use super::record::{Frame, Site, Stack, Stall};
 
 /// A stall whose stack has its frames written as that.
@@ -68,7 +69,37 @@ impl<F: Serialize> Serialize for WithFrames<'_, F> {
             "stack_missing": stall.stack_missing,
             "site_missing": stall.site_missing,
             "last_seen": stall.last_seen,
+            "held_by": stall.held_by,
             "is_complete": stall.is_complete(),
+        })
+    }
+}
+
+impl Serialize for HeldBy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields!(to, "HeldBy", {
+            "holder": self.holder.as_str(),
+            "degree": self.degree.as_str(),
+            "sentence": self.to_string(),
+            "threads": self.threads,
+            "threads_left_out": self.threads_left_out,
+        })
+    }
+}
+
+impl Serialize for HoldingThread {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let lines = |stack: &Arc<Stack>| -> Vec<_> {
+            stack.frames.iter().map(|frame| frame.to_string()).collect()
+        };
+        fields!(to, "HoldingThread", {
+            "thread": self.thread,
+            "name": self.name,
+            "role": self.role.as_str(),
+            "handler": self.handler,
+            "site": self.site,
+            "waits_in": self.waits_in,
+            "stack": self.stack.as_ref().map(lines),
         })
     }
 }
@@ -131,17 +162,29 @@ impl Serialize for Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stall::{Degree, Holder, HoldingRole};
 
     #[test]
     fn a_record_is_written_as_the_schema_says() {
         let schema = include_str!("../../docs/stalls.schema.json");
         let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
         let site = Site { function: "app::load".into(), file: None, line: None };
+        let mut held_by = HeldBy::new(Holder::OtherThread, Degree::Certain);
+        held_by.threads.push(HoldingThread {
+            thread: 7,
+            name: None,
+            role: HoldingRole::Holds,
+            handler: None,
+            site: None,
+            waits_in: None,
+            stack: Some(Arc::default()),
+        });
         let stack = Stack { frames: vec![Arc::default()], ..Stack::default() };
         let stall = Stall {
             site: Some(site),
             stack: Some(Arc::new(stack)),
             trace_id: Some(0xabc),
+            held_by: Some(held_by),
             ..crate::stall::tests::stall(7)
         };
         let json = serde_json::to_value(&stall).expect("it is plain data");
@@ -152,7 +195,14 @@ mod tests {
         let written = |json: &serde_json::Value| -> Vec<_> {
             json.as_object().expect("fields").keys().cloned().collect()
         };
-        for (of, json) in [("stall", &json), ("stack", &json["stack"]), ("site", &json["site"])] {
+        let held_by = &json["held_by"];
+        for (of, json) in [
+            ("stall", &json),
+            ("stack", &json["stack"]),
+            ("site", &json["site"]),
+            ("held_by", held_by),
+            ("holding_thread", &held_by["threads"][0]),
+        ] {
             let mut fields: Vec<_> = described(of).keys().cloned().collect();
             let mut written = written(json);
             fields.sort();
