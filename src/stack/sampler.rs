@@ -117,7 +117,9 @@ fn run(
         if let Some(tell) = holding {
             let look = || vitals.work(THREAD, || taker.holding(thread, &still));
             match charged(spent, look) {
-                Some(Some(holding)) => drop(vitals.work(THREAD, || tell(holding))),
+                Some(Some(holding)) => {
+                    vitals.work(THREAD, || tell(holding));
+                }
                 Some(None) => {}
                 None => taker = Taker::new(mode),
             }

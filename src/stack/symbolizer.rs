@@ -99,7 +99,7 @@ impl Symbolizer {
                 Unnamed::Holding(holding, news) => {
                     let name = || vitals.work(THREAD, || self.held_by(holding));
                     if let Some(held_by) = charged(&spent, name) {
-                        drop(vitals.work(THREAD, || news.tell(held_by)));
+                        vitals.work(THREAD, || news.tell(held_by));
                     }
                 }
                 Unnamed::PollProof(captured, proof) => {
