@@ -12,6 +12,7 @@
 //! be what they were when all has been read.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::cleanup::{Holds, LockWord, holds};
 use super::debug_info::functions_at;
@@ -25,10 +26,21 @@ use crate::stack::raw::{RawHolder, RawHolding, RawStack, Way};
 use crate::stall::{Degree, Holder, HoldingRole};
 use crate::sys::native::memory;
 use crate::sys::native::signal::{LONGEST_STACK, Registers};
-use crate::sys::{futex_wait, system_call, thread_id};
+use crate::sys::{futex_wait, system_call};
+use crate::vitals::OwnThread;
 
 /// The longest that a look at all threads takes. Code without optimization is ten times as slow.
 const LONGEST: Nanos = if cfg!(debug_assertions) { 1_000_000_000 } else { 50_000_000 };
+/// How many times one that moves is looked at,
+const LOOKS: usize = 3;
+/// and the time between.
+const PAUSE: Duration = Duration::from_micros(200);
+/// Our own threads that take no lock of others: they move while they work on the stacks.
+const OURS: [&str; 3] = [
+    OwnThread::Watchdog.as_str(),
+    OwnThread::Capture.as_str(),
+    OwnThread::Symbols.as_str(),
+];
 /// The most threads that one looks at.
 const MOST_THREADS: usize = 128;
 /// How far a chain of threads that wait for one another is followed.
@@ -67,8 +79,17 @@ struct Seen {
 }
 
 impl Still {
-    /// `None` if the thread does not wait, or does not stand still.
+    /// `None` if the thread does not wait, or does not stand still in several looks.
     fn look(thread: u32) -> Option<Self> {
+        (0..LOOKS).find_map(|look| {
+            if look > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            Self::glance(thread)
+        })
+    }
+
+    fn glance(thread: u32) -> Option<Self> {
         let files = ThreadFiles::open(thread).ok()?;
         let moment = files.moment().ok()?;
         let registers = waits_at(&moment).ok()??;
@@ -239,9 +260,12 @@ impl Taker {
         waiter: u32,
         seen: &mut Seen,
     ) -> Option<(Still, Walk)> {
-        let (own, deadline) = (thread_id(), clock::now() + LONGEST);
+        let deadline = clock::now() + LONGEST;
         let mut others = Vec::new();
-        for (count, thread) in threads().into_iter().filter(|id| ![own, waiter].contains(id)).enumerate() {
+        let is_other = |thread: &u32| {
+            *thread != waiter && !name_of(*thread).is_some_and(|name| OURS.contains(&&*name))
+        };
+        for (count, thread) in threads().into_iter().filter(is_other).enumerate() {
             let look = || Still::look(thread);
             let in_time = count < MOST_THREADS && clock::now() < deadline;
             match in_time.then(look).flatten() {

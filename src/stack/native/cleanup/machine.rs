@@ -166,9 +166,9 @@ fn extended(value: u64, size: usize) -> u64 {
 
 impl Machine<'_> {
     fn step(&mut self, at: u64) -> Known<u64> {
-        let mut code = [0; LONGEST_INSTRUCTION];
-        let length = copy(at, &mut code);
-        let mut decoder = Decoder::with_ip(64, &code[..length], at, DecoderOptions::NONE);
+        let code = self.images.program_code(at).ok_or(Cleanup::Unclear)?;
+        let code = &code[..code.len().min(LONGEST_INSTRUCTION)];
+        let mut decoder = Decoder::with_ip(64, code, at, DecoderOptions::NONE);
         let instruction = decoder.decode();
         if instruction.is_invalid() {
             return Err(Cleanup::Unclear);
@@ -204,7 +204,7 @@ impl Machine<'_> {
 
     fn jump(&mut self, target: u64) -> Known<u64> {
         match external(self.resolved(target)?) {
-            None if self.images.is_of_program(target) => Ok(target),
+            None if self.images.program_code(target).is_some() => Ok(target),
             // The last act of a function may be a call.
             Some(other) => {
                 self.act(other)?;
@@ -221,7 +221,7 @@ impl Machine<'_> {
             self.act(other)?;
             return Ok(instruction.next_ip());
         }
-        if !self.images.is_of_program(target) || self.depth >= MOST_DEPTH {
+        if !self.images.program_code(target).is_some() || self.depth >= MOST_DEPTH {
             return Err(Cleanup::Unclear);
         }
         self.depth += 1;

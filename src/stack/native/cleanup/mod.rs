@@ -42,7 +42,7 @@ pub(super) fn holds(images: &mut Images, stack: Stack<'_>, walk: &Walk, word: Lo
             (kept, is_clear) = (Kept::default(), false);
             continue;
         };
-        if let Some(pad) = rules.pad.filter(|_| index > 0 && images.is_of_program(address)) {
+        if let Some(pad) = rules.pad.filter(|_| index > 0) {
             match follow(images, stack, word, pad, (pair[0], kept)) {
                 Cleanup::Releases => return Holds::Frame(index),
                 Cleanup::Leaves => {}

@@ -30,11 +30,11 @@ pub(super) fn rules(
     kept: Kept,
 ) -> Option<Rules> {
     images.load(address);
-    let (entry, range, bytes) = images.unwind_entry(address)?;
-    let bases = BaseAddresses::default().set_eh_frame(range.start);
-    let mut frames = EhFrame::new(&bytes, LittleEndian);
+    let (entry, start, bytes) = images.unwind_entry(address)?;
+    let bases = BaseAddresses::default().set_eh_frame(start);
+    let mut frames = EhFrame::new(bytes, LittleEndian);
     frames.set_address_size(8);
-    let offset = usize::try_from(entry.checked_sub(range.start)?).ok()?;
+    let offset = usize::try_from(entry.checked_sub(start)?).ok()?;
     let entry = frames.fde_from_offset(&bases, offset.into(), EhFrame::cie_from_offset).ok()?;
     if !entry.contains(address) {
         return None;
