@@ -5,11 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::clock::{self, Nanos, nanos};
-use crate::labels::find;
 use crate::metrics::{Counters, Sink};
 use crate::report::{self, FLUSH, Reports};
 use crate::runtime::registry::Registry;
-use crate::slot::SlotReading;
 use crate::stack::{HolderNews, LIMITED, PollProof, Stacks, WantedHolder, WantedStack};
 use crate::stall::{Cause, ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
@@ -151,7 +149,7 @@ impl Pipeline {
         let is_wanted = stacks.finds_holders() && stall.cause() == Cause::Lock;
         let holder = is_wanted.then(|| {
             let registry = Arc::downgrade(&self.registry);
-            let handler_of = move |thread| handler_of(&*registry.upgrade()?, thread);
+            let handler_of = move |thread| registry.upgrade()?.handler_of(thread);
             let news = HolderNews::new(self.reports.held_by(stall));
             WantedHolder { handler_of: Box::new(handler_of), news }
         });
@@ -238,19 +236,6 @@ impl Pipeline {
             self.reports.metrics(batch);
         }
     }
-}
-
-/// What that thread polls.
-fn handler_of(registry: &Registry, thread: u32) -> Option<&'static str> {
-    let polls = registry.slots().into_iter().filter_map(|slot| match slot.read() {
-        SlotReading::Open(poll) if poll.identity.thread == thread => Some(poll),
-        SlotReading::Open(_) | SlotReading::Between(_) => None,
-    });
-    let poll = polls.into_iter().next()?;
-    let id = poll.inner.map_or(poll.label_id, |inner| inner.label_id());
-    let mut known = Vec::new();
-    registry.labels.update(&mut known);
-    find(&known, id).map(|label| label.label)
 }
 
 impl Drop for Pipeline {

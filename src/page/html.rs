@@ -18,7 +18,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// The Content-Security-Policy of the page: it allows this style and this script, by their hashes, and
 /// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-Fdt+cMExfzbc3o6u7aauQBPIteN6A0R22k6ChDVIfqY='; \
+    style-src 'sha256-NdjCtzWO6ju8PQ7bMlbB6tEsN7Cja2HGf2LDgsucHm8='; \
     script-src 'sha256-4834NjEL5OS5MDiWy8r1jz0oHyeepp6UfLo/0XgSnSA='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -84,7 +84,7 @@ pub(super) fn stall(report: &Report, stall: &Stall, lines: &SourceLines) -> Stri
     let title = format!("Stall {}: {}", stall.id, handler(&stall.handler));
     let body = html! {
         (tables::facts(report, stall, lines))
-        div class=[stall.held_by.is_some().then_some("beside")] {
+        div class=[stall.held_by.is_some().then_some("halves")] {
             div { (tables::whole_stack(stall)) }
             (tables::holders(stall))
         }

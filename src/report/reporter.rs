@@ -261,8 +261,11 @@ impl Reporter {
                 }
             }
             Event::Held => {
-                let is_known = stall.held_by.as_ref().is_some_and(|by| by.degree != Degree::Unknown);
-                if is_known && self.limiter.is_told(stall.id) && !self.dead.contains(&live.runtime())
+                let is_known =
+                    stall.held_by.as_ref().is_some_and(|by| by.degree != Degree::Unknown);
+                if is_known
+                    && self.limiter.is_told(stall.id)
+                    && !self.dead.contains(&live.runtime())
                 {
                     self.tell(event, stall);
                 }

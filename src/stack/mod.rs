@@ -25,6 +25,7 @@
 //! add a folder to `native/arch`, a file to `src/sys/native/arch`, and its name to the condition
 //! below and to the same one in `src/sys/mod.rs`.
 
+mod holder_news;
 mod limits;
 mod mode;
 #[cfg_attr(
@@ -45,6 +46,7 @@ mod stacks;
 mod symbolizer;
 mod user_frame;
 
+pub(crate) use holder_news::HolderNews;
 pub(crate) use limits::LIMITED;
 pub use mode::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 #[cfg(feature = "__bench")]
@@ -55,6 +57,6 @@ pub(crate) use native::fuzz;
 pub(crate) use proof::ReturnCount;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
-pub(crate) use stacks::{HolderNews, Stacks, WantedHolder, WantedStack};
+pub(crate) use stacks::{Stacks, WantedHolder, WantedStack};
 pub(crate) use symbolizer::StackSettings;
 pub(crate) use user_frame::OwnCode;

@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
 
+use super::holder_news::HolderNews;
 use super::limits::{Budget, charged};
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
@@ -13,7 +14,7 @@ use super::raw::{Captured, RawHolding};
 use super::sampler::{Sampler, StackRequest};
 use super::symbolizer::{StackSettings, Symbolizer, Unnamed};
 use crate::clock::{self, Nanos};
-use crate::stall::{HeldBy, StackNews, StackOutcome, StackResult};
+use crate::stall::{StackNews, StackOutcome, StackResult};
 use crate::sync::{AtomicBool, Ordering};
 use crate::vitals::OwnThread;
 
@@ -54,29 +55,6 @@ pub(crate) struct WantedHolder {
     /// What a thread polls, by its number.
     pub(crate) handler_of: Box<dyn Fn(u32) -> Option<&'static str> + Send>,
     pub(crate) news: HolderNews,
-}
-
-/// Tells once who has what a thread waits for, or, when it is dropped, that this is not known.
-pub(crate) struct HolderNews(Option<Box<dyn FnOnce(Option<HeldBy>) + Send>>);
-
-impl HolderNews {
-    pub(crate) fn new(tell: impl FnOnce(Option<HeldBy>) + Send + 'static) -> Self {
-        Self(Some(Box::new(tell)))
-    }
-
-    pub(super) fn tell(mut self, held_by: HeldBy) {
-        if let Some(tell) = self.0.take() {
-            tell(Some(held_by));
-        }
-    }
-}
-
-impl Drop for HolderNews {
-    fn drop(&mut self) {
-        if let Some(tell) = self.0.take() {
-            tell(None);
-        }
-    }
 }
 
 impl Stacks {

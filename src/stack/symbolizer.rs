@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::holder_news::HolderNews;
 use super::limits::{Spent, charged};
 use super::mode::Symbols;
 use super::native::Names;
@@ -12,7 +13,6 @@ use super::poll_frame::{gives_away, poll_returns_to};
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
 use super::raw::{Captured, NoLines, RawHolding};
-use super::stacks::HolderNews;
 use super::user_frame::{OwnCode, is_vague, no_site, site};
 use crate::clock;
 use crate::stall::{

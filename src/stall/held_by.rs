@@ -96,9 +96,9 @@ impl HeldBy {
     /// The fix, where it is closer than that of the cause.
     pub(crate) fn fix(&self) -> Option<&'static str> {
         match self.holder {
-            Holder::SameThread => {
-                Some("drop the first guard before the lock is taken again: this thread holds it already")
-            }
+            Holder::SameThread => Some(
+                "drop the first guard before the lock is taken again: this thread holds it already",
+            ),
             Holder::Deadlock => Some("take the locks in the same order everywhere"),
             Holder::NoThread => Some(
                 "drop the guard before each `.await`: no running thread holds the lock; or use tokio::sync",
@@ -160,9 +160,12 @@ impl fmt::Display for HeldBy {
             f.write_str("likely ")?;
         }
         match self.holder {
-            Holder::SameThread => return f.write_str("held by this thread already: it waits for itself"),
+            Holder::SameThread => {
+                return f.write_str("held by this thread already: it waits for itself");
+            }
             Holder::NoThread => {
-                return f.write_str("held by no running thread: a guard is kept across an `.await`");
+                return f
+                    .write_str("held by no running thread: a guard is kept across an `.await`");
             }
             Holder::Unknown => return f.write_str("not known who holds it"),
             Holder::Deadlock => f.write_str("a deadlock: ")?,
@@ -223,7 +226,11 @@ mod tests {
              clock_nanosleep, 5 s"
         );
         held.holder = Holder::Deadlock;
-        held.threads.push(HoldingThread { role: HoldingRole::IsJoined, site: None, ..thread(None, None) });
+        held.threads.push(HoldingThread {
+            role: HoldingRole::IsJoined,
+            site: None,
+            ..thread(None, None)
+        });
         assert_eq!(
             held.to_string(),
             "a deadlock: held by GET /report at src/report.rs:40 in report::render, which waits in \

@@ -195,8 +195,7 @@ impl LiveStall {
         let in_progress = requests_in_flight_at_end.is_none();
         let has_result = self.has_stack_result();
         let has_holder = self.wants_holder.get().is_none() || self.held_by.get().is_some();
-        let is_complete =
-            !in_progress && has_result && has_holder && self.detail.get().is_some();
+        let is_complete = !in_progress && has_result && has_holder && self.detail.get().is_some();
         let held_by = self.held_by.get().cloned().flatten();
         let result = self.result().cloned();
         let StackResult { site, no_site, hints, given, stack, missing, last_seen, .. } =

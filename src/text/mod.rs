@@ -7,9 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{Nanos, human, human_nanos};
+use crate::label::printable;
 use crate::labels::UNATTRIBUTED;
 use crate::log_status::LogStatus;
-use crate::label::printable;
 use crate::stall::{Cause, HeldBy, NO_DEBUG_INFO, Site, StackDetail, Stall};
 use crate::vitals::{Condition, OwnThread, ThreadReport};
 #[cfg(feature = "admin")]

@@ -36,11 +36,8 @@ const LOOKS: usize = 3;
 /// and the time between.
 const PAUSE: Duration = Duration::from_micros(200);
 /// Our own threads that take no lock of others: they move while they work on the stacks.
-const OURS: [&str; 3] = [
-    OwnThread::Watchdog.as_str(),
-    OwnThread::Capture.as_str(),
-    OwnThread::Symbols.as_str(),
-];
+const OURS: [&str; 3] =
+    [OwnThread::Watchdog.as_str(), OwnThread::Capture.as_str(), OwnThread::Symbols.as_str()];
 /// The most threads that one looks at.
 const MOST_THREADS: usize = 128;
 /// How far a chain of threads that wait for one another is followed.
@@ -108,6 +105,19 @@ impl Still {
         Stack::new(self.registers.sp, &self.stack)
     }
 
+    /// Its stack, and where libc's data about it lies, which glibc puts at the outer end of the stack: it
+    /// begins with its own address, twice, and has the id of the thread.
+    fn memory(&self) -> (Stack<'_>, Option<u64>) {
+        let stack = self.copy();
+        let word = |at: u64| stack.word(at);
+        let area = stack.places(self.registers.sp).find(|at| {
+            word(*at) == Some(*at)
+                && word(at + 0x10) == Some(*at)
+                && word(at + ID_IN_THREAD).is_some_and(|id| id as u32 == self.thread)
+        });
+        (stack, area)
+    }
+
     /// Whether a word of its stack is that address.
     fn has(&self, address: u64) -> bool {
         let words = self.stack.chunks_exact(8);
@@ -152,7 +162,7 @@ impl Taker {
             let Some(wanted) = self.wanted(waiter, walk) else { break };
             if waiters.len() == 1
                 && let Wanted::Lock(word, _) = wanted
-                && matches!(holds(&mut self.images, waiter.copy(), walk, word), Holds::Frame(_))
+                && matches!(holds(&mut self.images, waiter.memory(), walk, word), Holds::Frame(_))
             {
                 holding = RawHolding::new(Holder::SameThread, Degree::Certain);
                 break;
@@ -198,7 +208,10 @@ impl Taker {
             return Some(holding);
         }
         let left_out = holding.threads_left_out;
-        Some(RawHolding { threads_left_out: left_out, ..RawHolding::new(Holder::Unknown, Degree::Unknown) })
+        Some(RawHolding {
+            threads_left_out: left_out,
+            ..RawHolding::new(Holder::Unknown, Degree::Unknown)
+        })
     }
 
     fn walk(&mut self, of: &Still) -> Walk {
@@ -233,8 +246,9 @@ impl Taker {
         }
         let inner = walk.addresses.iter().enumerate().take(INNER_FRAMES);
         let inner = inner.map(|(index, address)| self.images.describe(*address, index > 0));
-        let inner: Vec<_> =
-            inner.filter(|code| code.image.as_ref().is_some_and(|image| image.is_program)).collect();
+        let inner: Vec<_> = inner
+            .filter(|code| code.image.as_ref().is_some_and(|image| image.is_program))
+            .collect();
         let image = inner.first()?.image.clone()?;
         let offsets: Vec<u64> =
             inner.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
@@ -254,12 +268,7 @@ impl Taker {
 
     /// The thread that holds a lock. First those are looked at that have its address on their stack, then
     /// the others, which may hold it by a future on the heap.
-    fn holder(
-        &mut self,
-        word: LockWord,
-        waiter: u32,
-        seen: &mut Seen,
-    ) -> Option<(Still, Walk)> {
+    fn holder(&mut self, word: LockWord, waiter: u32, seen: &mut Seen) -> Option<(Still, Walk)> {
         let deadline = clock::now() + LONGEST;
         let mut others = Vec::new();
         let is_other = |thread: &u32| {
@@ -298,7 +307,7 @@ impl Taker {
         has_address: bool,
     ) -> ControlFlow<(Still, Walk)> {
         let walk = self.walk(&other);
-        match holds(&mut self.images, other.copy(), &walk, word) {
+        match holds(&mut self.images, other.memory(), &walk, word) {
             Holds::Frame(_) => return ControlFlow::Break((other, walk)),
             Holds::Unclear if has_address => seen.unclear += 1,
             Holds::Unclear | Holds::No => {}

@@ -10,6 +10,13 @@ pub(super) struct LockWord {
     pub(super) size: usize,
 }
 
+impl LockWord {
+    /// What it holds now.
+    pub(super) fn read(self) -> Option<u64> {
+        super::bytes::word(self.address)
+    }
+}
+
 /// What the frames of a thread say.
 #[allow(dead_code, reason = "only one of them is made here")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +27,6 @@ pub(super) enum Holds {
 }
 
 /// It is never clear.
-pub(super) fn holds(_: &mut Images, _: Stack<'_>, _: &Walk, _: LockWord) -> Holds {
+pub(super) fn holds(_: &mut Images, _: (Stack<'_>, Option<u64>), _: &Walk, _: LockWord) -> Holds {
     Holds::Unclear
 }

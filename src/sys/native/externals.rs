@@ -11,13 +11,15 @@ pub(crate) enum External {
     Frees,
     /// A system call with any number.
     SystemCall,
+    /// It looks a value up that the kernel has given to the process.
+    SystemValue,
     /// It copies memory, as `memmove` does.
     Copies,
 }
 
 /// The function at `address`.
 pub(crate) fn external(address: u64) -> Option<External> {
-    static KNOWN: OnceLock<[(u64, External); 8]> = OnceLock::new();
+    static KNOWN: OnceLock<[(u64, External); 9]> = OnceLock::new();
     let known = KNOWN.get_or_init(|| {
         [
             (resume(), External::Resume),
@@ -25,6 +27,7 @@ pub(crate) fn external(address: u64) -> Option<External> {
             (libc::close as *const () as u64, External::Frees),
             (libc::sigaltstack as *const () as u64, External::Frees),
             (libc::munmap as *const () as u64, External::Frees),
+            (libc::getauxval as *const () as u64, External::SystemValue),
             (libc::syscall as *const () as u64, External::SystemCall),
             (libc::memcpy as *const () as u64, External::Copies),
             (libc::memmove as *const () as u64, External::Copies),
@@ -32,6 +35,12 @@ pub(crate) fn external(address: u64) -> Option<External> {
     });
     let known = known.iter().find(|(at, _)| *at == address && *at != 0);
     known.map(|(_, external)| *external)
+}
+
+/// The value of that kind that the kernel has given to the process; 0 for none.
+pub(crate) fn system_value(kind: u64) -> u64 {
+    // SAFETY: it only looks for the number in a list that the process has from its begin.
+    unsafe { libc::getauxval(kind) }
 }
 
 /// The address of the function that goes on with unwinding; 0 where it is not in a library.

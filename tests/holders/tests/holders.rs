@@ -31,7 +31,8 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
         let runtime = runtime.expect("a runtime");
         let builder = StallDetector::builder().capture_cpu_percent(100).log_check(false);
         let stall = runtime.block_on(async { builder.start() }).expect("a detector");
@@ -287,7 +288,10 @@ fn two_handlers_that_take_two_locks_in_different_order() {
     }
     // The one that is found last finds both at rest.
     let both = [stage.held_by("one"), stage.held_by("two")];
-    assert!(both.iter().all(|by| [Holder::Deadlock, Holder::Unknown].contains(&by.holder)), "{both:#?}");
+    assert!(
+        both.iter().all(|by| [Holder::Deadlock, Holder::Unknown].contains(&by.holder)),
+        "{both:#?}"
+    );
     assert!(both.iter().any(|by| by.holder == Holder::Deadlock), "{both:#?}");
     for (held_by, other) in both.iter().zip(["two", "one"]) {
         if held_by.holder == Holder::Deadlock {

@@ -29,8 +29,14 @@ pub(super) enum Holds {
     Unclear,
 }
 
-/// Whether one of the frames of a thread holds the lock.
-pub(super) fn holds(images: &mut Images, stack: Stack<'_>, walk: &Walk, word: LockWord) -> Holds {
+/// Whether one of the frames of a thread holds the lock. `thread_area` is where libc's data about the
+/// thread lies, if that is known.
+pub(super) fn holds(
+    images: &mut Images,
+    (stack, thread_area): (Stack<'_>, Option<u64>),
+    walk: &Walk,
+    word: LockWord,
+) -> Holds {
     let mut kept = Kept::default();
     let mut is_clear = walk.is_complete;
     for (index, pair) in walk.sps.windows(2).enumerate() {
@@ -43,7 +49,7 @@ pub(super) fn holds(images: &mut Images, stack: Stack<'_>, walk: &Walk, word: Lo
             continue;
         };
         if let Some(pad) = rules.pad.filter(|_| index > 0) {
-            match follow(images, stack, word, pad, (pair[0], kept)) {
+            match follow(images, (stack, thread_area), word, pad, (pair[0], kept)) {
                 Cleanup::Releases => return Holds::Frame(index),
                 Cleanup::Leaves => {}
                 Cleanup::Unclear => is_clear = false,

@@ -141,9 +141,14 @@ mod tests {
     #[test]
     fn a_call_has_the_pad_of_its_row() {
         let calls = [0, 4, 0, 0, 4, 0x81, 1, 0x90, 2, 1, 0x85, 1, 9, 0x20, 0];
-        for (at, pad) in
-            [(0, None), (3, None), (4, Some(0x110)), (132, Some(0x110)), (133, Some(0x20)), (142, None)]
-        {
+        for (at, pad) in [
+            (0, None),
+            (3, None),
+            (4, Some(0x110)),
+            (132, Some(0x110)),
+            (133, Some(0x20)),
+            (142, None),
+        ] {
             assert_eq!(pad_of_call(&calls, 1, at), pad, "{at}");
         }
         let wide = [8, 0, 0, 0, 4, 0, 0, 0, 0x10, 0, 0, 0, 0];

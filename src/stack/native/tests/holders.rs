@@ -101,13 +101,15 @@ fn a_mutex_has_its_holder_among_threads_that_know_it() {
     let of_holder = Arc::clone(&lock);
     let holder = play("holder", move |tell| hold_and_sleep(&of_holder, tell));
     stays(&holder);
-    let _more: Vec<_> = (0..3).map(|_| {
-        let lock = Arc::clone(&lock);
-        play("late", move |tell| {
-            tell();
-            drop(lock.lock());
+    let _more: Vec<_> = (0..3)
+        .map(|_| {
+            let lock = Arc::clone(&lock);
+            play("late", move |tell| {
+                tell();
+                drop(lock.lock());
+            })
         })
-    }).collect();
+        .collect();
     let waiter = play("waiter", move |tell| {
         tell();
         drop(lock.lock());
