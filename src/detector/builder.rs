@@ -252,7 +252,7 @@ impl Builder {
 
     /// Whether, of a stall that waits for a lock, the thread is looked for that holds it.
     ///
-    /// Other threads that wait are read from outside, at most 128 of them and for at most 50 ms, once for
+    /// Other threads that wait are read from outside, at most 128 of them and for at most 50 ms of CPU time, once for
     /// each stall whose cause is `lock`; none of them gets a signal. It counts as CPU time for stacks. See
     /// [`Stall::held_by`](crate::Stall::held_by).
     ///

@@ -24,13 +24,15 @@ use crate::procfs::thread::{ThreadState, name_of, threads};
 use crate::procfs::thread_files::{Moment, ThreadFiles};
 use crate::stack::raw::{RawHolder, RawHolding, RawStack, Way};
 use crate::stall::{Degree, Holder, HoldingRole};
-use crate::sys::native::memory;
 use crate::sys::native::signal::{LONGEST_STACK, Registers};
+use crate::sys::native::{memory, own_cpu_time};
 use crate::sys::{futex_wait, system_call};
 use crate::vitals::OwnThread;
 
-/// The longest that a look at all threads takes. Code without optimization is ten times as slow.
-const LONGEST: Nanos = if cfg!(debug_assertions) { 1_000_000_000 } else { 50_000_000 };
+/// The most CPU time that a look at all threads takes. Code without optimization takes ten times as much.
+const MOST_CPU: Nanos = if cfg!(debug_assertions) { 500_000_000 } else { 50_000_000 };
+/// The longest that it takes, on a machine where others have the CPU.
+const LONGEST: Nanos = 5 * MOST_CPU;
 /// How many times one that moves is looked at,
 const LOOKS: usize = 3;
 /// and the time between.
@@ -269,14 +271,15 @@ impl Taker {
     /// The thread that holds a lock. First those are looked at that have its address on their stack, then
     /// the others, which may hold it by a future on the heap.
     fn holder(&mut self, word: LockWord, waiter: u32, seen: &mut Seen) -> Option<(Still, Walk)> {
-        let deadline = clock::now() + LONGEST;
+        let limits = (own_cpu_time() + MOST_CPU, clock::now() + LONGEST);
+        let has_time = || own_cpu_time() < limits.0 && clock::now() < limits.1;
         let mut others = Vec::new();
         let is_other = |thread: &u32| {
             *thread != waiter && !name_of(*thread).is_some_and(|name| OURS.contains(&&*name))
         };
         for (count, thread) in threads().into_iter().filter(is_other).enumerate() {
             let look = || Still::look(thread);
-            let in_time = count < MOST_THREADS && clock::now() < deadline;
+            let in_time = count < MOST_THREADS && has_time();
             match in_time.then(look).flatten() {
                 None => seen.left_out += 1,
                 Some(other) if other.has(word.address) => {
@@ -288,7 +291,7 @@ impl Taker {
             }
         }
         for other in others {
-            if clock::now() >= deadline {
+            if !has_time() {
                 seen.left_out += 1;
             } else if let ControlFlow::Break(found) = self.check(other, word, seen, false) {
                 return Some(found);
