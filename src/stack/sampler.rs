@@ -34,16 +34,21 @@ pub(crate) struct Sampler {
     vitals: Arc<Vitals>,
 }
 
+/// Whether a thread is still in the poll that a request is about.
+pub(crate) type Still = Box<dyn Fn() -> bool + Send>;
+/// Takes who has what a thread waits for.
+pub(crate) type TellHolding = Box<dyn FnOnce(RawHolding) + Send>;
+
 /// A request for the stack of a thread.
 pub(crate) struct StackRequest {
     /// The thread id.
     pub(crate) thread: u32,
     /// Whether the thread is still in the poll that the request is about.
-    pub(crate) still: Box<dyn Fn() -> bool + Send>,
+    pub(crate) still: Still,
     /// Called with the answer, on the thread `stall-capture`.
     pub(crate) done: Box<dyn FnOnce(Captured) + Send>,
     /// Called after that with who has what the thread waits for, if somebody wants to know.
-    pub(crate) holding: Option<Box<dyn FnOnce(RawHolding) + Send>>,
+    pub(crate) holding: Option<TellHolding>,
 }
 
 impl Sampler {

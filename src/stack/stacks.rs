@@ -11,7 +11,7 @@ use super::limits::{Budget, charged};
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
 use super::raw::{Captured, RawHolding};
-use super::sampler::{Sampler, StackRequest};
+use super::sampler::{Sampler, StackRequest, Still, TellHolding};
 use super::symbolizer::{StackSettings, Symbolizer, Unnamed};
 use crate::clock::{self, Nanos};
 use crate::stall::{StackNews, StackOutcome, StackResult};
@@ -95,7 +95,7 @@ impl Stacks {
                     drop(unnamed.try_send(Unnamed::Holding(holding, news)));
                 }
             };
-            Box::new(tell) as Box<dyn FnOnce(RawHolding) + Send>
+            Box::new(tell) as TellHolding
         });
         self.ask((thread, still, holding), move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
@@ -140,11 +140,7 @@ impl Stacks {
 
     fn ask(
         &self,
-        (thread, still, holding): (
-            u32,
-            Box<dyn Fn() -> bool + Send>,
-            Option<Box<dyn FnOnce(RawHolding) + Send>>,
-        ),
+        (thread, still, holding): (u32, Still, Option<TellHolding>),
         done: impl FnOnce(Captured) + Send + 'static,
     ) {
         let request = StackRequest { thread, still, done: Box::new(done), holding };

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use super::arch::thread_area;
+
 /// What such a function does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum External {
@@ -11,6 +13,10 @@ pub(crate) enum External {
     Frees,
     /// A system call with any number.
     SystemCall,
+    /// It tells where libc's data about the thread lies.
+    ThreadArea,
+    /// It tells where the thread has its last error.
+    ErrorNumber,
     /// It looks a value up that the kernel has given to the process.
     SystemValue,
     /// It copies memory, as `memmove` does.
@@ -19,7 +25,7 @@ pub(crate) enum External {
 
 /// The function at `address`.
 pub(crate) fn external(address: u64) -> Option<External> {
-    static KNOWN: OnceLock<[(u64, External); 9]> = OnceLock::new();
+    static KNOWN: OnceLock<[(u64, External); 11]> = OnceLock::new();
     let known = KNOWN.get_or_init(|| {
         [
             (resume(), External::Resume),
@@ -27,6 +33,8 @@ pub(crate) fn external(address: u64) -> Option<External> {
             (libc::close as *const () as u64, External::Frees),
             (libc::sigaltstack as *const () as u64, External::Frees),
             (libc::munmap as *const () as u64, External::Frees),
+            (libc::pthread_self as *const () as u64, External::ThreadArea),
+            (libc::__errno_location as *const () as u64, External::ErrorNumber),
             (libc::getauxval as *const () as u64, External::SystemValue),
             (libc::syscall as *const () as u64, External::SystemCall),
             (libc::memcpy as *const () as u64, External::Copies),
@@ -35,6 +43,13 @@ pub(crate) fn external(address: u64) -> Option<External> {
     });
     let known = known.iter().find(|(at, _)| *at == address && *at != 0);
     known.map(|(_, external)| *external)
+}
+
+/// Where a thread has its last error, relative to libc's data about it: the same for each thread.
+pub(crate) fn error_offset() -> u64 {
+    // SAFETY: it only tells an address, and has no preconditions.
+    let own = unsafe { libc::__errno_location() } as u64;
+    own.wrapping_sub(thread_area())
 }
 
 /// The value of that kind that the kernel has given to the process; 0 for none.

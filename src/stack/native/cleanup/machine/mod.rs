@@ -14,7 +14,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Regist
 use crate::stack::native::arch::Target;
 use crate::stack::native::images::{Images, resolve};
 use crate::stack::native::unwind::Stack;
-use crate::sys::native::externals::{External, external, system_value};
+use crate::sys::native::externals::{External, error_offset, external, system_value};
 use crate::sys::native::memory::copy;
 
 /// The most instructions for one frame.
@@ -226,7 +226,7 @@ impl Machine<'_> {
             self.act(other)?;
             return Ok(instruction.next_ip());
         }
-        if !self.images.program_code(target).is_some() || self.depth >= MOST_DEPTH {
+        if self.images.program_code(target).is_none() || self.depth >= MOST_DEPTH {
             return Err(Cleanup::Unclear);
         }
         self.depth += 1;
@@ -248,6 +248,8 @@ impl Machine<'_> {
             External::Resume => return Err(Cleanup::Leaves),
             External::Frees => Some(0),
             External::SystemCall => None,
+            External::ThreadArea => self.thread_area,
+            External::ErrorNumber => self.thread_area.map(|area| area.wrapping_add(error_offset())),
             External::SystemValue => to.map(system_value),
             External::Copies => {
                 let (Some(to), Some(from), Some(length)) = (to, from, length) else {
