@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::record::{Site, Stack};
+use super::frames::{Site, Stack};
 
 /// Who has what a stalled thread waits for: a lock, the end of another thread, a value that is being
 /// initialised.

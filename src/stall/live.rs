@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
+use super::frames::Site;
 use super::held_by::HeldBy;
 use super::hints::{Hints, Situation};
-use super::record::{PENDING, Site, Stall};
+use super::record::{PENDING, Stall};
 use super::stack_result::{NO_OWN_FRAME, NO_REASON, StackResult};
 use crate::clock::{Nanos, nanos};
 use crate::label::interned;

@@ -7,8 +7,9 @@ use serde_core::ser::SerializeStruct;
 use serde_core::{Serialize, Serializer};
 
 use super::cause::Cause;
+use super::frames::{Frame, Site, Stack};
 use super::held_by::{HeldBy, HoldingThread};
-use super::record::{Frame, Site, Stack, Stall};
+use super::record::Stall;
 
 /// A stall whose stack has its frames written as that.
 pub(crate) struct WithFrames<'a, F> {

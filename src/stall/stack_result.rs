@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::frames::{Site, Stack};
 use super::hints::Hints;
-use super::record::{Site, Stack};
 
 /// Declares the outcomes once: name, label and meaning.
 macro_rules! outcomes {

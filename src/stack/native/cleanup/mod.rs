@@ -15,8 +15,8 @@ mod rules;
 pub(super) use machine::LockWord;
 use machine::{Cleanup, Kept, follow};
 
-use super::images::Images;
-use super::unwind::{Stack, Walk};
+use crate::stack::native::images::Images;
+use crate::stack::native::unwind::{Stack, Walk};
 
 /// What the frames of a thread say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
