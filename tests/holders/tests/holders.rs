@@ -108,6 +108,7 @@ impl Cue {
 fn check(held_by: &HeldBy, handler: Option<&str>, function: &str) {
     assert_eq!(held_by.holder, Holder::OtherThread, "{held_by:#?}");
     assert_eq!(held_by.degree, Degree::Certain);
+    println!("{held_by}");
     let thread = &held_by.threads[0];
     assert_eq!(thread.handler.as_deref(), handler, "{held_by:#?}");
     let site = thread.site.as_ref().expect("own code is on its stack");
