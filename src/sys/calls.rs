@@ -138,6 +138,12 @@ pub(crate) fn waits_for_two(_: i64, _: &[u64; 6]) -> bool {
     false
 }
 
+#[allow(dead_code, reason = "called only where stacks are taken")]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn futex_wait(_: i64, _: &[u64; 6]) -> Option<(u64, u32)> {
+    None
+}
+
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn system_call(_: i64, _: &[u64; 6]) -> (&'static str, Waits) {
     ("a system call", Waits::Other)

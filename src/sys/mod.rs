@@ -23,7 +23,9 @@ pub(crate) mod native;
 mod peer;
 mod thread;
 
-pub(crate) use calls::{Waits, futex_wait, system_call, waits_for_two};
+#[allow(unused_imports, reason = "used only where stacks are taken")]
+pub(crate) use calls::futex_wait;
+pub(crate) use calls::{Waits, system_call, waits_for_two};
 #[cfg(feature = "testing")]
 pub(crate) use file_lock::open_alone;
 #[cfg(feature = "admin")]

@@ -304,6 +304,7 @@ fn two_handlers_that_take_two_locks_in_different_order() {
 }
 
 #[test]
+#[allow(clippy::await_holding_lock, reason = "it is what is to be found")]
 fn a_guard_in_a_suspended_task_is_no_thread_s() {
     for _ in 0..ROUNDS {
         let mut stage = Stage::new();
