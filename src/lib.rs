@@ -255,7 +255,10 @@ pub use shed::{ShedAnswer, ShedFuture, ShedLayer, ShedService, Unavailable};
 #[allow(unused_imports, unreachable_pub, reason = "empty where no stack is taken")]
 pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
-pub use stall::{Await, AwaitKind, Awaits, Cause, Frame, Site, Stack, Stall};
+pub use stall::{
+    Await, AwaitKind, Awaits, Cause, Degree, Frame, HeldBy, Holder, HoldingRole, HoldingThread,
+    Site, Stack, Stall,
+};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use tower_stall_macros::test;

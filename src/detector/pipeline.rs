@@ -8,8 +8,8 @@ use crate::clock::{self, Nanos, nanos};
 use crate::metrics::{Counters, Sink};
 use crate::report::{self, FLUSH, Reports};
 use crate::runtime::registry::Registry;
-use crate::stack::{LIMITED, PollProof, Stacks, WantedStack};
-use crate::stall::{ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
+use crate::stack::{HolderNews, LIMITED, PollProof, Stacks, WantedHolder, WantedStack};
+use crate::stall::{Cause, ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
 use crate::watchdog::{Event, Events, StalledThread};
 
@@ -146,7 +146,14 @@ impl Pipeline {
     fn take_stack(&self, stall: &Arc<LiveStall>, thread: &StalledThread) {
         let Some(stacks) = &self.stacks else { return };
         let (still, news) = (Box::new(thread.still()), self.reports.stack_news(stall));
-        stacks.take(WantedStack { thread: thread.id, still, news });
+        let is_wanted = stacks.finds_holders() && stall.cause() == Cause::Lock;
+        let holder = is_wanted.then(|| {
+            let registry = Arc::downgrade(&self.registry);
+            let handler_of = move |thread| registry.upgrade()?.handler_of(thread);
+            let news = HolderNews::new(self.reports.held_by(stall));
+            WantedHolder { handler_of: Box::new(handler_of), news }
+        });
+        stacks.take(WantedStack { thread: thread.id, still, news, holder });
     }
 
     /// Whether there is CPU time for another stack. Counts those that are left out.

@@ -117,6 +117,7 @@ impl Threads {
                 hint: hints,
                 symbols: settings.symbols,
                 cpu_percent: settings.capture_cpu_percent as u64,
+                lock_holders: settings.lock_holders,
             };
             let (taken, symbolizer) = Stacks::new(sampler, stack_settings);
             self.symbolizer = Some(spawn("stall-symbols", move || symbolizer.run(watching))?);

@@ -19,7 +19,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// The Content-Security-Policy of the page: it allows this style and this script, by their hashes, and
 /// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-JGxyJksdDOQC21x1C6+mQOTHEtDWIJsJW9CEMSffKmU='; \
+    style-src 'sha256-AqrnZ49f+4133Uy0C9v6GsgRac/vUwINYDu0YK1Un30='; \
     script-src 'sha256-4834NjEL5OS5MDiWy8r1jz0oHyeepp6UfLo/0XgSnSA='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -85,7 +85,10 @@ pub(super) fn stall(report: &Report, stall: &Stall, lines: &SourceLines) -> Stri
     let title = format!("Stall {}: {}", stall.id, handler(&stall.handler));
     let body = html! {
         (tables::facts(report, stall, lines))
-        (chain_and_stack(stall, tables::whole_stack(stall)))
+        div class=[stall.held_by.is_some().then_some("halves")] {
+            div { (chain_and_stack(stall, tables::whole_stack(stall))) }
+            (tables::holders(stall))
+        }
         p { a href="/stalls" { "All stalls" } (tables::as_markdown(stall)) }
     };
     document(report, &title, &tables::section("stall", &title, None, &body)).into_string()

@@ -30,6 +30,7 @@ pub(super) fn stall(report: &Report, stall: &Stall) -> String {
     let trace = stall.trace_id.map(|trace| code(&format!("{trace:032x}")));
     let rows = [
         ("where", Some(where_is)),
+        ("waits for", stall.held_by.as_ref().map(|held_by| code(&held_by.to_string()))),
         ("fix", Some(code(&stall.fix))),
         ("cause", Some(code(&why(stall)))),
         ("runtime", Some(code(&stall.runtime))),
@@ -51,6 +52,11 @@ pub(super) fn stall(report: &Report, stall: &Stall) -> String {
         Some(stack) => format!("\nStack, innermost frame first:\n\n{}", fenced(stack)),
         None => format!("\nNo stack: {}.\n", stack_missing(stall)),
     };
+    for thread in stall.held_by.iter().flat_map(|held_by| &held_by.threads) {
+        if let Some(stack) = &thread.stack {
+            text += &format!("\nStack of {}:\n\n{}", code(&thread.to_string()), fenced(stack));
+        }
+    }
     let (program, version) = (code(&report.program), env!("CARGO_PKG_VERSION"));
     text + &format!("\nStall {} of {program}, found by tower-stall {version}.\n", stall.id)
 }

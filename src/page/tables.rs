@@ -231,6 +231,9 @@ pub(super) fn facts(report: &Report, stall: &Stall, lines: &SourceLines) -> Mark
             }
             dt { "Cause" } dd { (why(stall)) }
             dt { "Where" } dd { (place_of(stall, lines)) }
+            @if let Some(held_by) = &stall.held_by {
+                dt { "Waits for" } dd { (printable(&held_by.to_string())) }
+            }
             dt { "Fix" } dd { strong { (stall.fix) } }
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
@@ -265,18 +268,37 @@ pub(super) fn whole_stack(stall: &Stall) -> Markup {
     let Some(stack) = &stall.stack else { return no_stack(stall) };
     html! {
         h3 { "Stack, innermost frame first" }
-        ol class="stack whole" {
-            @for shown in &stack.frames {
-                li class=[(!shown.own).then_some("library")] { (frame(shown)) }
-            }
-            @if stack.partial { li class="others" { "outer frames are missing" } }
-        }
+        (all_frames(stack))
         p class="none" {
             "Thread " (stack.thread)
             @if stack.by_signal { ", stopped by a signal for a moment" } @else { ", looked at from outside" }
             "."
         }
         @if let Some(why) = &stall.stack_missing { p { "Not whole: " (why) "." } }
+    }
+}
+
+fn all_frames(stack: &Stack) -> Markup {
+    html! {
+        ol class="stack whole" {
+            @for shown in &stack.frames {
+                li class=[(!shown.own).then_some("library")] { (frame(shown)) }
+            }
+            @if stack.partial { li class="others" { "outer frames are missing" } }
+        }
+    }
+}
+
+/// The threads that have what a stall waits for, with their stacks.
+pub(super) fn holders(stall: &Stall) -> Markup {
+    let threads = stall.held_by.iter().flat_map(|held_by| &held_by.threads);
+    html! {
+        @for thread in threads {
+            div {
+                h3 { "Who it waits for: " (printable(&thread.to_string())) }
+                @if let Some(stack) = &thread.stack { (all_frames(stack)) }
+            }
+        }
     }
 }
 

@@ -109,6 +109,19 @@ pub(crate) fn signal_queue_is_full() -> bool {
     own_status().queue_is_full
 }
 
+/// The ids of all threads of this process.
+#[allow(dead_code, reason = "called only where stacks are taken")]
+pub(crate) fn threads() -> Vec<u32> {
+    let entries = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The name of a thread.
+#[allow(dead_code, reason = "called only where stacks are taken")]
+pub(crate) fn name_of(thread: u32) -> Option<String> {
+    read(thread, "comm").map(|name| name.trim_end_matches('\n').to_owned())
+}
+
 fn own_status() -> Status {
     let text = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     Status::parse(&text)

@@ -6,6 +6,8 @@ pub(crate) enum Event {
     Started,
     /// It was reported without a site, which is known now.
     Located,
+    /// It is known who has what it waits for.
+    Held,
     Continues,
     Ended,
 }

@@ -97,6 +97,7 @@ pub(super) fn stall(event: Event, stall: &Stall) {
         Event::Started => text::started(stall),
         Event::Located => text::located(stall),
         Event::Continues => return continues(stall),
+        Event::Held => return held_by(stall),
         Event::Ended => text::ended(stall),
     };
     // tracing wants level and fields at compile time; the macro has the fields once.
@@ -130,8 +131,30 @@ pub(super) fn stall(event: Event, stall: &Stall) {
         (Event::Started, false) => write!(WARN, "stall_started"),
         (Event::Started, true) => write!(INFO, "stall_started"),
         (Event::Located, _) => write!(WARN, "stall_located"),
-        (Event::Continues | Event::Ended, _) => write!(INFO, "stall_ended"),
+        (Event::Held | Event::Continues | Event::Ended, _) => write!(INFO, "stall_ended"),
     }
+}
+
+fn held_by(stall: &Stall) {
+    let Some(held_by) = &stall.held_by else { return };
+    let thread = held_by.threads.first();
+    let site = thread.and_then(|thread| thread.site.as_ref());
+    tracing::warn!(
+        target: "tower_stall",
+        event = "stall_held_by",
+        stall = stall.id,
+        handler = &*stall.handler,
+        holder = held_by.holder.as_str(),
+        degree = held_by.degree.as_str(),
+        holder.thread = thread.map(|thread| thread.thread),
+        holder.handler = thread.and_then(|thread| thread.handler.as_deref()),
+        code.function.name = site.map(|site| site.function.as_str()),
+        code.file.path = site.and_then(|site| site.file.as_deref()),
+        code.line.number = site.and_then(|site| site.line),
+        fix = &*stall.fix,
+        "{}",
+        text::held_by(stall, held_by)
+    );
 }
 
 fn continues(stall: &Stall) {

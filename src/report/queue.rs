@@ -9,7 +9,7 @@ use crate::cause::CauseReport;
 use crate::clock::Nanos;
 use crate::metrics::Batch;
 use crate::runtime::registry::Registry;
-use crate::stall::{LiveStall, StackDetail, StackNews, StackOutcome};
+use crate::stall::{HeldBy, LiveStall, StackDetail, StackNews, StackOutcome};
 
 /// Reports that wait; a stall makes a handful.
 const LENGTH: usize = 1024;
@@ -84,6 +84,22 @@ impl Reports {
                 drop(queue.try_send(message));
             }
         })
+    }
+
+    /// To be called with who has what the stall waits for. The reporter does not stay alive for it.
+    pub(crate) fn held_by(
+        &self,
+        stall: &Arc<LiveStall>,
+    ) -> impl FnOnce(Option<HeldBy>) + Send + 'static {
+        stall.want_holder();
+        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
+        move |held_by| {
+            let is_known = held_by.is_some();
+            stall.set_held_by(held_by);
+            if let Some(queue) = queue.upgrade().filter(|_| is_known) {
+                drop(queue.try_send(Message::Later(Event::Held, stall)));
+            }
+        }
     }
 
     /// To be called with what stacks show, on another thread. The reporter does not stay alive for it.

@@ -17,7 +17,7 @@ use crate::clock::{self, Nanos};
 use crate::label::printable;
 use crate::metrics::{Facade, Gauges};
 use crate::runtime::registry::Registry;
-use crate::stall::{LiveStall, StackOutcome, Stall};
+use crate::stall::{Degree, LiveStall, StackOutcome, Stall};
 use crate::vitals::OwnThread;
 
 /// How often gauges are set, and how long a batch of metrics waits at most.
@@ -260,9 +260,19 @@ impl Reporter {
                     self.registry.suppressed.fetch_add(1, Relaxed);
                 }
             }
+            Event::Held => {
+                let is_known =
+                    stall.held_by.as_ref().is_some_and(|by| by.degree != Degree::Unknown);
+                if is_known
+                    && self.limiter.is_told(stall.id)
+                    && !self.dead.contains(&live.runtime())
+                {
+                    self.tell(event, stall);
+                }
+            }
             Event::Located => {}
         }
-        if event != Event::Continues {
+        if !matches!(event, Event::Continues | Event::Held) {
             for hook in &mut self.hooks {
                 guarded(|| hook.on_stall(stall));
             }

@@ -10,9 +10,9 @@ use super::scan_barrier::ScanBarrier;
 use super::wake_up::WakeUp;
 use crate::clock::Nanos;
 use crate::label::{intern, printable};
-use crate::labels::{LabelTable, OTHER};
+use crate::labels::{LabelTable, OTHER, find};
 use crate::log_status::LogStatus;
-use crate::slot::{Identity, Place, Slot};
+use crate::slot::{Identity, Place, Slot, SlotReading};
 use crate::stall::{StackDetail, StackOutcome, StallStore};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 use crate::vitals::Vitals;
@@ -189,6 +189,18 @@ impl Registry {
 
     pub(crate) fn slots(&self) -> Vec<&'static Slot> {
         lock(&self.slots).clone()
+    }
+
+    /// What the thread with that number polls, if that is marked: the innermost mark.
+    pub(crate) fn handler_of(&self, thread: u32) -> Option<&'static str> {
+        let poll = self.slots().into_iter().find_map(|slot| match slot.read() {
+            SlotReading::Open(poll) if poll.identity.thread == thread => Some(poll),
+            SlotReading::Open(_) | SlotReading::Between(_) => None,
+        })?;
+        let id = poll.inner.map_or(poll.label_id, |inner| inner.label_id());
+        let mut known = Vec::new();
+        self.labels.update(&mut known);
+        find(&known, id).map(|known| known.label)
     }
 
     /// Grows whenever slots or runtimes come or go.

@@ -27,6 +27,7 @@
 //! below and to the same one in `src/sys/mod.rs`.
 
 mod await_chain;
+mod holder_news;
 mod limits;
 mod mode;
 #[cfg_attr(
@@ -47,6 +48,7 @@ mod stacks;
 mod symbolizer;
 mod user_frame;
 
+pub(crate) use holder_news::HolderNews;
 pub(crate) use limits::LIMITED;
 pub use mode::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 #[cfg(feature = "__bench")]
@@ -57,6 +59,6 @@ pub(crate) use native::fuzz;
 pub(crate) use proof::ReturnCount;
 pub(crate) use proof::{PollProof, ProvenPoll};
 pub(crate) use sampler::Sampler;
-pub(crate) use stacks::{Stacks, WantedStack};
+pub(crate) use stacks::{Stacks, WantedHolder, WantedStack};
 pub(crate) use symbolizer::StackSettings;
 pub(crate) use user_frame::OwnCode;

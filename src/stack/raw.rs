@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::stall::{NO_DEBUG_INFO, StackOutcome};
+use crate::stall::{Degree, Holder, HoldingRole, NO_DEBUG_INFO, StackOutcome};
 
 /// The answer to a [`StackRequest`](super::sampler::StackRequest).
 #[derive(Clone, Debug)]
@@ -27,6 +27,36 @@ pub(crate) struct RawStack {
     pub(crate) given: Option<(&'static str, String)>,
     /// Innermost first.
     pub(crate) frames: Vec<CodeAddress>,
+}
+
+/// Who has what a thread waits for. Their frames have no names yet.
+#[allow(dead_code, reason = "made only where stacks are taken")]
+#[derive(Clone, Debug)]
+pub(crate) struct RawHolding {
+    pub(crate) holder: Holder,
+    pub(crate) degree: Degree,
+    pub(crate) threads: Vec<RawHolder>,
+    pub(crate) threads_left_out: usize,
+}
+
+/// A thread that another one waits for.
+#[allow(dead_code, reason = "made only where stacks are taken")]
+#[derive(Clone, Debug)]
+pub(crate) struct RawHolder {
+    pub(crate) stack: RawStack,
+    pub(crate) name: Option<String>,
+    pub(crate) role: HoldingRole,
+    /// The system call that it waits in.
+    pub(crate) waits_in: Option<String>,
+    /// What it polls.
+    pub(crate) handler: Option<&'static str>,
+}
+
+#[allow(dead_code, reason = "called only where stacks are taken")]
+impl RawHolding {
+    pub(crate) fn new(holder: Holder, degree: Degree) -> Self {
+        Self { holder, degree, threads: Vec::new(), threads_left_out: 0 }
+    }
 }
 
 /// How the stack was taken.

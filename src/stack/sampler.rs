@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::limits::{Spent, charged};
 use super::mode::Capture;
 use super::native::Taker;
-use super::raw::Captured;
+use super::raw::{Captured, RawHolding};
 use crate::owned_thread::OwnedThread;
 use crate::sync::{AtomicBool, Ordering};
 use crate::vitals::{OwnThread, Vitals};
@@ -34,14 +34,21 @@ pub(crate) struct Sampler {
     vitals: Arc<Vitals>,
 }
 
+/// Whether a thread is still in the poll that a request is about.
+pub(crate) type Still = Box<dyn Fn() -> bool + Send>;
+/// Takes who has what a thread waits for.
+pub(crate) type TellHolding = Box<dyn FnOnce(RawHolding) + Send>;
+
 /// A request for the stack of a thread.
 pub(crate) struct StackRequest {
     /// The thread id.
     pub(crate) thread: u32,
     /// Whether the thread is still in the poll that the request is about.
-    pub(crate) still: Box<dyn Fn() -> bool + Send>,
+    pub(crate) still: Still,
     /// Called with the answer, on the thread `stall-capture`.
     pub(crate) done: Box<dyn FnOnce(Captured) + Send>,
+    /// Called after that with who has what the thread waits for, if somebody wants to know.
+    pub(crate) holding: Option<TellHolding>,
 }
 
 impl Sampler {
@@ -101,7 +108,7 @@ fn run(
 ) {
     let life = vitals.begin(THREAD);
     let mut taker = Taker::new(mode);
-    while let Ok(StackRequest { thread, still, done }) = jobs.recv() {
+    while let Ok(StackRequest { thread, still, done, holding }) = jobs.recv() {
         if stop.load(Ordering::Acquire) {
             break;
         }
@@ -112,6 +119,16 @@ fn run(
             Captured::failed("the unwinder panicked")
         });
         vitals.work(THREAD, || done(captured));
+        if let Some(tell) = holding {
+            let look = || vitals.work(THREAD, || taker.holding(thread, &still));
+            match charged(spent, look) {
+                Some(Some(holding)) => {
+                    vitals.work(THREAD, || tell(holding));
+                }
+                Some(None) => {}
+                None => taker = Taker::new(mode),
+            }
+        }
         if vitals.is_spent(THREAD) {
             return;
         }

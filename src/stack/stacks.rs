@@ -3,14 +3,15 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
 
+use super::holder_news::HolderNews;
 use super::limits::{Budget, charged};
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
-use super::raw::Captured;
-use super::sampler::{Sampler, StackRequest};
+use super::raw::{Captured, RawHolding};
+use super::sampler::{Sampler, StackRequest, Still, TellHolding};
 use super::symbolizer::{StackSettings, Symbolizer, Unnamed};
 use crate::clock::{self, Nanos};
 use crate::stall::{StackNews, StackOutcome, StackResult};
@@ -24,6 +25,8 @@ pub(crate) struct Stacks {
     /// What is under way keeps no thread alive: it has weak references.
     unnamed: Arc<SyncSender<Unnamed>>,
     budget: Budget,
+    /// Whether the holders of locks are looked for.
+    holders: bool,
     returns: Arc<PollReturns>,
     /// Tells the symbolizer to hurry.
     stops: Arc<AtomicBool>,
@@ -43,6 +46,15 @@ pub(crate) struct WantedStack {
     pub(crate) still: Box<dyn Fn() -> bool + Send>,
     /// Called with what becomes of it, on the threads that it happens on.
     pub(crate) news: Box<dyn FnMut(StackNews) + Send>,
+    /// Whether it is to be found out who has what the thread waits for.
+    pub(crate) holder: Option<WantedHolder>,
+}
+
+/// Who has what a thread waits for is to be found out.
+pub(crate) struct WantedHolder {
+    /// What a thread polls, by its number.
+    pub(crate) handler_of: Box<dyn Fn(u32) -> Option<&'static str> + Send>,
+    pub(crate) news: HolderNews,
 }
 
 impl Stacks {
@@ -50,11 +62,13 @@ impl Stacks {
     pub(crate) fn new(sampler: Arc<Sampler>, settings: StackSettings) -> (Self, Symbolizer) {
         let stops = Arc::new(AtomicBool::new(false));
         let budget = Budget::new(sampler.spent(), settings.cpu_percent);
+        let holders = settings.lock_holders;
         let returns = Arc::new(PollReturns::default());
         let of_threads = (sampler.spent(), sampler.vitals());
         let (unnamed, symbolizer) =
             Symbolizer::new(settings, Arc::clone(&stops), of_threads, Arc::clone(&returns));
-        (Self { sampler, unnamed: Arc::new(unnamed), budget, returns, stops }, symbolizer)
+        let unnamed = Arc::new(unnamed);
+        (Self { sampler, unnamed, budget, holders, returns, stops }, symbolizer)
     }
 
     /// Whether there is CPU time for another stack.
@@ -62,11 +76,28 @@ impl Stacks {
         self.budget.admits(now)
     }
 
+    /// Whether the holders of locks are looked for.
+    pub(crate) fn finds_holders(&self) -> bool {
+        self.holders
+    }
+
     /// Takes a stack that was admitted.
     pub(crate) fn take(&self, wanted: WantedStack) {
-        let WantedStack { thread, still, mut news } = wanted;
+        let WantedStack { thread, still, mut news, holder } = wanted;
         let (unnamed, vitals) = (Arc::downgrade(&self.unnamed), self.sampler.vitals());
-        self.ask(thread, still, move |captured| {
+        let holding = holder.map(|WantedHolder { handler_of, news }| {
+            let unnamed = Weak::clone(&unnamed);
+            let tell = move |mut holding: RawHolding| {
+                for holder in &mut holding.threads {
+                    holder.handler = handler_of(holder.stack.thread);
+                }
+                if let Some(unnamed) = unnamed.upgrade() {
+                    drop(unnamed.try_send(Unnamed::Holding(holding, news)));
+                }
+            };
+            Box::new(tell) as TellHolding
+        });
+        self.ask((thread, still, holding), move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
             news(StackNews::Sampled(captured.outcome));
             if let Err(refused) = unnamed.try_send(Unnamed::Stall(captured, news))
@@ -89,7 +120,7 @@ impl Stacks {
     ) {
         let unnamed = Arc::downgrade(&self.unnamed);
         let (returns, spent) = (Arc::clone(&self.returns), self.sampler.spent());
-        self.ask(proof.thread, Box::new(|| true), move |captured| {
+        self.ask((proof.thread, Box::new(|| true), None), move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
             sampled(captured.outcome);
             let Some(stack) = &captured.stack else { return proof.not_shown() };
@@ -109,11 +140,10 @@ impl Stacks {
 
     fn ask(
         &self,
-        thread: u32,
-        still: Box<dyn Fn() -> bool + Send>,
+        (thread, still, holding): (u32, Still, Option<TellHolding>),
         done: impl FnOnce(Captured) + Send + 'static,
     ) {
-        let request = StackRequest { thread, still, done: Box::new(done) };
+        let request = StackRequest { thread, still, done: Box::new(done), holding };
         if let Err(refused) = self.sampler.ask(request) {
             (refused.done)(if self.sampler.vitals().is_spent(OwnThread::Capture) {
                 Captured::failed("the thread stall-capture is lost")

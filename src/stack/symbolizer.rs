@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::await_chain::await_chain;
+use super::holder_news::HolderNews;
 use super::limits::{Spent, charged};
 use super::mode::Symbols;
 use super::native::Names;
 use super::poll_frame::{gives_away, poll_returns_to};
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
-use super::raw::{Captured, NoLines};
+use super::raw::{Captured, NoLines, RawHolding};
 use super::user_frame::{OwnCode, is_vague, no_site, site};
 use crate::clock;
-use crate::stall::{Awaits, Frame, Hints, Site, StackDetail, StackNews, StackResult};
+use crate::stall::{
+    Awaits, Frame, HeldBy, Hints, HoldingThread, Site, StackDetail, StackNews, StackResult,
+};
 use crate::sync::AtomicBool;
 use crate::vitals::{OwnThread, Vitals};
 
@@ -38,6 +41,8 @@ pub(crate) struct StackSettings {
     pub(crate) symbols: Symbols,
     /// The CPU time that stacks may cost, in percent of a core.
     pub(crate) cpu_percent: u64,
+    /// Whether the holders of locks are looked for.
+    pub(crate) lock_holders: bool,
 }
 
 /// A stack without names, and who waits for it.
@@ -45,6 +50,8 @@ pub(super) enum Unnamed {
     /// Called with the news on this thread.
     Stall(Captured, Box<dyn FnMut(StackNews) + Send>),
     PollProof(Captured, Arc<PollProof>),
+    /// Who has what a thread waits for.
+    Holding(RawHolding, HolderNews),
 }
 
 /// Names stacks until all senders of its queue are gone: those of the watchdog, and of stacks that
@@ -108,6 +115,12 @@ impl Symbolizer {
                     let result = result.unwrap_or_else(|| StackResult::missing(missing));
                     vitals.work(THREAD, || news(StackNews::Named(result)));
                 }
+                Unnamed::Holding(holding, news) => {
+                    let name = || vitals.work(THREAD, || self.held_by(holding));
+                    if let Some(held_by) = charged(&spent, name) {
+                        vitals.work(THREAD, || news.tell(held_by));
+                    }
+                }
                 Unnamed::PollProof(captured, proof) => {
                     charged(&spent, || vitals.work(THREAD, || self.prove(captured, &proof)));
                     // Unless there is an answer.
@@ -142,6 +155,26 @@ impl Symbolizer {
                 proof.held(since, result, returns_to, returns);
             }
         }
+    }
+
+    fn held_by(&mut self, holding: RawHolding) -> HeldBy {
+        let mut held_by = HeldBy::new(holding.holder, holding.degree);
+        held_by.threads_left_out = holding.threads_left_out;
+        for holder in holding.threads {
+            let thread = holder.stack.thread;
+            let has_frames = !holder.stack.frames.is_empty();
+            let result = self.name(Captured::stack(holder.stack), &mut |_, _| {});
+            held_by.threads.push(HoldingThread {
+                thread,
+                name: holder.name,
+                role: holder.role,
+                handler: holder.handler.map(Into::into),
+                site: result.site,
+                waits_in: holder.waits_in,
+                stack: result.stack.filter(|_| has_frames),
+            });
+        }
+        held_by
     }
 
     /// `located` is called once, if there is a site: before the frames outside of it have names.

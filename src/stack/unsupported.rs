@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mode::{Capture, Symbols};
-use super::raw::{Captured, Image, NoLines, RawStack};
+use super::raw::{Captured, Image, NoLines, RawHolding, RawStack};
 use super::user_frame::OwnCode;
 use crate::stall::{Frame, Stack, StackDetail};
 use crate::sync::AtomicBool;
@@ -21,6 +21,10 @@ impl Taker {
 
     pub(super) fn take(&mut self, _: u32, _: &dyn Fn() -> bool, _: Duration) -> Captured {
         Captured::failed(UNSUPPORTED)
+    }
+
+    pub(super) fn holding(&mut self, _: u32, _: &dyn Fn() -> bool) -> Option<RawHolding> {
+        None
     }
 }
 

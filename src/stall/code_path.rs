@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::record::Frame;
+use super::frames::Frame;
 
 /// Code that cargo or rustup has fetched, or that was vendored: told by its file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
+use super::frames::Site;
+use super::held_by::HeldBy;
 use super::hints::{Hints, Situation};
-use super::record::{PENDING, Site, Stall};
+use super::record::{PENDING, Stall};
 use super::stack_result::{NO_OWN_FRAME, NO_REASON, StackResult};
 use crate::clock::{Nanos, nanos};
 use crate::label::interned;
@@ -27,6 +29,10 @@ pub(crate) struct LiveStall {
     stack_result: OnceLock<StackResult>,
     /// The stack of a later attempt, if the first had none.
     later_result: OnceLock<StackResult>,
+    /// Whether it is being found out who has what the thread waits for.
+    wants_holder: OnceLock<()>,
+    /// `None` inside where that is not known.
+    held_by: OnceLock<Option<HeldBy>>,
     lasted: AtomicU64,
     delayed: AtomicU64,
     /// Requests in flight at its end; not there before.
@@ -43,6 +49,8 @@ impl LiveStall {
             located: OnceLock::new(),
             stack_result: OnceLock::new(),
             later_result: OnceLock::new(),
+            wants_holder: OnceLock::new(),
+            held_by: OnceLock::new(),
             lasted,
             delayed: AtomicU64::new(0),
             ended: OnceLock::new(),
@@ -94,6 +102,18 @@ impl LiveStall {
     pub(crate) fn set_detail(&self, detail: Option<String>) {
         // The first to know is right.
         drop(self.detail.set(detail));
+    }
+
+    /// Says that it is being found out who has what the thread waits for.
+    pub(crate) fn want_holder(&self) {
+        // Once is enough.
+        let _ = self.wants_holder.set(());
+    }
+
+    /// Says who has what the thread waits for, or that this is not known.
+    pub(crate) fn set_held_by(&self, held_by: Option<HeldBy>) {
+        // The first to know is right.
+        drop(self.held_by.set(held_by));
     }
 
     /// Says where the thread was, while further frames are still without names.
@@ -175,7 +195,9 @@ impl LiveStall {
         let requests_in_flight_at_end = self.ended.get().copied();
         let in_progress = requests_in_flight_at_end.is_none();
         let has_result = self.has_stack_result();
-        let is_complete = !in_progress && has_result && self.detail.get().is_some();
+        let has_holder = self.wants_holder.get().is_none() || self.held_by.get().is_some();
+        let is_complete = !in_progress && has_result && has_holder && self.detail.get().is_some();
+        let held_by = self.held_by.get().cloned().flatten();
         let result = self.result().cloned();
         let StackResult { site, no_site, hints, given, stack, awaits, missing, last_seen, .. } =
             result.unwrap_or_else(|| StackResult::missing(PENDING));
@@ -194,6 +216,7 @@ impl LiveStall {
             stack,
             stack_missing: stack_missing.map(Cow::Borrowed),
             awaits,
+            held_by,
             is_complete,
             requests_in_flight_at_end,
             delayed_requests: self.delayed(),
@@ -202,7 +225,9 @@ impl LiveStall {
         if !stall.cause.is_environment() {
             let known = self.situation.get().filter(|known| known.cause() == stall.cause);
             let situation = known.copied().unwrap_or(Situation::Of(stall.cause));
-            stall.fix = hints.fix(situation).unwrap_or(situation.fix()).into();
+            let by_holder = stall.held_by.as_ref().and_then(HeldBy::fix);
+            let fix = by_holder.or_else(|| hints.fix(situation));
+            stall.fix = fix.unwrap_or(situation.fix()).into();
         }
         stall
     }

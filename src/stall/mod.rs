@@ -3,6 +3,8 @@
 mod awaits;
 mod cause;
 mod code_path;
+mod frames;
+mod held_by;
 mod hints;
 mod live;
 mod record;
@@ -18,9 +20,11 @@ mod totals;
 pub use awaits::{Await, AwaitKind, Awaits};
 pub use cause::Cause;
 pub(crate) use code_path::{CodePath, crate_of, fetched};
+pub use frames::{Frame, Site, Stack};
+pub use held_by::{Degree, HeldBy, Holder, HoldingRole, HoldingThread};
 pub(crate) use hints::{Hints, Situation, Situations};
 pub(crate) use live::LiveStall;
-pub use record::{Frame, Site, Stack, Stall};
+pub use record::Stall;
 #[cfg(feature = "admin")]
 pub(crate) use serialize::WithFrames;
 pub(crate) use stack_detail::StackDetail;

@@ -8,7 +8,9 @@ use serde_core::{Serialize, Serializer};
 
 use super::awaits::{Await, AwaitKind, Awaits};
 use super::cause::Cause;
-use super::record::{Frame, Site, Stack, Stall};
+use super::frames::{Frame, Site, Stack};
+use super::held_by::{HeldBy, HoldingThread};
+use super::record::Stall;
 
 /// A stall whose stack has its frames written as that.
 pub(crate) struct WithFrames<'a, F> {
@@ -70,7 +72,37 @@ impl<F: Serialize> Serialize for WithFrames<'_, F> {
             "awaits": stall.awaits.as_deref(),
             "site_missing": stall.site_missing,
             "last_seen": stall.last_seen,
+            "held_by": stall.held_by,
             "is_complete": stall.is_complete(),
+        })
+    }
+}
+
+impl Serialize for HeldBy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields!(to, "HeldBy", {
+            "holder": self.holder.as_str(),
+            "degree": self.degree.as_str(),
+            "sentence": self.to_string(),
+            "threads": self.threads,
+            "threads_left_out": self.threads_left_out,
+        })
+    }
+}
+
+impl Serialize for HoldingThread {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let lines = |stack: &Arc<Stack>| -> Vec<_> {
+            stack.frames.iter().map(|frame| frame.to_string()).collect()
+        };
+        fields!(to, "HoldingThread", {
+            "thread": self.thread,
+            "name": self.name,
+            "role": self.role.as_str(),
+            "handler": self.handler,
+            "site": self.site,
+            "waits_in": self.waits_in,
+            "stack": self.stack.as_ref().map(lines),
         })
     }
 }
@@ -160,12 +192,23 @@ impl Serialize for Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stall::{Degree, Holder, HoldingRole};
 
     #[test]
     fn a_record_is_written_as_the_schema_says() {
         let schema = include_str!("../../docs/stalls.schema.json");
         let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
         let site = Site { function: "app::load".into(), file: None, line: None };
+        let mut held_by = HeldBy::new(Holder::OtherThread, Degree::Certain);
+        held_by.threads.push(HoldingThread {
+            thread: 7,
+            name: None,
+            role: HoldingRole::Holds,
+            handler: None,
+            site: None,
+            waits_in: None,
+            stack: Some(Arc::default()),
+        });
         let stack = Stack { frames: vec![Arc::default()], ..Stack::default() };
         let link = Await::new(AwaitKind::Async, "app::load", 1);
         let awaits = Awaits { links: vec![link], missing: None };
@@ -174,6 +217,7 @@ mod tests {
             stack: Some(Arc::new(stack)),
             awaits: Some(Arc::new(awaits)),
             trace_id: Some(0xabc),
+            held_by: Some(held_by),
             ..crate::stall::tests::stall(7)
         };
         let json = serde_json::to_value(&stall).expect("it is plain data");
@@ -184,12 +228,15 @@ mod tests {
         let written = |json: &serde_json::Value| -> Vec<_> {
             json.as_object().expect("fields").keys().cloned().collect()
         };
+        let held_by = &json["held_by"];
         for (of, json) in [
             ("stall", &json),
             ("stack", &json["stack"]),
             ("site", &json["site"]),
             ("awaits", &json["awaits"]),
             ("await", &json["awaits"]["links"][0]),
+            ("held_by", held_by),
+            ("holding_thread", &held_by["threads"][0]),
         ] {
             let mut fields: Vec<_> = described(of).keys().cloned().collect();
             let mut written = written(json);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::awaits::Awaits;
+use super::frames::{Site, Stack};
 use super::hints::Hints;
-use super::record::{Site, Stack};
 
 /// Declares the outcomes once: name, label and meaning.
 macro_rules! outcomes {

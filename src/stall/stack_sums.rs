@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::cause::Cause;
-use super::record::Frame;
+use super::frames::Frame;
 use crate::clock::{self, Nanos};
 
 /// Stacks with a row of their own; further ones share a row for each runtime, handler and cause.

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::cause::Cause;
+use super::frames::Site;
 use super::live::LiveStall;
-use super::record::{Site, Stall};
+use super::record::Stall;
 #[cfg(feature = "profile")]
 use super::stack_sums::{Part, StackSums, StackTotals};
 use super::totals::StallTotals;

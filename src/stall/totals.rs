@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
+use super::frames::Site;
 use super::live::LiveStall;
-use super::record::{Site, Stall};
+use super::record::Stall;
 use super::stack_result::StackResult;
 #[cfg(feature = "profile")]
 use super::stack_sums::{Frames, Part, StackKey, StackSum, StackTotals};

@@ -20,6 +20,16 @@ pub(crate) enum Waits {
     Other,
 }
 
+/// The word at which a system call waits for a change, and what it held; `None` for another one.
+#[allow(dead_code, reason = "called only where stacks are taken")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn futex_wait(number: i64, arguments: &[u64; 6]) -> Option<(u64, u32)> {
+    const OPERATION: u64 = 0x7f;
+    let waits = [libc::FUTEX_WAIT as u64, libc::FUTEX_WAIT_BITSET as u64];
+    let is_wait = number == libc::SYS_futex && waits.contains(&(arguments[1] & OPERATION));
+    is_wait.then_some((arguments[0], arguments[2] as u32))
+}
+
 /// The name of the system call with that number and those arguments, and what it waits for. `poll`
 /// and `select` stand for their newer forms, too.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -126,6 +136,12 @@ pub(crate) fn waits_for_two(number: i64, arguments: &[u64; 6]) -> bool {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn waits_for_two(_: i64, _: &[u64; 6]) -> bool {
     false
+}
+
+#[allow(dead_code, reason = "called only where stacks are taken")]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn futex_wait(_: i64, _: &[u64; 6]) -> Option<(u64, u32)> {
+    None
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

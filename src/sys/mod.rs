@@ -23,6 +23,8 @@ pub(crate) mod native;
 mod peer;
 mod thread;
 
+#[allow(unused_imports, reason = "used only where stacks are taken")]
+pub(crate) use calls::futex_wait;
 pub(crate) use calls::{Waits, system_call, waits_for_two};
 #[cfg(feature = "testing")]
 pub(crate) use file_lock::open_alone;

@@ -148,6 +148,7 @@ pub(super) mod tests {
             })),
             site_missing: None,
             last_seen: None,
+            held_by: None,
             stack_missing: None,
             awaits: None,
             is_complete: false,

@@ -7,9 +7,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::{Nanos, human, human_nanos};
+use crate::label::printable;
 use crate::labels::UNATTRIBUTED;
 use crate::log_status::LogStatus;
-use crate::stall::{Cause, NO_DEBUG_INFO, Site, StackDetail, Stall};
+use crate::stall::{Cause, HeldBy, NO_DEBUG_INFO, Site, StackDetail, Stall};
 use crate::vitals::{Condition, OwnThread, ThreadReport};
 #[cfg(feature = "admin")]
 pub(crate) use page::*;
@@ -205,6 +206,11 @@ pub(crate) fn started(stall: &Stall) -> String {
 /// What was missing in the first line of a stall.
 pub(crate) fn located(stall: &Stall) -> String {
     format!("stall {} is {}{}", stall.id, handler(stall), place(stall.site.as_ref()))
+}
+
+/// Who has what a stall waits for.
+pub(crate) fn held_by(stall: &Stall, held_by: &HeldBy) -> String {
+    format!("stall {}: {} waits: {}", stall.id, handler(stall), printable(&held_by.to_string()))
 }
 
 pub(crate) fn continues(stall: &Stall) -> String {

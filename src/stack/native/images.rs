@@ -46,6 +46,9 @@ struct Loaded {
     module: Module,
     image: Arc<Image>,
     sections: Sections,
+    /// All of the unwind information and where it begins, read when a frame is to be cleaned up.
+    #[cfg(target_arch = "x86_64")]
+    entries: std::cell::OnceCell<Option<(u64, Bytes)>>,
 }
 
 /// Where a call may lead.
@@ -97,7 +100,13 @@ impl Images {
                 None => Arc::new(image(&module, listing)),
             };
             self.code.extend(module.code().map(|range| (range, index)));
-            self.loaded.push(Loaded { module, image, sections: Sections::Unread });
+            self.loaded.push(Loaded {
+                module,
+                image,
+                sections: Sections::Unread,
+                #[cfg(target_arch = "x86_64")]
+                entries: Default::default(),
+            });
         }
         self.code.sort_unstable_by_key(|(range, _)| range.start);
         tells
@@ -139,6 +148,31 @@ impl Images {
             }
             Sections::Unread | Sections::Missing => None,
         }
+    }
+
+    /// The code of the program itself from `address` on, if it lies there.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn program_code(&self, address: u64) -> Option<&'static [u8]> {
+        let Loaded { module, .. } = &self.loaded[self.find(address)?];
+        let end = module.code().find(|range| range.contains(&address))?.end;
+        module.borrow(&(address..end))
+    }
+
+    /// The entry of the function at `address` in the unwind information of its module, which was
+    /// [loaded](Self::load): its address, and where all of that information begins, and that.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn unwind_entry(&self, address: u64) -> Option<(u64, u64, &[u8])> {
+        let Loaded { module, sections, entries, .. } = &self.loaded[self.find(address)?];
+        let Sections::Known { address: at, eh_frame_hdr } = sections else { return None };
+        let header = EhFrameHdr::parse(*at, module.base, eh_frame_hdr)?;
+        let (_, entry) = header.function(address)?;
+        let entries = entries.get_or_init(|| {
+            let start = header.eh_frame()?;
+            let mut segments = module.segments.iter();
+            let end = segments.find(|segment| segment.range.contains(&start))?.range.end;
+            Some((start, section(module, &(start..end))?))
+        });
+        entries.as_ref().map(|(start, bytes)| (entry, *start, &**bytes))
     }
 
     /// Where the function begins whose unwind information ends at the system call before `address`: glibc's

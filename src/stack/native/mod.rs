@@ -5,12 +5,15 @@ mod arch;
 pub(crate) mod bench;
 mod bridge;
 mod bytes;
+#[cfg_attr(not(target_arch = "x86_64"), path = "no_cleanup.rs")]
+mod cleanup;
 mod debug_info;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 #[cfg(fuzzing)]
 mod fuzz_input;
 mod headers;
+mod holder;
 mod images;
 mod leaf;
 mod names;

@@ -29,7 +29,7 @@ const GLANCE: Nanos = 20_000;
 /// What is kept from one capture to the next.
 pub(in crate::stack) struct Taker {
     mode: Capture,
-    images: Images,
+    pub(super) images: Images,
     stack: Vec<u8>,
     /// Installed when it is first needed.
     signal: Option<Signal>,

@@ -87,6 +87,19 @@ enum Step {
     Lost,
 }
 
+impl<'a> Stack<'a> {
+    /// A copy that begins at that address.
+    pub(super) fn new(begin: u64, bytes: &'a [u8]) -> Self {
+        Self { begin, bytes }
+    }
+
+    /// So many bytes at `address`, if all of them were copied.
+    pub(super) fn part(self, address: u64, length: usize) -> Option<&'a [u8]> {
+        let at = usize::try_from(address.checked_sub(self.begin)?).ok()?;
+        self.bytes.get(at..at.checked_add(length)?)
+    }
+}
+
 impl Stack<'_> {
     /// Whether all of it was copied, to where its memory ends.
     pub(super) fn is_whole(self) -> bool {

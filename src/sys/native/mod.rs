@@ -3,6 +3,8 @@
 
 mod arch;
 mod cpu_time;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod externals;
 pub(crate) mod file_map;
 pub(crate) mod memory;
 pub(crate) mod modules;

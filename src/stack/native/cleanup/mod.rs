@@ -1,0 +1,61 @@
+//! Whether a thread holds a lock: by what the compiler has written down to clean its frames up.
+//!
+//! A pointer to a lock proves nothing: who only knows the lock has one, and calls that have returned
+//! leave theirs behind. But a guard that lives across a call is dropped if that call panics. So the
+//! compiler has put code beside each such call that drops what lives there, the guard among it. That
+//! code is found by the tables that the unwinder uses, and followed in a copy of the frame
+//! ([`machine`]). Where it releases the very word that is waited for, the frame holds the lock. Nothing is run.
+//!
+//! It finds nothing in programs that abort on panics, for calls that the compiler knows not to panic,
+//! and where a value is needed that is in a register which no inner frame has saved.
+
+mod machine;
+mod rules;
+
+pub(super) use machine::LockWord;
+use machine::{Cleanup, Kept, follow};
+
+use crate::stack::native::images::Images;
+use crate::stack::native::unwind::{Stack, Walk};
+
+/// What the frames of a thread say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// The frame with that index holds the lock.
+    Frame(usize),
+    /// No frame that has a clean-up does.
+    No,
+    /// No frame is known to, but not all could be followed.
+    Unclear,
+}
+
+/// Whether one of the frames of a thread holds the lock. `thread_area` is where libc's data about the
+/// thread lies, if that is known.
+pub(super) fn holds(
+    images: &mut Images,
+    (stack, thread_area): (Stack<'_>, Option<u64>),
+    walk: &Walk,
+    word: LockWord,
+) -> Holds {
+    let mut kept = Kept::default();
+    let mut is_clear = walk.is_complete;
+    for (index, pair) in walk.sps.windows(2).enumerate() {
+        // The code of an outer frame is where its call returns to, which may be after its function.
+        let address = walk.addresses[index] - u64::from(index > 0);
+        let rules = rules::rules(images, stack, (address, pair[1]), kept);
+        let Some(rules) = rules.filter(|_| !walk.guessed.contains(&index)) else {
+            // Its registers are not known, but those of the stack are.
+            (kept, is_clear) = (Kept::default(), false);
+            continue;
+        };
+        if let Some(pad) = rules.pad.filter(|_| index > 0) {
+            match follow(images, (stack, thread_area), word, pad, (pair[0], kept)) {
+                Cleanup::Releases => return Holds::Frame(index),
+                Cleanup::Leaves => {}
+                Cleanup::Unclear => is_clear = false,
+            }
+        }
+        kept = rules.kept;
+    }
+    if is_clear { Holds::No } else { Holds::Unclear }
+}

@@ -1,0 +1,393 @@
+//! Who holds the lock that a stall waits for: locks of all kinds, held in all places, among threads that
+//! know the lock and do not hold it. A holder may stay unknown; a wrong one fails.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use tower_stall::{Degree, HeldBy, Holder, HoldingRole, StallDetector};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+/// Each case runs so many times.
+const ROUNDS: usize = 3;
+
+/// One case at a time: others' threads are none of its.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A runtime with a detector, and threads that know a lock.
+struct Stage {
+    _one: MutexGuard<'static, ()>,
+    stall: StallDetector,
+    runtime: tokio::runtime::Runtime,
+    /// Ends the threads of the case.
+    keep: Vec<Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
+        let runtime = runtime.expect("a runtime");
+        let builder = StallDetector::builder().capture_cpu_percent(100).log_check(false);
+        let stall = runtime.block_on(async { builder.start() }).expect("a detector");
+        Self { _one: one, stall, runtime, keep: Vec::new(), threads: Vec::new() }
+    }
+
+    /// What a holder waits for until the case is over. The other end says that it holds the lock.
+    fn cue(&mut self) -> (Cue, Receiver<()>) {
+        let (keep, until) = channel();
+        let (say, said) = channel();
+        self.keep.push(keep);
+        (Cue { say, until }, said)
+    }
+
+    /// Runs on a thread of its own, until the cue says that it is where it should be.
+    fn thread(&mut self, run: impl FnOnce(Cue) + Send + 'static) {
+        let (cue, said) = self.cue();
+        let thread = Builder::new().name("holder".into()).spawn(move || run(cue));
+        self.threads.push(thread.expect("a thread"));
+        said.recv_timeout(LIMIT).expect("it comes to it");
+    }
+
+    /// Runs on a worker, under that label, until the cue says that it is where it should be.
+    fn worker(&mut self, label: &'static str, run: impl FnOnce(Cue) + Send + 'static) {
+        let (cue, said) = self.cue();
+        self.runtime.spawn(self.stall.watched(label, async move { run(cue) }));
+        said.recv_timeout(LIMIT).expect("it comes to it");
+    }
+
+    /// Blocks a worker, and returns who holds what it waits for.
+    fn wait(&self, run: impl FnOnce() + Send + 'static) -> HeldBy {
+        self.runtime.spawn(self.stall.watched("waiter", async move { run() }));
+        self.held_by("waiter")
+    }
+
+    fn held_by(&self, label: &str) -> HeldBy {
+        let begin = Instant::now();
+        loop {
+            let stalls = self.stall.stalls();
+            let stall = stalls.iter().find(|stall| stall.handler == label);
+            if let Some(held_by) = stall.and_then(|stall| stall.held_by.clone()) {
+                return held_by;
+            }
+            assert!(begin.elapsed() < LIMIT, "{stalls:#?}");
+            sleep(PAUSE);
+        }
+    }
+
+    fn end(self) {
+        drop(self.keep);
+        self.threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        self.runtime.shutdown_timeout(LIMIT);
+    }
+}
+
+struct Cue {
+    say: Sender<()>,
+    until: Receiver<()>,
+}
+
+impl Cue {
+    /// Says that all is as it should be, and stays until the case is over.
+    #[inline(never)]
+    fn stay(self) {
+        self.say.send(()).expect("the case goes on");
+        let _ = self.until.recv();
+    }
+}
+
+/// What such a look must have found. Where not all threads stood still it may be unknown, but then it
+/// names nobody.
+#[track_caller]
+fn check(held_by: &HeldBy, handler: Option<&str>, function: &str) {
+    assert_eq!(held_by.holder, Holder::OtherThread, "{held_by:#?}");
+    assert_eq!(held_by.degree, Degree::Certain);
+    println!("{held_by}");
+    let thread = &held_by.threads[0];
+    assert_eq!(thread.handler.as_deref(), handler, "{held_by:#?}");
+    let site = thread.site.as_ref().expect("own code is on its stack");
+    let frames = thread.stack.as_ref().expect("a stack").to_string();
+    assert!(frames.contains(function), "{site}\n{frames}");
+}
+
+/// Threads that have the address of what they are given on their stacks, after all calls with it.
+fn decoys<T: Send + Sync + 'static>(stage: &mut Stage, known: &Arc<T>, touch: fn(&T)) {
+    for _ in 0..3 {
+        let known = Arc::clone(known);
+        stage.thread(move |cue| {
+            let inner: &T = &known;
+            touch(inner);
+            knows(inner, cue);
+        });
+    }
+}
+
+#[inline(never)]
+fn knows<T>(known: &T, cue: Cue) {
+    let copies = std::hint::black_box([known; 8]);
+    cue.stay();
+    std::hint::black_box(copies);
+}
+
+/// A lock of some kind.
+trait Lock: Send + Sync + 'static {
+    fn make() -> Self;
+    /// Takes it for a moment.
+    fn touch(&self);
+    /// Holds it until the case is over.
+    fn hold(&self, cue: Cue);
+    /// Waits for it.
+    fn wait(&self);
+}
+
+macro_rules! lock {
+    ($kind:ident, $inner:ty = $make:expr, $lock:ident => $hold:expr, $wait:expr) => {
+        struct $kind($inner);
+
+        impl Lock for $kind {
+            fn make() -> Self {
+                Self($make)
+            }
+
+            fn touch(&self) {
+                let $lock = &self.0;
+                drop($hold);
+            }
+
+            #[inline(never)]
+            fn hold(&self, cue: Cue) {
+                let $lock = &self.0;
+                let guard = $hold;
+                cue.stay();
+                drop(guard);
+            }
+
+            #[inline(never)]
+            fn wait(&self) {
+                let $lock = &self.0;
+                drop($wait);
+            }
+        }
+    };
+}
+
+lock!(StdMutex, Mutex<u64> = Mutex::new(7), lock => lock.lock(), lock.lock());
+lock!(StdRead, RwLock<u8> = RwLock::new(7), lock => lock.read(), lock.write());
+lock!(StdWrite, RwLock<u8> = RwLock::new(7), lock => lock.write(), lock.read());
+lock!(StdWriters, RwLock<u8> = RwLock::new(7), lock => lock.write(), lock.write());
+lock!(ParkingMutex, parking_lot::Mutex<u64> = Default::default(), lock => lock.lock(), lock.lock());
+lock!(ParkingRead, parking_lot::RwLock<u64> = Default::default(), lock => lock.read(), lock.write());
+lock!(ParkingWrite, parking_lot::RwLock<u64> = Default::default(), lock => lock.write(), lock.read());
+lock!(Dash, DashMap<u8, u8> = DashMap::from_iter([(1, 1)]), map => map.get_mut(&1), map.get_mut(&1));
+
+fn found<L: Lock>() {
+    for round in 0..ROUNDS {
+        let mut stage = Stage::new();
+        let lock = Arc::new(L::make());
+        decoys(&mut stage, &lock, L::touch);
+        let of_holder = Arc::clone(&lock);
+        let run = move |cue| of_holder.hold(cue);
+        let handler = if round % 2 == 0 {
+            stage.thread(run);
+            None
+        } else {
+            stage.worker("holder", run);
+            Some("holder")
+        };
+        decoys(&mut stage, &lock, |_| {});
+        // A second one waits already.
+        let of_first = Arc::clone(&lock);
+        stage.runtime.spawn(stage.stall.watched("first", async move { of_first.wait() }));
+        check(&stage.held_by("first"), handler, "hold");
+        check(&stage.wait(move || lock.wait()), handler, "hold");
+        stage.end();
+    }
+}
+
+#[test]
+fn mutexes_of_std() {
+    found::<StdMutex>();
+}
+
+#[test]
+fn readers_and_writers_of_std() {
+    found::<StdRead>();
+    found::<StdWrite>();
+    found::<StdWriters>();
+}
+
+#[test]
+fn mutexes_of_parking_lot() {
+    found::<ParkingMutex>();
+}
+
+#[test]
+fn readers_and_writers_of_parking_lot() {
+    found::<ParkingRead>();
+    found::<ParkingWrite>();
+}
+
+#[test]
+fn shards_of_dashmap() {
+    found::<Dash>();
+}
+
+#[test]
+fn a_holder_in_spawn_blocking() {
+    let mut stage = Stage::new();
+    let lock = Arc::new(StdMutex::make());
+    let (cue, said) = stage.cue();
+    let of_holder = Arc::clone(&lock);
+    stage.runtime.spawn_blocking(move || of_holder.hold(cue));
+    said.recv_timeout(LIMIT).expect("it comes to it");
+    check(&stage.wait(move || lock.wait()), None, "hold");
+    stage.end();
+}
+
+#[test]
+fn a_waiter_that_holds_its_lock_already() {
+    #[inline(never)]
+    fn again(lock: &parking_lot::ReentrantMutex<()>, inner: &Mutex<u8>) {
+        let _other = lock.lock();
+        drop(inner.lock());
+    }
+    let mut stage = Stage::new();
+    // It never ends, so a thread is left behind with it.
+    let lock: &'static Mutex<u8> = Box::leak(Box::new(Mutex::new(1)));
+    let other: &'static parking_lot::ReentrantMutex<()> = Box::leak(Box::default());
+    let known: Arc<&'static Mutex<u8>> = Arc::new(lock);
+    decoys(&mut stage, &known, |_| {});
+    let held_by = stage.wait(move || {
+        let guard = lock.lock();
+        again(other, lock);
+        drop(guard);
+    });
+    assert_eq!((held_by.holder, held_by.degree), (Holder::SameThread, Degree::Certain));
+    std::mem::forget(stage.runtime);
+    drop(stage.keep);
+}
+
+#[test]
+fn two_handlers_that_take_two_locks_in_different_order() {
+    let mut stage = Stage::new();
+    let locks: &'static [Mutex<u8>; 2] = Box::leak(Box::new([Mutex::new(1), Mutex::new(2)]));
+    let all: &'static std::sync::Barrier = Box::leak(Box::new(std::sync::Barrier::new(2)));
+    for (label, first, second) in [("one", 0, 1), ("two", 1, 0)] {
+        let run = async move {
+            let guard = locks[first].lock();
+            all.wait();
+            drop(locks[second].lock());
+            drop(guard);
+        };
+        stage.runtime.spawn(stage.stall.watched(label, run));
+    }
+    // The one that is found last finds both at rest.
+    let both = [stage.held_by("one"), stage.held_by("two")];
+    assert!(
+        both.iter().all(|by| [Holder::Deadlock, Holder::Unknown].contains(&by.holder)),
+        "{both:#?}"
+    );
+    assert!(both.iter().any(|by| by.holder == Holder::Deadlock), "{both:#?}");
+    for (held_by, other) in both.iter().zip(["two", "one"]) {
+        if held_by.holder == Holder::Deadlock {
+            assert_eq!(held_by.threads[0].handler.as_deref(), Some(other));
+        }
+    }
+    std::mem::forget(stage.runtime);
+    stage.keep.clear();
+}
+
+#[test]
+#[allow(clippy::await_holding_lock, reason = "it is what is to be found")]
+fn a_guard_in_a_suspended_task_is_no_thread_s() {
+    for _ in 0..ROUNDS {
+        let mut stage = Stage::new();
+        let lock = Arc::new(parking_lot::Mutex::new(1_u64));
+        decoys(&mut stage, &lock, |lock| drop(lock.lock()));
+        let (cue, said) = stage.cue();
+        let of_task = Arc::clone(&lock);
+        let (done, wait_for_it) = tokio::sync::oneshot::channel::<()>();
+        stage.runtime.spawn(async move {
+            let guard = of_task.lock();
+            cue.say.send(()).expect("the case goes on");
+            let _ = wait_for_it.await;
+            drop(guard);
+        });
+        said.recv_timeout(LIMIT).expect("it comes to it");
+        let of_waiter = Arc::clone(&lock);
+        let held_by = stage.wait(move || drop(of_waiter.lock()));
+        assert!(held_by.threads.is_empty(), "{held_by:#?}");
+        let known = [(Holder::NoThread, Degree::Likely), (Holder::Unknown, Degree::Unknown)];
+        assert!(known.contains(&(held_by.holder, held_by.degree)), "{held_by:#?}");
+        println!("{held_by:?}");
+        drop(done);
+        stage.end();
+    }
+}
+
+#[test]
+fn the_thread_that_is_joined_and_the_one_that_initialises() {
+    static SLOW: LazyLock<u8> = LazyLock::new(|| {
+        let cue = CUE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        cue.expect("the first use").stay();
+        7
+    });
+    static CUE: Mutex<Option<Cue>> = Mutex::new(None);
+
+    let mut stage = Stage::new();
+    let (cue, said) = stage.cue();
+    let sleeper = Builder::new().name("sleeper".into()).spawn(move || cue.stay());
+    let sleeper = sleeper.expect("a thread");
+    said.recv_timeout(LIMIT).expect("it comes to it");
+    let held_by = stage.wait(move || sleeper.join().expect("no panic"));
+    assert_eq!((held_by.holder, held_by.degree), (Holder::OtherThread, Degree::Certain));
+    assert_eq!(held_by.threads[0].role, HoldingRole::IsJoined);
+    assert_eq!(held_by.threads[0].name.as_deref(), Some("sleeper"));
+    stage.end();
+
+    let mut stage = Stage::new();
+    let (cue, said) = stage.cue();
+    *CUE.lock().unwrap_or_else(PoisonError::into_inner) = Some(cue);
+    stage.threads.push(std::thread::spawn(|| assert_eq!(*SLOW, 7)));
+    said.recv_timeout(LIMIT).expect("it comes to it");
+    let held_by = stage.wait(|| assert_eq!(*SLOW, 7));
+    check(&held_by, None, "SLOW");
+    assert_eq!(held_by.threads[0].role, HoldingRole::Initialises);
+    stage.end();
+}
+
+#[test]
+fn what_nobody_holds_names_nobody() {
+    let mut stage = Stage::new();
+    let (cue, said) = stage.cue();
+    let held_by = stage.wait(move || cue.stay());
+    said.recv_timeout(LIMIT).expect("it comes to it");
+    assert_eq!((held_by.holder, held_by.degree), (Holder::Unknown, Degree::Unknown));
+    assert!(held_by.threads.is_empty());
+    stage.end();
+}
+
+#[test]
+fn a_holder_among_a_hundred_threads() {
+    let mut stage = Stage::new();
+    let lock = Arc::new(StdMutex::make());
+    for _ in 0..100 {
+        let known = Arc::clone(&lock);
+        stage.thread(move |cue| knows(&*known, cue));
+    }
+    let of_holder = Arc::clone(&lock);
+    stage.thread(move |cue| of_holder.hold(cue));
+    let held_by = stage.wait(move || lock.wait());
+    // There may be no time for all of them, and then nobody is named.
+    if held_by.threads_left_out == 0 || held_by.degree != Degree::Unknown {
+        check(&held_by, None, "hold");
+    }
+    println!("{} of 108 threads left out", held_by.threads_left_out);
+    stage.end();
+}
