@@ -12,10 +12,11 @@ use tower_stall::layer::{RequestHead, ResponseBody, ResponseFuture};
 #[cfg(feature = "testing")]
 use tower_stall::testing::NoStalls;
 use tower_stall::{
-    BuildError, Builder, Capture, Cause, DelayedFuture, DelayedLayer, DelayedService, Frame,
-    Health, HealthReport, LeftBehind, MetricInfo, MetricKind, ParseCaptureError, ParseSymbolsError,
-    Readiness, RuntimeHooks, ShedFuture, ShedLayer, ShedService, Site, Stack, Stall, StallDetector,
-    StallLayer, StallService, Symbols, Unavailable, Watched,
+    Await, AwaitKind, Awaits, BuildError, Builder, Capture, Cause, Degree, DelayedFuture,
+    DelayedLayer, DelayedService, Frame, Health, HealthReport, HeldBy, Holder, HoldingRole,
+    HoldingThread, LeftBehind, MetricInfo, MetricKind, ParseCaptureError, ParseSymbolsError,
+    ProfileWindow, Readiness, RuntimeHooks, ShedFuture, ShedLayer, ShedService, Site, Stack, Stall,
+    StallDetector, StallLayer, StallProfile, StallService, Symbols, Unavailable, Watched,
 };
 
 /// What `pub use` names that are traits.
@@ -56,11 +57,12 @@ fn all_public_types_go_anywhere() {
     let mut checked: BTreeSet<&str> = BTreeSet::new();
     checked.extend(each!(sent: Builder));
     checked.extend(each!(anywhere:
-        BuildError, Capture, Cause, DelayedFuture<Ready<()>>, DelayedLayer, DelayedService<()>, Frame, Health, HealthReport, LeftBehind, MetricInfo, MetricKind,
-        ParseCaptureError, ParseSymbolsError, Readiness, RequestHead<'static>, ResponseBody<Full<Bytes>>,
-        ResponseFuture<Ready<()>>, RuntimeHooks, ShedFuture<Ready<()>, Full<Bytes>>, ShedLayer,
-        ShedService<()>, Site, Stack, Stall, StallDetector, StallLayer, StallService<()>, Symbols,
-        Unavailable, Watched<Ready<()>>,
+        Await, AwaitKind, Awaits, BuildError, Capture, Cause, Degree, DelayedFuture<Ready<()>>, DelayedLayer,
+        DelayedService<()>, Frame, Health, HealthReport, HeldBy, Holder, HoldingRole, HoldingThread, LeftBehind,
+        MetricInfo, MetricKind, ParseCaptureError, ParseSymbolsError, ProfileWindow, Readiness,
+        RequestHead<'static>, ResponseBody<Full<Bytes>>, ResponseFuture<Ready<()>>, RuntimeHooks,
+        ShedFuture<Ready<()>, Full<Bytes>>, ShedLayer, ShedService<()>, Site, Stack, Stall, StallDetector,
+        StallLayer, StallProfile, StallService<()>, Symbols, Unavailable, Watched<Ready<()>>,
     ));
     #[cfg(feature = "testing")]
     checked.extend(each!(anywhere: NoStalls));

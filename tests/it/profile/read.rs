@@ -74,7 +74,7 @@ fn pprof_reads_what_is_there() {
             raw.lines().any(|line| of_file(&line))
         };
         assert!(line("it::profile::load_report"), "{raw}");
-        assert!(line("it::profile::stall::{{closure}}"), "{raw}");
+        assert!(line("it::profile::stall::{async_block#0}"), "{raw}");
         assert!(!raw.contains("tokio::runtime"), "the poll alone: {raw}");
         let mapping = |line: &&str| line.contains("[FN][FL][LN][IN]");
         assert!(raw.lines().any(|line| mapping(&line)), "nothing is left to look up: {raw}");
