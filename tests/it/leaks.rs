@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tower_stall::StallDetector;
 
-use crate::support::child;
+use crate::support::{child, fetch};
 
 /// What the process holds.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,9 @@ fn come_and_go() {
 
     // Runtimes that one detector watches, named and met.
     let stall = detector(&main);
-    let with_detector = settled(held());
+    // It answers once all of its threads are there.
+    assert_eq!(fetch(stall.admin_addr().expect("an admin server"), "/livez").0, 200);
+    let with_detector = held();
     for round in 0..100 {
         let short = runtime();
         if round % 2 == 0 {

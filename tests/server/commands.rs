@@ -69,7 +69,7 @@ fn the_commands_for_the_document_of_stalls_answer() {
     }
     let server = Server::start(&["--workers", "2"]);
     let commands = commands(PAGE, "verdict.sentence");
-    let [verdict, sites, stack] = commands[..] else { panic!("{commands:?}") };
+    let [verdict, sites, chain, stack] = commands[..] else { panic!("{commands:?}") };
     // The first stack reads the program, which takes its time on a busy machine.
     wait_until(LIMIT, || {
         assert_eq!(server.get("/blocking?ms=1000").0, 200);
@@ -77,6 +77,10 @@ fn the_commands_for_the_document_of_stalls_answer() {
     });
     assert!(!run_at(&server, verdict).trim().is_empty());
     wait_until(LIMIT, || run_at(&server, stack).contains("server::routes::sleeps"));
+    wait_until(LIMIT, || {
+        let links = run_at(&server, chain);
+        links.contains("async\tserver::routes::sleeps\texamples/server/routes.rs\t")
+    });
 }
 
 /// A free port for the admin server of an example that says none.

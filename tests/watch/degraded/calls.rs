@@ -76,7 +76,7 @@ fn each_documented_call_has_its_test() {
 }
 
 /// Processes at the same time: most of their time they wait.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 /// Checks each of these calls in a process of its own.
 fn check_each<'a>(
