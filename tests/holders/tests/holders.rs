@@ -34,7 +34,8 @@ impl Stage {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
         let runtime = runtime.expect("a runtime");
-        let builder = StallDetector::builder().capture_cpu_percent(100).log_check(false);
+        let builder =
+            StallDetector::builder().capture_cpu_percent(100).lock_holders(true).log_check(false);
         let stall = runtime.block_on(async { builder.start() }).expect("a detector");
         Self { _one: one, stall, runtime, keep: Vec::new(), threads: Vec::new() }
     }
