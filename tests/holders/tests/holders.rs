@@ -20,12 +20,12 @@ static ONE: Mutex<()> = Mutex::new(());
 
 /// A runtime with a detector, and threads that know a lock.
 struct Stage {
-    _one: MutexGuard<'static, ()>,
+    /// Ends the threads of the case. First, since the runtime waits for them when a check has failed.
+    keep: Vec<Sender<()>>,
     stall: StallDetector,
     runtime: tokio::runtime::Runtime,
-    /// Ends the threads of the case.
-    keep: Vec<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
+    _one: MutexGuard<'static, ()>,
 }
 
 impl Stage {
@@ -37,7 +37,7 @@ impl Stage {
         let builder =
             StallDetector::builder().capture_cpu_percent(100).lock_holders(true).log_check(false);
         let stall = runtime.block_on(async { builder.start() }).expect("a detector");
-        Self { _one: one, stall, runtime, keep: Vec::new(), threads: Vec::new() }
+        Self { keep: Vec::new(), stall, runtime, threads: Vec::new(), _one: one }
     }
 
     /// What a holder waits for until the case is over. The other end says that it holds the lock.
