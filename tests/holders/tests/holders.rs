@@ -8,6 +8,7 @@ use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use tokio::runtime::Runtime;
 use tower_stall::{Degree, HeldBy, Holder, HoldingRole, StallDetector};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -20,12 +21,31 @@ static ONE: Mutex<()> = Mutex::new(());
 
 /// A runtime with a detector, and threads that know a lock.
 struct Stage {
-    /// Ends the threads of the case. First, since the runtime waits for them when a check has failed.
+    /// Ends the threads of the case.
     keep: Vec<Sender<()>>,
     stall: StallDetector,
-    runtime: tokio::runtime::Runtime,
+    runtime: LeftBehind,
     threads: Vec<JoinHandle<()>>,
     _one: MutexGuard<'static, ()>,
+}
+
+/// A runtime that nobody waits for: where a check has failed, its workers may be deadlocked.
+struct LeftBehind(Option<Runtime>);
+
+impl std::ops::Deref for LeftBehind {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("until it is dropped")
+    }
+}
+
+impl Drop for LeftBehind {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Stage {
@@ -33,7 +53,7 @@ impl Stage {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
-        let runtime = runtime.expect("a runtime");
+        let runtime = LeftBehind(Some(runtime.expect("a runtime")));
         let builder =
             StallDetector::builder().capture_cpu_percent(100).lock_holders(true).log_check(false);
         let stall = runtime.block_on(async { builder.start() }).expect("a detector");
@@ -85,7 +105,8 @@ impl Stage {
     fn end(self) {
         drop(self.keep);
         self.threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
-        self.runtime.shutdown_timeout(LIMIT);
+        let runtime = { self.runtime }.0.take();
+        runtime.expect("until it is dropped").shutdown_timeout(LIMIT);
     }
 }
 
