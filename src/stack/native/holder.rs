@@ -2,11 +2,11 @@
 //!
 //! | what is waited for | its word | who has it | degree |
 //! |---|---|---|---|
-//! | a `Mutex`, `RwLock` of std, parking_lot or dashmap | by the function that waits, and what it waits at | the frame whose clean-up releases the word ([`cleanup`](super::cleanup)) | certain |
+//! | a `Mutex` or `RwLock` of std, a `Mutex` of parking_lot | by the function that waits, and what it waits at | the frame whose clean-up releases the word ([`cleanup`](super::cleanup)) | certain |
 //! | a `Once`, `OnceLock`, `LazyLock` of std | the same | the frame whose clean-up gives the initialisation up | certain |
 //! | the end of a thread | libc's data about that thread | the thread that the kernel has written there | certain |
 //! | a lock that no frame of any thread holds, each of them looked at | | no thread | likely |
-//! | anything else: condition variables, channels, barriers | | | unknown |
+//! | anything else: other locks of parking_lot, condition variables, channels, barriers | | | unknown |
 //!
 //! A lock that is taken in the time between two looks makes no wrong answer: waiter, word and holder must
 //! be what they were when all has been read.
@@ -255,15 +255,14 @@ impl Taker {
         let offsets: Vec<u64> =
             inner.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
         let names = functions_at(&image, &offsets);
-        let kind = names.iter().flatten().find_map(|name| Kind::of(name))?;
+        let kind = Kind::of_waiting(&names)?;
         let word = |address, size| Some(LockWord { address, size });
         let (word, role) = match kind {
             Kind::Word => (word(at, 4), HoldingRole::Holds),
             // The word of the lock comes before the one that its writers wait at.
             Kind::AfterWord => (word(at.checked_sub(4)?, 4), HoldingRole::Holds),
             Kind::Once => (word(at, 4), HoldingRole::Initialises),
-            Kind::Parked(size) => (parked(waiter, at, size), HoldingRole::Holds),
-            Kind::Other => return None,
+            Kind::Parked => (parked(waiter, at), HoldingRole::Holds),
         };
         Some(Wanted::Lock(word.filter(|word| word.read().is_some_and(|held| held != 0))?, role))
     }
@@ -336,28 +335,29 @@ enum Kind {
     AfterWord,
     /// At the word of a `Once`.
     Once,
-    /// In the queue of parking_lot. The word of the lock has that size.
-    Parked(usize),
-    /// For something that nobody holds.
-    Other,
+    /// In the queue of a mutex of parking_lot.
+    Parked,
 }
 
 impl Kind {
+    /// By the names of a waiting thread's functions, innermost first. The one that waits is the first that is
+    /// not between it and the system: those further out may have waited in the same way before.
+    fn of_waiting(names: &[Option<String>]) -> Option<Self> {
+        const BETWEEN: [&str; 3] = ["parking_lot_core::", "futex_wait", "core::ops::"];
+        let is_between = |name: &str| BETWEEN.iter().any(|part| name.contains(part));
+        let name = names.iter().find(|name| !name.as_deref().is_some_and(is_between))?;
+        Self::of(name.as_deref()?)
+    }
+
     /// By the name of a function that waits.
     fn of(name: &str) -> Option<Self> {
-        const KINDS: [(&str, Kind); 12] = [
+        const KINDS: [(&str, Kind); 6] = [
             ("sync::mutex::futex::Mutex::lock_contended", Kind::Word),
             ("sync::rwlock::futex::RwLock::read_contended", Kind::Word),
             ("sync::rwlock::futex::RwLock::write_contended", Kind::AfterWord),
             ("sync::once::futex::Once::call", Kind::Once),
             ("sync::once::futex::Once::wait", Kind::Once),
-            ("parking_lot::raw_mutex::RawMutex::lock_slow", Kind::Parked(1)),
-            ("parking_lot::raw_rwlock::RawRwLock::", Kind::Parked(8)),
-            ("dashmap::lock::RawRwLock::", Kind::Parked(8)),
-            ("condvar::", Kind::Other),
-            ("thread_parking::", Kind::Other),
-            ("std::thread::park", Kind::Other),
-            ("tokio::runtime::park::", Kind::Other),
+            ("parking_lot::raw_mutex::RawMutex::lock_slow", Kind::Parked),
         ];
         // Newer compilers write `<path::Type>::function`.
         let name = name.replace(['<', '>'], "");
@@ -376,20 +376,39 @@ fn joined(at: u64, held: u32) -> Option<u32> {
 
 /// The lock that a thread of parking_lot waits for at that word: the only address beside it that is on
 /// the thread's stack and leads to a word which says that threads wait.
-fn parked(waiter: &Still, at: u64, size: usize) -> Option<LockWord> {
+fn parked(waiter: &Still, at: u64) -> Option<LockWord> {
     let places = (at & !7).saturating_sub(AROUND)..at.saturating_add(AROUND);
     let mut found = None;
     for place in places.step_by(8) {
         let Some(key) = bytes::word(place).filter(|key| waiter.has(*key)) else { continue };
-        // A writer waits beside the lock for the readers to leave it.
-        let word = LockWord { address: if size == 8 { key & !1 } else { key }, size };
-        let is_lock = word.read().is_some_and(|word| match size {
-            1 => word & 0xff == 3,
-            _ => word & 0b11 != 0 && word >> 2 != 0,
-        });
+        let word = LockWord { address: key, size: 1 };
+        // Locked, and threads wait.
+        let is_lock = word.read() == Some(3);
         if is_lock && found.replace(word).is_some_and(|other| other != word) {
             return None;
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn what_waits_is_the_innermost_function() {
+        let kind = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| Some((*name).to_owned())).collect();
+            Kind::of_waiting(&names)
+        };
+        let once = "<std::sys::sync::once::futex::Once>::call";
+        assert_eq!(kind(&[once, "app::value"]), Some(Kind::Once));
+        // It initialises the value, and waits for something else.
+        assert_eq!(kind(&["<std::thread::thread::Thread>::park", "app::load", once]), None);
+        let parked = "parking_lot_core::parking_lot::park::{{closure}}";
+        let mutex = "parking_lot::raw_mutex::RawMutex::lock_slow";
+        assert_eq!(kind(&[parked, mutex]), Some(Kind::Parked));
+        assert_eq!(Kind::of_waiting(&[None, Some(once.into())]), None);
+        assert_eq!(kind(&[]), None);
+    }
 }
