@@ -282,7 +282,7 @@ impl Taker {
             match in_time.then(look).flatten() {
                 None => seen.left_out += 1,
                 Some(other) if other.has(word.address) => {
-                    if let ControlFlow::Break(found) = self.check(other, word, seen, true) {
+                    if let ControlFlow::Break(found) = self.check(other, word, seen) {
                         return Some(found);
                     }
                 }
@@ -292,27 +292,26 @@ impl Taker {
         for other in others {
             if !has_time() {
                 seen.left_out += 1;
-            } else if let ControlFlow::Break(found) = self.check(other, word, seen, false) {
+            } else if let ControlFlow::Break(found) = self.check(other, word, seen) {
                 return Some(found);
             }
         }
         None
     }
 
-    /// Whether that thread holds the lock. Where that is not clear, one without its address is taken for
-    /// one that does not.
+    /// Whether that thread holds the lock. Where that is not clear it may do so, and so may one that has its
+    /// address: calls that cannot panic have no clean-up.
     fn check(
         &mut self,
         other: Still,
         word: LockWord,
         seen: &mut Seen,
-        has_address: bool,
     ) -> ControlFlow<(Still, Walk)> {
         let walk = self.walk(&other);
         match holds(&mut self.images, other.memory(), &walk, word) {
             Holds::Frame(_) => return ControlFlow::Break((other, walk)),
-            Holds::Unclear if has_address => seen.unclear += 1,
-            Holds::Unclear | Holds::No => {}
+            Holds::No if !other.has(word.address) => {}
+            Holds::No | Holds::Unclear => seen.unclear += 1,
         }
         ControlFlow::Continue(())
     }
