@@ -7,7 +7,7 @@
 //! It holds one if its stack shows a poll and no `block_in_place`, and there is a worker that has stood
 //! still for as long, that nothing else explains, and that still does so when the stack was read. A stack
 //! that cannot be taken, or lacks its outer frames, shows neither: another one is taken once the poll has
-//! lasted for twice as long.
+//! lasted for twice as long, or for a second more.
 
 use std::sync::Arc;
 
@@ -16,6 +16,9 @@ use crate::stack::PollProof;
 
 /// How long to wait for the stack.
 const PATIENCE: Nanos = 30_000_000_000;
+
+/// The longest time between two stacks of a poll of which none was whole.
+const LONGEST_PAUSE: Nanos = 1_000_000_000;
 
 /// What is known of the last such poll of a slot.
 #[derive(Debug, Default)]
@@ -128,7 +131,8 @@ impl MisplacedPoll {
                     MisplacedStep::Nothing
                 }
                 _ => {
-                    self.state = State::NotShown { again: now.saturating_add(lasted) };
+                    let again = now.saturating_add(lasted.min(LONGEST_PAUSE));
+                    self.state = State::NotShown { again };
                     MisplacedStep::Nothing
                 }
             },
