@@ -17,7 +17,7 @@ pub(crate) const FIGURES: [Figure; 7] = [
     figure("a marked poll inside another", "nested poll", Some("bare poll"), 31.0),
     figure("a request", "request", Some("request, floor"), 664.0),
     figure("a request with a traceparent", "traced request", Some("traced request, floor"), 851.9),
-    figure("a scan of 4 workers that have polled", "scan, 4 polled", None, 3_463.7),
+    figure("a scan of 4 workers that have polled", "scan, 4 polled", None, 3_635.9),
     figure("a scan of 4,096 threads that have not", "scan, 4096 idle", None, 67_556.7),
     figure("a scan of 4,096 threads that have polled", "scan, 4096 polled", None, 1_464_306.9),
 ];
