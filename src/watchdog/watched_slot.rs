@@ -124,15 +124,14 @@ impl WatchedSlot {
             open.poll.holds = Holds::Nothing;
         }
         let number = open.inner.map_or(0, |inner| inner.number);
-        if self.inner.tracker.sequence != number {
-            let of_inner = self.is_of_inner();
-            if let Some(lasted) = self.inner.tracker.close(number, open.seen_at, None)
-                && of_inner
-            {
-                OpenStall::end(&mut self.stall, lasted, events);
-                self.poll.tracker.start_again(open.seen_at, open.poll.threshold);
-                self.poll.evidence = EvidenceLog::begin(environment);
-            }
+        let was_of_inner = self.is_of_inner();
+        if self.inner.tracker.sequence != number
+            && let Some(lasted) = self.inner.tracker.close(number, open.seen_at, None)
+            && was_of_inner
+        {
+            OpenStall::end(&mut self.stall, lasted, events);
+            self.poll.tracker.start_again(open.seen_at, open.poll.threshold);
+            self.poll.evidence = EvidenceLog::begin(environment);
         }
         if let Some(inner) = open.inner
             && !self.poll.tracker.is_counted()
