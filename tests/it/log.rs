@@ -56,7 +56,10 @@ fn a_stall_is_told_at_its_start_at_doublings_from_a_second_on_and_at_its_end() {
     let threshold = u64::try_from(THRESHOLD.as_millis()).expect("it is short");
     let lasted: Vec<_> = told.iter().map(|event| event.number("blocked_ms")).collect();
     assert!(lasted[0] >= threshold, "{lasted:?}");
-    assert!(lasted[1] >= 1_000 && lasted[2] >= 2 * lasted[1] - 50, "doublings: {lasted:?}");
+    // Doublings are those of the threshold (800 ms, 1,600, 3,200): one may come late, and the next in
+    // time.
+    assert!(lasted[1] >= 1_000 && lasted[2] >= 16 * threshold, "doublings: {lasted:?}");
+    assert!(lasted[3..].iter().all(|lasted| *lasted >= 32 * threshold), "doublings: {lasted:?}");
     assert!(lasted.is_sorted(), "{lasted:?}");
 }
 
