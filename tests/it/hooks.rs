@@ -111,9 +111,9 @@ fn a_hook_that_is_stuck_shows_while_it_is() {
     wait_until(LIMIT, || up() == Some(0.0));
     let health = rig.stall.health();
     assert!(health.is_live() && health.is_ready(), "{health:?}");
-    let [fault] = &health.faults[..] else { panic!("{health:?}") };
-    assert!(fault.starts_with("stall-reporter has been stuck for 1"), "{fault}");
+    let of_reporter = |fault: &String| fault.starts_with("stall-reporter has been stuck for 1");
+    // On a busy machine names may take as long.
+    assert_eq!(health.faults.iter().filter(|fault| of_reporter(fault)).count(), 1, "{health:?}");
     drop(held);
-    wait_until(LIMIT, || up() == Some(1.0));
-    assert_eq!(rig.stall.health().faults, [""; 0]);
+    wait_until(LIMIT, || up() == Some(1.0) && rig.stall.health().faults.is_empty());
 }

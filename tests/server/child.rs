@@ -16,6 +16,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
+        // The file of the example, which cannot remove it when it is killed.
+        let file = format!("tower-stall-{}.bin", self.0.id());
+        drop(std::fs::remove_file(std::env::temp_dir().join(file)));
     }
 }
 
