@@ -15,6 +15,9 @@ use crate::vitals::OwnThread;
 /// How long to wait after the first panic; twice as long after each further one.
 const PAUSE: Nanos = if cfg!(test) { 10_000_000 } else { 1_000_000_000 };
 
+/// How many times as often as usual polls that become stalls soon have it scan at most.
+const MOST_EARLY: Nanos = 8;
+
 /// Scans until `stop` is set; the thread has to be unparked then. `consume` gets the events of each
 /// scan on this thread, and must not block. After too many panics the watch ends for good.
 pub(crate) fn run(
@@ -33,8 +36,10 @@ pub(crate) fn run(
         let is_idle = scanner.is_idle();
         let interval = interval(settings, is_idle, &registry);
         let wait = if was_woken { jitter.up_to(interval) } else { jitter.around(interval) };
-        // A poll is counted when it reaches its threshold, not up to a scan later.
-        let wake = (last + wait).min(scanner.open_polls.due);
+        // A poll is counted when it reaches its threshold, not up to a scan later. That time moves on while
+        // the environment holds the poll up.
+        let due = scanner.open_polls.due.max(last + interval / MOST_EARLY);
+        let wake = (last + wait).min(due);
         let barrier = &registry.scan_barrier;
         let is_woken = || is_idle && !registry.wake_up.is_armed();
         let at_once = || stop.load(Ordering::Acquire) || barrier.is_wanted() || is_woken();

@@ -139,16 +139,25 @@ impl WatchedSlot {
             let was_of_inner = self.is_of_inner();
             let event = self.inner.observe(&open, inner, environment);
             if was_of_inner || self.is_of_inner() {
+                // The poll has lost its worker with the mark in it.
+                if self.inner.tracker.is_exempt() {
+                    self.observe_poll(&open, environment);
+                }
                 return (Which::Inner, self.timed(event));
             }
             open.poll.not_before = self.inner_is_due(&open, inner);
         }
-        let event = self.poll.observe(&open, open.poll, environment);
+        let event = self.observe_poll(&open, environment);
+        (Which::Poll, self.timed(event))
+    }
+
+    fn observe_poll(&mut self, open: &OpenMarks, environment: &mut Environment) -> PollEvent {
+        let event = self.poll.observe(open, open.poll, environment);
         if self.poll.tracker.is_exempt() {
             self.lost = open.part_of;
             self.misplaced.lose(open.poll.number);
         }
-        (Which::Poll, self.timed(event))
+        event
     }
 
     /// Whether the open poll may hold another worker than its thread said: that one was seen
@@ -202,11 +211,14 @@ impl WatchedSlot {
         if self.is_of_inner() { &self.inner.tracker } else { &self.poll.tracker }
     }
 
-    /// The marks that may become a stall.
+    /// The marks that may become a stall. While the nested one is a stall, also one of the environment, the
+    /// poll is none.
     pub(super) fn undecided(&self) -> impl Iterator<Item = &PollTracker> {
-        let marks = [&self.poll.tracker, &self.inner.tracker];
-        let is_decided = marks.iter().any(|tracker| tracker.is_counted());
-        marks.into_iter().filter(move |tracker| !is_decided && tracker.is_undecided())
+        let Self { poll, inner, .. } = self;
+        let is_decided = poll.tracker.is_counted();
+        let poll = (!self.is_of_inner()).then_some(&poll.tracker);
+        let marks = poll.into_iter().chain([&inner.tracker]);
+        marks.filter(move |tracker| !is_decided && tracker.is_undecided())
     }
 
     pub(super) fn thread(&self, open: &OpenPoll, which: Which) -> StalledThread {

@@ -17,10 +17,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use machine::Machine;
 use once_wrong::ONCE_WRONG;
-use program::{MOST_WORKERS, Program};
+use program::{MOST_WORKERS, Op, Program};
 use reference::KINDS;
 use threads::Threads;
 use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::clock::Nanos;
 
 const PROGRAMS: u64 = 10_000;
 /// So many stalls and freezes of each kind have to be among them, or the programs do not try it.
@@ -119,4 +121,25 @@ fn what_was_once_wrong_is_right() {
         let differs = runtimes.run(&program).err();
         assert!(differs.is_none(), "{what}:\n{program}{}", differs.unwrap_or_default());
     }
+}
+
+/// The environment holds up a nested mark. Its poll, which waits for it, is not due before.
+#[test]
+fn no_scan_is_due_in_the_past_while_the_environment_holds_up_a_nested_mark() {
+    const LATE: Nanos = 5_000_000;
+    let runtimes = Runtimes::new();
+    let mut threads = Threads::new(1);
+    let mut machine = Machine::new(&threads, runtimes.0[0].handle());
+    for op in [Op::Enter(0, 3), Op::Enter(0, 2), Op::Scan, Op::Pass(LATE)] {
+        assert!(threads.apply(op));
+        machine.apply(op, &threads);
+    }
+    machine.scan(&threads, LATE);
+    for _ in 0..10 {
+        threads.now += 25;
+        machine.scan(&threads, 0);
+    }
+    let found = machine.found().stalls;
+    let handlers: Vec<_> = found.iter().map(|stall| &*stall.handler).collect();
+    assert_eq!(handlers, ["send"], "{found:#?}");
 }

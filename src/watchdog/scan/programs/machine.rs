@@ -140,7 +140,7 @@ impl<'a> Machine<'a> {
         };
         match op {
             Op::Pass(_) | Op::Park(_) | Op::GoOn(_) => {}
-            Op::Scan => self.scan(threads),
+            Op::Scan => self.scan(threads, 0),
             Op::Enter(thread, _) | Op::Allow(thread) => enter(self, thread),
             Op::Leave(thread) => drop(self.guards[thread].pop()),
             Op::Yield(thread) => {
@@ -166,9 +166,10 @@ impl<'a> Machine<'a> {
         });
     }
 
-    fn scan(&mut self, threads: &Threads) {
+    /// Scans, so long after that was due.
+    pub(super) fn scan(&mut self, threads: &Threads, late: Nanos) {
         let now = threads.now;
-        let start = ScanStart { now, late: 0, woken: false, sampled: 0 };
+        let start = ScanStart { now, late, woken: false, sampled: 0 };
         for event in self.scanner.scan(start).drain() {
             match event {
                 Event::StallCounted { stall, thread } => {
@@ -176,7 +177,9 @@ impl<'a> Machine<'a> {
                     let since = now - stall.lasted();
                     let is_new = Counted { at: now, since, thread, stall };
                     let id = is_new.stall.id();
-                    assert!(self.counted.insert(id, is_new).is_none(), "{id} is counted twice");
+                    let before = self.counted.insert(id, is_new);
+                    let is_first = before.is_none_or(|it| it.stall.cause().is_environment());
+                    assert!(is_first, "{id} is counted twice");
                 }
                 Event::StallEnded(stall) => {
                     assert!(stall.is_ended() && self.counted.contains_key(&stall.id()));
@@ -193,6 +196,8 @@ impl<'a> Machine<'a> {
                 _ => {}
             }
         }
+        let due = self.scanner.open_polls.due;
+        assert!(due > now, "the next scan was due {} ns ago", now - due);
         let status = self.runtime.snapshot(now);
         self.health.push((clock::nanos(status.frozen), status.dead));
     }
