@@ -20,7 +20,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-AqrnZ49f+4133Uy0C9v6GsgRac/vUwINYDu0YK1Un30='; \
-    script-src 'sha256-4834NjEL5OS5MDiWy8r1jz0oHyeepp6UfLo/0XgSnSA='; \
+    script-src 'sha256-OeDLPHFU+eA5Yiloe+HCL8m8qRnwng3kaoQISEtldSo='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Stands where rows come in. What names have of it is escaped.

@@ -11,15 +11,18 @@
   let paused = false;
   let said = byId("verdict").dataset.state;
 
-  // Where the focus is: the how manieth in the nearest element with a name.
+  // Where the focus is: the how manieth in the nearest element with a name; a link, where it leads to.
   function focus() {
     const active = document.activeElement;
-    const holder = active && active !== document.body && active.closest("#main [id]");
+    const holder = active && active.closest("#main, #main [id]");
     if (!holder) return () => {};
-    const nth = [holder, ...holder.querySelectorAll(FOCUSABLE)].indexOf(active);
+    const all = (element) => [element, ...element.querySelectorAll(FOCUSABLE)];
+    const to = active.getAttribute("href");
+    const nth = all(holder).indexOf(active);
     return () => {
-      const fresh = byId(holder.id);
-      const target = fresh && [fresh, ...fresh.querySelectorAll(FOCUSABLE)][nth];
+      const fresh = byId(holder.id) ? all(byId(holder.id)) : [];
+      const same = fresh.filter((element) => to && element.getAttribute("href") === to);
+      const target = same.length === 1 ? same[0] : fresh[nth];
       if (target) target.focus({ preventScroll: true });
     };
   }
