@@ -36,10 +36,7 @@ pub(crate) fn run(
         let is_idle = scanner.is_idle();
         let interval = interval(settings, is_idle, &registry);
         let wait = if was_woken { jitter.up_to(interval) } else { jitter.around(interval) };
-        // A poll is counted when it reaches its threshold, not up to a scan later. That time moves on while
-        // the environment holds the poll up.
-        let due = scanner.open_polls.due.max(last + interval / MOST_EARLY);
-        let wake = (last + wait).min(due);
+        let wake = wake_at(last, wait, scanner.open_polls.due, interval);
         let barrier = &registry.scan_barrier;
         let is_woken = || is_idle && !registry.wake_up.is_armed();
         let at_once = || stop.load(Ordering::Acquire) || barrier.is_wanted() || is_woken();
@@ -85,6 +82,12 @@ fn interval(settings: WatchdogSettings, idle: bool, registry: &Registry) -> Nano
 
 fn usual_interval(scan: Nanos, threshold: Nanos, shortest: Nanos) -> Nanos {
     if shortest < threshold { scan.min(shortest / 4) } else { scan }
+}
+
+/// When to scan after a scan at `last`: after `wait`, or when a poll is `due`. It is counted when it reaches
+/// its threshold, not up to a scan later. That time moves on while the environment holds the poll up.
+fn wake_at(last: Nanos, wait: Nanos, due: Nanos, interval: Nanos) -> Nanos {
+    (last + wait).min(due.max(last + interval / MOST_EARLY))
 }
 
 /// Sleeps until `wake`, or until `at_once` holds. Returns the time.
@@ -133,6 +136,15 @@ mod tests {
         assert_eq!(usual_interval(25, 100, Nanos::MAX), 25);
         assert_eq!(usual_interval(25, 100, 20), 5);
         assert_eq!(usual_interval(2, 100, 20), 2);
+    }
+
+    #[test]
+    fn a_poll_that_is_due_hurries_a_scan_so_much_and_no_more() {
+        let wake = |due| wake_at(1_000, 90, due, 80);
+        assert_eq!(
+            [wake(Nanos::MAX), wake(1_050), wake(1_001), wake(0)],
+            [1_090, 1_050, 1_010, 1_010]
+        );
     }
 
     #[test]
