@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use tower_stall::{Builder, Capture, StallDetector};
+use tower_stall::{Builder, Capture, Cause, StallDetector};
 
 use super::filter::{Compare, Filter, KILL, Names, REFUSE};
 use super::found::{Watched, lock, receive, sleep, spin};
@@ -127,6 +127,29 @@ fn a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it() {
     check_ours(test, |call| {
         call.filter(Filter::answering(KILL)).apply();
         is_watched(call.without);
+    });
+}
+
+/// As before Linux 5.9, which has no such timer either.
+#[test]
+fn where_the_timer_is_refused_the_signal_is_sent_by_us() {
+    child::run("degraded::calls::where_the_timer_is_refused_the_signal_is_sent_by_us", &[], || {
+        Filter::answering(REFUSE).calls(["timer_create"]).apply();
+        let watched = Watched::new(|builder| builder);
+        assert!(watched.stack("spin", spin).by_signal);
+        assert!(!watched.stack("sleep", sleep).by_signal, "from outside");
+    });
+}
+
+#[test]
+fn where_no_signal_is_allowed_only_who_computes_has_no_stack() {
+    let test = "degraded::calls::where_no_signal_is_allowed_only_who_computes_has_no_stack";
+    child::run(test, &[], || {
+        Filter::answering(REFUSE).calls(["timer_create", "rt_tgsigqueueinfo"]).apply();
+        let watched = Watched::new(|builder| builder);
+        let missing = ("failed", "the system does not send the signal");
+        watched.check(("spin", spin), Cause::Cpu, missing);
+        assert!(!watched.stack("sleep", sleep).by_signal, "from outside");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,7 @@ use crate::support::*;
 
 const NOBODY: u32 = 65534;
 const DENIED: (&str, &str) = ("failed", "/proc does not show the thread: permission denied");
+const NOT_THERE: (&str, &str) = ("failed", "no such thread, or /proc does not show it");
 
 fn is_root() -> bool {
     // SAFETY: it has no conditions.
@@ -33,14 +34,13 @@ fn is_call_shown() -> bool {
 }
 
 /// Where calls are not shown, the kernel's function and the CPU time decide.
-fn calls_are_denied() {
-    let watched = Watched::new(|builder| builder);
-    let stall = watched.check(("sleep", sleep), Cause::Sleep, DENIED);
+fn calls_are_not_shown(watched: &Watched, missing: (&str, &str)) {
+    let stall = watched.check(("sleep", sleep), Cause::Sleep, missing);
     let detail = stall.detail.expect("the function");
     assert!(detail.contains("nanosleep"), "{detail}");
-    watched.check(("lock", lock), Cause::Lock, DENIED);
-    watched.check(("spin", spin), Cause::Cpu, DENIED);
-    let stall = watched.check(("receive", receive), Cause::NetworkIo, DENIED);
+    watched.check(("lock", lock), Cause::Lock, missing);
+    watched.check(("spin", spin), Cause::Cpu, missing);
+    let stall = watched.check(("receive", receive), Cause::NetworkIo, missing);
     assert!(stall.detail.is_some_and(|detail| detail.contains("skb")));
 }
 
@@ -57,7 +57,7 @@ fn a_process_that_may_not_be_dumped() {
         // SAFETY: takes numbers.
         assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }, 0);
         assert!(!is_call_shown());
-        calls_are_denied();
+        calls_are_not_shown(&Watched::new(|builder| builder), DENIED);
     });
 }
 
@@ -115,7 +115,7 @@ fn a_program_with_capabilities() {
             if is_call_shown() {
                 return skip("the file system of temporary files gives no capabilities");
             }
-            calls_are_denied();
+            calls_are_not_shown(&Watched::new(|builder| builder), DENIED);
         },
     );
 }
@@ -145,9 +145,47 @@ fn no_proc_at_all() {
         }
         assert!(!Path::new("/proc/self").exists());
         let watched = Watched::new(|builder| builder);
-        let missing = ("failed", "no such thread, or /proc does not show it");
-        watched.check(("sleep", sleep), Cause::Unknown, missing);
-        watched.check(("spin", spin), Cause::Unknown, missing);
+        watched.check(("sleep", sleep), Cause::Unknown, NOT_THERE);
+        watched.check(("spin", spin), Cause::Unknown, NOT_THERE);
+    });
+}
+
+/// Takes the file `syscall` out of the folder of that thread: the others are links to where they are too.
+fn hide_call(thread: &Path, again: &Path) {
+    let files = std::fs::read_dir(thread).expect("procfs").map(|file| file.expect("an entry"));
+    let names: Vec<_> = files.map(|file| file.file_name()).collect();
+    assert!(mount(None, thread, 0), "{}", thread.display());
+    for name in names.iter().filter(|name| *name != "syscall") {
+        symlink(again.join(name), thread.join(name)).expect("an empty file system");
+    }
+    let hidden = std::fs::read_to_string(thread.join("syscall")).expect_err("it is hidden");
+    assert_eq!(hidden.kind(), ErrorKind::NotFound);
+}
+
+/// As in gVisor.
+#[test]
+fn a_kernel_that_has_no_file_of_the_call() {
+    child::run("degraded::proc::a_kernel_that_has_no_file_of_the_call", &[], || {
+        if !own_view() {
+            return skip("only root can hide a file of /proc");
+        }
+        let again = std::env::temp_dir().join(format!("tower-stall-proc-{}", std::process::id()));
+        std::fs::create_dir(&again).expect("a folder");
+        assert!(mount(Some(Path::new("/proc")), &again, libc::MS_BIND));
+        let watched = Watched::new(|builder| builder);
+        let tasks = Path::new(&std::process::id().to_string()).join("task");
+        let threads = std::fs::read_dir(Path::new("/proc").join(&tasks)).expect("procfs");
+        let threads: Vec<_> = threads.map(|thread| thread.expect("an entry").file_name()).collect();
+        for thread in threads {
+            let folder = tasks.join(thread);
+            hide_call(&Path::new("/proc").join(&folder), &again.join(&folder));
+        }
+        calls_are_not_shown(&watched, NOT_THERE);
+        drop(watched);
+        let folder = CString::new(again.to_str().expect("text")).expect("no NUL");
+        // SAFETY: a string that ends with NUL.
+        assert_eq!(unsafe { libc::umount2(folder.as_ptr(), libc::MNT_DETACH) }, 0);
+        std::fs::remove_dir(&again).expect("it is ours");
     });
 }
 
