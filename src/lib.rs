@@ -87,7 +87,7 @@
 //! - A poll is timed from when the watchdog first sees it, up to 25 ms after it begins. Polls hardly
 //!   longer than the threshold may be missed.
 //! - A task without a name is found where its stack proves that it blocks, as the handler `unattributed`.
-//! - Causes are read on Linux alone, stacks and lines on x86_64 Linux alone. Lines need debug
+//! - Causes are read on Linux alone, stacks and lines on x86_64 and aarch64 Linux. Lines need debug
 //!   information.
 //! - A program that is built with `panic = "abort"` has to give its runtime timers
 //!   ([`enable_time`](tokio::runtime::Builder::enable_time)).

@@ -135,7 +135,7 @@ impl Builder {
 
     /// Whether and how the stack of a blocked thread is taken.
     ///
-    /// Stacks need the feature `capture` and x86_64 Linux.
+    /// Stacks need the feature `capture` and x86_64 or aarch64 Linux.
     ///
     /// Defaults to [`Capture::Auto`].
     pub fn capture(mut self, capture: Capture) -> Self {
