@@ -112,8 +112,7 @@ impl Stack<'_> {
     }
 
     pub(super) fn word(self, address: u64) -> Option<u64> {
-        let at = usize::try_from(address.checked_sub(self.begin)?).ok()?;
-        self.bytes.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
+        self.part(address, 8)?.first_chunk().map(|word| u64::from_le_bytes(*word))
     }
 
     /// The aligned addresses from `begin` on at which there are two words.
