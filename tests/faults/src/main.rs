@@ -33,7 +33,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tower_stall::{Cause, Frame, Stall, StallDetector};
+use tower_stall::{Await, AwaitKind, Awaits, Cause, Frame, Stall, StallDetector};
 
 use families::FAMILIES;
 
@@ -147,10 +147,20 @@ fn describe(stall: &Stall, count: usize, (peak, after): (u64, u64)) -> Value {
         "partial": stack.map(|stack| stack.partial),
         "by_signal": stack.map(|stack| stack.by_signal),
         "frames": frames.iter().map(|frame| describe_frame(frame)).collect::<Vec<_>>(),
+        "awaits": stall.awaits.as_deref().map(describe_chain),
         "memory": { "peak": peak, "after": after },
         "static": cfg!(target_feature = "crt-static"),
         "expected": { "file": file, "line": line },
     })
+}
+
+/// The links that are the user's own, outermost first.
+fn describe_chain(chain: &Awaits) -> Value {
+    let is_own = |link: &&Await| matches!(link.kind, AwaitKind::Async | AwaitKind::Call);
+    let own = chain.links.iter().filter(is_own);
+    let links =
+        own.map(|link| json!({ "function": link.function, "file": link.file, "line": link.line }));
+    json!({ "own": links.collect::<Vec<_>>(), "missing": chain.missing })
 }
 
 fn describe_frame(frame: &Frame) -> Value {
@@ -164,5 +174,6 @@ fn describe_frame(frame: &Frame) -> Value {
         "build_id": frame.build_id.as_deref(),
         "inlined": frame.inlined,
         "own": frame.own,
+        "guessed": frame.guessed,
     })
 }

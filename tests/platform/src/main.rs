@@ -61,13 +61,23 @@ fn judge(expected: &Expected, console: &str) -> Judged {
         return Judged::Wrong;
     };
     let site = &printed["site"];
-    let line =
-        format!("{}, {} {}:{}", printed["cause"], site["function"], site["file"], site["line"]);
+    let line = format!(
+        "{}, {} {}:{}, {}",
+        printed["cause"],
+        site["function"],
+        site["file"],
+        site["line"],
+        describe_chain(&printed["awaits"])
+    );
+    let leads_to_site = leads_to_site(&printed);
     let Some(report) = Report::read(*expected, printed) else { return Judged::Impossible };
     // What is wrong is printed once it is known not to be a disturbance.
     let print = take_hook();
     set_hook(Box::new(|_| {}));
-    let checked = catch_unwind(AssertUnwindSafe(|| report.check(Known::FunctionAndLine)));
+    let checked = catch_unwind(AssertUnwindSafe(|| {
+        report.check(Known::FunctionAndLine);
+        assert!(leads_to_site, "the chain of awaits does not lead to the site: {line}");
+    }));
     set_hook(print);
     match checked {
         Ok(()) => Judged::Good(line),
@@ -78,4 +88,28 @@ fn judge(expected: &Expected, console: &str) -> Judged {
             Judged::Wrong
         }
     }
+}
+
+/// How many links of a chain of awaits are the user's own, and what may be missing.
+fn describe_chain(chain: &Value) -> String {
+    let links = chain["own"].as_array().map_or(0, Vec::len);
+    let missing = chain["missing"].as_str().map(|why| format!(", {why}"));
+    format!("{links} own links{}", missing.unwrap_or_default())
+}
+
+/// Whether the innermost link of the chain of awaits has the line of the site, where there is a site. Where the
+/// innermost own frame, or one inside of it, is guessed, nothing of the chain is certain and there is none.
+fn leads_to_site(printed: &Value) -> bool {
+    let (chain, site) = (&printed["awaits"], &printed["site"]);
+    let mut frames = printed["frames"].as_array().into_iter().flatten();
+    let found = frames.find(|frame| frame["guessed"] == true || frame["own"] == true);
+    if site.is_null() {
+        return true;
+    }
+    if found.is_some_and(|frame| frame["guessed"] == true) {
+        return chain.is_null();
+    }
+    let line = |of: &Value| (of["file"].clone(), of["line"].clone());
+    let links = chain["own"].as_array();
+    links.and_then(|links| links.last()).is_some_and(|last| line(last) == line(site))
 }
