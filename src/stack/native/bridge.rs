@@ -49,9 +49,11 @@ impl Walker<'_> {
     }
 
     /// The complete walk from the caller of the function at `code`, which runs with that stack pointer:
-    /// from a call that leads to it, or from an indirect one if that is the first that is met.
+    /// from a call that leads to it, or from an indirect one if that is the first that is met, or lies where the
+    /// prologue of the function says.
     fn caller_on_stack(&mut self, code: u64, sp: u64) -> Option<Walk> {
         let stack = self.stack;
+        let by_prologue = self.images.return_place(code, sp);
         let mut is_first = true;
         for place in stack.places(sp).take(FARTHEST / 8) {
             let Some(back) = stack.word(place).map(|word| word & Native::ADDRESS_BITS) else {
@@ -60,7 +62,7 @@ impl Walker<'_> {
             let Some(call) = self.images.call_before(back) else { continue };
             let may_be = match call {
                 Target::At(target) => self.images.leads_to(target, code),
-                Target::In(_) | Target::Somewhere => is_first,
+                Target::In(_) | Target::Somewhere => is_first || by_prologue == Some(place),
             };
             is_first = false;
             if !may_be {

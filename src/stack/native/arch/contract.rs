@@ -106,6 +106,12 @@ pub(in crate::stack::native) trait Arch: Sized {
     ///
     /// It may be a guess: check what it leads to.
     fn frame_size(code: &[u8]) -> Option<u64>;
+
+    /// The distance between stack pointer and return address in the body of the function that begins with
+    /// `code`. `None` where calls do not push, and for a function that does not make room in the usual way.
+    ///
+    /// It may be a guess: check what it leads to.
+    fn room(code: &[u8]) -> Option<u64>;
 }
 
 /// Where a call goes.

@@ -95,4 +95,8 @@ impl Arch for Native {
     fn frame_size(code: &[u8]) -> Option<u64> {
         prologue::frame_size(code)
     }
+
+    fn room(_: &[u8]) -> Option<u64> {
+        None
+    }
 }

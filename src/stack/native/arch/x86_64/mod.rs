@@ -98,4 +98,8 @@ impl Arch for Native {
     fn frame_size(code: &[u8]) -> Option<u64> {
         prologue::frame_size(code)
     }
+
+    fn room(code: &[u8]) -> Option<u64> {
+        prologue::room(code)
+    }
 }
