@@ -271,10 +271,8 @@ impl Images {
     /// Where the function without unwind information that contains `address` has its return address, if it runs with
     /// that stack pointer and its first instructions show how far that is.
     pub(super) fn return_place(&mut self, address: u64, sp: u64) -> Option<u64> {
-        let start = self.range(address)?.start;
-        let mut code = [0; Native::LONGEST_PROLOGUE];
-        let length = copy(start, &mut code);
-        Native::room(&code[..length])?.checked_add(sp)
+        let code = read(&self.range(address)?, LONGEST_FUNCTION)?;
+        Native::room(&code)?.checked_add(sp)
     }
 
     /// The distance between stack pointer and frame pointer in the body of the function that begins
