@@ -5,6 +5,7 @@ use std::sync::Arc;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chain::chain_and_stack;
+use super::holders::holders;
 use super::parts::{Parts, chain, each, part, whole};
 use super::report::Report;
 use super::source::SourceLines;
@@ -19,7 +20,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// The Content-Security-Policy of the page: it allows this style and this script, by their hashes, and
 /// requests to this server. A test says which hashes they have.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-AqrnZ49f+4133Uy0C9v6GsgRac/vUwINYDu0YK1Un30='; \
+    style-src 'sha256-7F1I8cEGM3EwAYUY/WY3E/fgnmqmgAM4xqf52zJ3lVQ='; \
     script-src 'sha256-OeDLPHFU+eA5Yiloe+HCL8m8qRnwng3kaoQISEtldSo='; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -87,7 +88,7 @@ pub(super) fn stall(report: &Report, stall: &Stall, lines: &SourceLines) -> Stri
         (tables::facts(report, stall, lines))
         div class=[stall.held_by.is_some().then_some("halves")] {
             div { (chain_and_stack(stall, tables::whole_stack(stall))) }
-            (tables::holders(stall))
+            (holders(stall))
         }
         p { a href="/stalls" { "All stalls" } (tables::as_markdown(stall)) }
     };

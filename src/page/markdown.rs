@@ -1,11 +1,12 @@
 //! The report of one stall as Markdown, for an issue or a chat.
 
 use super::report::Report;
+use super::stack::short;
 use super::time::stamp;
 use crate::clock::human;
 use crate::label::printable;
 use crate::stall::{Site, Stack, Stall};
-use crate::text::{handler_title, share, stack_missing, whom, why};
+use crate::text::{handler_title, share, stack_missing, waited, whom, why};
 
 /// What is known of a stall, with the frames of its poll.
 pub(super) fn stall(report: &Report, stall: &Stall) -> String {
@@ -22,15 +23,15 @@ pub(super) fn stall(report: &Report, stall: &Stall) -> String {
         (None, None) => "not known".to_owned(),
     };
     let around = format!(
-        "{}; requests: {} in flight, up to {} waited",
+        "{}; requests: {} in flight, {}",
         share(stall.workers_stalled, stall.workers),
         stall.requests_in_flight,
-        stall.delayed_requests
+        waited(stall.delayed_requests)
     );
     let trace = stall.trace_id.map(|trace| code(&format!("{trace:032x}")));
     let rows = [
         ("where", Some(where_is)),
-        ("waits for", stall.held_by.as_ref().map(|held_by| code(&held_by.to_string()))),
+        ("holder", stall.held_by.as_ref().map(|held_by| code(&held_by.to_string()))),
         ("fix", Some(code(&stall.fix))),
         ("cause", Some(code(&why(stall)))),
         ("runtime", Some(code(&stall.runtime))),
@@ -71,7 +72,7 @@ fn place(site: &Site) -> String {
 
 fn fenced(stack: &Stack) -> String {
     let shown = stack.of_poll();
-    let lines = shown.iter().map(|frame| printable(&frame.to_string()).into_owned() + "\n");
+    let lines = shown.iter().map(|frame| printable(&short(frame).to_string()).into_owned() + "\n");
     let mut frames: String = lines.collect();
     match stack.frames.len() - shown.len() {
         0 if stack.partial => frames += "(outer frames are missing)\n",

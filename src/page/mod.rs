@@ -9,6 +9,7 @@ mod flame;
 mod frames;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod holders;
 mod html;
 mod json;
 mod markdown;
@@ -184,7 +185,7 @@ mod tests {
         let expected = [
             "### `GET /hello` blocked worker 0 for 300 ms: unknown\n",
             "| where | `app::load` |\n",
-            "| around it | 1 of 4 workers stalled; requests: 0 in flight, up to 0 waited |\n",
+            "| around it | 1 of 4 workers stalled; requests: 0 in flight, none waited |\n",
             "\n```text\nnanosleep\napp::load\n```\n",
         ];
         for part in expected {

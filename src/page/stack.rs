@@ -1,6 +1,27 @@
-//! How the flame graph names frames.
+//! How the page and the flame graph name frames.
 
 use crate::label::printable;
+use crate::stall::Frame;
+
+/// A frame whose file is named without the folders where cargo and rustup keep the code of others: these
+/// tell nothing of a stall, but who built the program.
+pub(super) fn short(frame: &Frame) -> Frame {
+    let file = frame.file.as_deref().map(|file| short_file(file).to_owned());
+    Frame { file, ..frame.clone() }
+}
+
+fn short_file(file: &str) -> &str {
+    let after = |folders| file.split_once(folders).map(|(_, rest)| rest);
+    let of_registry = after("/registry/src/").and_then(|rest| rest.split_once('/'));
+    let of_rust = (file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/"))
+        .then(|| after("/library/"))
+        .flatten();
+    of_registry
+        .map(|(_, rest)| rest)
+        .or_else(|| after("/git/checkouts/"))
+        .or(of_rust)
+        .unwrap_or(file)
+}
 
 /// A name in the flame graph: without the separator of frames.
 pub(super) fn plain(name: &str) -> String {
@@ -24,6 +45,30 @@ pub(super) fn search_for(function: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_others_are_named_without_the_folders_of_a_home() {
+        for (file, shown) in [
+            ("/rustc/59807616e1fa/library/std/src/thread/mod.rs", "std/src/thread/mod.rs"),
+            (
+                "/home/me/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/pin.rs",
+                "core/src/pin.rs",
+            ),
+            (
+                "/home/me/.cargo/registry/src/index-1949/axum-0.8.9/src/lib.rs",
+                "axum-0.8.9/src/lib.rs",
+            ),
+            (
+                "/home/me/.cargo/git/checkouts/axum-12ab/34cd/src/lib.rs",
+                "axum-12ab/34cd/src/lib.rs",
+            ),
+            ("/home/me/library/src/main.rs", "/home/me/library/src/main.rs"),
+            ("src/main.rs", "src/main.rs"),
+        ] {
+            let frame = Frame { file: Some(file.to_owned()), line: Some(7), ..Frame::default() };
+            assert_eq!(short(&frame).to_string(), format!("?+0x0 at {shown}:7"));
+        }
+    }
 
     #[test]
     fn a_search_has_no_special_characters() {

@@ -7,12 +7,14 @@ use maud::{Markup, Render, html};
 use super::chain::chain;
 use super::report::{Report, Total};
 use super::source::SourceLines;
-use super::stack::search_for;
+use super::stack::{search_for, short};
 use super::time::{ago, share, stamp};
 use crate::clock::human;
 use crate::label::printable;
 use crate::stall::{Frame, Site, Stack, Stall};
-use crate::text::{handler_title as handler, rough, share as workers_stalled, stack_missing, whom};
+use crate::text::{
+    handler_title as handler, rough, share as workers_stalled, stack_missing, waited, whom,
+};
 
 /// What the number of requests that waited is.
 const UPPER_BOUND: &str =
@@ -67,8 +69,13 @@ pub(super) fn in_progress_row(stall: &Stall, lines: &SourceLines) -> Markup {
         tr {
             th scope="row" class="who" { a href={ "/stalls/" (stall.id) } { (handler(&stall.handler)) } }
             td class="number" { strong { (rough(stall.duration)) } }
-            td { (why(stall)) }
-            td class="place" { (place_of(stall, lines)) }
+            td class="cause" { (why(stall)) }
+            td class="place" {
+                (place_of(stall, lines))
+                @if let Some(held_by) = &stall.held_by {
+                    p class="fix" { (printable(&held_by.to_string())) }
+                }
+            }
             td class="word" { (stall.runtime) ", " (whom(stall)) }
             td class="number" { (stall.delayed_requests) }
         }
@@ -224,7 +231,7 @@ fn in_flame_graph(site: Option<&Site>) -> Markup {
 pub(super) fn facts(report: &Report, stall: &Stall, lines: &SourceLines) -> Markup {
     html! {
         dl {
-            dt { "Held" }
+            dt { "Blocked" }
             dd {
                 (whom(stall)) " of runtime " (stall.runtime) " for " (human(stall.duration))
                 @if stall.in_progress { " so far" }
@@ -232,14 +239,14 @@ pub(super) fn facts(report: &Report, stall: &Stall, lines: &SourceLines) -> Mark
             dt { "Cause" } dd { (why(stall)) }
             dt { "Where" } dd { (place_of(stall, lines)) }
             @if let Some(held_by) = &stall.held_by {
-                dt { "Waits for" } dd { (printable(&held_by.to_string())) }
+                dt { "Holder" } dd { (printable(&held_by.to_string())) }
             }
             dt { "Fix" } dd { strong { (stall.fix) } }
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
             dd {
                 (workers_stalled(stall.workers_stalled, stall.workers)) "; requests: "
-                (stall.requests_in_flight) " in flight, up to " (stall.delayed_requests) " waited"
+                (stall.requests_in_flight) " in flight, " (waited(stall.delayed_requests))
             }
             @if let Some(trace) = stall.trace_id {
                 dt { "Trace" } dd { code { (format!("{trace:032x}")) } }
@@ -255,8 +262,7 @@ fn own_frames(stack: &Stack) -> Markup {
             @for frames in stack.of_poll().chunk_by(|one, next| !one.own && !next.own) {
                 @match frames {
                     [own] if own.own => li { (frame(own)) },
-                    [_] => li class="others" { "1 frame of libraries" },
-                    others => li class="others" { (others.len()) " frames of libraries" },
+                    others => li class="others" { (of_libraries(others.len())) },
                 }
             }
         }
@@ -278,7 +284,7 @@ pub(super) fn whole_stack(stall: &Stall) -> Markup {
     }
 }
 
-fn all_frames(stack: &Stack) -> Markup {
+pub(super) fn all_frames(stack: &Stack) -> Markup {
     html! {
         ol class="stack whole" {
             @for shown in &stack.frames {
@@ -289,25 +295,25 @@ fn all_frames(stack: &Stack) -> Markup {
     }
 }
 
-/// The threads that have what a stall waits for, with their stacks.
-pub(super) fn holders(stall: &Stall) -> Markup {
-    let threads = stall.held_by.iter().flat_map(|held_by| &held_by.threads);
-    html! {
-        @for thread in threads {
-            div {
-                h3 { "Who it waits for: " (printable(&thread.to_string())) }
-                @if let Some(stack) = &thread.stack { (all_frames(stack)) }
-            }
-        }
-    }
+/// Says how many frames of others are left out.
+pub(super) fn of_libraries(frames: usize) -> String {
+    format!("{frames} frame{} of libraries", if frames == 1 { "" } else { "s" })
 }
 
 fn no_stack(stall: &Stall) -> Markup {
     html! { p { "No stack: " (stack_missing(stall)) "." } }
 }
 
-fn frame(frame: &Frame) -> Markup {
-    html! { code { (printable(&frame.to_string())) } @if frame.inlined { " " small { "inlined" } } }
+pub(super) fn frame(frame: &Frame) -> Markup {
+    let Frame { file, line, .. } = short(frame);
+    let name = Frame { file: None, ..frame.clone() }.to_string();
+    html! {
+        code { (printable(&name)) }
+        @if let Some(file) = file {
+            " " span class="file" { (printable(&file)) @if let Some(line) = line { ":" (line) } }
+        }
+        @if frame.inlined { " " small { "inlined" } }
+    }
 }
 
 /// Where a stall is, or where the last one of the same kind was.

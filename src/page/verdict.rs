@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::health::assess::{Blame, assess};
 use crate::label::printable;
 use crate::runtime::status::RuntimeSnapshot;
-use crate::stall::{SiteKey, SiteTotals, Stall};
+use crate::stall::{Holder, SiteKey, SiteTotals, Stall};
 use crate::text;
 use crate::vitals::ThreadReport;
 
@@ -77,7 +77,10 @@ pub(super) fn judge(
 }
 
 fn mend(stall: &Stall) -> Option<Advice> {
-    let about = text::why(stall) + &text::place_of(stall);
+    let mut about = text::why_and_where(stall);
+    if let Some(held_by) = stall.held_by.as_ref().filter(|it| it.holder != Holder::Unknown) {
+        about += &format!("; {held_by}");
+    }
     Some(Advice { about: printable(&about).into_owned(), fix: stall.fix.clone() })
 }
 
@@ -94,7 +97,7 @@ mod tests {
     use super::*;
     use crate::labels::{ENVIRONMENT, UNATTRIBUTED};
     use crate::stall::tests::stall;
-    use crate::stall::{Cause, Site};
+    use crate::stall::{Cause, Degree, HeldBy, Site};
 
     fn main() -> RuntimeSnapshot {
         RuntimeSnapshot { name: "main", counts: true, workers: 4, ..RuntimeSnapshot::default() }
@@ -133,6 +136,19 @@ mod tests {
         let advice = verdict.advice.expect("one");
         assert_eq!(advice.about, "sleep at src/main.rs:31 in app::load");
         assert_eq!(advice.fix, Cause::Sleep.fix());
+    }
+
+    #[test]
+    fn who_holds_the_lock_is_told_if_it_is_known() {
+        let about = |holder| {
+            let held_by = Some(HeldBy::new(holder, Degree::Likely));
+            let stall = Stall { cause: Cause::Lock, held_by, ..lasts(1, 12) };
+            judge(&[main()], &[stall], &[]).advice.expect("one").about
+        };
+        let known = "lock at src/main.rs:31 in app::load; likely held by no running thread: a guard \
+                     is kept across an `.await`";
+        assert_eq!(about(Holder::NoThread), known);
+        assert_eq!(about(Holder::Unknown), "lock at src/main.rs:31 in app::load");
     }
 
     #[test]

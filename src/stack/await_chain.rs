@@ -139,7 +139,7 @@ impl Links<'_> {
             }
         }
         // What every program stands on says nothing beside others.
-        for everywhere in [&["libc"][..], GLUE, &STANDARD] {
+        for everywhere in [&["libc", "linux-vdso"][..], GLUE, &STANDARD] {
             if names.iter().any(|name| !everywhere.contains(&&**name)) {
                 names.retain(|name| !everywhere.contains(&&**name));
             }

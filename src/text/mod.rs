@@ -48,6 +48,15 @@ pub(crate) fn place_of(stall: &Stall) -> String {
 }
 
 pub(crate) fn why(stall: &Stall) -> String {
+    why_at(stall, "")
+}
+
+/// Why and where. Time lost to the environment comes last: it was not lost at that place.
+pub(crate) fn why_and_where(stall: &Stall) -> String {
+    why_at(stall, &place_of(stall))
+}
+
+fn why_at(stall: &Stall, place: &str) -> String {
     let (waits_for, lost) = stall.detail.as_deref().map_or((None, None), parts);
     let mut why = match (waits_for, stall.cause) {
         (None, cause) if cause.is_environment() && lost.is_some() => String::new(),
@@ -55,6 +64,7 @@ pub(crate) fn why(stall: &Stall) -> String {
         (None, Cause::Unknown) => "unknown cause".to_owned(),
         (None, cause) => cause.to_string(),
     };
+    why += place;
     if let Some(lost) = lost {
         why += if why.is_empty() { "" } else { "; " };
         why += lost;
@@ -88,13 +98,12 @@ pub(crate) fn share(stalled: usize, workers: usize) -> String {
 /// Who blocks whom, for how long, why and where.
 pub(crate) fn blocks(stall: &Stall) -> String {
     format!(
-        "{} has blocked {} of runtime {:?} for {}: {}{}",
+        "{} has blocked {} of runtime {:?} for {}: {}",
         handler(stall),
         whom(stall),
         stall.runtime,
         human(stall.duration),
-        why(stall),
-        place_of(stall)
+        why_and_where(stall)
     )
 }
 
@@ -370,6 +379,10 @@ mod tests {
             format!("starved (futex); {lost}")
         );
         assert_eq!(told(Cause::FileIo, "read of a; b"), "file_io (read of a; b)");
+        let site = Site { function: "app::load".into(), file: None, line: None };
+        let placed = Stall { detail: Some(lost.into()), site: Some(site), ..stall(1) };
+        let placed = Stall { cause: Cause::Cpu, ..placed };
+        assert_eq!(why_and_where(&placed), format!("cpu at app::load; {lost}"));
     }
 
     #[test]

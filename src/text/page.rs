@@ -36,6 +36,14 @@ pub(crate) fn blocks_now(
     format!("{who} blocks {whom}{runtime} now, for {time}")
 }
 
+/// How many requests waited meanwhile, at most.
+pub(crate) fn waited(requests: u64) -> String {
+    match requests {
+        0 => "none waited".to_owned(),
+        requests => format!("up to {requests} waited"),
+    }
+}
+
 /// Why a stall has no stack.
 pub(crate) fn stack_missing(stall: &Stall) -> &str {
     stall.stack_missing.as_deref().unwrap_or("it could not be taken")

@@ -2,14 +2,15 @@
 //! start, links, commands), `deploy/`, the preset for clippy.
 #![cfg(all(feature = "axum", feature = "admin", feature = "capture"))]
 
-mod commands;
 mod comparison;
 mod deploy;
+mod known_commands;
 mod links;
 #[path = "../support/needs.rs"]
 mod needs;
 mod prevent;
 mod probes;
+mod quick_start;
 mod runbook;
 
 use std::collections::{BTreeMap, BTreeSet};

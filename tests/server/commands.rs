@@ -8,6 +8,8 @@ use crate::support::wait_until;
 
 const README: &str = include_str!("../../README.md");
 const PAGE: &str = include_str!("../../docs/page.md");
+const PROFILES: &str = include_str!("../../docs/profiles.md");
+const KUBERNETES: &str = include_str!("../../docs/kubernetes.md");
 const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 
 /// The commands of the first block of a text that has this one.
@@ -81,6 +83,35 @@ fn the_commands_for_the_document_of_stalls_answer() {
         let links = run_at(&server, chain);
         links.contains("async\tserver::routes::sleeps\texamples/server/routes.rs\t")
     });
+}
+
+/// Of what reads profiles, `go tool pprof` and inferno read them in `tests/it/profile`.
+#[test]
+fn the_commands_for_profiles_and_pods_answer() {
+    if !has("curl") {
+        return;
+    }
+    let server = Server::start(&["--workers", "2"]);
+    for probe in commands(KUBERNETES, "/livez").into_iter().filter(|it| it.starts_with("curl")) {
+        assert!(run_at(&server, probe).contains("ok"), "{probe}");
+    }
+    let commands = commands(PROFILES, "/stalls.folded").into_iter();
+    let [graph, scope, firefox] =
+        commands.filter(|it| it.starts_with("curl")).collect::<Vec<_>>()[..]
+    else {
+        panic!("three commands");
+    };
+    // The first stack reads the program, which takes its time on a busy machine.
+    let answer = |command: &str| {
+        let asks = command.split(['|', '>']).next().expect("what asks");
+        run_at(&server, asks)
+    };
+    wait_until(LIMIT, || {
+        assert_eq!(server.get("/blocking?ms=1000").0, 200);
+        answer(graph).lines().any(|line| line.contains("server::routes::sleeps"))
+    });
+    assert!(answer(scope).contains("GET /blocking;"));
+    assert!(answer(firefox).contains("\"preprocessedProfileVersion\""));
 }
 
 /// A free port for the admin server of an example that says none.

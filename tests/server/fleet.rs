@@ -1,6 +1,8 @@
 //! What deploy/ has, against a real Prometheus that scrapes three examples with different faults:
 //! rules, alerts, every query of the dashboard, the ranking, and the commands of docs/runbook.md.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,7 @@ impl Fleet {
             Server::start(&["--workers", "2"]),
             Server::start(&["--runtime", "current-thread"]),
         ];
+        let cadvisor = cadvisor();
         let target = |pod: usize, labels| Target {
             url: pods[pod].admin.as_deref().expect("an admin server"),
             labels,
@@ -56,6 +59,7 @@ impl Fleet {
             target(0, "{namespace: shop, pod: cart-1}"),
             target(1, "{namespace: shop, pod: cart-2}"),
             target(2, "{}"),
+            Target { url: &cadvisor, labels: "{job: cadvisor}" },
         ];
         let prometheus = Prometheus::start_with("1s", &targets, &rules());
         let fleet = Self { pods, prometheus };
@@ -125,6 +129,49 @@ fn filled_in(query: String) -> String {
         .replace("$__range", "10m")
 }
 
+/// How many values each variable has, by its name. No pod of the fleet is in a cluster with a name.
+fn variables_of_the_dashboard() -> Vec<(String, String)> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    let queried = variables.iter().filter(|variable| variable["type"] == "query");
+    let queried = queried.filter(|variable| variable["name"] != "cluster").map(|variable| {
+        let name = variable["name"].as_str().expect("a name").to_owned();
+        let query = filled_in(variable["query"]["query"].as_str().expect("a query").to_owned());
+        let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+        let (series, label) = inside.and_then(|it| it.rsplit_once(", ")).expect("its two parts");
+        assert_eq!(label, name, "{query}");
+        let count = format!("count(count by ({label}) ({series}))");
+        (name, count)
+    });
+    let queried: Vec<_> = queried.collect();
+    assert!(queried.len() >= 5, "{queried:?}");
+    queried
+}
+
+/// A page of metrics like that of cAdvisor about a pod of the fleet, whose quota is used up now and then.
+/// Returns its address.
+fn cadvisor() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for (scrapes, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let labels = r#"{namespace="shop",pod="cart-1",container="server"}"#;
+            let body = format!(
+                "container_cpu_cfs_periods_total{labels} {}\n\
+                 container_cpu_cfs_throttled_periods_total{labels} {scrapes}\n",
+                10 * scrapes
+            );
+            // The request first: who closes with unread bytes resets the connection.
+            let asked = BufReader::new(&stream).lines().map_while(Result::ok);
+            asked.take_while(|line| !line.is_empty()).for_each(drop);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            drop((&stream).write_all(answer.as_bytes()));
+        }
+    });
+    url
+}
+
 /// What is drawn over the panels.
 fn annotations_of_the_dashboard() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
@@ -173,12 +220,12 @@ fn a_fleet_is_ranked_shown_and_alerted_on() {
     fleet.wait_for(&format!("sum({ranked}) / sum({sleeps})"), |share| (0.8..1.25).contains(&share));
 
     for (title, query) in queries_of_the_dashboard() {
-        if query.contains("container_") {
-            continue;
-        }
         // All pods, also the one without labels for it.
         let all = |pods| title != "Detectors" || pods == 3.0;
         fleet.wait_for(&query, |value| value.is_finite() && all(value));
+    }
+    for (name, query) in variables_of_the_dashboard() {
+        fleet.wait_for(&query, |values| values >= if name == "handler" { 3.0 } else { 1.0 });
     }
     for query in annotations_of_the_dashboard() {
         fleet.wait_for(&format!("max_over_time(({query})[10m:1s])"), |value| value >= 1.0);

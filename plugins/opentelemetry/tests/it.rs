@@ -1,5 +1,8 @@
 //! What an SDK gets of real stalls. `examples/otel` has the tests with a receiver of OTLP.
 
+#[path = "../../../tests/support/waiting.rs"]
+mod waiting;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -25,26 +28,13 @@ use tower_http::trace::TraceLayer;
 use tower_stall::{Stall, StallDetector};
 use tower_stall_opentelemetry::{METRICS, StallMetrics, StallSpans, trace_id};
 use tracing_subscriber::layer::SubscriberExt;
+use waiting::{LIMIT, wait_for};
 
-/// For what must happen.
-const LIMIT: Duration = Duration::from_secs(60);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
 async fn blocking() {
     thread::sleep(Duration::from_millis(300)); // blocks the worker
-}
-
-#[track_caller]
-fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < LIMIT, "did not happen within {LIMIT:?}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn request(traceparent: Option<&str>) -> Request<Body> {

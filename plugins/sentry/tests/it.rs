@@ -1,5 +1,8 @@
 //! Real stalls, through Sentry's client and its HTTP transport, to a receiver that reads Sentry's envelopes.
 
+#[path = "../../../tests/support/waiting.rs"]
+mod waiting;
+
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,9 +23,8 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use tower_stall::{Stall, StallDetector};
 use tower_stall_sentry::{EventCounts, Outcome, StallEvents};
+use waiting::{LIMIT, wait_for};
 
-/// For what must happen.
-const LIMIT: Duration = Duration::from_secs(60);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 async fn blocking() {
@@ -31,18 +33,6 @@ async fn blocking() {
 
 async fn elsewhere() {
     thread::sleep(Duration::from_millis(300));
-}
-
-#[track_caller]
-fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < LIMIT, "did not happen within {LIMIT:?}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// What Sentry's server is to a client: it takes envelopes and keeps the events in them.

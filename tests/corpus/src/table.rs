@@ -3,9 +3,13 @@
 //! `tower-stall-corpus-table REPETITIONS [BUILD|CASE ...]`. With builds or cases it runs those alone, and
 //! prints the table instead.
 
+#[path = "../../support/machine.rs"]
+mod machine;
+
 use std::path::Path;
 
 use corpus_runner::{Build, Results, Verdict, run_all};
+use machine::machine;
 
 const BEGIN: &str = "<!-- results -->\n";
 const END: &str = "<!-- end of results -->\n";
@@ -61,18 +65,4 @@ fn rewrite(table: &str, repetitions: u32, cases: usize) {
     );
     std::fs::write(&path, format!("{before}{BEGIN}{command}\n\n{table}{END}{after}"))
         .expect("it can be written");
-}
-
-/// The CPUs, the kernel and the compiler.
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model =
-        cpus.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("a CPU");
-    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let compiler = std::process::Command::new("rustc").arg("--version").output();
-    let compiler = compiler.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    let compiler = compiler.unwrap_or_default();
-    format!("{count} CPUs ({model}), Linux {}, {compiler}", kernel.trim())
 }

@@ -4,7 +4,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use super::support::{Receiver, Service, get, python, wait_for};
+use super::support::{Receiver, Service, get, python};
+use super::waiting::wait_for;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 /// Far below the 10 s that a request to the receiver may take.

@@ -5,3 +5,5 @@ mod down;
 mod needs;
 mod sent;
 mod support;
+#[path = "../../../../tests/support/waiting.rs"]
+mod waiting;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tower_stall_opentelemetry::METRICS;
 
-use super::support::{Receiver, Service, get, python, wait_for};
+use super::support::{Receiver, Service, get, python};
+use super::waiting::wait_for;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";

@@ -11,22 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::needs::skip;
-
-/// For what must happen.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
-/// Waits until there is something.
-#[track_caller]
-pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < LIMIT, "did not happen within {LIMIT:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
+use crate::waiting::{LIMIT, wait_for};
 
 /// Python with OpenTelemetry's definitions: of `scripts/install-tools`, or named by `STALL_VENV`.
 /// Without it prints why a test is left out, which fails where nothing may be.

@@ -1,7 +1,11 @@
 //! The page: text between two marks is replaced, the rest stays.
 
-use std::process::Command;
+#[path = "../../../../../tests/support/machine.rs"]
+mod machine;
+
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use machine::machine;
 
 /// Which crates are named with their versions, as the lock of this workspace has them.
 const CRATES: [&str; 8] = [
@@ -34,21 +38,11 @@ fn replaced(page: &str, part: &str, text: &str) -> String {
 
 /// The command, the day and the machine.
 pub(crate) fn head(command: &str) -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model =
-        cpus.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("a CPU");
-    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let compiler = Command::new("rustc").arg("--version").output().ok();
-    let compiler = compiler.and_then(|output| String::from_utf8(output.stdout).ok());
-    let load = read("/proc/loadavg");
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
-        "`scripts/compare {command}` on {}: {count} CPUs ({model}), Linux {}, {}. Load of the machine at the end, \
-         its own included: {}.",
+        "`scripts/compare {command}` on {}: {}. Load of the machine at the end, its own included: {}.",
         today(),
-        kernel.trim(),
-        compiler.unwrap_or_default().trim(),
+        machine(),
         load.split(' ').next().unwrap_or_default(),
     )
 }

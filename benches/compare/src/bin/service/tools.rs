@@ -187,7 +187,7 @@ fn dial9(builder: Builder, folder: PathBuf, profiles: bool) -> Watched {
     let mut watched = Watched::bare(runtime);
     watched.end = Box::new(|| {
         // It is drained as far as it gets in this time.
-        let _drained = recorder.graceful_shutdown(Duration::from_secs(60));
+        recorder.graceful_shutdown(Duration::from_secs(60));
     });
     watched
 }
