@@ -52,6 +52,11 @@ pub(crate) struct RawHolder {
     pub(crate) handler: Option<&'static str>,
 }
 
+/// A look at all threads has ended before its answer, as something else is more urgent.
+#[allow(dead_code, reason = "made only where stacks are taken")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interrupted;
+
 #[allow(dead_code, reason = "called only where stacks are taken")]
 impl RawHolding {
     pub(crate) fn new(holder: Holder, degree: Degree) -> Self {

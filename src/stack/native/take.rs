@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::images::Images;
 use super::pointer_args;
 use super::unwind::{self, Walk};
+use super::wanted::Functions;
 use crate::clock::{self, Nanos, nanos};
 use crate::procfs::thread::{ThreadState, is_pending, signal_queue_is_full};
 use crate::procfs::thread_files::{Moment, ThreadFiles};
@@ -30,6 +31,7 @@ const GLANCE: Nanos = 20_000;
 pub(in crate::stack) struct Taker {
     mode: Capture,
     pub(super) images: Images,
+    pub(super) functions: Functions,
     stack: Vec<u8>,
     /// Installed when it is first needed.
     signal: Option<Signal>,
@@ -69,7 +71,8 @@ pub(super) fn waits_at(moment: &Moment) -> Result<Option<Registers>, &'static st
 
 impl Taker {
     pub(in crate::stack) fn new(mode: Capture) -> Self {
-        Self { mode, images: Images::default(), stack: Vec::new(), signal: None }
+        let (images, functions) = (Images::default(), Functions::default());
+        Self { mode, images, functions, stack: Vec::new(), signal: None }
     }
 
     /// Takes the stack of a thread while `still` holds. Tries again for at most `limit`, which does

@@ -151,7 +151,6 @@ fn a_capturer_that_is_stuck_refuses_questions_and_is_left_behind() {
             let _released = crate::sync::lock(&held).recv();
         };
         crate::stack::sampler::StackRequest {
-            holding: None,
             thread: 0,
             still: Box::new(|| true),
             done: Box::new(done),

@@ -64,7 +64,7 @@ pub(super) fn ask_while(
 ) -> Captured {
     let (tell, told) = channel();
     let done = move |captured| tell.send(captured).expect("the test waits");
-    let job = StackRequest { thread, still: Box::new(still), done: Box::new(done), holding: None };
+    let job = StackRequest { thread, still: Box::new(still), done: Box::new(done) };
     assert!(sampler.ask(job).is_ok(), "the queue has room");
     told.recv_timeout(FOREVER).expect("an answer")
 }
