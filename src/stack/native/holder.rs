@@ -35,6 +35,8 @@ const OURS: [&str; 3] =
     [OwnThread::Watchdog.as_str(), OwnThread::Capture.as_str(), OwnThread::Symbols.as_str()];
 /// The most threads that one looks at.
 const MOST_THREADS: usize = 128;
+/// Data of a lock may come before its word, and a guard points to its begin. So much, in bytes, is looked for.
+const LARGEST: u64 = 1024;
 /// How far a chain of threads that wait for one another is followed.
 const MOST_LINKS: usize = 4;
 
@@ -204,7 +206,7 @@ impl Taker {
     }
 
     /// Whether that thread holds the lock. Where that is not clear it may do so, and so may one that has its
-    /// address: calls that cannot panic have no clean-up.
+    /// address, unless it waits for the lock: calls that cannot panic have no clean-up.
     fn check(
         &mut self,
         other: Still,
@@ -214,10 +216,30 @@ impl Taker {
         let walk = self.walk(&other);
         match holds(&mut self.images, other.memory(), &walk, word) {
             Holds::Frame(_) => return ControlFlow::Break((other, walk)),
-            Holds::No if !other.has(word.address) => {}
-            Holds::No | Holds::Unclear => seen.unclear += 1,
+            Holds::No(unclear) => {
+                let may_hold = other.has(word.address)
+                    || unclear.into_iter().any(|index| self.may_hold(&other, &walk, index, word));
+                seen.unclear += usize::from(may_hold && !self.waits_for(&other, &walk, word));
+            }
+            Holds::Unclear => seen.unclear += 1,
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether a frame whose clean-up could not be followed may hold the lock: it has an address close
+    /// before the lock's, where a guard would point to, or may have a future elsewhere that has the guard.
+    fn may_hold(&mut self, other: &Still, walk: &Walk, index: usize, word: LockWord) -> bool {
+        let (Some(address), Some([from, to])) =
+            (walk.addresses.get(index), walk.sps.get(index..index + 2))
+        else {
+            return true;
+        };
+        let near = word.address.saturating_sub(LARGEST)..=word.address;
+        other.words(*from..*to).any(|found| near.contains(&found)) || self.may_poll(*address, index)
+    }
+
+    fn waits_for(&mut self, other: &Still, walk: &Walk, word: LockWord) -> bool {
+        matches!(self.wanted(other, walk), Some(Wanted::Lock(wanted, _)) if wanted == word)
     }
 }
 

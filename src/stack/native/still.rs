@@ -1,5 +1,6 @@
 //! A thread that waits, as it stood still: its registers and a copy of its stack.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::pointer_args;
@@ -77,6 +78,17 @@ impl Still {
     pub(super) fn has(&self, address: u64) -> bool {
         let words = self.stack.chunks_exact(8);
         words.into_iter().any(|word| word == address.to_le_bytes())
+    }
+
+    /// The words of its stack at those addresses.
+    pub(super) fn words(&self, at: Range<u64>) -> impl Iterator<Item = u64> {
+        let offset = |address: u64| {
+            let offset = address.saturating_sub(self.registers.sp);
+            usize::try_from(offset).unwrap_or(usize::MAX).min(self.stack.len())
+        };
+        let part = self.stack.get(offset(at.start)..offset(at.end)).unwrap_or_default();
+        part.chunks_exact(8)
+            .map(|word| word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)))
     }
 
     /// The word that it waits at, and what that held, if it waits for a word to change.

@@ -18,6 +18,10 @@ const INNER_FRAMES: usize = 24;
 const MOST_KNOWN: usize = 4096;
 /// Bytes around the word that a thread of parking_lot waits at, among them the address of its lock.
 const AROUND: u64 = 64;
+/// How many bytes before that word it is, as compilers so far put it.
+const KEY_BEFORE: u64 = 32;
+/// More readers have no lock at one time.
+const MOST_READERS: u64 = 1 << 20;
 
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +52,19 @@ impl Taker {
             // The word of the lock comes before the one that its writers wait at.
             Kind::AfterWord => (word(at.checked_sub(4)?, 4), HoldingRole::Holds),
             Kind::Once => (word(at, 4), HoldingRole::Initialises),
-            Kind::Parked => (parked(waiter, at), HoldingRole::Holds),
+            Kind::Parked(lock) => (parked(waiter, at, lock), HoldingRole::Holds),
         };
         Some(Wanted::Lock(word.filter(|word| word.read().is_some_and(|held| held != 0))?, role))
+    }
+}
+
+impl Taker {
+    /// Whether the function of a frame may poll a future that lies elsewhere, so far as its name tells.
+    pub(super) fn may_poll(&mut self, address: u64, index: usize) -> bool {
+        let code = self.images.describe(address, index > 0);
+        let Some(image) = code.image.clone().filter(|image| image.is_program) else { return false };
+        let offset = code.lookup().wrapping_sub(image.base);
+        self.functions.at(&image, &[offset]).any(|function| function == Function::Polls)
     }
 }
 
@@ -63,8 +77,19 @@ enum Kind {
     AfterWord,
     /// At the word of a `Once`.
     Once,
-    /// In the queue of a mutex of parking_lot.
-    Parked,
+    /// In a queue of parking_lot.
+    Parked(Parked),
+}
+
+/// A lock whose waiters are in a queue of parking_lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parked {
+    /// A mutex of parking_lot.
+    Mutex,
+    /// A lock for readers and writers of parking_lot.
+    RwLock,
+    /// A shard of dashmap.
+    Shard,
 }
 
 /// What a function that is on a waiting thread's stack has to do with its wait.
@@ -73,28 +98,37 @@ enum Function {
     /// It is between the one that waits and the system.
     Between,
     Waits(Kind),
+    /// It may poll a future, or has no name.
+    Polls,
     Other,
 }
 
 impl Function {
     fn of(name: Option<&str>) -> Self {
         const BETWEEN: [&str; 3] = ["parking_lot_core::", "futex_wait", "core::ops::"];
-        const KINDS: [(&str, Kind); 6] = [
+        const KINDS: [(&str, Kind); 8] = [
             ("sync::mutex::futex::Mutex::lock_contended", Kind::Word),
             ("sync::rwlock::futex::RwLock::read_contended", Kind::Word),
             ("sync::rwlock::futex::RwLock::write_contended", Kind::AfterWord),
             ("sync::once::futex::Once::call", Kind::Once),
             ("sync::once::futex::Once::wait", Kind::Once),
-            ("parking_lot::raw_mutex::RawMutex::lock_slow", Kind::Parked),
+            ("parking_lot::raw_mutex::RawMutex", Kind::Parked(Parked::Mutex)),
+            ("parking_lot::raw_rwlock::RawRwLock", Kind::Parked(Parked::RwLock)),
+            ("dashmap::", Kind::Parked(Parked::Shard)),
         ];
-        let Some(name) = name else { return Self::Other };
+        let Some(name) = name else { return Self::Polls };
         if BETWEEN.iter().any(|part| name.contains(part)) {
             return Self::Between;
         }
         // Newer compilers write `<path::Type>::function`.
         let name = name.replace(['<', '>'], "");
-        let kind = KINDS.iter().find(|(part, _)| name.contains(part));
-        kind.map_or(Self::Other, |(_, kind)| Self::Waits(*kind))
+        if let Some((_, kind)) = KINDS.iter().find(|(part, _)| name.contains(part)) {
+            return Self::Waits(*kind);
+        }
+        // What a library was given to call it may have within it, but on the stack.
+        let is_library = ["std::", "core::", "alloc::"].iter().any(|root| name.starts_with(root));
+        let polls = name.contains("poll") || name.contains("closure") && !is_library;
+        if polls || name.starts_with("std::panicking::") { Self::Polls } else { Self::Other }
     }
 
     /// How a thread waits, by its functions, innermost first. The one that waits is the first that is not
@@ -102,7 +136,7 @@ impl Function {
     fn waiting(functions: impl IntoIterator<Item = Self>) -> Option<Kind> {
         match functions.into_iter().find(|function| *function != Self::Between)? {
             Self::Waits(kind) => Some(kind),
-            Self::Between | Self::Other => None,
+            Self::Between | Self::Polls | Self::Other => None,
         }
     }
 }
@@ -117,6 +151,11 @@ pub(super) struct Functions {
 
 impl Functions {
     fn waiting(&mut self, image: &Arc<Image>, offsets: &[u64]) -> Option<Kind> {
+        Function::waiting(self.at(image, offsets))
+    }
+
+    /// The functions at these places, or those of them that are known.
+    fn at(&mut self, image: &Arc<Image>, offsets: &[u64]) -> impl Iterator<Item = Function> {
         if !self.image.as_ref().is_some_and(|known| Arc::ptr_eq(known, image)) {
             *self = Self { image: Some(Arc::clone(image)), known: HashMap::new() };
         }
@@ -128,7 +167,7 @@ impl Functions {
             let functions = names.iter().map(|name| Function::of(name.as_deref()));
             self.known.extend(offsets.iter().copied().zip(functions));
         }
-        Function::waiting(offsets.iter().filter_map(|offset| self.known.get(offset).copied()))
+        offsets.iter().filter_map(|offset| self.known.get(offset).copied())
     }
 }
 
@@ -141,26 +180,67 @@ fn joined(at: u64, held: u32) -> Option<u32> {
     (is_thread && id == held && id != 0).then_some(id)
 }
 
-/// The lock that a thread of parking_lot waits for at that word: the only address beside it that is on
-/// the thread's stack and leads to a word which says that threads wait.
-fn parked(waiter: &Still, at: u64) -> Option<LockWord> {
+/// The lock that a thread of parking_lot waits for at that word: the only address beside it that leads to a
+/// word which says that threads wait. Where compilers put it otherwise than so far, it must be on the
+/// thread's stack, too.
+fn parked(waiter: &Still, at: u64, lock: Parked) -> Option<LockWord> {
     let places = (at & !7).saturating_sub(AROUND)..at.saturating_add(AROUND);
+    let usual = at.checked_sub(KEY_BEFORE)?;
     let mut found = None;
     for place in places.step_by(8) {
-        let Some(key) = bytes::word(place).filter(|key| waiter.has(*key)) else { continue };
-        let word = LockWord { address: key, size: 1 };
-        // Locked, and threads wait.
-        let is_lock = word.read() == Some(3);
-        if is_lock && found.replace(word).is_some_and(|other| other != word) {
+        let key = bytes::word(place).filter(|key| place == usual || waiter.has(*key));
+        let Some(word) = key.and_then(|key| lock.word(key)) else { continue };
+        if found.replace(word).is_some_and(|other| other != word) {
             return None;
         }
     }
     found
 }
 
+impl Parked {
+    /// The word of the lock whose queue has that key, if its state is that of a lock in whose queue a thread is.
+    fn word(self, key: u64) -> Option<LockWord> {
+        let address = if self == Self::Mutex { key } else { key & !1 };
+        let word = LockWord { address, size: if self == Self::Mutex { 1 } else { 8 } };
+        let is_aligned = address.is_multiple_of(word.size as u64);
+        let state = word.read().filter(|_| is_aligned)?;
+        self.has_waiter(state, key & 1 == 1).then_some(word)
+    }
+
+    /// Whether the state is that of a lock in whose queue a thread is: in the second one of its two, if it
+    /// has two.
+    fn has_waiter(self, state: u64, second: bool) -> bool {
+        match self {
+            // Locked, and threads wait.
+            Self::Mutex => state == 3,
+            // Four bits, then the number of readers. A writer waits in the second queue for readers to leave.
+            Self::RwLock => {
+                let (parked, writer_parked) = (state & 1 != 0, state & 2 != 0);
+                let (upgradable, writer, readers) = (state & 4 != 0, state & 8 != 0, state >> 4);
+                readers < MOST_READERS
+                    && if second {
+                        writer_parked && writer && readers > 0
+                    } else {
+                        parked && (writer || upgradable)
+                    }
+            }
+            // Two bits, then the number of readers, all ones for a writer. Readers wait in the second queue.
+            Self::Shard => {
+                let (readers_parked, writers_parked) = (state & 1 != 0, state & 2 != 0);
+                let (readers, writer) = (state >> 2, state >> 2 == u64::MAX >> 2);
+                if second {
+                    readers_parked && writer
+                } else {
+                    writers_parked && (writer || (1..MOST_READERS).contains(&readers))
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Function, Kind};
+    use super::{Function, Kind, Parked};
 
     #[test]
     fn what_waits_is_the_innermost_function() {
@@ -172,8 +252,51 @@ mod tests {
         assert_eq!(kind(&["<std::thread::thread::Thread>::park", "app::load", once]), None);
         let parked = "parking_lot_core::parking_lot::park::{{closure}}";
         let mutex = "parking_lot::raw_mutex::RawMutex::lock_slow";
-        assert_eq!(kind(&[parked, mutex]), Some(Kind::Parked));
+        assert_eq!(kind(&[parked, mutex]), Some(Kind::Parked(Parked::Mutex)));
+        let shard = "<dashmap::lock::RawRwLock>::lock_exclusive_slow";
+        assert_eq!(kind(&[parked, shard]), Some(Kind::Parked(Parked::Shard)));
         assert_eq!(Function::waiting([Function::of(None), Function::of(Some(once))]), None);
         assert_eq!(kind(&[]), None);
+    }
+
+    #[test]
+    fn futures_may_be_polled_where_no_name_says_otherwise() {
+        for (name, polls) in [
+            ("app::show::{{closure}}", true),
+            ("tokio::runtime::task::raw::poll", true),
+            ("std::panicking::catch_unwind", true),
+            ("std::sys::backtrace::__rust_begin_short_backtrace", false),
+            ("<std::sys::thread::unix::Thread>::new::thread_start", false),
+            ("app::main", false),
+        ] {
+            assert_eq!(Function::of(Some(name)) == Function::Polls, polls, "{name}");
+        }
+        assert_eq!(Function::of(None), Function::Polls);
+    }
+
+    #[test]
+    fn a_lock_with_waiters_is_known_by_its_state() {
+        use Parked::{Mutex, RwLock, Shard};
+
+        let readers = 1 << 4;
+        for (lock, state, second, has_waiter) in [
+            (Mutex, 3, false, true),
+            (Mutex, 1, false, false),
+            (RwLock, 0b1001, false, true),
+            (RwLock, 0b1011 | readers, false, true),
+            (RwLock, 0b1010 | readers, true, true),
+            (RwLock, 0b1010, true, false),
+            (RwLock, 0b1000 | readers, true, false),
+            (RwLock, 0b0001 | readers, false, false),
+            (RwLock, 0x7f00_1234_5679, false, false),
+            (Shard, u64::MAX - 1, false, true),
+            (Shard, 0b110, false, true),
+            (Shard, 0b010, false, false),
+            (Shard, u64::MAX - 2, true, true),
+            (Shard, 0b101, true, false),
+            (Shard, 0x7f00_1234_5676, false, false),
+        ] {
+            assert_eq!(lock.has_waiter(state, second), has_waiter, "{lock:?} {state:#b}");
+        }
     }
 }
