@@ -235,7 +235,8 @@ impl Taker {
             return true;
         };
         let near = word.address.saturating_sub(LARGEST)..=word.address;
-        other.words(*from..*to).any(|found| near.contains(&found)) || self.may_poll(*address, index)
+        let is_near = other.words(*from..*to).any(|found| near.contains(&found));
+        self.may_have(*address, index, is_near)
     }
 
     fn waits_for(&mut self, other: &Still, walk: &Walk, word: LockWord) -> bool {

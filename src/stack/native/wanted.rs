@@ -59,12 +59,19 @@ impl Taker {
 }
 
 impl Taker {
-    /// Whether the function of a frame may poll a future that lies elsewhere, so far as its name tells.
-    pub(super) fn may_poll(&mut self, address: u64, index: usize) -> bool {
+    /// Whether the function of a frame may have a guard: one whose address it has, if `is_near`, or one in a future
+    /// elsewhere, so far as its name tells.
+    pub(super) fn may_have(&mut self, address: u64, index: usize, is_near: bool) -> bool {
         let code = self.images.describe(address, index > 0);
-        let Some(image) = code.image.clone().filter(|image| image.is_program) else { return false };
+        let Some(image) = code.image.clone().filter(|image| image.is_program) else {
+            return is_near;
+        };
         let offset = code.lookup().wrapping_sub(image.base);
-        self.functions.at(&image, &[offset]).any(|function| function == Function::Polls)
+        match self.functions.at(&image, &[offset]).next() {
+            Some(Function::Ours) => false,
+            Some(Function::Polls) | None => true,
+            Some(_) => is_near,
+        }
     }
 }
 
@@ -100,6 +107,8 @@ enum Function {
     Waits(Kind),
     /// It may poll a future, or has no name.
     Polls,
+    /// Ours, and takes no lock of others.
+    Ours,
     Other,
 }
 
@@ -125,6 +134,9 @@ impl Function {
         if let Some((_, kind)) = KINDS.iter().find(|(part, _)| name.contains(part)) {
             return Self::Waits(*kind);
         }
+        if name.starts_with("tower_stall::report::") {
+            return Self::Ours;
+        }
         // What a library was given to call it may have within it, but on the stack.
         let is_library = ["std::", "core::", "alloc::"].iter().any(|root| name.starts_with(root));
         let polls = name.contains("poll") || name.contains("closure") && !is_library;
@@ -136,7 +148,7 @@ impl Function {
     fn waiting(functions: impl IntoIterator<Item = Self>) -> Option<Kind> {
         match functions.into_iter().find(|function| *function != Self::Between)? {
             Self::Waits(kind) => Some(kind),
-            Self::Between | Self::Polls | Self::Other => None,
+            Self::Between | Self::Polls | Self::Ours | Self::Other => None,
         }
     }
 }
@@ -267,6 +279,7 @@ mod tests {
             ("std::panicking::catch_unwind", true),
             ("std::sys::backtrace::__rust_begin_short_backtrace", false),
             ("<std::sys::thread::unix::Thread>::new::thread_start", false),
+            ("tower_stall::report::reporter::Reporter::run", false),
             ("app::main", false),
         ] {
             assert_eq!(Function::of(Some(name)) == Function::Polls, polls, "{name}");
