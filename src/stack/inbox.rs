@@ -6,13 +6,46 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use super::sampler::{LookRequest, StackRequest};
+use super::raw::{Captured, RawHolding};
 use crate::sync::{AtomicBool, Ordering};
 
 /// The most looks that wait. Those that find no place are dropped.
 const MOST_LOOKS: usize = 8;
 /// How many times a look begins.
 const MOST_TRIES: u32 = 3;
+
+/// Whether a thread is still in the poll that a request is about.
+pub(crate) type Still = Box<dyn Fn() -> bool + Send>;
+/// Takes who has what a thread waits for.
+pub(crate) type TellHolding = Box<dyn FnOnce(RawHolding) + Send>;
+
+/// A request for the stack of a thread.
+pub(crate) struct StackRequest {
+    /// The thread id.
+    pub(crate) thread: u32,
+    /// Whether the thread is still in the poll that the request is about.
+    pub(crate) still: Still,
+    /// Called with the answer, on the thread `stall-capture`.
+    pub(crate) done: Box<dyn FnOnce(Captured) + Send>,
+}
+
+/// A request to find out who has what a thread waits for.
+pub(crate) struct LookRequest {
+    /// The thread id.
+    pub(crate) thread: u32,
+    /// Whether the thread is still in the poll that the request is about.
+    pub(crate) still: Still,
+    /// Called with the answer, on the thread `stall-capture`; dropped if there is none.
+    pub(crate) tell: TellHolding,
+    /// How many times a stack was wanted meanwhile.
+    interrupted: u32,
+}
+
+impl LookRequest {
+    pub(crate) fn new(thread: u32, still: Still, tell: TellHolding) -> Self {
+        Self { thread, still, tell, interrupted: 0 }
+    }
+}
 
 /// What the thread is asked to do.
 pub(super) enum Request {

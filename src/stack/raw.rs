@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::stall::{Degree, Holder, HoldingRole, NO_DEBUG_INFO, StackOutcome};
 
-/// The answer to a [`StackRequest`](super::sampler::StackRequest).
+/// The answer to a [`StackRequest`](super::inbox::StackRequest).
 #[derive(Clone, Debug)]
 pub(crate) struct Captured {
     pub(crate) outcome: StackOutcome,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use super::inbox::{Inbox, Request};
+use super::inbox::{Inbox, LookRequest, Request, StackRequest};
 use super::limits::{Account, CpuTime};
 use super::mode::Capture;
 use super::native::Taker;
-use super::raw::{Captured, Interrupted, RawHolding};
+use super::raw::{Captured, Interrupted};
 use crate::owned_thread::OwnedThread;
 use crate::sync::{AtomicBool, Ordering};
 use crate::vitals::{OwnThread, Vitals};
@@ -32,39 +32,6 @@ pub(crate) struct Sampler {
     stop: Arc<AtomicBool>,
     cpu_time: Account,
     vitals: Arc<Vitals>,
-}
-
-/// Whether a thread is still in the poll that a request is about.
-pub(crate) type Still = Box<dyn Fn() -> bool + Send>;
-/// Takes who has what a thread waits for.
-pub(crate) type TellHolding = Box<dyn FnOnce(RawHolding) + Send>;
-
-/// A request for the stack of a thread.
-pub(crate) struct StackRequest {
-    /// The thread id.
-    pub(crate) thread: u32,
-    /// Whether the thread is still in the poll that the request is about.
-    pub(crate) still: Still,
-    /// Called with the answer, on the thread `stall-capture`.
-    pub(crate) done: Box<dyn FnOnce(Captured) + Send>,
-}
-
-/// A request to find out who has what a thread waits for.
-pub(crate) struct LookRequest {
-    /// The thread id.
-    pub(crate) thread: u32,
-    /// Whether the thread is still in the poll that the request is about.
-    pub(crate) still: Still,
-    /// Called with the answer, on the thread `stall-capture`; dropped if there is none.
-    pub(crate) tell: TellHolding,
-    /// How many times a stack was wanted meanwhile.
-    pub(super) interrupted: u32,
-}
-
-impl LookRequest {
-    pub(crate) fn new(thread: u32, still: Still, tell: TellHolding) -> Self {
-        Self { thread, still, tell, interrupted: 0 }
-    }
 }
 
 impl Sampler {

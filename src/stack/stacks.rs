@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use super::holder_news::HolderNews;
+use super::inbox::{LookRequest, StackRequest, Still};
 use super::limits::Budget;
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
 use super::raw::{Captured, RawHolding};
-use super::sampler::{LookRequest, Sampler, StackRequest, Still};
+use super::sampler::Sampler;
 use super::symbolizer::{StackSettings, Symbolizer, Unnamed};
 use crate::clock::{self, Nanos};
 use crate::stall::{StackNews, StackOutcome, StackResult};

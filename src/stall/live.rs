@@ -255,3 +255,35 @@ fn with_given(detail: &str, given: Option<(&str, String)>) -> String {
     });
     with.unwrap_or_else(|| detail.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stall::Holder;
+
+    #[test]
+    fn an_answer_is_never_overwritten_by_none() {
+        let live = LiveStall::new(Stall::new("GET /".into(), Cause::Lock, SystemTime::UNIX_EPOCH));
+        let held_by = |live: &LiveStall| live.stall().held_by.map(|held_by| held_by.holder);
+        let unknown = || Some(HeldBy::new(Holder::Unknown, Degree::Unknown));
+        let deadlock = || Some(HeldBy::new(Holder::Deadlock, Degree::Certain));
+        assert!(live.may_have_holder_later() && held_by(&live).is_none());
+        live.want_holder();
+        assert!(!live.may_have_holder_later(), "it is being found out");
+        for (said, holder) in [
+            (None, None),
+            (unknown(), Some(Holder::Unknown)),
+            (None, Some(Holder::Unknown)),
+            (deadlock(), Some(Holder::Deadlock)),
+            (unknown(), Some(Holder::Deadlock)),
+            (None, Some(Holder::Deadlock)),
+        ] {
+            live.want_holder();
+            live.set_held_by(said);
+            assert_eq!(held_by(&live), holder);
+            assert_eq!(live.may_have_holder_later(), holder != Some(Holder::Deadlock));
+        }
+        let slept = Stall::new("GET /".into(), Cause::Sleep, SystemTime::UNIX_EPOCH);
+        assert!(!LiveStall::new(slept).may_have_holder_later());
+    }
+}

@@ -2,27 +2,28 @@
 //!
 //! | what is waited for | its word | who has it | degree |
 //! |---|---|---|---|
-//! | a `Mutex` or `RwLock` of std, a `Mutex` of parking_lot | by the function that waits, and what it waits at | the frame whose clean-up releases the word ([`cleanup`](super::cleanup)) | certain |
+//! | a `Mutex` or `RwLock` of std or parking_lot, a shard of dashmap | by the function that waits, and what it waits at ([`wanted`](super::wanted)) | the frame whose clean-up releases the word ([`cleanup`](super::cleanup)) | certain |
 //! | a `Once`, `OnceLock`, `LazyLock` of std | the same | the frame whose clean-up gives the initialisation up | certain |
 //! | the end of a thread | libc's data about that thread | the thread that the kernel has written there | certain |
-//! | a lock that no frame of any thread holds, each of them looked at | | no thread | likely |
-//! | anything else: other locks of parking_lot, condition variables, channels, barriers | | | unknown |
+//! | a lock that no frame of any thread holds or may hold, each of them looked at | | no thread | likely |
+//! | anything else: condition variables, channels, barriers | | | unknown |
 //!
 //! A lock that is taken in the time between two looks makes no wrong answer: waiter, word and holder must
 //! be what they were when all has been read.
+
+use std::ops::ControlFlow;
 
 use super::cleanup::{Holds, LockWord, holds};
 use super::still::Still;
 use super::take::Taker;
 use super::unwind::{self, Walk};
-use super::wanted::Wanted;
+use super::wanted::{Wanted, may_have, wanted};
 use crate::clock::{self, Nanos};
 use crate::procfs::thread::{name_of, threads};
 use crate::stack::raw::{Interrupted, RawHolder, RawHolding, RawStack, Way};
 use crate::stall::{Degree, Holder, HoldingRole};
 use crate::sys::native::own_cpu_time;
 use crate::vitals::OwnThread;
-use std::ops::ControlFlow;
 
 /// The most CPU time that a look at all threads takes. Code without optimization takes ten times as much, and
 /// more than this would leave later stalls of a program that is being developed without stacks: ten such
@@ -91,7 +92,7 @@ impl Taker {
         let mut holding = RawHolding::new(Holder::Unknown, Degree::Unknown);
         while holding.threads.len() < MOST_LINKS && look.has_time()? {
             let (waiter, walk) = &waiters[waiters.len() - 1];
-            let Some(wanted) = self.wanted(waiter, walk) else { break };
+            let Some(wanted) = self.wanted_by(waiter, walk) else { break };
             if waiters.len() == 1
                 && let Wanted::Lock(word, _) = wanted
                 && matches!(holds(&mut self.images, waiter.memory(), walk, word), Holds::Frame(_))
@@ -148,6 +149,10 @@ impl Taker {
 
     fn walk(&mut self, of: &Still) -> Walk {
         unwind::walk(&mut self.images, of.registers, &of.stack)
+    }
+
+    fn wanted_by(&mut self, waiter: &Still, walk: &Walk) -> Option<Wanted> {
+        wanted((&self.images, &mut self.functions), waiter, walk)
     }
 
     fn describe(&self, found: &Still, walk: &Walk, role: HoldingRole) -> RawHolder {
@@ -236,11 +241,11 @@ impl Taker {
         };
         let near = word.address.saturating_sub(LARGEST)..=word.address;
         let is_near = other.words(*from..*to).any(|found| near.contains(&found));
-        self.may_have(*address, index, is_near)
+        may_have((&self.images, &mut self.functions), (*address, index), is_near)
     }
 
     fn waits_for(&mut self, other: &Still, walk: &Walk, word: LockWord) -> bool {
-        matches!(self.wanted(other, walk), Some(Wanted::Lock(wanted, _)) if wanted == word)
+        matches!(self.wanted_by(other, walk), Some(Wanted::Lock(wanted, _)) if wanted == word)
     }
 }
 

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::pointer_args;
-use super::take::waits_at;
 use super::unwind::Stack;
 use crate::procfs::thread::ThreadState;
 use crate::procfs::thread_files::{Moment, ThreadFiles};
@@ -21,6 +20,23 @@ const PAUSE: Duration = Duration::from_micros(200);
 pub(super) const ID_IN_THREAD: u64 = 0x2d0;
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const ID_IN_THREAD: u64 = 0xd0;
+
+/// The registers of a thread that waits in the kernel; `None` if it is on a CPU or ready for one.
+///
+/// # Errors
+///
+/// The thread has no stack, as is the case just before it ends.
+pub(super) fn waits_at(moment: &Moment) -> Result<Option<Registers>, &'static str> {
+    match moment.state() {
+        ThreadState::Running => Ok(None),
+        ThreadState::Call { stack, code, .. } | ThreadState::Kernel { stack, code }
+            if stack != 0 && code != 0 =>
+        {
+            Ok(Some(Registers::at(code, stack)))
+        }
+        _ => Err("the thread has no stack"),
+    }
+}
 
 /// A thread that waits, as it stood still.
 pub(super) struct Still {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::images::Images;
 use super::pointer_args;
+use super::still::waits_at;
 use super::unwind::{self, Walk};
 use super::wanted::Functions;
 use crate::clock::{self, Nanos, nanos};
-use crate::procfs::thread::{ThreadState, is_pending, signal_queue_is_full};
-use crate::procfs::thread_files::{Moment, ThreadFiles};
+use crate::procfs::thread::{is_pending, signal_queue_is_full};
+use crate::procfs::thread_files::ThreadFiles;
 use crate::stack::mode::Capture;
 use crate::stack::raw::{Captured, CodeAddress, RawStack, Way};
 use crate::stall::StackOutcome;
@@ -50,23 +51,6 @@ struct Sample {
     way: Way,
     walk: Walk,
     given: Option<(&'static str, String)>,
-}
-
-/// The registers of a thread that waits in the kernel; `None` if it is on a CPU or ready for one.
-///
-/// # Errors
-///
-/// The thread has no stack, as is the case just before it ends.
-pub(super) fn waits_at(moment: &Moment) -> Result<Option<Registers>, &'static str> {
-    match moment.state() {
-        ThreadState::Running => Ok(None),
-        ThreadState::Call { stack, code, .. } | ThreadState::Kernel { stack, code }
-            if stack != 0 && code != 0 =>
-        {
-            Ok(Some(Registers::at(code, stack)))
-        }
-        _ => Err("the thread has no stack"),
-    }
 }
 
 impl Taker {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::bytes;
 use super::cleanup::LockWord;
 use super::debug_info::functions_at;
+use super::images::Images;
 use super::still::{ID_IN_THREAD, Still};
-use super::take::Taker;
 use super::unwind::Walk;
 use crate::stack::raw::Image;
 use crate::stall::HoldingRole;
@@ -30,48 +30,51 @@ pub(super) enum Wanted {
     Thread(u32),
 }
 
-impl Taker {
-    /// What a thread waits for.
-    pub(super) fn wanted(&mut self, waiter: &Still, walk: &Walk) -> Option<Wanted> {
-        let (at, held) = waiter.futex()?;
-        if let Some(thread) = joined(at, held) {
-            return (thread != waiter.thread).then_some(Wanted::Thread(thread));
-        }
-        let inner = walk.addresses.iter().enumerate().take(INNER_FRAMES);
-        let inner = inner.map(|(index, address)| self.images.describe(*address, index > 0));
-        let inner: Vec<_> = inner
-            .filter(|code| code.image.as_ref().is_some_and(|image| image.is_program))
-            .collect();
-        let image = inner.first()?.image.clone()?;
-        let offsets: Vec<u64> =
-            inner.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
-        let kind = self.functions.waiting(&image, &offsets)?;
-        let word = |address, size| Some(LockWord { address, size });
-        let (word, role) = match kind {
-            Kind::Word => (word(at, 4), HoldingRole::Holds),
-            // The word of the lock comes before the one that its writers wait at.
-            Kind::AfterWord => (word(at.checked_sub(4)?, 4), HoldingRole::Holds),
-            Kind::Once => (word(at, 4), HoldingRole::Initialises),
-            Kind::Parked(lock) => (parked(waiter, at, lock), HoldingRole::Holds),
-        };
-        Some(Wanted::Lock(word.filter(|word| word.read().is_some_and(|held| held != 0))?, role))
+/// What a thread waits for.
+pub(super) fn wanted(
+    (images, functions): (&Images, &mut Functions),
+    waiter: &Still,
+    walk: &Walk,
+) -> Option<Wanted> {
+    let (at, held) = waiter.futex()?;
+    if let Some(thread) = joined(at, held) {
+        return (thread != waiter.thread).then_some(Wanted::Thread(thread));
     }
+    let inner = walk.addresses.iter().enumerate().take(INNER_FRAMES);
+    let inner = inner.map(|(index, address)| images.describe(*address, index > 0));
+    let inner: Vec<_> =
+        inner.filter(|code| code.image.as_ref().is_some_and(|image| image.is_program)).collect();
+    let image = inner.first()?.image.clone()?;
+    let offsets: Vec<u64> =
+        inner.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
+    let kind = functions.waiting(&image, &offsets)?;
+    let word = |address, size| Some(LockWord { address, size });
+    let (word, role) = match kind {
+        Kind::Word => (word(at, 4), HoldingRole::Holds),
+        // The word of the lock comes before the one that its writers wait at.
+        Kind::AfterWord => (word(at.checked_sub(4)?, 4), HoldingRole::Holds),
+        Kind::Once => (word(at, 4), HoldingRole::Initialises),
+        Kind::Parked(lock) => (parked(waiter, at, lock), HoldingRole::Holds),
+    };
+    Some(Wanted::Lock(word.filter(|word| word.read().is_some_and(|held| held != 0))?, role))
 }
 
-impl Taker {
-    /// Whether the function of a frame may have a guard: one whose address it has, if `is_near`, or one in a future
-    /// elsewhere, so far as its name tells.
-    pub(super) fn may_have(&mut self, address: u64, index: usize, is_near: bool) -> bool {
-        let code = self.images.describe(address, index > 0);
-        let Some(image) = code.image.clone().filter(|image| image.is_program) else {
-            return is_near;
-        };
-        let offset = code.lookup().wrapping_sub(image.base);
-        match self.functions.at(&image, &[offset]).next() {
-            Some(Function::Ours) => false,
-            Some(Function::Polls) | None => true,
-            Some(_) => is_near,
-        }
+/// Whether the function of a frame may have a guard: one whose address it has, if `is_near`, or one in a future
+/// elsewhere, so far as its name tells.
+pub(super) fn may_have(
+    (images, functions): (&Images, &mut Functions),
+    (address, index): (u64, usize),
+    is_near: bool,
+) -> bool {
+    let code = images.describe(address, index > 0);
+    let Some(image) = code.image.clone().filter(|image| image.is_program) else {
+        return is_near;
+    };
+    let offset = code.lookup().wrapping_sub(image.base);
+    match functions.at(&image, &[offset]).next() {
+        Some(Function::Ours) => false,
+        Some(Function::Polls) | None => true,
+        Some(_) => is_near,
     }
 }
 

@@ -377,18 +377,25 @@ fn two_handlers_that_take_two_locks_in_different_order() {
     stage.keep.clear();
 }
 
+/// A lock with nothing else close to it, to which others might have an address.
+#[repr(C)]
+struct Alone([u64; 256], parking_lot::Mutex<u64>);
+
+impl Default for Alone {
+    fn default() -> Self {
+        Self([0; 256], Default::default())
+    }
+}
+
 /// Has a suspended task hold a lock that two handlers wait for, `waiter` and `other`. The task ends when what
 /// is returned is dropped.
 #[allow(clippy::await_holding_lock, reason = "it is what is to be found")]
-fn suspended(
-    stage: &mut Stage,
-    lock: Arc<parking_lot::Mutex<u64>>,
-) -> tokio::sync::oneshot::Sender<()> {
+fn suspended(stage: &mut Stage, lock: Arc<Alone>) -> tokio::sync::oneshot::Sender<()> {
     let (cue, said) = stage.cue();
     let of_task = Arc::clone(&lock);
     let (done, wait_for_it) = tokio::sync::oneshot::channel::<()>();
     stage.runtime.spawn(async move {
-        let guard = of_task.lock();
+        let guard = of_task.1.lock();
         cue.say.send(()).expect("the case goes on");
         let _ = wait_for_it.await;
         drop(guard);
@@ -396,7 +403,7 @@ fn suspended(
     said.recv_timeout(LIMIT).expect("it comes to it");
     for label in ["other", "waiter"] {
         let lock = Arc::clone(&lock);
-        stage.runtime.spawn(stage.stall.watched(label, async move { drop(lock.lock()) }));
+        stage.runtime.spawn(stage.stall.watched(label, async move { drop(lock.1.lock()) }));
     }
     done
 }
@@ -426,7 +433,7 @@ fn a_guard_in_a_suspended_task_is_no_thread_s() {
 fn a_guard_in_a_suspended_task_names_nobody_of_those_who_know_the_lock() {
     let mut stage = Stage::new();
     let lock = Arc::default();
-    decoys(&mut stage, &lock, |lock: &parking_lot::Mutex<u64>| drop(lock.lock()));
+    decoys(&mut stage, &lock, |lock: &Alone| drop(lock.1.lock()));
     let done = suspended(&mut stage, lock);
     let held_by = stage.in_vain("waiter");
     assert!(held_by.threads.is_empty(), "{held_by:#?}");

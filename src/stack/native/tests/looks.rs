@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use super::holders::{Player, hold_and_sleep, is_held_by, play, stays, waits};
 use super::support::FOREVER;
+use crate::stack::inbox::{LookRequest, StackRequest};
 use crate::stack::raw::{Captured, RawHolding};
-use crate::stack::sampler::{LookRequest, StackRequest};
 use crate::stack::{Capture, Sampler};
 use crate::stall::StackOutcome;
 use crate::sync::lock;
@@ -110,7 +110,10 @@ fn not_too_many_looks_wait() {
     for number in 0..12 {
         let places = Arc::clone(&places);
         // It waits for no other thread, so that there is little to look at.
-        look(&sampler, &holder, tell.clone(), move || lock(&places).insert(number) || true);
+        look(&sampler, &holder, tell.clone(), move || {
+            lock(&places).insert(number);
+            true
+        });
     }
     (0..3).for_each(|_| stack(&sampler, waiter.id, &tell));
     drop((go_on, tell));

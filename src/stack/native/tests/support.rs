@@ -4,9 +4,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::stack::inbox::StackRequest;
 use crate::stack::native::Names;
 use crate::stack::raw::{Captured, RawStack, Way};
-use crate::stack::sampler::{DEADLINE, StackRequest};
+use crate::stack::sampler::DEADLINE;
 use crate::stack::user_frame::OwnCode;
 use crate::stack::{Capture, Sampler};
 use crate::stall::StackOutcome;
