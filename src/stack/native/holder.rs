@@ -222,13 +222,23 @@ impl Taker {
         match holds(&mut self.images, other.memory(), &walk, word) {
             Holds::Frame(_) => return ControlFlow::Break((other, walk)),
             Holds::No(unclear) => {
-                let may_hold = other.has(word.address)
+                let may_hold = self.knows(&other, &walk, word)
                     || unclear.into_iter().any(|index| self.may_hold(&other, &walk, index, word));
                 seen.unclear += usize::from(may_hold && !self.waits_for(&other, &walk, word));
             }
             Holds::Unclear => seen.unclear += 1,
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether a frame has the address of the lock, except for our own.
+    fn knows(&mut self, other: &Still, walk: &Walk, word: LockWord) -> bool {
+        let mut frames = walk.addresses.iter().zip(walk.sps.windows(2)).enumerate();
+        other.has(word.address)
+            && frames.any(|(index, (address, sps))| {
+                let has = other.words(sps[0]..sps[1]).any(|found| found == word.address);
+                has && may_have((&self.images, &mut self.functions), (*address, index), true)
+            })
     }
 
     /// Whether a frame whose clean-up could not be followed may hold the lock: it has an address close

@@ -294,6 +294,22 @@ fn shards_of_dashmap() {
 }
 
 #[test]
+fn the_documentation_shows_what_is_told() {
+    let stage = Stage::new();
+    let reports: &'static Mutex<Vec<String>> = Box::leak(Box::default());
+    let render = async { tower_stall_holders::report::render(reports) };
+    stage.runtime.spawn(stage.stall.watched("GET /report", render));
+    let begin = Instant::now();
+    while reports.try_lock().is_ok() {
+        assert!(begin.elapsed() < LIMIT, "it comes to it");
+        sleep(PAUSE);
+    }
+    let held_by = stage.wait(|| drop(reports.lock()));
+    let documentation = include_str!("../../../docs/fix/lock.md");
+    assert!(documentation.contains(&format!(" waits: {held_by}\n")), "{held_by}");
+}
+
+#[test]
 fn a_holder_in_spawn_blocking() {
     let mut stage = Stage::new();
     let lock = Arc::new(StdMutex::make());
