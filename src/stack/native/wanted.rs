@@ -16,9 +16,8 @@ use crate::stall::HoldingRole;
 const INNER_FRAMES: usize = 24;
 /// About how many places in functions are remembered.
 const MOST_KNOWN: usize = 4096;
-/// Bytes around the word that a thread of parking_lot waits at, among them the address of its lock.
-const AROUND: u64 = 64;
-/// How many bytes before that word it is, as compilers so far put it.
+/// How many bytes before the word that a thread of parking_lot waits at the address of its lock is. Where a
+/// compiler puts it elsewhere, what is there is no lock with waiters.
 const KEY_BEFORE: u64 = 32;
 /// More readers have no lock at one time.
 const MOST_READERS: u64 = 1 << 20;
@@ -54,7 +53,7 @@ pub(super) fn wanted(
         // The word of the lock comes before the one that its writers wait at.
         Kind::AfterWord => (word(at.checked_sub(4)?, 4), HoldingRole::Holds),
         Kind::Once => (word(at, 4), HoldingRole::Initialises),
-        Kind::Parked(lock) => (parked(waiter, at, lock), HoldingRole::Holds),
+        Kind::Parked(lock) => (parked(at, lock), HoldingRole::Holds),
     };
     Some(Wanted::Lock(word.filter(|word| word.read().is_some_and(|held| held != 0))?, role))
 }
@@ -195,21 +194,10 @@ fn joined(at: u64, held: u32) -> Option<u32> {
     (is_thread && id == held && id != 0).then_some(id)
 }
 
-/// The lock that a thread of parking_lot waits for at that word: the only address beside it that leads to a
-/// word which says that threads wait. Where compilers put it otherwise than so far, it must be on the
-/// thread's stack, too.
-fn parked(waiter: &Still, at: u64, lock: Parked) -> Option<LockWord> {
-    let places = (at & !7).saturating_sub(AROUND)..at.saturating_add(AROUND);
-    let usual = at.checked_sub(KEY_BEFORE)?;
-    let mut found = None;
-    for place in places.step_by(8) {
-        let key = bytes::word(place).filter(|key| place == usual || waiter.has(*key));
-        let Some(word) = key.and_then(|key| lock.word(key)) else { continue };
-        if found.replace(word).is_some_and(|other| other != word) {
-            return None;
-        }
-    }
-    found
+/// The lock that a thread of parking_lot waits for at that word: it has the address in its data beside the
+/// word. What else lies there may lead to words that look like locks, as counts of references do.
+fn parked(at: u64, lock: Parked) -> Option<LockWord> {
+    lock.word(bytes::word(at.checked_sub(KEY_BEFORE)?)?)
 }
 
 impl Parked {
