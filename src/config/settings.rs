@@ -91,7 +91,7 @@ settings! {
     capture: Capture = Capture::Auto, capture;
     capture_cpu_percent: usize = DEFAULT_CAPTURE_CPU_PERCENT, number;
     symbols: Symbols = Symbols::Auto, symbols;
-    lock_holders: bool = false, switch;
+    lock_holders: bool = true, switch;
     site_owns: Vec<String> = Vec::new(), list;
     site_skips: Vec<String> = Vec::new(), list;
     admin: Option<SocketAddr> = None, address;

@@ -252,11 +252,12 @@ impl Builder {
 
     /// Whether, of a stall that waits for a lock, the thread is looked for that holds it.
     ///
-    /// Other threads that wait are read from outside, at most 128 of them and for at most 50 ms of CPU time, once for
-    /// each stall whose cause is `lock`; none of them gets a signal. It counts as CPU time for stacks, and the
-    /// stacks of other stalls wait meanwhile. See [`Stall::held_by`](crate::Stall::held_by).
+    /// Other threads that wait are read from outside, at most 128 of them and for at most 50 ms of CPU time, when a
+    /// stall whose cause is `lock` is counted and each time it has doubled its length, until there is an answer;
+    /// none of them gets a signal. It counts as CPU time for stacks, and stacks of other stalls go before it. See
+    /// [`Stall::held_by`](crate::Stall::held_by).
     ///
-    /// Defaults to `false`, for that wait. Without the feature `capture`, and beside x86_64, no holder of a lock is found.
+    /// Defaults to `true`. Without the feature `capture`, and beside x86_64, no holder of a lock is found.
     pub fn lock_holders(mut self, lock_holders: bool) -> Self {
         self.settings.lock_holders = lock_holders;
         self

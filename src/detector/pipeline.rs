@@ -9,7 +9,7 @@ use crate::metrics::{Counters, Sink};
 use crate::report::{self, FLUSH, Reports};
 use crate::runtime::registry::Registry;
 use crate::stack::{HolderNews, LIMITED, PollProof, Stacks, WantedHolder, WantedStack};
-use crate::stall::{Cause, ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
+use crate::stall::{ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
 use crate::ticker;
 use crate::watchdog::{Event, Events, StalledThread};
 
@@ -98,10 +98,11 @@ impl Pipeline {
             Event::StallCounted { stall, thread } => self.stall_counted(&stall, *thread),
             Event::StallContinues { stall, thread } => {
                 reports.stall(report::Event::Continues, &stall);
-                if let Some(thread) = thread
-                    && self.admits()
-                {
-                    self.take_stack(&stall, &thread);
+                if let Some(thread) = thread {
+                    if stall.may_have_stack_later() && self.admits() {
+                        self.take_stack(&stall, &thread);
+                    }
+                    self.find_holder(&stall, &thread);
                 }
             }
             Event::StallEnded(stall) => {
@@ -141,19 +142,27 @@ impl Pipeline {
         if captures {
             self.take_stack(stall, &thread);
         }
+        self.find_holder(stall, &thread);
     }
 
     fn take_stack(&self, stall: &Arc<LiveStall>, thread: &StalledThread) {
         let Some(stacks) = &self.stacks else { return };
         let (still, news) = (Box::new(thread.still()), self.reports.stack_news(stall));
-        let is_wanted = stacks.finds_holders() && stall.cause() == Cause::Lock;
-        let holder = is_wanted.then(|| {
+        stacks.take(WantedStack { thread: thread.id, still, news });
+    }
+
+    /// Has it found out who has what a stall waits for, if that is not known.
+    fn find_holder(&mut self, stall: &Arc<LiveStall>, thread: &StalledThread) {
+        let Some(stacks) = self.stacks.as_mut().filter(|stacks| stacks.finds_holders()) else {
+            return;
+        };
+        if stall.may_have_holder_later() {
             let registry = Arc::downgrade(&self.registry);
-            let handler_of = move |thread| registry.upgrade()?.handler_of(thread);
-            let news = HolderNews::new(self.reports.held_by(stall));
-            WantedHolder { handler_of: Box::new(handler_of), news }
-        });
-        stacks.take(WantedStack { thread: thread.id, still, news, holder });
+            let handler_of = Box::new(move |thread| registry.upgrade()?.handler_of(thread));
+            let (still, news) = (Box::new(thread.still()), self.reports.held_by(stall));
+            let news = HolderNews::new(news);
+            stacks.find_holder(WantedHolder { thread: thread.id, still, handler_of, news });
+        }
     }
 
     /// Whether there is CPU time for another stack. Counts those that are left out.

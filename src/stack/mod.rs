@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! Stacks ── limits ─► Sampler (queue, thread) ─► native::take   did the thread stand still?
+//!                        │ inbox: stacks first  ├► native::holder who has what it waits for?
 //!                        │                         ├► sys         copy its stack, or signal it
 //!                        │                         └► unwind      from the copy to its frames
 //!                        │                              ├► bridge  over code without unwind information
@@ -28,6 +29,7 @@
 
 mod await_chain;
 mod holder_news;
+mod inbox;
 mod limits;
 mod mode;
 #[cfg_attr(

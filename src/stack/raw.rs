@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::stall::{Degree, Holder, HoldingRole, NO_DEBUG_INFO, StackOutcome};
 
-/// The answer to a [`StackRequest`](super::sampler::StackRequest).
+/// The answer to a [`StackRequest`](super::inbox::StackRequest).
 #[derive(Clone, Debug)]
 pub(crate) struct Captured {
     pub(crate) outcome: StackOutcome,
@@ -51,6 +51,11 @@ pub(crate) struct RawHolder {
     /// What it polls.
     pub(crate) handler: Option<&'static str>,
 }
+
+/// A look at all threads has ended before its answer, as something else is more urgent.
+#[allow(dead_code, reason = "made only where stacks are taken")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interrupted;
 
 #[allow(dead_code, reason = "called only where stacks are taken")]
 impl RawHolding {

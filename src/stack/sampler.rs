@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use super::limits::{Spent, charged};
+use super::inbox::{Inbox, LookRequest, Request, StackRequest};
+use super::limits::{Account, CpuTime};
 use super::mode::Capture;
 use super::native::Taker;
-use super::raw::{Captured, RawHolding};
+use super::raw::{Captured, Interrupted};
 use crate::owned_thread::OwnedThread;
 use crate::sync::{AtomicBool, Ordering};
 use crate::vitals::{OwnThread, Vitals};
@@ -26,29 +27,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_millis(100);
 /// and the callers have deadlines of their own.
 #[derive(Debug)]
 pub(crate) struct Sampler {
-    queue: SyncSender<StackRequest>,
+    queue: SyncSender<Request>,
     thread: OwnedThread,
     stop: Arc<AtomicBool>,
-    /// CPU time that stacks have cost.
-    spent: Spent,
+    cpu_time: Account,
     vitals: Arc<Vitals>,
-}
-
-/// Whether a thread is still in the poll that a request is about.
-pub(crate) type Still = Box<dyn Fn() -> bool + Send>;
-/// Takes who has what a thread waits for.
-pub(crate) type TellHolding = Box<dyn FnOnce(RawHolding) + Send>;
-
-/// A request for the stack of a thread.
-pub(crate) struct StackRequest {
-    /// The thread id.
-    pub(crate) thread: u32,
-    /// Whether the thread is still in the poll that the request is about.
-    pub(crate) still: Still,
-    /// Called with the answer, on the thread `stall-capture`.
-    pub(crate) done: Box<dyn FnOnce(Captured) + Send>,
-    /// Called after that with who has what the thread waits for, if somebody wants to know.
-    pub(crate) holding: Option<TellHolding>,
 }
 
 impl Sampler {
@@ -57,17 +40,17 @@ impl Sampler {
         let (queue, jobs) = sync_channel(QUEUE);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let spent = Spent::default();
-        let charge = Arc::clone(&spent);
+        let cpu_time = Account::default();
+        let charge = Arc::clone(&cpu_time);
         let of_thread = Arc::clone(&vitals);
-        let run = move || run(&jobs, mode, &stopped, &charge, &of_thread);
+        let run = move || run(Inbox::new(&jobs, &stopped), mode, &charge, &of_thread);
         let thread = OwnedThread::spawn(THREAD.as_str(), run)?;
-        Ok(Self { queue, thread, stop, spent, vitals })
+        Ok(Self { queue, thread, stop, cpu_time, vitals })
     }
 
     /// The CPU time that stacks have cost. Whoever works on them adds to it.
-    pub(super) fn spent(&self) -> Spent {
-        Arc::clone(&self.spent)
+    pub(super) fn cpu_time(&self) -> Account {
+        Arc::clone(&self.cpu_time)
     }
 
     /// How the threads that work on stacks do.
@@ -81,9 +64,18 @@ impl Sampler {
     ///
     /// The request, if too many wait already or the thread is lost.
     pub(crate) fn ask(&self, job: StackRequest) -> Result<(), StackRequest> {
-        self.queue.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
-        })
+        match self.queue.try_send(Request::Stack(job)) {
+            Err(
+                TrySendError::Full(Request::Stack(job))
+                | TrySendError::Disconnected(Request::Stack(job)),
+            ) => Err(job),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks who has what a thread waits for. Never waits. If too many wait already the request is dropped.
+    pub(crate) fn look(&self, look: LookRequest) {
+        drop(self.queue.try_send(Request::Look(look)));
     }
 
     /// Ends the thread and waits for it. Requests that wait get no answer.
@@ -99,34 +91,32 @@ impl Sampler {
     }
 }
 
-fn run(
-    jobs: &Receiver<StackRequest>,
-    mode: Capture,
-    stop: &AtomicBool,
-    spent: &Spent,
-    vitals: &Vitals,
-) {
+fn run(mut inbox: Inbox<'_>, mode: Capture, cpu_time: &CpuTime, vitals: &Vitals) {
     let life = vitals.begin(THREAD);
     let mut taker = Taker::new(mode);
-    while let Ok(StackRequest { thread, still, done, holding }) = jobs.recv() {
-        if stop.load(Ordering::Acquire) {
-            break;
-        }
-        // The parsers read memory that may hold anything: a panic ends this capture and no other.
-        let taken = charged(spent, || vitals.work(THREAD, || taker.take(thread, &still, DEADLINE)));
-        let captured = taken.unwrap_or_else(|| {
-            taker = Taker::new(mode);
-            Captured::failed("the unwinder panicked")
-        });
-        vitals.work(THREAD, || done(captured));
-        if let Some(tell) = holding {
-            let look = || vitals.work(THREAD, || taker.holding(thread, &still));
-            match charged(spent, look) {
-                Some(Some(holding)) => {
-                    vitals.work(THREAD, || tell(holding));
+    while let Some(request) = inbox.next() {
+        match request {
+            Request::Stack(StackRequest { thread, still, done }) => {
+                // The parsers read memory that may hold anything: a panic ends this capture and no other.
+                let take = || vitals.work(THREAD, || taker.take(thread, &still, DEADLINE));
+                let captured = cpu_time.charged(take).unwrap_or_else(|| {
+                    taker = Taker::new(mode);
+                    Captured::failed("the unwinder panicked")
+                });
+                vitals.work(THREAD, || done(captured));
+            }
+            Request::Look(look) if !cpu_time.admits_look() || !(look.still)() => drop(look),
+            Request::Look(look) => {
+                let mut goes_on = || inbox.is_idle();
+                let find = || taker.holding(look.thread, &look.still, &mut goes_on);
+                match cpu_time.charged(|| vitals.work(THREAD, find)) {
+                    Some(Ok(Some(holding))) => {
+                        vitals.work(THREAD, || (look.tell)(holding));
+                    }
+                    Some(Ok(None)) => {}
+                    Some(Err(Interrupted)) => inbox.put_back(look),
+                    None => taker = Taker::new(mode),
                 }
-                Some(None) => {}
-                None => taker = Taker::new(mode),
             }
         }
         if vitals.is_spent(THREAD) {

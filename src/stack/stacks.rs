@@ -3,15 +3,16 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Weak};
 
 use super::holder_news::HolderNews;
-use super::limits::{Budget, charged};
+use super::inbox::{LookRequest, StackRequest, Still};
+use super::limits::Budget;
 use super::poll_returns::PollReturns;
 use super::proof::PollProof;
 use super::raw::{Captured, RawHolding};
-use super::sampler::{Sampler, StackRequest, Still, TellHolding};
+use super::sampler::Sampler;
 use super::symbolizer::{StackSettings, Symbolizer, Unnamed};
 use crate::clock::{self, Nanos};
 use crate::stall::{StackNews, StackOutcome, StackResult};
@@ -43,15 +44,17 @@ pub(crate) struct WantedStack {
     /// The kernel's number of the thread.
     pub(crate) thread: u32,
     /// Whether the thread is still in the poll that the stall is about.
-    pub(crate) still: Box<dyn Fn() -> bool + Send>,
+    pub(crate) still: Still,
     /// Called with what becomes of it, on the threads that it happens on.
     pub(crate) news: Box<dyn FnMut(StackNews) + Send>,
-    /// Whether it is to be found out who has what the thread waits for.
-    pub(crate) holder: Option<WantedHolder>,
 }
 
 /// Who has what a thread waits for is to be found out.
 pub(crate) struct WantedHolder {
+    /// The kernel's number of the thread.
+    pub(crate) thread: u32,
+    /// Whether the thread is still in the poll that the stall is about.
+    pub(crate) still: Still,
     /// What a thread polls, by its number.
     pub(crate) handler_of: Box<dyn Fn(u32) -> Option<&'static str> + Send>,
     pub(crate) news: HolderNews,
@@ -61,10 +64,10 @@ impl Stacks {
     /// The symbolizer needs a thread of its own.
     pub(crate) fn new(sampler: Arc<Sampler>, settings: StackSettings) -> (Self, Symbolizer) {
         let stops = Arc::new(AtomicBool::new(false));
-        let budget = Budget::new(sampler.spent(), settings.cpu_percent);
+        let budget = Budget::new(sampler.cpu_time(), settings.cpu_percent);
         let holders = settings.lock_holders;
         let returns = Arc::new(PollReturns::default());
-        let of_threads = (sampler.spent(), sampler.vitals());
+        let of_threads = (sampler.cpu_time(), sampler.vitals());
         let (unnamed, symbolizer) =
             Symbolizer::new(settings, Arc::clone(&stops), of_threads, Arc::clone(&returns));
         let unnamed = Arc::new(unnamed);
@@ -83,21 +86,9 @@ impl Stacks {
 
     /// Takes a stack that was admitted.
     pub(crate) fn take(&self, wanted: WantedStack) {
-        let WantedStack { thread, still, mut news, holder } = wanted;
+        let WantedStack { thread, still, mut news } = wanted;
         let (unnamed, vitals) = (Arc::downgrade(&self.unnamed), self.sampler.vitals());
-        let holding = holder.map(|WantedHolder { handler_of, news }| {
-            let unnamed = Weak::clone(&unnamed);
-            let tell = move |mut holding: RawHolding| {
-                for holder in &mut holding.threads {
-                    holder.handler = handler_of(holder.stack.thread);
-                }
-                if let Some(unnamed) = unnamed.upgrade() {
-                    drop(unnamed.try_send(Unnamed::Holding(holding, news)));
-                }
-            };
-            Box::new(tell) as TellHolding
-        });
-        self.ask((thread, still, holding), move |captured| {
+        self.ask(thread, still, move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
             news(StackNews::Sampled(captured.outcome));
             if let Err(refused) = unnamed.try_send(Unnamed::Stall(captured, news))
@@ -112,6 +103,25 @@ impl Stacks {
         });
     }
 
+    /// Finds out who has what a thread waits for, once no stack is wanted. Where there is no CPU time for
+    /// it, that is not known.
+    pub(crate) fn find_holder(&mut self, wanted: WantedHolder) {
+        let WantedHolder { thread, still, handler_of, news } = wanted;
+        if !self.admits(clock::now()) {
+            return;
+        }
+        let unnamed = Arc::downgrade(&self.unnamed);
+        let tell = move |mut holding: RawHolding| {
+            for holder in &mut holding.threads {
+                holder.handler = handler_of(holder.stack.thread);
+            }
+            if let Some(unnamed) = unnamed.upgrade() {
+                drop(unnamed.try_send(Unnamed::Holding(holding, news)));
+            }
+        };
+        self.sampler.look(LookRequest::new(thread, still, Box::new(tell)));
+    }
+
     /// Takes the stack that a proof wants, and answers the proof.
     pub(crate) fn prove(
         &self,
@@ -119,8 +129,8 @@ impl Stacks {
         sampled: impl FnOnce(StackOutcome) + Send + 'static,
     ) {
         let unnamed = Arc::downgrade(&self.unnamed);
-        let (returns, spent) = (Arc::clone(&self.returns), self.sampler.spent());
-        self.ask((proof.thread, Box::new(|| true), None), move |captured| {
+        let (returns, cpu_time) = (Arc::clone(&self.returns), self.sampler.cpu_time());
+        self.ask(proof.thread, Box::new(|| true), move |captured| {
             let Some(unnamed) = unnamed.upgrade() else { return };
             sampled(captured.outcome);
             let Some(stack) = &captured.stack else { return proof.not_shown() };
@@ -129,7 +139,7 @@ impl Stacks {
                 let address = returns.guess(stack, proof.single)?;
                 Some((address, returns.count(proof.thread, address)?))
             });
-            let count = || charged(&spent, || catch_unwind(guess)).unwrap_or(None);
+            let count = || cpu_time.charged(|| catch_unwind(guess)).unwrap_or(None);
             let count = proof.counts.then(count).flatten();
             proof.sampled(clock::now(), count);
             if unnamed.try_send(Unnamed::PollProof(captured, Arc::clone(&proof))).is_err() {
@@ -138,12 +148,8 @@ impl Stacks {
         });
     }
 
-    fn ask(
-        &self,
-        (thread, still, holding): (u32, Still, Option<TellHolding>),
-        done: impl FnOnce(Captured) + Send + 'static,
-    ) {
-        let request = StackRequest { thread, still, done: Box::new(done), holding };
+    fn ask(&self, thread: u32, still: Still, done: impl FnOnce(Captured) + Send + 'static) {
+        let request = StackRequest { thread, still, done: Box::new(done) };
         if let Err(refused) = self.sampler.ask(request) {
             (refused.done)(if self.sampler.vitals().is_spent(OwnThread::Capture) {
                 Captured::failed("the thread stall-capture is lost")

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::await_chain::await_chain;
 use super::holder_news::HolderNews;
-use super::limits::{Spent, charged};
+use super::limits::Account;
 use super::mode::Symbols;
 use super::native::Names;
 use super::poll_frame::{gives_away, poll_returns_to};
@@ -66,7 +66,7 @@ pub(crate) struct Symbolizer {
     /// The last chains of awaits, which the next stalls may share.
     chains: VecDeque<Arc<Awaits>>,
     returns: Arc<PollReturns>,
-    spent: Spent,
+    cpu_time: Account,
     vitals: Arc<Vitals>,
 }
 
@@ -75,7 +75,7 @@ impl Symbolizer {
     pub(super) fn new(
         StackSettings { own, hint, symbols, .. }: StackSettings,
         stops: Arc<AtomicBool>,
-        (spent, vitals): (Spent, Arc<Vitals>),
+        (cpu_time, vitals): (Account, Arc<Vitals>),
         returns: Arc<PollReturns>,
     ) -> (SyncSender<Unnamed>, Self) {
         let (sender, queue) = sync_channel(QUEUE);
@@ -90,7 +90,7 @@ impl Symbolizer {
                 directory,
                 chains: VecDeque::new(),
                 returns,
-                spent,
+                cpu_time,
                 vitals,
             },
         )
@@ -101,7 +101,7 @@ impl Symbolizer {
     ///
     /// `told` is called once, with what frames show.
     pub(crate) fn run(mut self, told: impl FnOnce(StackDetail)) {
-        let (spent, vitals) = (Arc::clone(&self.spent), Arc::clone(&self.vitals));
+        let (cpu_time, vitals) = (Arc::clone(&self.cpu_time), Arc::clone(&self.vitals));
         let life = vitals.begin(THREAD);
         let detail = vitals.work(THREAD, || self.symbols.detail());
         told(detail.unwrap_or(StackDetail::Functions(NoLines::Unreadable.as_str())));
@@ -110,19 +110,19 @@ impl Symbolizer {
                 Unnamed::Stall(captured, mut news) => {
                     let mut located = |site, hints| news(StackNews::Located(site, hints));
                     let name = || self.name(captured, &mut located);
-                    let result = charged(&spent, || vitals.work(THREAD, name));
+                    let result = cpu_time.charged(|| vitals.work(THREAD, name));
                     let missing = "the reader of debug information panicked";
                     let result = result.unwrap_or_else(|| StackResult::missing(missing));
                     vitals.work(THREAD, || news(StackNews::Named(result)));
                 }
                 Unnamed::Holding(holding, news) => {
                     let name = || vitals.work(THREAD, || self.held_by(holding));
-                    if let Some(held_by) = charged(&spent, name) {
+                    if let Some(held_by) = cpu_time.charged(name) {
                         vitals.work(THREAD, || news.tell(held_by));
                     }
                 }
                 Unnamed::PollProof(captured, proof) => {
-                    charged(&spent, || vitals.work(THREAD, || self.prove(captured, &proof)));
+                    cpu_time.charged(|| vitals.work(THREAD, || self.prove(captured, &proof)));
                     // Unless there is an answer.
                     proof.not_shown();
                 }

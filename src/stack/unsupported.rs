@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mode::{Capture, Symbols};
-use super::raw::{Captured, Image, NoLines, RawHolding, RawStack};
+use super::raw::{Captured, Image, Interrupted, NoLines, RawHolding, RawStack};
 use super::user_frame::OwnCode;
 use crate::stall::{Frame, Stack, StackDetail};
 use crate::sync::AtomicBool;
@@ -23,8 +23,13 @@ impl Taker {
         Captured::failed(UNSUPPORTED)
     }
 
-    pub(super) fn holding(&mut self, _: u32, _: &dyn Fn() -> bool) -> Option<RawHolding> {
-        None
+    pub(super) fn holding(
+        &mut self,
+        _: u32,
+        _: &dyn Fn() -> bool,
+        _: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<RawHolding>, Interrupted> {
+        Ok(None)
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
 use super::frames::Site;
-use super::held_by::HeldBy;
+use super::held_by::{Degree, HeldBy};
 use super::hints::{Hints, Situation};
 use super::record::{PENDING, Stall};
 use super::stack_result::{NO_OWN_FRAME, NO_REASON, StackResult};
 use crate::clock::{Nanos, nanos};
 use crate::label::interned;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 use Ordering::{Acquire, Release};
 
@@ -30,9 +30,10 @@ pub(crate) struct LiveStall {
     /// The stack of a later attempt, if the first had none.
     later_result: OnceLock<StackResult>,
     /// Whether it is being found out who has what the thread waits for.
-    wants_holder: OnceLock<()>,
-    /// `None` inside where that is not known.
-    held_by: OnceLock<Option<HeldBy>>,
+    wants_holder: AtomicBool,
+    /// What was found out first, if that is not known.
+    holder_unknown: OnceLock<HeldBy>,
+    held_by: OnceLock<HeldBy>,
     lasted: AtomicU64,
     delayed: AtomicU64,
     /// Requests in flight at its end; not there before.
@@ -49,7 +50,8 @@ impl LiveStall {
             located: OnceLock::new(),
             stack_result: OnceLock::new(),
             later_result: OnceLock::new(),
-            wants_holder: OnceLock::new(),
+            wants_holder: AtomicBool::new(false),
+            holder_unknown: OnceLock::new(),
             held_by: OnceLock::new(),
             lasted,
             delayed: AtomicU64::new(0),
@@ -106,14 +108,24 @@ impl LiveStall {
 
     /// Says that it is being found out who has what the thread waits for.
     pub(crate) fn want_holder(&self) {
-        // Once is enough.
-        let _ = self.wants_holder.set(());
+        self.wants_holder.store(true, Release);
     }
 
-    /// Says who has what the thread waits for, or that this is not known.
+    /// Says who has what the thread waits for, or that this was not found out. It may be later.
     pub(crate) fn set_held_by(&self, held_by: Option<HeldBy>) {
-        // The first to know is right.
-        drop(self.held_by.set(held_by));
+        if let Some(held_by) = held_by {
+            let is_known = held_by.degree != Degree::Unknown;
+            // The first to know is right.
+            drop(if is_known { &self.held_by } else { &self.holder_unknown }.set(held_by));
+        }
+        self.wants_holder.store(false, Release);
+    }
+
+    /// Whether it makes sense to find out who has what the thread waits for.
+    pub(crate) fn may_have_holder_later(&self) -> bool {
+        self.cause() == Cause::Lock
+            && self.held_by.get().is_none()
+            && !self.wants_holder.load(Acquire)
     }
 
     /// Says where the thread was, while further frames are still without names.
@@ -195,9 +207,9 @@ impl LiveStall {
         let requests_in_flight_at_end = self.ended.get().copied();
         let in_progress = requests_in_flight_at_end.is_none();
         let has_result = self.has_stack_result();
-        let has_holder = self.wants_holder.get().is_none() || self.held_by.get().is_some();
+        let has_holder = !self.wants_holder.load(Acquire);
         let is_complete = !in_progress && has_result && has_holder && self.detail.get().is_some();
-        let held_by = self.held_by.get().cloned().flatten();
+        let held_by = self.held_by.get().or_else(|| self.holder_unknown.get()).cloned();
         let result = self.result().cloned();
         let StackResult { site, no_site, hints, given, stack, awaits, missing, last_seen, .. } =
             result.unwrap_or_else(|| StackResult::missing(PENDING));
@@ -242,4 +254,36 @@ fn with_given(detail: &str, given: Option<(&str, String)>) -> String {
             .then(|| format!("{call}{given}{rest}"))
     });
     with.unwrap_or_else(|| detail.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stall::Holder;
+
+    #[test]
+    fn an_answer_is_never_overwritten_by_none() {
+        let live = LiveStall::new(Stall::new("GET /".into(), Cause::Lock, SystemTime::UNIX_EPOCH));
+        let held_by = |live: &LiveStall| live.stall().held_by.map(|held_by| held_by.holder);
+        let unknown = || Some(HeldBy::new(Holder::Unknown, Degree::Unknown));
+        let deadlock = || Some(HeldBy::new(Holder::Deadlock, Degree::Certain));
+        assert!(live.may_have_holder_later() && held_by(&live).is_none());
+        live.want_holder();
+        assert!(!live.may_have_holder_later(), "it is being found out");
+        for (said, holder) in [
+            (None, None),
+            (unknown(), Some(Holder::Unknown)),
+            (None, Some(Holder::Unknown)),
+            (deadlock(), Some(Holder::Deadlock)),
+            (unknown(), Some(Holder::Deadlock)),
+            (None, Some(Holder::Deadlock)),
+        ] {
+            live.want_holder();
+            live.set_held_by(said);
+            assert_eq!(held_by(&live), holder);
+            assert_eq!(live.may_have_holder_later(), holder != Some(Holder::Deadlock));
+        }
+        let slept = Stall::new("GET /".into(), Cause::Sleep, SystemTime::UNIX_EPOCH);
+        assert!(!LiveStall::new(slept).may_have_holder_later());
+    }
 }

@@ -28,7 +28,8 @@ pub(crate) enum Event {
     StallCounted { stall: Arc<LiveStall>, thread: Box<StalledThread> },
     /// A stall has reached its threshold times the next power of two.
     ///
-    /// `thread` is there if the stall has no stack yet and another attempt makes sense.
+    /// `thread` is there if the stall has no stack yet, or it is not known who has what it waits for, and
+    /// another attempt makes sense.
     StallContinues { stall: Arc<LiveStall>, thread: Option<Box<StalledThread>> },
     /// A stall is over.
     StallEnded(Arc<LiveStall>),

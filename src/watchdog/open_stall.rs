@@ -17,7 +17,7 @@ pub(super) struct OpenStall {
     pub(super) live: Arc<LiveStall>,
     /// The index of its runtime.
     pub(super) runtime: u32,
-    /// For another attempt to take its stack.
+    /// For another attempt to take its stack, or to find out who has what it waits for.
     thread: StalledThread,
     /// Whether the stalled poll is a request itself.
     is_request: bool,
@@ -127,7 +127,9 @@ impl OpenStall {
             (PollEvent::Lasts(lasted), Some(stall)) => stall.live.last(lasted),
             (PollEvent::Doubled(lasted), Some(stall)) => {
                 stall.live.last(lasted);
-                let thread = stall.live.may_have_stack_later().then(|| stall.thread.clone());
+                let asks_again =
+                    stall.live.may_have_stack_later() || stall.live.may_have_holder_later();
+                let thread = asks_again.then(|| stall.thread.clone());
                 let (stall, thread) = (Arc::clone(&stall.live), thread.map(Box::new));
                 events.push(Event::StallContinues { stall, thread });
             }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::images::Images;
 use super::names::Names;
-use super::take::{Taker, waits_at};
+use super::still::waits_at;
+use super::take::Taker;
 use super::unwind::walk;
 use crate::clock::now;
 use crate::procfs::thread_files::ThreadFiles;

@@ -19,8 +19,10 @@ mod leaf;
 mod names;
 mod pace;
 mod pointer_args;
+mod still;
 mod take;
 mod unwind;
+mod wanted;
 
 pub(super) use debug_info::functions_at;
 pub(super) use names::Names;

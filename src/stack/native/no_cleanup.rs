@@ -19,10 +19,10 @@ impl LockWord {
 
 /// What the frames of a thread say.
 #[allow(dead_code, reason = "only one of them is made here")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Holds {
     Frame(usize),
-    No,
+    No(Vec<usize>),
     Unclear,
 }
 

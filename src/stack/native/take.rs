@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::images::Images;
 use super::pointer_args;
+use super::still::waits_at;
 use super::unwind::{self, Walk};
+use super::wanted::Functions;
 use crate::clock::{self, Nanos, nanos};
-use crate::procfs::thread::{ThreadState, is_pending, signal_queue_is_full};
-use crate::procfs::thread_files::{Moment, ThreadFiles};
+use crate::procfs::thread::{is_pending, signal_queue_is_full};
+use crate::procfs::thread_files::ThreadFiles;
 use crate::stack::mode::Capture;
 use crate::stack::raw::{Captured, CodeAddress, RawStack, Way};
 use crate::stall::StackOutcome;
@@ -30,6 +32,7 @@ const GLANCE: Nanos = 20_000;
 pub(in crate::stack) struct Taker {
     mode: Capture,
     pub(super) images: Images,
+    pub(super) functions: Functions,
     stack: Vec<u8>,
     /// Installed when it is first needed.
     signal: Option<Signal>,
@@ -50,26 +53,10 @@ struct Sample {
     given: Option<(&'static str, String)>,
 }
 
-/// The registers of a thread that waits in the kernel; `None` if it is on a CPU or ready for one.
-///
-/// # Errors
-///
-/// The thread has no stack, as is the case just before it ends.
-pub(super) fn waits_at(moment: &Moment) -> Result<Option<Registers>, &'static str> {
-    match moment.state() {
-        ThreadState::Running => Ok(None),
-        ThreadState::Call { stack, code, .. } | ThreadState::Kernel { stack, code }
-            if stack != 0 && code != 0 =>
-        {
-            Ok(Some(Registers::at(code, stack)))
-        }
-        _ => Err("the thread has no stack"),
-    }
-}
-
 impl Taker {
     pub(in crate::stack) fn new(mode: Capture) -> Self {
-        Self { mode, images: Images::default(), stack: Vec::new(), signal: None }
+        let (images, functions) = (Images::default(), Functions::default());
+        Self { mode, images, functions, stack: Vec::new(), signal: None }
     }
 
     /// Takes the stack of a thread while `still` holds. Tries again for at most `limit`, which does

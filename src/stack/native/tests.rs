@@ -2,6 +2,7 @@
 
 mod blocked;
 mod holders;
+mod looks;
 mod running;
 mod soak;
 mod support;

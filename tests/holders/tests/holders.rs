@@ -2,6 +2,7 @@
 //! know the lock and do not hold it. A holder may stay unknown; a wrong one fails.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle, sleep};
@@ -9,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use tokio::runtime::Runtime;
-use tower_stall::{Degree, HeldBy, Holder, HoldingRole, StallDetector};
+use tower_stall::{Degree, HeldBy, Holder, HoldingRole, Stall, StallDetector};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long a stall lasts of which nobody is named: it is looked at some times until then.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 /// Each case runs so many times.
 const ROUNDS: usize = 3;
 
@@ -54,8 +57,7 @@ impl Stage {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
         let runtime = LeftBehind(Some(runtime.expect("a runtime")));
-        let builder =
-            StallDetector::builder().capture_cpu_percent(100).lock_holders(true).log_check(false);
+        let builder = StallDetector::builder().capture_cpu_percent(100).log_check(false);
         let stall = runtime.block_on(async { builder.start() }).expect("a detector");
         Self { keep: Vec::new(), stall, runtime, threads: Vec::new(), _one: one }
     }
@@ -85,16 +87,38 @@ impl Stage {
 
     /// Blocks a worker, and returns who holds what it waits for.
     fn wait(&self, run: impl FnOnce() + Send + 'static) -> HeldBy {
-        self.runtime.spawn(self.stall.watched("waiter", async move { run() }));
+        self.blocks(run);
         self.held_by("waiter")
     }
 
+    /// Blocks a worker, and returns what is said of who holds what it waits for, if nobody is found.
+    fn wait_in_vain(&self, run: impl FnOnce() + Send + 'static) -> HeldBy {
+        self.blocks(run);
+        self.in_vain("waiter")
+    }
+
+    fn in_vain(&self, label: &str) -> HeldBy {
+        self.says(label, |stall, held_by| is_known(held_by) || stall.duration > UNKNOWN_FOR)
+    }
+
+    fn blocks(&self, run: impl FnOnce() + Send + 'static) {
+        self.runtime.spawn(self.stall.watched("waiter", async move { run() }));
+    }
+
+    /// Who holds what a stall waits for, once that is found.
     fn held_by(&self, label: &str) -> HeldBy {
+        self.says(label, |_, held_by| is_known(held_by))
+    }
+
+    fn says(&self, label: &str, is_it: impl Fn(&Stall, &HeldBy) -> bool) -> HeldBy {
         let begin = Instant::now();
         loop {
             let stalls = self.stall.stalls();
             let stall = stalls.iter().find(|stall| stall.handler == label);
-            if let Some(held_by) = stall.and_then(|stall| stall.held_by.clone()) {
+            if let Some(stall) = stall
+                && let Some(held_by) = stall.held_by.clone()
+                && is_it(stall, &held_by)
+            {
                 return held_by;
             }
             assert!(begin.elapsed() < LIMIT, "{stalls:#?}");
@@ -108,6 +132,10 @@ impl Stage {
         let runtime = { self.runtime }.0.take();
         runtime.expect("until it is dropped").shutdown_timeout(LIMIT);
     }
+}
+
+fn is_known(held_by: &HeldBy) -> bool {
+    held_by.degree != Degree::Unknown
 }
 
 struct Cue {
@@ -124,8 +152,7 @@ impl Cue {
     }
 }
 
-/// What such a look must have found. Where not all threads stood still it may be unknown, but then it
-/// names nobody.
+/// What must have been found.
 #[track_caller]
 fn check(held_by: &HeldBy, handler: Option<&str>, function: &str) {
     assert_eq!(held_by.holder, Holder::OtherThread, "{held_by:#?}");
@@ -206,7 +233,10 @@ lock!(StdWriters, RwLock<u8> = RwLock::new(7), lock => lock.write(), lock.write(
 lock!(ParkingMutex, parking_lot::Mutex<u64> = Default::default(), lock => lock.lock(), lock.lock());
 lock!(ParkingRead, parking_lot::RwLock<u64> = Default::default(), lock => lock.read(), lock.write());
 lock!(ParkingWrite, parking_lot::RwLock<u64> = Default::default(), lock => lock.write(), lock.read());
-lock!(Dash, DashMap<u8, u8> = DashMap::from_iter([(1, 1)]), map => map.get_mut(&1), map.get_mut(&1));
+lock!(ParkingWriters, parking_lot::RwLock<u64> = Default::default(), lock => lock.write(), lock.write());
+lock!(DashRead, DashMap<u8, u8> = DashMap::from_iter([(1, 1)]), map => map.get(&1), map.get_mut(&1));
+lock!(DashWrite, DashMap<u8, u8> = DashMap::from_iter([(1, 1)]), map => map.get_mut(&1), map.get(&1));
+lock!(DashWriters, DashMap<u8, u8> = DashMap::from_iter([(1, 1)]), map => map.get_mut(&1), map.get_mut(&1));
 
 fn found<L: Lock>() {
     for round in 0..ROUNDS {
@@ -249,30 +279,34 @@ fn mutexes_of_parking_lot() {
     found::<ParkingMutex>();
 }
 
-/// Nothing tells who holds those.
-fn unknown<L: Lock>() {
-    for _ in 0..ROUNDS {
-        let mut stage = Stage::new();
-        let lock = Arc::new(L::make());
-        decoys(&mut stage, &lock, L::touch);
-        let of_holder = Arc::clone(&lock);
-        stage.thread(move |cue| of_holder.hold(cue));
-        let held_by = stage.wait(move || lock.wait());
-        assert_eq!(held_by.holder, Holder::Unknown, "{held_by:#?}");
-        assert!(held_by.threads.is_empty(), "{held_by:#?}");
-        stage.end();
-    }
-}
-
 #[test]
 fn readers_and_writers_of_parking_lot() {
-    unknown::<ParkingRead>();
-    unknown::<ParkingWrite>();
+    found::<ParkingRead>();
+    found::<ParkingWrite>();
+    found::<ParkingWriters>();
 }
 
 #[test]
 fn shards_of_dashmap() {
-    unknown::<Dash>();
+    found::<DashRead>();
+    found::<DashWrite>();
+    found::<DashWriters>();
+}
+
+#[test]
+fn the_documentation_shows_what_is_told() {
+    let stage = Stage::new();
+    let reports: &'static Mutex<Vec<String>> = Box::leak(Box::default());
+    let render = async { tower_stall_holders::report::render(reports) };
+    stage.runtime.spawn(stage.stall.watched("GET /report", render));
+    let begin = Instant::now();
+    while reports.try_lock().is_ok() {
+        assert!(begin.elapsed() < LIMIT, "it comes to it");
+        sleep(PAUSE);
+    }
+    let held_by = stage.wait(|| drop(reports.lock()));
+    let documentation = include_str!("../../../docs/fix/lock.md");
+    assert!(documentation.contains(&format!(" waits: {held_by}\n")), "{held_by}");
 }
 
 #[test]
@@ -284,6 +318,32 @@ fn a_holder_in_spawn_blocking() {
     stage.runtime.spawn_blocking(move || of_holder.hold(cue));
     said.recv_timeout(LIMIT).expect("it comes to it");
     check(&stage.wait(move || lock.wait()), None, "hold");
+    stage.end();
+}
+
+#[test]
+fn a_holder_that_computes_first_is_found_when_it_waits() {
+    let mut stage = Stage::new();
+    let lock = Arc::new(Mutex::new(7_u64));
+    let (of_holder, computes) = (Arc::clone(&lock), Arc::new(AtomicBool::new(true)));
+    let goes_on = Arc::clone(&computes);
+    #[inline(never)]
+    fn hold(lock: &Mutex<u64>, goes_on: &AtomicBool, Cue { say, until }: Cue) {
+        let guard = lock.lock();
+        say.send(()).expect("the case goes on");
+        while goes_on.load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+        let _ = until.recv();
+        drop(guard);
+    }
+    stage.thread(move |cue| hold(&of_holder, &goes_on, cue));
+    stage.blocks(move || drop(lock.lock()));
+    let first = stage.says("waiter", |_, _| true);
+    assert!(!is_known(&first) && first.threads.is_empty(), "{first:#?}");
+    assert!(first.threads_left_out > 0, "{first:#?}");
+    computes.store(false, Ordering::Release);
+    check(&stage.held_by("waiter"), None, "hold");
     stage.end();
 }
 
@@ -324,48 +384,83 @@ fn two_handlers_that_take_two_locks_in_different_order() {
         };
         stage.runtime.spawn(stage.stall.watched(label, run));
     }
-    // The one that is found last finds both at rest.
-    let both = [stage.held_by("one"), stage.held_by("two")];
-    assert!(
-        both.iter().all(|by| [Holder::Deadlock, Holder::Unknown].contains(&by.holder)),
-        "{both:#?}"
-    );
-    assert!(both.iter().any(|by| by.holder == Holder::Deadlock), "{both:#?}");
-    for (held_by, other) in both.iter().zip(["two", "one"]) {
-        if held_by.holder == Holder::Deadlock {
-            assert_eq!(held_by.threads[0].handler.as_deref(), Some(other));
-        }
+    for (label, other) in [("one", "two"), ("two", "one")] {
+        let held_by = stage.held_by(label);
+        assert_eq!(held_by.holder, Holder::Deadlock, "{held_by:#?}");
+        assert_eq!(held_by.threads[0].handler.as_deref(), Some(other));
     }
     std::mem::forget(stage.runtime);
     stage.keep.clear();
 }
 
-#[test]
+/// A lock with nothing else close to it, to which others might have an address.
+#[repr(C)]
+struct Alone([u64; 256], parking_lot::Mutex<u64>);
+
+impl Default for Alone {
+    fn default() -> Self {
+        Self([0; 256], Default::default())
+    }
+}
+
+/// Has a suspended task hold a lock that two handlers wait for, `waiter` and `other`. The task ends when what
+/// is returned is dropped.
 #[allow(clippy::await_holding_lock, reason = "it is what is to be found")]
+fn suspended(stage: &mut Stage, lock: Arc<Alone>) -> tokio::sync::oneshot::Sender<()> {
+    let (cue, said) = stage.cue();
+    let of_task = Arc::clone(&lock);
+    let (done, wait_for_it) = tokio::sync::oneshot::channel::<()>();
+    stage.runtime.spawn(async move {
+        let guard = of_task.1.lock();
+        cue.say.send(()).expect("the case goes on");
+        let _ = wait_for_it.await;
+        drop(guard);
+    });
+    said.recv_timeout(LIMIT).expect("it comes to it");
+    for label in ["other", "waiter"] {
+        let lock = Arc::clone(&lock);
+        stage.runtime.spawn(stage.stall.watched(label, async move { drop(lock.1.lock()) }));
+    }
+    done
+}
+
+#[inline(never)]
+fn suspended_alone(stage: &mut Stage) -> tokio::sync::oneshot::Sender<()> {
+    suspended(stage, Arc::default())
+}
+
+#[test]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "clean-up without optimization is rarely followed to its end"
+)]
 fn a_guard_in_a_suspended_task_is_no_thread_s() {
     for _ in 0..ROUNDS {
         let mut stage = Stage::new();
-        let lock = Arc::new(parking_lot::Mutex::new(1_u64));
-        decoys(&mut stage, &lock, |lock| drop(lock.lock()));
-        let (cue, said) = stage.cue();
-        let of_task = Arc::clone(&lock);
-        let (done, wait_for_it) = tokio::sync::oneshot::channel::<()>();
-        stage.runtime.spawn(async move {
-            let guard = of_task.lock();
-            cue.say.send(()).expect("the case goes on");
-            let _ = wait_for_it.await;
-            drop(guard);
-        });
-        said.recv_timeout(LIMIT).expect("it comes to it");
-        let of_waiter = Arc::clone(&lock);
-        let held_by = stage.wait(move || drop(of_waiter.lock()));
-        assert!(held_by.threads.is_empty(), "{held_by:#?}");
-        let known = [(Holder::NoThread, Degree::Likely), (Holder::Unknown, Degree::Unknown)];
-        assert!(known.contains(&(held_by.holder, held_by.degree)), "{held_by:#?}");
-        println!("{held_by:?}");
+        // The frames that stay do not know the lock.
+        let done = suspended_alone(&mut stage);
+        for label in ["other", "waiter"] {
+            let held_by = stage.held_by(label);
+            assert_eq!((held_by.holder, held_by.degree), (Holder::NoThread, Degree::Likely));
+            assert!(held_by.threads.is_empty(), "{held_by:#?}");
+        }
         drop(done);
         stage.end();
     }
+}
+
+#[test]
+fn a_guard_in_a_suspended_task_names_nobody_of_those_who_know_the_lock() {
+    let mut stage = Stage::new();
+    let lock = Arc::default();
+    decoys(&mut stage, &lock, |lock: &Alone| drop(lock.1.lock()));
+    let done = suspended(&mut stage, lock);
+    let held_by = stage.in_vain("waiter");
+    assert!(held_by.threads.is_empty(), "{held_by:#?}");
+    let known = [(Holder::NoThread, Degree::Likely), (Holder::Unknown, Degree::Unknown)];
+    assert!(known.contains(&(held_by.holder, held_by.degree)), "{held_by:#?}");
+    drop(done);
+    stage.end();
 }
 
 #[test]
@@ -403,7 +498,7 @@ fn the_thread_that_is_joined_and_the_one_that_initialises() {
 fn what_nobody_holds_names_nobody() {
     let mut stage = Stage::new();
     let (cue, said) = stage.cue();
-    let held_by = stage.wait(move || cue.stay());
+    let held_by = stage.wait_in_vain(move || cue.stay());
     said.recv_timeout(LIMIT).expect("it comes to it");
     assert_eq!((held_by.holder, held_by.degree), (Holder::Unknown, Degree::Unknown));
     assert!(held_by.threads.is_empty());
@@ -420,7 +515,7 @@ fn a_holder_among_a_hundred_threads() {
     }
     let of_holder = Arc::clone(&lock);
     stage.thread(move |cue| of_holder.hold(cue));
-    let held_by = stage.wait(move || lock.wait());
+    let held_by = stage.wait_in_vain(move || lock.wait());
     // There may be no time for all of them, and then nobody is named.
     if held_by.threads_left_out == 0 || held_by.degree != Degree::Unknown {
         check(&held_by, None, "hold");

@@ -19,13 +19,13 @@ use crate::stack::native::images::Images;
 use crate::stack::native::unwind::{Stack, Walk};
 
 /// What the frames of a thread say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Holds {
     /// The frame with that index holds the lock.
     Frame(usize),
-    /// No frame that has a clean-up does.
-    No,
-    /// No frame is known to, but not all could be followed.
+    /// No frame that has a clean-up does, except for those with these indexes, which could not be followed.
+    No(Vec<usize>),
+    /// No frame is known to, but some are missing.
     Unclear,
 }
 
@@ -38,24 +38,25 @@ pub(super) fn holds(
     word: LockWord,
 ) -> Holds {
     let mut kept = Kept::default();
-    let mut is_clear = walk.is_complete;
+    let mut unclear = Vec::new();
     for (index, pair) in walk.sps.windows(2).enumerate() {
         // The code of an outer frame is where its call returns to, which may be after its function.
         let address = walk.addresses[index] - u64::from(index > 0);
         let rules = rules::rules(images, stack, (address, pair[1]), kept);
         let Some(rules) = rules.filter(|_| !walk.guessed.contains(&index)) else {
             // Its registers are not known, but those of the stack are.
-            (kept, is_clear) = (Kept::default(), false);
+            kept = Kept::default();
+            unclear.push(index);
             continue;
         };
         if let Some(pad) = rules.pad.filter(|_| index > 0) {
             match follow(images, (stack, thread_area), word, pad, (pair[0], kept)) {
                 Cleanup::Releases => return Holds::Frame(index),
                 Cleanup::Leaves => {}
-                Cleanup::Unclear => is_clear = false,
+                Cleanup::Unclear => unclear.push(index),
             }
         }
         kept = rules.kept;
     }
-    if is_clear { Holds::No } else { Holds::Unclear }
+    if walk.is_complete { Holds::No(unclear) } else { Holds::Unclear }
 }

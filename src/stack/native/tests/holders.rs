@@ -18,13 +18,13 @@ use crate::sys::{futex_wait, thread_id};
 const NAP: Duration = Duration::from_secs(3600);
 
 /// A thread that says who it is, and goes on for ever or until its channel ends.
-struct Player {
-    id: u32,
+pub(super) struct Player {
+    pub(super) id: u32,
     _thread: JoinHandle<()>,
 }
 
 /// Starts a thread. It is left behind where it waits for ever: the process of the tests ends with it.
-fn play(name: &str, run: impl FnOnce(&dyn Fn()) + Send + 'static) -> Player {
+pub(super) fn play(name: &str, run: impl FnOnce(&dyn Fn()) + Send + 'static) -> Player {
     let (tell, told) = channel();
     let thread = Builder::new().name(name.to_owned()).spawn(move || {
         run(&|| tell.send(thread_id()).expect("the test listens"));
@@ -35,7 +35,7 @@ fn play(name: &str, run: impl FnOnce(&dyn Fn()) + Send + 'static) -> Player {
 }
 
 /// Waits until the thread waits in a futex, for ever.
-fn waits(player: &Player) {
+pub(super) fn waits(player: &Player) {
     until(|| match ThreadSample::take(player.id).now {
         ThreadState::Call { number, arguments, .. } => {
             futex_wait(number, &arguments).is_some() && arguments[3] == 0
@@ -45,7 +45,7 @@ fn waits(player: &Player) {
 }
 
 /// Waits until the thread is in a system call.
-fn stays(player: &Player) {
+pub(super) fn stays(player: &Player) {
     until(|| matches!(ThreadSample::take(player.id).now, ThreadState::Call { .. }));
 }
 
@@ -61,11 +61,12 @@ fn until(holds: impl Fn() -> bool) {
 /// some may be left out.
 fn ask(waiter: &Player) -> RawHolding {
     waits(waiter);
-    Taker::new(Capture::NoSignal).holding(waiter.id, &|| true).expect("it waits")
+    let found = Taker::new(Capture::NoSignal).holding(waiter.id, &|| true, &mut || true);
+    found.expect("nothing else is to be done").expect("it waits")
 }
 
 #[inline(never)]
-fn hold_and_sleep<T>(lock: &Mutex<T>, tell: &dyn Fn()) {
+pub(super) fn hold_and_sleep<T>(lock: &Mutex<T>, tell: &dyn Fn()) {
     let guard = lock.lock().expect("no panic");
     tell();
     std::thread::sleep(NAP);
@@ -81,7 +82,7 @@ fn know_and_sleep<T>(lock: &Mutex<T>, tell: &dyn Fn()) {
     std::hint::black_box(lock);
 }
 
-fn is_held_by(holding: &RawHolding, holder: &Player) {
+pub(super) fn is_held_by(holding: &RawHolding, holder: &Player) {
     assert_eq!(holding.holder, Holder::OtherThread, "{holding:?}");
     assert_eq!(holding.degree, Degree::Certain);
     assert_eq!(holding.threads[0].stack.thread, holder.id);

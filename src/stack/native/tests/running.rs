@@ -150,8 +150,7 @@ fn a_capturer_that_is_stuck_refuses_questions_and_is_left_behind() {
             let _listening = enter.send(());
             let _released = crate::sync::lock(&held).recv();
         };
-        crate::stack::sampler::StackRequest {
-            holding: None,
+        crate::stack::inbox::StackRequest {
             thread: 0,
             still: Box::new(|| true),
             done: Box::new(done),

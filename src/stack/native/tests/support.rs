@@ -4,9 +4,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::stack::inbox::StackRequest;
 use crate::stack::native::Names;
 use crate::stack::raw::{Captured, RawStack, Way};
-use crate::stack::sampler::{DEADLINE, StackRequest};
+use crate::stack::sampler::DEADLINE;
 use crate::stack::user_frame::OwnCode;
 use crate::stack::{Capture, Sampler};
 use crate::stall::StackOutcome;
@@ -64,7 +65,7 @@ pub(super) fn ask_while(
 ) -> Captured {
     let (tell, told) = channel();
     let done = move |captured| tell.send(captured).expect("the test waits");
-    let job = StackRequest { thread, still: Box::new(still), done: Box::new(done), holding: None };
+    let job = StackRequest { thread, still: Box::new(still), done: Box::new(done) };
     assert!(sampler.ask(job).is_ok(), "the queue has room");
     told.recv_timeout(FOREVER).expect("an answer")
 }
