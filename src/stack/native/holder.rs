@@ -38,6 +38,8 @@ const OURS: [&str; 3] =
 const MOST_THREADS: usize = 128;
 /// Data of a lock may come before its word, and a guard points to its begin. So much, in bytes, is looked for.
 const LARGEST: u64 = 1024;
+/// The most bytes of stacks that are kept meanwhile, beside those of the thread that is looked at.
+const MOST_BYTES: usize = 2 << 20;
 /// How far a chain of threads that wait for one another is followed.
 const MOST_LINKS: usize = 4;
 
@@ -184,7 +186,7 @@ impl Taker {
         look: &mut Look<'_>,
         seen: &mut Seen,
     ) -> Result<Option<(Still, Walk)>, Interrupted> {
-        let mut others = Vec::new();
+        let (mut others, mut kept) = (Vec::new(), 0);
         let is_other = |thread: &u32| {
             *thread != waiter && !name_of(*thread).is_some_and(|name| OURS.contains(&&*name))
         };
@@ -197,7 +199,11 @@ impl Taker {
                         return Ok(Some(found));
                     }
                 }
-                Some(other) => others.push(other),
+                Some(other) if kept + other.stack.len() > MOST_BYTES => seen.left_out += 1,
+                Some(other) => {
+                    kept += other.stack.len();
+                    others.push(other);
+                }
             }
         }
         for other in others {

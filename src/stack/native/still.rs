@@ -65,6 +65,8 @@ impl Still {
         let mut stack = vec![0; LONGEST_STACK];
         let copied = memory::copy(registers.sp, &mut stack);
         stack.truncate(copied);
+        // Many of them may be kept at a time.
+        stack.shrink_to_fit();
         let still = Self { thread, files, moment, registers, stack };
         still.is_still().then_some(still)
     }
