@@ -1,10 +1,13 @@
 //! How the page and the flame graph name frames.
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
 use crate::label::printable;
 use crate::stall::Frame;
 
-/// A frame whose file is named without the folders where cargo and rustup keep the code of others: these
-/// tell nothing of a stall, but who built the program.
+/// A frame whose file is named without the folder that the program was started in, as sites are, and without
+/// those where cargo and rustup keep the code of others: they tell nothing of a stall, but who built it.
 pub(super) fn short(frame: &Frame) -> Frame {
     let file = frame.file.as_deref().map(|file| short_file(file).to_owned());
     Frame { file, ..frame.clone() }
@@ -20,7 +23,14 @@ fn short_file(file: &str) -> &str {
         .map(|(_, rest)| rest)
         .or_else(|| after("/git/checkouts/"))
         .or(of_rust)
+        .or_else(|| below_here(file))
         .unwrap_or(file)
+}
+
+fn below_here(file: &str) -> Option<&str> {
+    static HERE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let here = HERE.get_or_init(|| std::env::current_dir().ok()).as_ref()?;
+    Path::new(file).strip_prefix(here).ok()?.to_str()
 }
 
 /// A name in the flame graph: without the separator of frames.
@@ -47,8 +57,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_others_are_named_without_the_folders_of_a_home() {
+    fn files_are_named_without_the_folders_of_a_home() {
+        let here = std::env::current_dir().expect("a folder").join("src/main.rs");
         for (file, shown) in [
+            (here.to_str().expect("text"), "src/main.rs"),
             ("/rustc/59807616e1fa/library/std/src/thread/mod.rs", "std/src/thread/mod.rs"),
             (
                 "/home/me/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/pin.rs",
