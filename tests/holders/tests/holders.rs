@@ -424,9 +424,12 @@ fn suspended(stage: &mut Stage, lock: Arc<Alone>) -> tokio::sync::oneshot::Sende
     done
 }
 
+/// The same with a lock where none was before.
 #[inline(never)]
 fn suspended_alone(stage: &mut Stage) -> tokio::sync::oneshot::Sender<()> {
-    suspended(stage, Arc::default())
+    let lock = Arc::default();
+    std::mem::forget(Arc::clone(&lock));
+    suspended(stage, lock)
 }
 
 #[test]
