@@ -22,7 +22,7 @@ use crate::clock::{self, Nanos};
 use crate::procfs::thread::{name_of, threads};
 use crate::stack::raw::{Interrupted, RawHolder, RawHolding, RawStack, Way};
 use crate::stall::{Degree, Holder, HoldingRole};
-use crate::sys::native::own_cpu_time;
+use crate::sys::native::{memory, own_cpu_time};
 use crate::vitals::OwnThread;
 
 /// The most CPU time that a look at all threads takes. Code without optimization takes ten times as much, and
@@ -40,6 +40,10 @@ const MOST_THREADS: usize = 128;
 const LARGEST: u64 = 1024;
 /// The most bytes of stacks that are kept meanwhile, beside those of the thread that is looked at.
 const MOST_BYTES: usize = 2 << 20;
+/// How many words of what a frame has the address of are looked at,
+const BEHIND: usize = 32;
+/// and what is no address.
+const LOWEST: u64 = 0x1_0000;
 /// How far a chain of threads that wait for one another is followed.
 const MOST_LINKS: usize = 4;
 
@@ -248,7 +252,8 @@ impl Taker {
     }
 
     /// Whether a frame whose clean-up could not be followed may hold the lock: it has an address close
-    /// before the lock's, where a guard would point to, or may have a future elsewhere that has the guard.
+    /// before the lock's, where a guard would point to, or the address of something that has one, such as a
+    /// boxed closure, or may have a future elsewhere that has the guard.
     fn may_hold(&mut self, other: &Still, walk: &Walk, index: usize, word: LockWord) -> bool {
         let (Some(address), Some([from, to])) =
             (walk.addresses.get(index), walk.sps.get(index..index + 2))
@@ -256,13 +261,23 @@ impl Taker {
             return true;
         };
         let near = word.address.saturating_sub(LARGEST)..=word.address;
-        let is_near = other.words(*from..*to).any(|found| near.contains(&found));
+        let is_near = other.words(*from..*to).any(|found| {
+            near.contains(&found) || words_at(found).any(|behind| near.contains(&behind))
+        });
         may_have((&self.images, &mut self.functions), (*address, index), is_near)
     }
 
     fn waits_for(&mut self, other: &Still, walk: &Walk, word: LockWord) -> bool {
         matches!(self.wanted_by(other, walk), Some(Wanted::Lock(wanted, _)) if wanted == word)
     }
+}
+
+/// The first words of what may lie at an address.
+fn words_at(address: u64) -> impl Iterator<Item = u64> {
+    let mut words = [[0; 8]; BEHIND];
+    let is_address = address >= LOWEST && address.is_multiple_of(8);
+    let copied = if is_address { memory::copy(address, words.as_flattened_mut()) } else { 0 };
+    words.into_iter().take(copied / 8).map(u64::from_le_bytes)
 }
 
 /// A thread whose end is waited for, and which does not stand still.
