@@ -426,6 +426,8 @@ async fn metrics_have_names_units_and_buckets_beside_another_recorder() {
         let count = "cause=sleep,handler=GET /blocking,runtime=main";
         found.get("tokio.stalls").is_some_and(|stalls| stalls.values.contains_key(count))
             && found.contains_key("tokio.stall.duration")
+            // It begins at 0.
+            && found.get("tokio.workers").is_some_and(|workers| workers.values["runtime=main"] > 0.0)
     };
     let start = Instant::now();
     let found = loop {
