@@ -1,6 +1,6 @@
 //! Compares what was committed with what was found. Pure: times count from the begin of the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::machine::Lost;
@@ -204,10 +204,18 @@ impl Court {
     /// Judges all that has its last word at that time.
     pub(crate) fn settle(&mut self, now: Duration, lost: impl Fn(Duration, Duration) -> Lost) {
         let is_over = |fault: &mut Fault| fault.end + GRACE < now;
-        let over: Vec<_> = self.faults.extract_if(.., is_over).collect();
-        for mut fault in over {
+        let mut over: VecDeque<_> = self.faults.extract_if(.., is_over).collect();
+        while let Some(mut fault) = over.pop_front() {
             fault.lost = lost(fault.begin, fault.end);
-            let of_fault = |record: &mut Record| fault.is_of(record);
+            // Of two tasks, one right after the other, each has the record that began with it.
+            let apart = |fault: &Fault, record: &Record| fault.begin.abs_diff(record.begin);
+            let is_closer = |other: &Fault, record: &Record| {
+                other.is_of(record) && apart(other, record) < apart(&fault, record)
+            };
+            let of_fault = |record: &mut Record| {
+                let mut others = over.iter().chain(&self.faults);
+                fault.is_of(record) && !others.any(|other| is_closer(other, record))
+            };
             let records: Vec<_> = self.records.extract_if(.., of_fault).collect();
             self.note(&fault, judge(&fault, &records), &records);
         }
@@ -371,6 +379,23 @@ mod tests {
         assert_eq!((all.faults, all.found, court.blamed, court.environment), (2, 2, 1, 1));
         assert_eq!(court.complaints.len(), 1);
         assert_eq!(court.counted["unattributed"], 2);
+    }
+
+    #[test]
+    fn of_two_tasks_one_after_the_other_each_has_its_record() {
+        let task = |begin| {
+            let plan = Plan { trace: None, ..fault().plan };
+            Fault { plan, begin: ms(begin), end: ms(begin + 600), ..fault() }
+        };
+        let of_task = |begin| Record { trace: None, begin: ms(begin), ..record() };
+        let mut court = Court::default();
+        court.add_fault(task(1000));
+        court.add_fault(task(1630));
+        court.add_record(of_task(1640));
+        court.add_record(of_task(1020));
+        court.settle(ms(100_000), |_, _| Lost::default());
+        assert_eq!(court.complaints, [""; 0]);
+        assert_eq!(court.tallies["lock"].found, 2);
     }
 
     #[test]
