@@ -117,6 +117,7 @@ mod tests {
         assert!(!budget.admits(1_000_000 * SECOND));
         assert!(budget.admits(1_000_001 * SECOND), "1 % of a second");
     }
+
     #[test]
     fn looks_leave_something_to_stacks() {
         let account = Account::default();

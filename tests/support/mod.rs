@@ -13,6 +13,7 @@ mod metrics;
 pub(crate) mod needs;
 pub(crate) mod quota;
 mod rig;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use tower_stall::Stall;
 pub(crate) use metrics::{Sample, client, fetch, find, metric, samples, scrape};
 pub(crate) use needs::breakpoints_are_allowed;
 pub(crate) use rig::{Block, Rig};
+pub(crate) use waiting::wait_within as wait_for;
 
 /// For what must happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -35,19 +37,6 @@ pub(crate) const ALONE: ([u8; 4], u16) =
 #[track_caller]
 pub(crate) fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) {
     wait_for(limit, || condition().then_some(()));
-}
-
-/// Waits until there is something; panics when `limit` is over.
-#[track_caller]
-pub(crate) fn wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < limit, "did not happen within {limit:?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Blocks the calling thread until `condition` holds, at most for [`LIMIT`]: the test asserts

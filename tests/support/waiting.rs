@@ -1,19 +1,25 @@
-//! For tests of the plugins: waits for what must happen.
+//! Waits for what must happen. Needs nothing else, so that tests of other packages share it.
 
 use std::time::{Duration, Instant};
 
-/// For what must happen.
+/// For what must happen in tests of the plugins.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits until there is something.
+/// Waits until there is something; panics when [`LIMIT`] is over.
 #[track_caller]
-pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> T {
+    wait_within(LIMIT, look)
+}
+
+/// Waits until there is something; panics when `limit` is over.
+#[track_caller]
+pub(crate) fn wait_within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(start.elapsed() < LIMIT, "did not happen within {LIMIT:?}");
-        std::thread::sleep(Duration::from_millis(10));
+        assert!(start.elapsed() < limit, "did not happen within {limit:?}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }

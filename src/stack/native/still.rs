@@ -105,8 +105,7 @@ impl Still {
             usize::try_from(offset).unwrap_or(usize::MAX).min(self.stack.len())
         };
         let part = self.stack.get(offset(at.start)..offset(at.end)).unwrap_or_default();
-        part.chunks_exact(8)
-            .map(|word| word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)))
+        part.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
     }
 
     /// The word that it waits at, and what that held, if it waits for a word to change.
