@@ -14,7 +14,7 @@ use crate::support::child;
 use crate::support::detector::*;
 
 /// Processes for each test.
-const PROCESSES: usize = 6;
+const PROCESSES: usize = 4;
 /// How long the task blocks.
 const BLOCK: Duration = ms(600);
 /// A machine that is later has no CPU for us.

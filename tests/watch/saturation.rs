@@ -14,7 +14,7 @@ use crate::support::detector::*;
 /// Seconds each load runs for; raised for a soak by `STALL_SOAK_SECONDS`.
 fn seconds() -> Duration {
     let soak = std::env::var("STALL_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(soak.unwrap_or(4))
+    Duration::from_secs(soak.unwrap_or(2))
 }
 
 /// The longest poll a load has seen.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -228,17 +228,27 @@ fn two_detectors_see_their_own() {
 
 #[test]
 fn short_polls_and_waiting_are_no_stall() {
+    const BLOCKING: usize = 5;
+
     let runtime = multi_thread(2);
     let stall = detector(&runtime);
     runtime.block_on(async {
+        // Tokio starts these threads under a lock that workers may wait for: they are there before any mark is.
+        let started = Arc::new(Barrier::new(BLOCKING));
+        let starts = (0..BLOCKING).map(|_| {
+            let started = Arc::clone(&started);
+            tokio::task::spawn_blocking(move || started.wait())
+        });
+        for start in starts.collect::<Vec<_>>() {
+            start.await.expect("no panic");
+        }
         let waits = (0..50).map(|number| {
             tokio::spawn(stall.watched("waits", async move {
                 for _ in 0..5 {
                     block(ms(2));
                     tokio::time::sleep(ms(100)).await;
                 }
-                // Not all: Tokio starts their threads under a lock, for which the worker waits.
-                if number % 10 == 0 {
+                if number < BLOCKING {
                     let blocked = tokio::task::spawn_blocking(|| block(ms(500)));
                     blocked.await.expect("no panic");
                 }

@@ -271,7 +271,12 @@ fn a_thread_that_has_its_worker_back_is_believed_again() {
                         block_until_shown(&seen, "again", 1);
                     }));
                     runtime.block_on(task).expect("no panic");
-                    wait_for(LIMIT, || (own(&stall).len() == repeat).then_some(()));
+                    let start = Instant::now();
+                    while own(&stall).len() != repeat {
+                        let found = own(&stall);
+                        assert!(found.len() < repeat && start.elapsed() < LIMIT, "{found:#?}");
+                        block(ms(5));
+                    }
                 }
             });
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use tower_stall::{Builder, Capture, Cause, StallDetector};
+use tower_stall::{Builder, Capture, Cause, StallDetector, Symbols};
 
 use super::filter::{Compare, Filter, KILL, Names, REFUSE};
 use super::found::{Watched, lock, receive, sleep, spin};
@@ -117,7 +117,7 @@ fn a_filter_that_refuses_a_call_costs_stacks_and_nothing_else() {
     let test = "degraded::calls::a_filter_that_refuses_a_call_costs_stacks_and_nothing_else";
     check_ours(test, |call| {
         call.filter(Filter::answering(REFUSE)).apply();
-        is_watched(Capture::Auto);
+        is_watched(Capture::Auto, Symbols::Functions);
     });
 }
 
@@ -126,7 +126,7 @@ fn a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it() {
     let test = "degraded::calls::a_filter_that_ends_the_process_for_a_call_has_a_mode_without_it";
     check_ours(test, |call| {
         call.filter(Filter::answering(KILL)).apply();
-        is_watched(call.without);
+        is_watched(call.without, Symbols::Functions);
     });
 }
 
