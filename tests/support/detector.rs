@@ -1,5 +1,6 @@
 //! Runtimes, detectors and their metrics.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -24,6 +25,12 @@ pub(crate) fn current_thread() -> Runtime {
 pub(crate) fn detector(runtime: &Runtime) -> StallDetector {
     let _inside = runtime.enter();
     StallDetector::builder().admin(([127, 0, 0, 1], 0)).start().expect("a detector")
+}
+
+/// For a test that keeps all CPUs busy. One runs at a time, so that they do not take the CPUs from one another.
+pub(crate) fn all_cpus() -> MutexGuard<'static, ()> {
+    static ALL: Mutex<()> = Mutex::new(());
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn block(time: Duration) {

@@ -4,7 +4,6 @@
 use std::hint::spin_loop;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -21,9 +20,6 @@ const BLOCK: Duration = ms(600);
 const LATE: Duration = ms(50);
 /// As long as a service is not idle.
 const SHORT: Duration = ms(300);
-
-/// One of those that compute at a time: others would take the CPU from it.
-static ONE: Mutex<()> = Mutex::new(());
 
 #[inline(never)]
 fn computes() {
@@ -112,7 +108,7 @@ fn one_that_computes_on_a_current_thread_runtime() {
 
 #[track_caller]
 fn computes_after(test: &str, after: Duration, runtime: fn() -> Runtime) {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _all = all_cpus();
     if crate::support::breakpoints_are_allowed() {
         child::run_in_each(test, PROCESSES, || {
             is_found(&runtime(), after, computes, Cause::Cpu, "watch::first::computes")

@@ -37,6 +37,7 @@ impl Longest {
 
 /// Runs `load` and wants no stall, unless the machine itself made one of its polls long.
 fn nothing_is_blamed(runtime: &Runtime, load: impl Fn(&StallDetector, Longest, Arc<AtomicBool>)) {
+    let _all = all_cpus();
     for _ in 0..5 {
         let stall = detector(runtime);
         let (longest, stop) = (Longest::default(), Arc::new(AtomicBool::new(false)));

@@ -12,6 +12,7 @@ use crate::support::detector::*;
 
 /// Blocks one of 4 workers until that is shown, five times on each of ten runtimes at once.
 fn fifty_repeats(background_timers: usize) {
+    let _all = all_cpus();
     let missed = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..10 {
