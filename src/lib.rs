@@ -257,7 +257,7 @@ pub use stack::bench::*;
 pub use stack::{Capture, ParseCaptureError, ParseSymbolsError, Symbols};
 pub use stall::{
     Await, AwaitKind, Awaits, Cause, Degree, Frame, HeldBy, Holder, HoldingRole, HoldingThread,
-    Site, Stack, Stall,
+    LaterSample, Site, Stack, Stall,
 };
 #[cfg(feature = "macros")]
 #[doc(inline)]

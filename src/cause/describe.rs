@@ -28,6 +28,11 @@ impl CauseReport {
         Self { thread, now, object: evidence.object, lasted: evidence.lasted, classification }
     }
 
+    /// What the thread was seen doing.
+    pub(crate) fn state(&self) -> &ThreadState {
+        &self.now
+    }
+
     /// What a fix depends on.
     pub(crate) fn situation(&self) -> Situation {
         match (&self.now, &self.object, self.classification.cause) {

@@ -9,7 +9,7 @@ use crate::metrics::{Counters, Sink};
 use crate::report::{self, FLUSH, Reports};
 use crate::runtime::registry::Registry;
 use crate::stack::{HolderNews, LIMITED, PollProof, Stacks, WantedHolder, WantedStack};
-use crate::stall::{ENVIRONMENT, LiveStall, OFF, StackOutcome, StackResult};
+use crate::stall::{Cause, ENVIRONMENT, LiveStall, OFF, StackNews, StackOutcome, StackResult};
 use crate::ticker;
 use crate::watchdog::{Event, Events, StalledThread};
 
@@ -96,15 +96,18 @@ impl Pipeline {
             Event::Frozen { runtime, cause, time } => Counters::frozen(out, runtime, cause, time),
             Event::HandlerBusy { handler, time } => Counters::busy(out, handler, time),
             Event::StallCounted { stall, thread } => self.stall_counted(&stall, *thread),
-            Event::StallContinues { stall, thread } => {
+            Event::StallContinues { stall, thread, waits_on } => {
                 reports.stall(report::Event::Continues, &stall);
                 if let Some(thread) = thread {
                     if stall.may_have_stack_later() && self.admits() {
                         self.take_stack(&stall, &thread);
                     }
-                    self.find_holder(&stall, &thread);
+                    if waits_on && stall.may_have_holder_later() {
+                        self.find_holder(&stall, &thread, 0);
+                    }
                 }
             }
+            Event::StallSampled { stall, thread } => self.stall_sampled(&stall, *thread),
             Event::StallEnded(stall) => {
                 Counters::ended(out, &stall);
                 reports.stall(report::Event::Ended, &stall);
@@ -142,27 +145,47 @@ impl Pipeline {
         if captures {
             self.take_stack(stall, &thread);
         }
-        self.find_holder(stall, &thread);
+        if stall.may_have_holder_later() {
+            self.find_holder(stall, &thread, 0);
+        }
+    }
+
+    /// A stall that lasts was looked at again.
+    fn stall_sampled(&mut self, stall: &Arc<LiveStall>, mut thread: StalledThread) {
+        let Some(report) = thread.cause_report.take() else { return };
+        let is_lock = report.classification.cause == Cause::Lock;
+        let why = if self.stacks.is_none() { OFF } else { LIMITED };
+        if self.stacks.is_some() && self.admits() {
+            let news = self.reports.later_news(stall, report);
+            self.take(&thread, news);
+        } else {
+            self.reports.sampled(stall, report, why);
+        }
+        // Whether that is another wait than before is known once the stack has its names.
+        if is_lock {
+            self.find_holder(stall, &thread, 1);
+        }
     }
 
     fn take_stack(&self, stall: &Arc<LiveStall>, thread: &StalledThread) {
-        let Some(stacks) = &self.stacks else { return };
-        let (still, news) = (Box::new(thread.still()), self.reports.stack_news(stall));
-        stacks.take(WantedStack { thread: thread.id, still, news });
+        self.take(thread, self.reports.stack_news(stall));
     }
 
-    /// Has it found out who has what a stall waits for, if that is not known.
-    fn find_holder(&mut self, stall: &Arc<LiveStall>, thread: &StalledThread) {
+    fn take(&self, thread: &StalledThread, news: Box<dyn FnMut(StackNews) + Send>) {
+        let Some(stacks) = &self.stacks else { return };
+        stacks.take(WantedStack { thread: thread.id, still: Box::new(thread.still()), news });
+    }
+
+    /// Has it found out who has what a stall waits for. The stall may have so many new samples until then.
+    fn find_holder(&mut self, stall: &Arc<LiveStall>, thread: &StalledThread, new: usize) {
         let Some(stacks) = self.stacks.as_mut().filter(|stacks| stacks.finds_holders()) else {
             return;
         };
-        if stall.may_have_holder_later() {
-            let registry = Arc::downgrade(&self.registry);
-            let handler_of = Box::new(move |thread| registry.upgrade()?.handler_of(thread));
-            let (still, news) = (Box::new(thread.still()), self.reports.held_by(stall));
-            let news = HolderNews::new(news);
-            stacks.find_holder(WantedHolder { thread: thread.id, still, handler_of, news });
-        }
+        let registry = Arc::downgrade(&self.registry);
+        let handler_of = Box::new(move |thread| registry.upgrade()?.handler_of(thread));
+        let (still, news) = (Box::new(thread.still()), self.reports.held_by(stall, new));
+        let news = HolderNews::new(news);
+        stacks.find_holder(WantedHolder { thread: thread.id, still, handler_of, news });
     }
 
     /// Whether there is CPU time for another stack. Counts those that are left out.

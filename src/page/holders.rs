@@ -8,7 +8,7 @@ use crate::stall::{HoldingThread, Stack, Stall};
 
 /// Each of them with its own frames and, one click away, all of them.
 pub(super) fn holders(stall: &Stall) -> Markup {
-    let threads = stall.held_by.iter().flat_map(|held_by| &held_by.threads);
+    let threads = stall.last_held_by().into_iter().flat_map(|held_by| &held_by.threads);
     html! {
         @for (index, thread) in threads.enumerate() {
             div {

@@ -86,7 +86,7 @@ pub(super) fn stall(report: &Report, stall: &Stall, lines: &SourceLines) -> Stri
     let title = format!("Stall {}: {}", stall.id, handler(&stall.handler));
     let body = html! {
         (tables::facts(report, stall, lines))
-        div class=[stall.held_by.is_some().then_some("halves")] {
+        div class=[stall.last_held_by().is_some().then_some("halves")] {
             div { (chain_and_stack(stall, tables::whole_stack(stall))) }
             (holders(stall))
         }

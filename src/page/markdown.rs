@@ -44,6 +44,16 @@ pub(super) fn stall(report: &Report, stall: &Stall) -> String {
             text += &format!("| {name} | {value} |\n");
         }
     }
+    for sample in &stall.later {
+        text += &format!(
+            "| then | {} |\n| its fix | {} |\n",
+            code(&sample.to_string()),
+            code(&sample.fix)
+        );
+        if let Some(held_by) = &sample.held_by {
+            text += &format!("| its holder | {} |\n", code(&held_by.to_string()));
+        }
+    }
     if let Some(awaits) = &stall.awaits {
         let lines: String =
             awaits.to_string().lines().map(|line| printable(line).into_owned() + "\n").collect();
@@ -53,7 +63,12 @@ pub(super) fn stall(report: &Report, stall: &Stall) -> String {
         Some(stack) => format!("\nStack, innermost frame first:\n\n{}", fenced(stack)),
         None => format!("\nNo stack: {}.\n", stack_missing(stall)),
     };
-    for thread in stall.held_by.iter().flat_map(|held_by| &held_by.threads) {
+    for sample in &stall.later {
+        if let Some(stack) = &sample.stack {
+            text += &format!("\nStack after {}:\n\n{}", human(sample.after), fenced(stack));
+        }
+    }
+    for thread in stall.last_held_by().into_iter().flat_map(|held_by| &held_by.threads) {
         if let Some(stack) = &thread.stack {
             text += &format!("\nStack of {}:\n\n{}", code(&thread.to_string()), fenced(stack));
         }

@@ -66,7 +66,7 @@ impl Page {
     pub(crate) fn stall(&self, id: u64) -> Option<Parts> {
         let report = self.report();
         let stall = report.stalls().find(|stall| stall.id == id)?;
-        let lines = SourceLines::read(stall.site.as_ref().or(stall.last_seen.as_ref()).into_iter());
+        let lines = SourceLines::read(report::sites_of(stall));
         Some(parts::whole(html::stall(&report, stall, &lines)))
     }
 

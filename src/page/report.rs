@@ -113,10 +113,14 @@ impl Report {
     /// The sites that the page shows.
     pub(super) fn shown_sites(&self) -> impl Iterator<Item = &Site> {
         let of_rows = self.sites.iter().filter_map(|(key, _)| key.site.as_ref());
-        let of_stalls =
-            self.stalls().filter_map(|stall| stall.site.as_ref().or(stall.last_seen.as_ref()));
-        of_rows.chain(of_stalls)
+        of_rows.chain(self.stalls().flat_map(sites_of))
     }
+}
+
+/// The sites that the page shows of a stall.
+pub(super) fn sites_of(stall: &Stall) -> impl Iterator<Item = &Site> {
+    let later = stall.later.iter().filter_map(|later| later.site.as_ref());
+    stall.site.as_ref().or(stall.last_seen.as_ref()).into_iter().chain(later)
 }
 
 /// Moves rows without a site behind all others if their handler has one with a site: that one says more.

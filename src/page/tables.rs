@@ -11,7 +11,7 @@ use super::stack::{search_for, short};
 use super::time::{ago, share, stamp};
 use crate::clock::human;
 use crate::label::printable;
-use crate::stall::{Frame, Site, Stack, Stall};
+use crate::stall::{Frame, LaterSample, Site, Stack, Stall};
 use crate::text::{
     handler_title as handler, rough, share as workers_stalled, stack_missing, waited, whom,
 };
@@ -72,7 +72,10 @@ pub(super) fn in_progress_row(stall: &Stall, lines: &SourceLines) -> Markup {
             td class="cause" { (why(stall)) }
             td class="place" {
                 (place_of(stall, lines))
-                @if let Some(held_by) = &stall.held_by {
+                @if let Some(last) = stall.later.last() {
+                    p { "after " (rough(last.after)) ": " (later(last)) " " (place(last.site.as_ref(), lines)) }
+                }
+                @if let Some(held_by) = stall.last_held_by() {
                     p class="fix" { (printable(&held_by.to_string())) }
                 }
             }
@@ -242,6 +245,16 @@ pub(super) fn facts(report: &Report, stall: &Stall, lines: &SourceLines) -> Mark
                 dt { "Holder" } dd { (printable(&held_by.to_string())) }
             }
             dt { "Fix" } dd { strong { (stall.fix) } }
+            @for sample in &stall.later {
+                dt { "After " (rough(sample.after)) }
+                dd {
+                    (later(sample)) ", " (place(sample.site.as_ref(), lines))
+                    @if let Some(held_by) = &sample.held_by {
+                        p class="fix" { (printable(&held_by.to_string())) }
+                    }
+                    p { strong { (sample.fix) } }
+                }
+            }
             dt { "Began" } dd { (stamp(stall.started_at)) ", " (ago(stall.started_at, report.now)) }
             dt { "Around it" }
             dd {
@@ -271,16 +284,27 @@ fn own_frames(stack: &Stack) -> Markup {
 
 /// The stack of a stall with all frames.
 pub(super) fn whole_stack(stall: &Stall) -> Markup {
-    let Some(stack) = &stall.stack else { return no_stack(stall) };
     html! {
-        h3 { "Stack, innermost frame first" }
-        (all_frames(stack))
-        p class="none" {
-            "Thread " (stack.thread)
-            @if stack.by_signal { ", stopped by a signal for a moment" } @else { ", looked at from outside" }
-            "."
+        @if let Some(stack) = &stall.stack {
+            h3 { "Stack, innermost frame first" }
+            (all_frames(stack))
+            p class="none" {
+                "Thread " (stack.thread)
+                @if stack.by_signal { ", stopped by a signal for a moment" } @else { ", looked at from outside" }
+                "."
+            }
+            @if let Some(why) = &stall.stack_missing { p { "Not whole: " (why) "." } }
+        } @else { (no_stack(stall)) }
+        @for (index, sample) in stall.later.iter().enumerate() {
+            h3 { "Stack after " (rough(sample.after)) }
+            @match &sample.stack {
+                Some(stack) => details id={ "later-" (index) } class="more" open[index + 1 == stall.later.len()] {
+                    summary { (later(sample)) ": " (stack.frames.len()) " frames" }
+                    (all_frames(stack))
+                },
+                None => p { "No stack: " (sample.stack_missing.as_deref().unwrap_or("it could not be taken")) "." },
+            }
         }
-        @if let Some(why) = &stall.stack_missing { p { "Not whole: " (why) "." } }
     }
 }
 
@@ -335,6 +359,11 @@ fn place(site: Option<&Site>, lines: &SourceLines) -> Markup {
         }
         @if let Some(line) = lines.line(site) { code class="source" { (line) } }
     }
+}
+
+/// What a stall did later.
+fn later(sample: &LaterSample) -> String {
+    printable(&crate::text::why_later(sample)).into_owned()
 }
 
 fn why(stall: &Stall) -> String {

@@ -78,10 +78,10 @@ pub(super) fn judge(
 
 fn mend(stall: &Stall) -> Option<Advice> {
     let mut about = text::why_and_where(stall);
-    if let Some(held_by) = stall.held_by.as_ref().filter(|it| it.holder != Holder::Unknown) {
+    if let Some(held_by) = stall.last_held_by().filter(|it| it.holder != Holder::Unknown) {
         about += &format!("; {held_by}");
     }
-    Some(Advice { about: printable(&about).into_owned(), fix: stall.fix.clone() })
+    Some(Advice { about: printable(&about).into_owned(), fix: stall.last_fix().clone() })
 }
 
 fn so_far(key: &SiteKey, fix: Cow<'static, str>) -> Advice {

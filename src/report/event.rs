@@ -9,5 +9,7 @@ pub(crate) enum Event {
     /// It is known who has what it waits for.
     Held,
     Continues,
+    /// It does something else by now than before.
+    Moved,
     Ended,
 }

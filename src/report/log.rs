@@ -98,6 +98,7 @@ pub(super) fn stall(event: Event, stall: &Stall) {
         Event::Located => text::located(stall),
         Event::Continues => return continues(stall),
         Event::Held => return held_by(stall),
+        Event::Moved => return moved(stall),
         Event::Ended => text::ended(stall),
     };
     // tracing wants level and fields at compile time; the macro has the fields once.
@@ -131,12 +132,14 @@ pub(super) fn stall(event: Event, stall: &Stall) {
         (Event::Started, false) => write!(WARN, "stall_started"),
         (Event::Started, true) => write!(INFO, "stall_started"),
         (Event::Located, _) => write!(WARN, "stall_located"),
-        (Event::Held | Event::Continues | Event::Ended, _) => write!(INFO, "stall_ended"),
+        (Event::Held | Event::Continues | Event::Moved | Event::Ended, _) => {
+            write!(INFO, "stall_ended")
+        }
     }
 }
 
 fn held_by(stall: &Stall) {
-    let Some(held_by) = &stall.held_by else { return };
+    let Some(held_by) = stall.last_held_by() else { return };
     let thread = held_by.threads.first();
     let site = thread.and_then(|thread| thread.site.as_ref());
     tracing::warn!(
@@ -151,9 +154,29 @@ fn held_by(stall: &Stall) {
         code.function.name = site.map(|site| site.function.as_str()),
         code.file.path = site.and_then(|site| site.file.as_deref()),
         code.line.number = site.and_then(|site| site.line),
-        fix = &*stall.fix,
+        fix = &**stall.last_fix(),
         "{}",
         text::held_by(stall, held_by)
+    );
+}
+
+fn moved(stall: &Stall) {
+    let Some(later) = stall.later.last() else { return };
+    let site = later.site.as_ref();
+    tracing::warn!(
+        target: "tower_stall",
+        event = "stall_moved",
+        stall = stall.id,
+        handler = &*stall.handler,
+        cause = later.cause.as_str(),
+        detail = later.detail.as_deref(),
+        blocked_ms = millis(later.after),
+        code.function.name = site.map(|site| site.function.as_str()),
+        code.file.path = site.and_then(|site| site.file.as_deref()),
+        code.line.number = site.and_then(|site| site.line),
+        fix = &*later.fix,
+        "{}",
+        text::moved(stall, later)
     );
 }
 

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use super::event::Event;
 use crate::cause::CauseReport;
 use crate::clock::Nanos;
+use crate::label::printable;
 use crate::metrics::Batch;
 use crate::runtime::registry::Registry;
-use crate::stall::{HeldBy, LiveStall, StackDetail, StackNews, StackOutcome};
+use crate::stall::{
+    HeldBy, LiveSample, LiveStall, StackDetail, StackNews, StackOutcome, StackResult,
+};
 
 /// Reports that wait; a stall makes a handful.
 const LENGTH: usize = 1024;
@@ -24,6 +28,8 @@ pub(super) enum Message {
     Located(Arc<LiveStall>),
     /// The record of a stall has its stack, or the reason why there is none.
     Named(Arc<LiveStall>),
+    /// A stall that lasts was looked at again, and there is no stack for that reason.
+    SampledAgain(Arc<LiveStall>, Box<CauseReport>, &'static str),
     /// A stall goes on, or has ended.
     Later(Event, Arc<LiveStall>),
     Metrics(Batch),
@@ -32,6 +38,14 @@ pub(super) enum Message {
     AllUnmatched,
     Rescued(&'static str),
     Dead(&'static str, Nanos, Option<Arc<LiveStall>>),
+}
+
+/// What a stall does at a later look. Asks the kernel and may block, so the watchdog must not call it.
+pub(super) fn sample(after: Duration, report: &CauseReport, result: StackResult) -> LiveSample {
+    // Names of files are whatever somebody chose.
+    let detail = report.detail().map(|detail| printable(&detail).into());
+    let (situation, cause) = (report.situation(), report.classification.cause);
+    LiveSample::new(after, situation, cause, detail, result)
 }
 
 /// The watchdog's end of the queue. When it is dropped the reporter ends.
@@ -86,16 +100,47 @@ impl Reports {
         })
     }
 
-    /// To be called with who has what the stall waits for. The reporter does not stay alive for it.
+    /// A stall that lasts was looked at again. `why` there is no stack.
+    pub(crate) fn sampled(&self, stall: &Arc<LiveStall>, report: CauseReport, why: &'static str) {
+        self.send(Message::SampledAgain(Arc::clone(stall), Box::new(report), why));
+    }
+
+    /// The same with what becomes of the stack, to be called on other threads.
+    pub(crate) fn later_news(
+        &self,
+        stall: &Arc<LiveStall>,
+        report: CauseReport,
+    ) -> Box<dyn FnMut(StackNews) + Send> {
+        let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
+        let registry = Arc::downgrade(&self.registry);
+        let after = Duration::from_nanos(stall.lasted());
+        Box::new(move |news| {
+            if let StackNews::Sampled(outcome) = news
+                && let Some(registry) = registry.upgrade()
+            {
+                registry.captures[outcome as usize].fetch_add(1, Relaxed);
+            }
+            if let StackNews::Named(result) = news
+                && stall.add_sample(sample(after, &report, result))
+                && let Some(queue) = queue.upgrade()
+            {
+                drop(queue.try_send(Message::Later(Event::Moved, Arc::clone(&stall))));
+            }
+        })
+    }
+
+    /// To be called with who has what the stall waits for. The stall may have so many `new` samples until
+    /// then. The reporter does not stay alive for it.
     pub(crate) fn held_by(
         &self,
         stall: &Arc<LiveStall>,
+        new: usize,
     ) -> impl FnOnce(Option<HeldBy>) + Send + 'static {
-        stall.want_holder();
+        let samples = stall.want_holder();
         let (queue, stall) = (Arc::downgrade(&self.queue), Arc::clone(stall));
         move |held_by| {
             let is_known = held_by.is_some();
-            stall.set_held_by(held_by);
+            stall.set_held_by(held_by, &(samples..=samples + new));
             if let Some(queue) = queue.upgrade().filter(|_| is_known) {
                 drop(queue.try_send(Message::Later(Event::Held, stall)));
             }

@@ -12,12 +12,12 @@ use super::log::{self, Logger};
 use super::log_check::LogCheck;
 use super::on_stall::OnStall;
 use super::pending::{PendingStall, PendingStalls};
-use super::queue::{Message, Reports};
+use super::queue::{Message, Reports, sample};
 use crate::clock::{self, Nanos};
 use crate::label::printable;
 use crate::metrics::{Facade, Gauges};
 use crate::runtime::registry::Registry;
-use crate::stall::{Degree, LiveStall, StackOutcome, Stall};
+use crate::stall::{Degree, LiveStall, StackOutcome, StackResult, Stall};
 use crate::vitals::OwnThread;
 
 /// How often gauges are set, and how long a batch of metrics waits at most.
@@ -164,6 +164,12 @@ impl Reporter {
                     self.tell_more(&stall);
                 }
             }
+            Message::SampledAgain(stall, report, why) => {
+                let after = Duration::from_nanos(stall.lasted());
+                if stall.add_sample(sample(after, &report, StackResult::missing(why))) {
+                    self.report(Event::Moved, &stall);
+                }
+            }
             Message::Later(event, stall) => match self.pending.get_mut(&stall) {
                 Some(pending) => pending.then.push(event),
                 None => self.report(event, &stall),
@@ -261,18 +267,15 @@ impl Reporter {
                 }
             }
             Event::Held => {
-                let is_known =
-                    stall.held_by.as_ref().is_some_and(|by| by.degree != Degree::Unknown);
-                if is_known
-                    && self.limiter.is_told(stall.id)
-                    && !self.dead.contains(&live.runtime())
-                {
-                    self.tell(event, stall);
+                let held_by = stall.last_held_by();
+                if held_by.is_some_and(|held_by| held_by.degree != Degree::Unknown) {
+                    self.tell_if_told(event, stall, live);
                 }
             }
+            Event::Moved => self.tell_if_told(event, stall, live),
             Event::Located => {}
         }
-        if !matches!(event, Event::Continues | Event::Held) {
+        if !matches!(event, Event::Continues | Event::Held | Event::Moved) {
             for hook in &mut self.hooks {
                 guarded(|| hook.on_stall(stall));
             }
@@ -302,6 +305,13 @@ impl Reporter {
         } else if stall.duration >= TOLD_AFTER {
             self.limiter.tell(stall.id);
             self.tell_start(stall, live);
+        }
+    }
+
+    /// Tells more of a stall whose start was logged.
+    fn tell_if_told(&self, event: Event, stall: &Stall, live: &LiveStall) {
+        if self.limiter.is_told(stall.id) && !self.dead.contains(&live.runtime()) {
+            self.tell(event, stall);
         }
     }
 

@@ -1,13 +1,15 @@
 //! A stall that may still last: what was known when it was counted, and what still moves.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
 use super::frames::Site;
-use super::held_by::{Degree, HeldBy};
+use super::held_by::HeldBy;
 use super::hints::{Hints, Situation};
+use super::later::{LiveHolder, LiveSample, fix};
 use super::record::{PENDING, Stall};
 use super::stack_result::{NO_OWN_FRAME, NO_REASON, StackResult};
 use crate::clock::{Nanos, nanos};
@@ -15,6 +17,9 @@ use crate::label::interned;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 use Ordering::{Acquire, Release};
+
+/// Later samples of a stall that are kept. One for each doubling from 1 s on, they reach to 200 s.
+const MOST_SAMPLES: usize = 8;
 
 /// A stall in the store: what was known when it was counted, and what still moves.
 #[derive(Debug)]
@@ -31,9 +36,9 @@ pub(crate) struct LiveStall {
     later_result: OnceLock<StackResult>,
     /// Whether it is being found out who has what the thread waits for.
     wants_holder: AtomicBool,
-    /// What was found out first, if that is not known.
-    holder_unknown: OnceLock<HeldBy>,
-    held_by: OnceLock<HeldBy>,
+    holder: LiveHolder,
+    /// What it did later, where that was something else, oldest first.
+    later: [OnceLock<Box<LiveSample>>; MOST_SAMPLES],
     lasted: AtomicU64,
     delayed: AtomicU64,
     /// Requests in flight at its end; not there before.
@@ -51,8 +56,8 @@ impl LiveStall {
             stack_result: OnceLock::new(),
             later_result: OnceLock::new(),
             wants_holder: AtomicBool::new(false),
-            holder_unknown: OnceLock::new(),
-            held_by: OnceLock::new(),
+            holder: LiveHolder::default(),
+            later: Default::default(),
             lasted,
             delayed: AtomicU64::new(0),
             ended: OnceLock::new(),
@@ -106,26 +111,58 @@ impl LiveStall {
         drop(self.detail.set(detail));
     }
 
-    /// Says that it is being found out who has what the thread waits for.
-    pub(crate) fn want_holder(&self) {
-        self.wants_holder.store(true, Release);
+    /// Adds what it does by now, and says whether that is something else than before. There is no more to it
+    /// once it is over.
+    pub(crate) fn add_sample(&self, sample: LiveSample) -> bool {
+        let (cause, site) = match self.last_sample() {
+            Some(last) => (last.cause, last.site()),
+            None => (self.cause(), self.result().and_then(|result| result.site.as_ref())),
+        };
+        let is_new = !sample.is_like(cause, site) && !self.is_ended();
+        let place = self.later.iter().find(|place| place.get().is_none());
+        is_new && place.is_some_and(|place| place.set(Box::new(sample)).is_ok())
     }
 
-    /// Says who has what the thread waits for, or that this was not found out. It may be later.
-    pub(crate) fn set_held_by(&self, held_by: Option<HeldBy>) {
-        if let Some(held_by) = held_by {
-            let is_known = held_by.degree != Degree::Unknown;
-            // The first to know is right.
-            drop(if is_known { &self.held_by } else { &self.holder_unknown }.set(held_by));
+    fn samples(&self) -> impl DoubleEndedIterator<Item = &LiveSample> {
+        self.later.iter().filter_map(|place| place.get().map(Box::as_ref))
+    }
+
+    fn last_sample(&self) -> Option<&LiveSample> {
+        self.samples().next_back()
+    }
+
+    /// Says that it is being found out who has what the thread waits for. Returns how many later samples
+    /// there are.
+    pub(crate) fn want_holder(&self) -> usize {
+        self.wants_holder.store(true, Release);
+        self.samples().count()
+    }
+
+    /// Says who has what the thread waits for, or that this was not found out. It may be later. The answer is
+    /// that of another wait if there are not `so_many` later samples.
+    pub(crate) fn set_held_by(&self, held_by: Option<HeldBy>, so_many: &RangeInclusive<usize>) {
+        let (cause, holder) = self.last_wait();
+        if let Some(held_by) = held_by
+            && cause == Cause::Lock
+            && so_many.contains(&self.samples().count())
+        {
+            holder.set(held_by);
         }
         self.wants_holder.store(false, Release);
     }
 
     /// Whether it makes sense to find out who has what the thread waits for.
     pub(crate) fn may_have_holder_later(&self) -> bool {
-        self.cause() == Cause::Lock
-            && self.held_by.get().is_none()
-            && !self.wants_holder.load(Acquire)
+        let (cause, holder) = self.last_wait();
+        cause == Cause::Lock && !holder.is_known() && !self.wants_holder.load(Acquire)
+    }
+
+    /// Its last cause, and who has what it waits for.
+    fn last_wait(&self) -> (Cause, &LiveHolder) {
+        match self.last_sample() {
+            Some(last) => (last.cause, &last.holder),
+            None => (self.cause(), &self.holder),
+        }
     }
 
     /// Says where the thread was, while further frames are still without names.
@@ -209,7 +246,7 @@ impl LiveStall {
         let has_result = self.has_stack_result();
         let has_holder = !self.wants_holder.load(Acquire);
         let is_complete = !in_progress && has_result && has_holder && self.detail.get().is_some();
-        let held_by = self.held_by.get().or_else(|| self.holder_unknown.get()).cloned();
+        let held_by = self.holder.get().cloned();
         let result = self.result().cloned();
         let StackResult { site, no_site, hints, given, stack, awaits, missing, last_seen, .. } =
             result.unwrap_or_else(|| StackResult::missing(PENDING));
@@ -229,6 +266,7 @@ impl LiveStall {
             stack_missing: stack_missing.map(Cow::Borrowed),
             awaits,
             held_by,
+            later: self.samples().map(LiveSample::sample).collect(),
             is_complete,
             requests_in_flight_at_end,
             delayed_requests: self.delayed(),
@@ -237,9 +275,7 @@ impl LiveStall {
         if !stall.cause.is_environment() {
             let known = self.situation.get().filter(|known| known.cause() == stall.cause);
             let situation = known.copied().unwrap_or(Situation::Of(stall.cause));
-            let by_holder = stall.held_by.as_ref().and_then(HeldBy::fix);
-            let fix = by_holder.or_else(|| hints.fix(situation));
-            stall.fix = fix.unwrap_or(situation.fix()).into();
+            stall.fix = fix(situation, hints, stall.held_by.as_ref()).into();
         }
         stall
     }
@@ -259,7 +295,7 @@ fn with_given(detail: &str, given: Option<(&str, String)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stall::Holder;
+    use crate::stall::{Degree, Holder};
 
     #[test]
     fn an_answer_is_never_overwritten_by_none() {
@@ -279,11 +315,64 @@ mod tests {
             (None, Some(Holder::Deadlock)),
         ] {
             live.want_holder();
-            live.set_held_by(said);
+            live.set_held_by(said, &(0..=0));
             assert_eq!(held_by(&live), holder);
             assert_eq!(live.may_have_holder_later(), holder != Some(Holder::Deadlock));
         }
         let slept = Stall::new("GET /".into(), Cause::Sleep, SystemTime::UNIX_EPOCH);
         assert!(!LiveStall::new(slept).may_have_holder_later());
+    }
+
+    fn sample(cause: Cause, function: &str) -> LiveSample {
+        let site = Site { function: function.into(), file: None, line: None };
+        let result = StackResult { site: Some(site), ..StackResult::default() };
+        LiveSample::new(Duration::from_secs(2), Situation::Of(cause), cause, None, result)
+    }
+
+    #[test]
+    fn what_it_does_later_stands_beside_what_it_did_first() {
+        let slept = Stall::new("GET /".into(), Cause::Sleep, SystemTime::UNIX_EPOCH);
+        let live = LiveStall::new(slept);
+        live.set_stack_result(sample(Cause::Sleep, "app::pause").result());
+        assert!(!live.add_sample(sample(Cause::Sleep, "app::pause")), "it is the same");
+        assert!(live.add_sample(sample(Cause::Lock, "app::report")));
+        assert!(!live.add_sample(sample(Cause::Lock, "app::report")), "it is the same as before");
+        assert!(live.add_sample(sample(Cause::Sleep, "app::pause")), "it is back");
+        let stall = live.stall();
+        assert_eq!((stall.cause, &*stall.fix), (Cause::Sleep, Cause::Sleep.fix()));
+        let later: Vec<_> = stall.later.iter().map(|later| (later.cause, &*later.fix)).collect();
+        assert_eq!(later, [Cause::Lock, Cause::Sleep].map(|cause| (cause, cause.fix())));
+        for _ in 0..MOST_SAMPLES {
+            live.add_sample(sample(Cause::Lock, "app::report"));
+            live.add_sample(sample(Cause::Sleep, "app::pause"));
+        }
+        assert_eq!(live.stall().later.len(), MOST_SAMPLES);
+
+        let ended = LiveStall::new(Stall::new("GET /".into(), Cause::Cpu, SystemTime::UNIX_EPOCH));
+        ended.end(1, 0);
+        assert!(!ended.add_sample(sample(Cause::Lock, "app::report")));
+    }
+
+    #[test]
+    fn a_holder_is_that_of_the_wait_that_it_was_looked_for() {
+        let deadlock = || Some(HeldBy::new(Holder::Deadlock, Degree::Certain));
+        let slept = Stall::new("GET /".into(), Cause::Sleep, SystemTime::UNIX_EPOCH);
+        let live = LiveStall::new(slept);
+        // Asked for together with a sample that is not there yet.
+        let so_many = live.want_holder();
+        assert!(live.add_sample(sample(Cause::Lock, "app::report")));
+        live.set_held_by(deadlock(), &(so_many..=so_many + 1));
+        let held_by = |stall: Stall| stall.later[0].held_by.clone().map(|held_by| held_by.holder);
+        assert_eq!(held_by(live.stall()), Some(Holder::Deadlock));
+        assert_eq!(live.stall().later[0].fix, HeldBy::fix(&deadlock().expect("one")).expect("one"));
+        assert_eq!(live.stall().held_by, None, "not of the sleep");
+        assert!(!live.may_have_holder_later());
+
+        let live = LiveStall::new(Stall::new("GET /".into(), Cause::Lock, SystemTime::UNIX_EPOCH));
+        let so_many = live.want_holder();
+        assert!(live.add_sample(sample(Cause::Lock, "app::report")));
+        live.set_held_by(deadlock(), &(so_many..=so_many));
+        assert_eq!(held_by(live.stall()), None, "it was in another wait by then");
+        assert!(live.may_have_holder_later());
     }
 }

@@ -6,6 +6,7 @@ mod code_path;
 mod frames;
 mod held_by;
 mod hints;
+mod later;
 mod live;
 mod record;
 #[cfg(feature = "serde")]
@@ -23,6 +24,8 @@ pub(crate) use code_path::{CodePath, crate_of, fetched};
 pub use frames::{Frame, Site, Stack};
 pub use held_by::{Degree, HeldBy, Holder, HoldingRole, HoldingThread};
 pub(crate) use hints::{Hints, Situation, Situations};
+pub use later::LaterSample;
+pub(crate) use later::LiveSample;
 pub(crate) use live::LiveStall;
 pub use record::Stall;
 #[cfg(feature = "admin")]

@@ -8,6 +8,7 @@ use super::awaits::Awaits;
 use super::cause::Cause;
 use super::frames::{Site, Stack};
 use super::held_by::HeldBy;
+use super::later::LaterSample;
 
 /// The reason that stands in a record while its stack is on its way.
 pub(super) const PENDING: &str = "the stack is on its way";
@@ -73,6 +74,8 @@ pub struct Stall {
     /// Who has the lock that the thread waits for; `None` where that was not looked for. Filled in after
     /// `stack`.
     pub held_by: Option<HeldBy>,
+    /// What the thread did later, where that was something else than at the threshold, oldest first. At most 8.
+    pub later: Vec<LaterSample>,
     /// See [`is_complete`](Self::is_complete).
     pub(crate) is_complete: bool,
     /// Requests inside the layer when the stall was counted, the blocking one included.
@@ -111,6 +114,7 @@ impl Stall {
             stack_missing: None,
             awaits: None,
             held_by: None,
+            later: Vec::new(),
             is_complete: false,
             requests_in_flight: 0,
             requests_in_flight_at_end: None,
@@ -123,6 +127,16 @@ impl Stall {
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.is_complete
+    }
+
+    /// The fix of what it did last.
+    pub(crate) fn last_fix(&self) -> &Cow<'static, str> {
+        self.later.last().map_or(&self.fix, |last| &last.fix)
+    }
+
+    /// Who has the lock that it waited for last.
+    pub(crate) fn last_held_by(&self) -> Option<&HeldBy> {
+        self.later.last().map_or(&self.held_by, |last| &last.held_by).as_ref()
     }
 
     /// Whether the stack is still on its way: neither it nor the reason why there is none is

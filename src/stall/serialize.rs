@@ -10,6 +10,7 @@ use super::awaits::{Await, AwaitKind, Awaits};
 use super::cause::Cause;
 use super::frames::{Frame, Site, Stack};
 use super::held_by::{HeldBy, HoldingThread};
+use super::later::LaterSample;
 use super::record::Stall;
 
 /// A stall whose stack has its frames written as that.
@@ -73,6 +74,7 @@ impl<F: Serialize> Serialize for WithFrames<'_, F> {
             "site_missing": stall.site_missing,
             "last_seen": stall.last_seen,
             "held_by": stall.held_by,
+            "later": stall.later,
             "is_complete": stall.is_complete(),
         })
     }
@@ -90,11 +92,29 @@ impl Serialize for HeldBy {
     }
 }
 
+/// The frames of a stack that is seldom there, as text.
+fn as_lines(stack: &Arc<Stack>) -> Vec<String> {
+    stack.frames.iter().map(|frame| frame.to_string()).collect()
+}
+
+impl Serialize for LaterSample {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fields!(to, "LaterSample", {
+            "after_seconds": self.after.as_secs_f64(),
+            "cause": self.cause,
+            "detail": self.detail,
+            "fix": self.fix,
+            "site": self.site,
+            "stack": self.stack.as_ref().map(as_lines),
+            "stack_missing": self.stack_missing,
+            "awaits": self.awaits.as_deref(),
+            "held_by": self.held_by,
+        })
+    }
+}
+
 impl Serialize for HoldingThread {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let lines = |stack: &Arc<Stack>| -> Vec<_> {
-            stack.frames.iter().map(|frame| frame.to_string()).collect()
-        };
         fields!(to, "HoldingThread", {
             "thread": self.thread,
             "name": self.name,
@@ -102,7 +122,7 @@ impl Serialize for HoldingThread {
             "handler": self.handler,
             "site": self.site,
             "waits_in": self.waits_in,
-            "stack": self.stack.as_ref().map(lines),
+            "stack": self.stack.as_ref().map(as_lines),
         })
     }
 }

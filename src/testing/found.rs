@@ -149,6 +149,7 @@ pub(super) mod tests {
             site_missing: None,
             last_seen: None,
             held_by: None,
+            later: Vec::new(),
             stack_missing: None,
             awaits: None,
             is_complete: false,

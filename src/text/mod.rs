@@ -10,7 +10,7 @@ use crate::clock::{Nanos, human, human_nanos};
 use crate::label::printable;
 use crate::labels::UNATTRIBUTED;
 use crate::log_status::LogStatus;
-use crate::stall::{Cause, HeldBy, NO_DEBUG_INFO, Site, StackDetail, Stall};
+use crate::stall::{Cause, HeldBy, LaterSample, NO_DEBUG_INFO, Site, StackDetail, Stall};
 use crate::vitals::{Condition, OwnThread, ThreadReport};
 #[cfg(feature = "admin")]
 pub(crate) use page::*;
@@ -48,17 +48,28 @@ pub(crate) fn place_of(stall: &Stall) -> String {
 }
 
 pub(crate) fn why(stall: &Stall) -> String {
-    why_at(stall, "")
+    why_at(stall.cause, stall.detail.as_deref(), "")
 }
 
-/// Why and where. Time lost to the environment comes last: it was not lost at that place.
+/// Why and where. Time lost to the environment comes after that: it was not lost at that place. Last comes what
+/// it did later.
 pub(crate) fn why_and_where(stall: &Stall) -> String {
-    why_at(stall, &place_of(stall))
+    let first = why_at(stall.cause, stall.detail.as_deref(), &place_of(stall));
+    match stall.later.last() {
+        None => first,
+        Some(last) => format!("{first}; {last}"),
+    }
 }
 
-fn why_at(stall: &Stall, place: &str) -> String {
-    let (waits_for, lost) = stall.detail.as_deref().map_or((None, None), parts);
-    let mut why = match (waits_for, stall.cause) {
+/// What a stall did later.
+#[cfg(feature = "admin")]
+pub(crate) fn why_later(sample: &LaterSample) -> String {
+    why_at(sample.cause, sample.detail.as_deref(), "")
+}
+
+fn why_at(cause: Cause, detail: Option<&str>, place: &str) -> String {
+    let (waits_for, lost) = detail.map_or((None, None), parts);
+    let mut why = match (waits_for, cause) {
         (None, cause) if cause.is_environment() && lost.is_some() => String::new(),
         (Some(waits_for), cause) => format!("{cause} ({waits_for})"),
         (None, Cause::Unknown) => "unknown cause".to_owned(),
@@ -222,6 +233,12 @@ pub(crate) fn held_by(stall: &Stall, held_by: &HeldBy) -> String {
     format!("stall {}: {} waits: {}", stall.id, handler(stall), printable(&held_by.to_string()))
 }
 
+/// What a stall does by now, which is something else than before.
+pub(crate) fn moved(stall: &Stall, now: &LaterSample) -> String {
+    let (id, whom, now) = (stall.id, whom(stall), now.to_string());
+    format!("stall {id}: {} blocks {whom} elsewhere: {}", handler(stall), printable(&now))
+}
+
 pub(crate) fn continues(stall: &Stall) -> String {
     let (id, whom, time) = (stall.id, whom(stall), human(stall.duration));
     match stall.cause.is_environment() {
@@ -292,7 +309,11 @@ pub(crate) fn ended(stall: &Stall) -> String {
 }
 
 fn culprit(stall: &Stall) -> String {
-    format!("{}{}", handler(stall), place_of(stall))
+    let first = format!("{}{}", handler(stall), place_of(stall));
+    match stall.later.last() {
+        None => first,
+        Some(last) => format!("{first}; {last}"),
+    }
 }
 
 #[cfg(test)]

@@ -28,9 +28,12 @@ pub(crate) enum Event {
     StallCounted { stall: Arc<LiveStall>, thread: Box<StalledThread> },
     /// A stall has reached its threshold times the next power of two.
     ///
-    /// `thread` is there if the stall has no stack yet, or it is not known who has what it waits for, and
-    /// another attempt makes sense.
-    StallContinues { stall: Arc<LiveStall>, thread: Option<Box<StalledThread>> },
+    /// `thread` is there if the stall has no stack yet, or if it waits for the same as when it was looked at
+    /// last (`waits_on`) and it is not known who has that, so that another attempt makes sense.
+    StallContinues { stall: Arc<LiveStall>, thread: Option<Box<StalledThread>>, waits_on: bool },
+    /// A stall was looked at again, and its thread does not wait for the same as before. The thread has a
+    /// new report of the cause.
+    StallSampled { stall: Arc<LiveStall>, thread: Box<StalledThread> },
     /// A stall is over.
     StallEnded(Arc<LiveStall>),
     /// A handler was inside a poll at this scan, which stands for `time`.

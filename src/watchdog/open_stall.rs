@@ -4,12 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::environment::Environment;
 use super::events::{Event, Events, StalledThread};
+use super::evidence::EvidenceLog;
 use super::rules::poll::PollEvent;
 use crate::clock::{self, Nanos};
 use crate::labels::ENVIRONMENT;
+use crate::procfs::thread::{ThreadSample, ThreadState};
 use crate::slot::Place;
 use crate::stall::{Cause, LiveStall, StackResult, Stall};
+
+/// From which time on a stall is looked at again when it has doubled its time.
+const LOOKS_FROM: Nanos = 1_000_000_000;
+/// How long such a look takes: time enough to tell who computes from who waits.
+const LOOK: Nanos = 100_000_000;
 
 /// A stall that is counted and not over.
 #[derive(Debug)]
@@ -23,6 +31,17 @@ pub(super) struct OpenStall {
     is_request: bool,
     /// Requests inside the layer at the last scan.
     in_flight: u64,
+    /// What its thread did when it was looked at last.
+    state: ThreadState,
+    /// It is being looked at again.
+    look: Option<Box<Look>>,
+}
+
+/// Another look at what the thread of a stall does.
+#[derive(Debug)]
+struct Look {
+    since: Nanos,
+    evidence: EvidenceLog,
 }
 
 /// Requests inside the layer at one moment.
@@ -103,9 +122,11 @@ impl OpenStall {
         if let Some(stack) = poll.stack.take() {
             live.set_stack_result(stack);
         }
+        let state = poll.thread.cause_report.as_ref().map(|report| report.state().clone());
         let thread = StalledThread { cause_report: None, ..poll.thread };
         let (runtime, is_request) = (poll.place.runtime, poll.is_request);
-        Self { live, runtime, thread, is_request, in_flight: 0 }
+        let state = state.unwrap_or_default();
+        Self { live, runtime, thread, is_request, in_flight: 0, state, look: None }
     }
 
     /// Counts the requests that are delayed by now. The number never decreases.
@@ -121,19 +142,69 @@ impl OpenStall {
     }
 
     /// Updates a stall, if there is one, with what became of its poll.
-    pub(super) fn follow(stall: &mut Option<Self>, event: PollEvent, events: &mut Events) {
-        match (event, &stall) {
+    pub(super) fn follow(
+        stall: &mut Option<Self>,
+        event: PollEvent,
+        now: Nanos,
+        environment: &mut Environment,
+        events: &mut Events,
+    ) {
+        match (event, stall.as_mut()) {
             (PollEvent::Ended(lasted), _) => Self::end(stall, lasted, events),
-            (PollEvent::Lasts(lasted), Some(stall)) => stall.live.last(lasted),
+            (PollEvent::Lasts(lasted), Some(stall)) => {
+                stall.live.last(lasted);
+                stall.look_on(now, environment, events);
+            }
             (PollEvent::Doubled(lasted), Some(stall)) => {
                 stall.live.last(lasted);
-                let asks_again =
-                    stall.live.may_have_stack_later() || stall.live.may_have_holder_later();
-                let thread = asks_again.then(|| stall.thread.clone());
-                let (stall, thread) = (Arc::clone(&stall.live), thread.map(Box::new));
-                events.push(Event::StallContinues { stall, thread });
+                stall.double(now, lasted, environment, events);
             }
             _ => {}
+        }
+    }
+
+    fn double(
+        &mut self,
+        now: Nanos,
+        lasted: Nanos,
+        environment: &mut Environment,
+        events: &mut Events,
+    ) {
+        let live = &self.live;
+        if live.cause().is_environment() {
+            let stall = Arc::clone(live);
+            return events.push(Event::StallContinues { stall, thread: None, waits_on: false });
+        }
+        let state = ThreadSample::take(self.thread.id).now;
+        let waits = matches!(state, ThreadState::Call { .. } | ThreadState::Hidden(_));
+        let waits_on = waits && state == self.state;
+        let asks_again = live.may_have_stack_later() || (waits_on && live.may_have_holder_later());
+        let thread = asks_again.then(|| Box::new(self.thread.clone()));
+        let stall = Arc::clone(live);
+        events.push(Event::StallContinues { stall, thread, waits_on });
+        if !waits_on && lasted >= LOOKS_FROM {
+            let mut evidence = EvidenceLog::begin(environment);
+            evidence.sample(now, self.thread.id, environment);
+            self.look = Some(Box::new(Look { since: now, evidence }));
+        }
+    }
+
+    /// Goes on with a look, and reports what it has found.
+    fn look_on(&mut self, now: Nanos, environment: &mut Environment, events: &mut Events) {
+        let Some(mut look) = self.look.take() else { return };
+        let (thread, watched) = (self.thread.id, now - look.since);
+        if watched < LOOK {
+            look.evidence.sample(now, thread, environment);
+            self.look = Some(look);
+            return;
+        }
+        let excused = look.evidence.classify(now, watched, thread, environment);
+        // What it did while it could not run is not known. The next look may tell.
+        if let Some(report) = look.evidence.report.filter(|_| excused <= watched / 2) {
+            self.state = report.state().clone();
+            let thread = StalledThread { cause_report: Some(report), ..self.thread.clone() };
+            let stall = Arc::clone(&self.live);
+            events.push(Event::StallSampled { stall, thread: Box::new(thread) });
         }
     }
 

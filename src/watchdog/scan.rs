@@ -253,7 +253,7 @@ impl Scanner {
             events.push(Event::HandlerBusy { handler: UNATTRIBUTED, time: *sampled });
         }
         watched.explained |= totals.add(now, true, tracker, stall.as_ref());
-        OpenStall::follow(stall, event, events);
+        OpenStall::follow(stall, event, now, environment, events);
         new_stalls.extend(NewStall::begins(event, || StalledPoll {
             owner,
             place: Place { runtime: runtime.index, worker: u32::try_from(worker).ok() },

@@ -31,6 +31,13 @@ mod health;
 mod lasting;
 #[cfg(feature = "admin")]
 mod late_recorder;
+#[cfg(all(
+    feature = "admin",
+    feature = "capture",
+    target_os = "linux",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
+mod later;
 #[cfg(all(target_os = "linux", feature = "admin"))]
 mod leaks;
 #[cfg(feature = "admin")]

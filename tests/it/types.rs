@@ -14,9 +14,10 @@ use tower_stall::testing::NoStalls;
 use tower_stall::{
     Await, AwaitKind, Awaits, BuildError, Builder, Capture, Cause, Degree, DelayedFuture,
     DelayedLayer, DelayedService, Frame, Health, HealthReport, HeldBy, Holder, HoldingRole,
-    HoldingThread, LeftBehind, MetricInfo, MetricKind, ParseCaptureError, ParseSymbolsError,
-    ProfileWindow, Readiness, RuntimeHooks, ShedFuture, ShedLayer, ShedService, Site, Stack, Stall,
-    StallDetector, StallLayer, StallProfile, StallService, Symbols, Unavailable, Watched,
+    HoldingThread, LaterSample, LeftBehind, MetricInfo, MetricKind, ParseCaptureError,
+    ParseSymbolsError, ProfileWindow, Readiness, RuntimeHooks, ShedFuture, ShedLayer, ShedService,
+    Site, Stack, Stall, StallDetector, StallLayer, StallProfile, StallService, Symbols,
+    Unavailable, Watched,
 };
 
 /// What `pub use` names that are traits.
@@ -58,7 +59,7 @@ fn all_public_types_go_anywhere() {
     checked.extend(each!(sent: Builder));
     checked.extend(each!(anywhere:
         Await, AwaitKind, Awaits, BuildError, Capture, Cause, Degree, DelayedFuture<Ready<()>>, DelayedLayer,
-        DelayedService<()>, Frame, Health, HealthReport, HeldBy, Holder, HoldingRole, HoldingThread, LeftBehind,
+        DelayedService<()>, Frame, Health, HealthReport, HeldBy, Holder, HoldingRole, HoldingThread, LaterSample, LeftBehind,
         MetricInfo, MetricKind, ParseCaptureError, ParseSymbolsError, ProfileWindow, Readiness,
         RequestHead<'static>, ResponseBody<Full<Bytes>>, ResponseFuture<Ready<()>>, RuntimeHooks,
         ShedFuture<Ready<()>, Full<Bytes>>, ShedLayer, ShedService<()>, Site, Stack, Stall, StallDetector,

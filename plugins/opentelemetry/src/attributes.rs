@@ -34,6 +34,7 @@ pub(crate) fn attributes(stall: &Stall, thread_name: Option<String>) -> Vec<KeyV
     add(stall.site_missing.as_ref().map(|it| text("tower_stall.site_missing", why(it))));
     add(stall.stack_missing.as_ref().map(|it| text("tower_stall.stack_missing", why(it))));
     add(stall.last_seen.as_ref().map(|site| text("tower_stall.last_seen", site.to_string())));
+    add(stall.later.last().map(|later| text("tower_stall.later", later.to_string())));
     if let Some(site) = stall.site.clone() {
         add(Some(text(CODE_FUNCTION_NAME, site.function)));
         add(site.file.map(|file| text(CODE_FILE_PATH, file)));

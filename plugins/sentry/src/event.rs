@@ -131,6 +131,7 @@ fn context(stall: &Stall, held_back: u64) -> Map<String, Value> {
         ("site", stall.site.as_ref().map(|it| text(it))),
         ("site_missing", stall.site_missing.as_ref().map(|it| text(it))),
         ("last_seen", stall.last_seen.as_ref().map(|it| text(it))),
+        ("later", stall.later.last().map(|it| text(it))),
         ("stack_missing", stall.stack_missing.as_ref().map(|it| text(it))),
         ("stack_partial", stall.stack.as_ref().map(|stack| Value::from(stack.partial))),
         ("held_back", Some(Value::from(held_back))),

@@ -34,7 +34,7 @@
 //! | transaction | the handler |
 //! | trace context | the trace id of the request; without one, an id of its own |
 //! | tags | `stall.cause`, `stall.handler`, `stall.site`, `stall.runtime`, `stall.fix`, `stall.duration` (a range, such as `0.25 s to 0.5 s`), `stall.in_progress` |
-//! | context `stall` | all of that, and `id`, `worker`, `detail`, `duration_ms`, `workers`, `workers_stalled`, `requests_in_flight`, `delayed_requests`, `site_missing`, `stack_missing`, `stack_partial`, `last_seen`, `held_back` (stalls of the issue without an event since the last one) |
+//! | context `stall` | all of that, and `id`, `worker`, `detail`, `duration_ms`, `workers`, `workers_stalled`, `requests_in_flight`, `delayed_requests`, `site_missing`, `stack_missing`, `stack_partial`, `last_seen`, `later`, `held_back` (stalls of the issue without an event since the last one) |
 //!
 //! The stack has lines where the program has debug information: `debug = "line-tables-only"` in its profile.
 //!

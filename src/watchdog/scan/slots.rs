@@ -100,7 +100,7 @@ impl Scanner {
             }
         }
         let since = tracker.since;
-        OpenStall::follow(&mut watched.stall, event, events);
+        OpenStall::follow(&mut watched.stall, event, now, environment, events);
         NewStall::begins(event, || StalledPoll {
             owner: StallOwner::Slot(at),
             place,
