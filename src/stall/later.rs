@@ -18,7 +18,8 @@ use crate::clock::human;
 
 /// What a stall does at a later look, where that is not what it did before.
 ///
-/// Looks begin once a stall has lasted for 1 s, and are repeated each time that it has doubled its time.
+/// Looks begin once the stall of a marked poll has lasted for 1 s, and are repeated each time that it has doubled its
+/// time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LaterSample {

@@ -182,7 +182,8 @@ impl OpenStall {
         let thread = asks_again.then(|| Box::new(self.thread.clone()));
         let stall = Arc::clone(live);
         events.push(Event::StallContinues { stall, thread, waits_on });
-        if !waits_on && lasted >= LOOKS_FROM {
+        // Without a mark, a stack of the next poll would not be told from one of this.
+        if !waits_on && lasted >= LOOKS_FROM && self.thread.poll.is_some() {
             let mut evidence = EvidenceLog::begin(environment);
             evidence.sample(now, self.thread.id, environment);
             self.look = Some(Box::new(Look { since: now, evidence }));

@@ -91,7 +91,7 @@ fn what_a_poll_does_later_is_told_beside_what_it_did_first() {
     assert!(moved.message().contains("moves blocks worker"), "{moved:#?}");
     assert!(moved.message().contains(" elsewhere: after "), "{moved:#?}");
     assert!(moved.message().contains(" s lock (futex"), "{moved:#?}");
-    let ended = events.named("stall_ended").remove(0);
+    let ended = wait_for(LIMIT, || events.named("stall_ended").into_iter().next());
     let places = ["it::later::pause; after ", "it::later::take"];
     assert!(places.iter().all(|place| ended.message().contains(place)), "{ended:#?}");
 

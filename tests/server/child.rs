@@ -76,15 +76,15 @@ impl Server {
     /// Waits for a line that contains `text`; gives the line and what follows the text.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> (String, String) {
-        let start = Instant::now();
-        while let Some(left) = LIMIT.checked_sub(start.elapsed()) {
-            let line = self.lines.recv_timeout(left).expect("the server writes on");
+        let (start, mut others) = (Instant::now(), Vec::new());
+        while let Ok(line) = self.lines.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
             if let Some(at) = line.find(text) {
                 let rest = line[at + text.len()..].trim().to_owned();
                 return (line, rest);
             }
+            others.push(line);
         }
-        panic!("no line with {text:?}");
+        panic!("no line with {text:?}: {others:#?}");
     }
 
     /// Waits for a line on standard error that contains `text`.
