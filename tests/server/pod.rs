@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::child::{Server, own_memory};
+use crate::support::LIMIT;
 use crate::support::needs::skip;
 
 /// In microseconds, in each period of 100,000.
@@ -25,7 +27,9 @@ struct Pod {
 impl Pod {
     /// With that many MiB of memory. `None` where no groups can be made.
     fn new(memory: u64) -> Option<Self> {
-        let name = format!("tower-stall-pod-{}-{memory}", std::process::id());
+        static PODS: AtomicU32 = AtomicU32::new(0);
+        let number = PODS.fetch_add(1, Relaxed);
+        let name = format!("tower-stall-pod-{}-{number}", std::process::id());
         let root = Path::new("/sys/fs/cgroup");
         let is_v1 = root.join("memory").is_dir();
         let home = |controller| if is_v1 { root.join(controller) } else { root.to_owned() };
@@ -69,8 +73,10 @@ impl Drop for Pod {
             !group.exists() || fs::remove_dir(group).is_ok() || fs::remove_dir(group).is_ok()
         };
         for group in [&self.memory, &self.cpu] {
-            for _ in 0..50 {
-                if is_empty(group) {
+            let start = Instant::now();
+            while !is_empty(group) {
+                if start.elapsed() > LIMIT {
+                    assert!(std::thread::panicking(), "{} is left behind", group.display());
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -79,8 +85,8 @@ impl Drop for Pod {
     }
 }
 
-/// The example in a pod.
-fn start(memory: u64, variables: &[(&str, &str)]) -> Option<(Server, Pod)> {
+/// A pod, and the example in it, which has to be dropped first.
+fn start(memory: u64, variables: &[(&str, &str)]) -> Option<(Pod, Server)> {
     let Some(pod) = Pod::new(memory) else {
         skip("no control group for memory and CPU can be made (root can)");
         return None;
@@ -88,12 +94,12 @@ fn start(memory: u64, variables: &[(&str, &str)]) -> Option<(Server, Pod)> {
     let server = Server::start_with(&["--workers", "2"], variables);
     pod.put(server.process.0.id());
     assert_eq!(server.get("/hello").0, 200);
-    Some((server, pod))
+    Some((pod, server))
 }
 
 /// Stalls the example in a pod until the log has the `line` of it.
 fn stall_in_a_pod(memory: u64, variables: &[(&str, &str)], line: &str) {
-    let Some((server, pod)) = start(memory, variables) else { return };
+    let Some((pod, server)) = start(memory, variables) else { return };
     let process = server.process.0.id();
     let own = || own_memory(process).expect("it is alive");
     let (memory, throttled) = (own(), pod.throttled());
@@ -110,7 +116,7 @@ fn stall_in_a_pod(memory: u64, variables: &[(&str, &str)], line: &str) {
 
 /// How long others wait for their answers beside a stall in a pod: the median.
 fn wait_beside_a_stall(variables: &[(&str, &str)]) -> Option<Duration> {
-    let (server, _pod) = start(48, variables)?;
+    let (_pod, server) = start(48, variables)?;
     let request = server.get_in_background("/blocking?ms=3000");
     let mut waits = Vec::new();
     while !request.is_finished() {
