@@ -272,4 +272,94 @@ mod tests {
         let quota = CpuQuota { time: 2_000_000, period: 10_000_000 };
         assert_eq!((both.cpu_quota(), both.memory_left()), (Some(quota), Some(7000)));
     }
+
+    /// Where a group for each controller was made, for the child of the test.
+    const GROUPS: &str = "STALL_TEST_GROUPS";
+    const MIB: u64 = 1 << 20;
+
+    /// Control groups of this machine, of whichever version it has, with a fifth of a core and 64 MiB.
+    struct RealGroups(Vec<PathBuf>);
+
+    impl RealGroups {
+        /// `None` where this process may make none.
+        fn new() -> Option<Self> {
+            let name = format!("tower-stall-groups-{}", std::process::id());
+            let root = Path::new("/sys/fs/cgroup");
+            let group = |controller: &str| root.join(controller).join(&name);
+            let first = vec![
+                (group("cpu"), "cpu.cfs_period_us", "100000".to_owned()),
+                (group("cpu"), "cpu.cfs_quota_us", "20000".to_owned()),
+                (group("memory"), "memory.limit_in_bytes", (64 * MIB).to_string()),
+            ];
+            let second = vec![
+                (group(""), "cpu.max", "20000 100000".to_owned()),
+                (group(""), "memory.max", (64 * MIB).to_string()),
+            ];
+            let is_first = root.join("cpu").is_dir() && root.join("memory").is_dir();
+            let limits = if is_first { first } else { second };
+            let mut groups: Vec<_> = limits.iter().map(|(group, ..)| group.clone()).collect();
+            groups.dedup();
+            let groups = Self(groups);
+            groups.0.iter().try_for_each(fs::create_dir).ok()?;
+            let mut limits = limits.iter();
+            limits.try_for_each(|(group, file, limit)| fs::write(group.join(file), limit)).ok()?;
+            Some(groups)
+        }
+    }
+
+    impl Drop for RealGroups {
+        fn drop(&mut self) {
+            for group in &self.0 {
+                // The kernel takes a moment to notice that nobody is in it.
+                while fs::remove_dir(group).is_err() && group.exists() {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn real_groups_show_quota_throttling_and_the_memory_that_is_left() {
+        if let Ok(groups) = std::env::var(GROUPS) {
+            return in_groups(&groups);
+        }
+        let Some(groups) = RealGroups::new() else {
+            let required = std::env::var_os("STALL_REQUIRE_REAL").is_some();
+            assert!(!required, "no control group for CPU and memory can be made");
+            return eprintln!(
+                "skipped: no control group for CPU and memory can be made (root can)"
+            );
+        };
+        let paths: Vec<_> = groups.0.iter().map(|group| group.to_str().expect("ASCII")).collect();
+        let name =
+            "procfs::cgroup::tests::real_groups_show_quota_throttling_and_the_memory_that_is_left";
+        let child = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", name, "--nocapture"])
+            .env(GROUPS, paths.join(":"))
+            .output()
+            .expect("it is started");
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{child:#?}");
+    }
+
+    fn in_groups(groups: &str) {
+        for group in groups.split(':') {
+            let file = Path::new(group).join("cgroup.procs");
+            fs::write(file, std::process::id().to_string()).expect("a group of this test");
+        }
+        let found = ControlGroups::find();
+        let quota = CpuQuota { time: 20_000_000, period: 100_000_000 };
+        assert_eq!(found.cpu_quota(), Some(quota), "{found:?}");
+        let before = found.throttles().expect("a group with a quota counts them");
+        while found.throttles().expect("as before") < before + 2 {
+            std::hint::spin_loop();
+        }
+        let left = || found.memory_left().expect("a group with a limit");
+        let before = left();
+        assert!((16 * MIB..=64 * MIB).contains(&before), "{before}");
+        let taken = std::hint::black_box(vec![1_u8; 16 << 20]);
+        let now = left();
+        assert!(now + 15 * MIB <= before && now + 18 * MIB >= before, "{before}, {now}");
+        drop(taken);
+    }
 }
