@@ -38,8 +38,11 @@ impl FrameTable {
     pub(super) fn of<'a>(stalls: impl Iterator<Item = &'a Stall>) -> Self {
         let mut table = Self::default();
         let mut numbers: HashMap<Arc<Frame>, usize> = HashMap::new();
-        for frame in stalls.filter_map(|stall| stall.stack.as_ref()).flat_map(|stack| &stack.frames)
-        {
+        let stacks = stalls.flat_map(|stall| {
+            let later = stall.later.iter().filter_map(|later| later.stack.as_ref());
+            stall.stack.iter().chain(later)
+        });
+        for frame in stacks.flat_map(|stack| &stack.frames) {
             let Entry::Vacant(place) = table.places.entry(place(frame)) else { continue };
             let number = *numbers.entry(Arc::clone(frame)).or_insert(table.frames.len());
             place.insert(number);

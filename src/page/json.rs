@@ -167,8 +167,7 @@ fn frame(NumberedFrame { frame, module }: &NumberedFrame) -> String {
 }
 
 fn stall(data: &Document, stall: &Stall) -> String {
-    let frames = stall.stack.as_deref().map_or(&[][..], |stack| &stack.frames);
-    let frames = Numbers { table: &data.table, frames };
+    let frames = |frames| Numbers { table: &data.table, frames };
     json!(WithFrames { stall, frames }).to_string()
 }
 

@@ -13,17 +13,28 @@ use super::held_by::{HeldBy, HoldingThread};
 use super::later::LaterSample;
 use super::record::Stall;
 
-/// A stall whose stack has its frames written as that.
-pub(crate) struct WithFrames<'a, F> {
+/// A stall, and how to write the frames of its stacks.
+pub(crate) struct WithFrames<'a, W> {
     pub(crate) stall: &'a Stall,
-    /// Frames of the stall's stack, if it has one.
-    pub(crate) frames: F,
+    pub(crate) frames: W,
+}
+
+/// The same of a later sample.
+struct SampleWithFrames<'a, 'w, W> {
+    sample: &'a LaterSample,
+    frames: &'w W,
 }
 
 /// A stack whose frames are written as that.
 struct StackWithFrames<'a, F> {
     stack: &'a Stack,
-    frames: &'a F,
+    frames: F,
+}
+
+impl<'a, F> StackWithFrames<'a, F> {
+    fn of(stack: &'a Stack, write: impl Fn(&'a [Arc<Frame>]) -> F) -> Self {
+        Self { stack, frames: write(&stack.frames) }
+    }
 }
 
 /// Frames as they are.
@@ -40,14 +51,14 @@ macro_rules! fields {
 
 impl Serialize for Stall {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let frames = self.stack.as_deref().map_or(&[][..], |stack| &stack.frames);
-        WithFrames { stall: self, frames: Inline(frames) }.serialize(to)
+        WithFrames { stall: self, frames: Inline }.serialize(to)
     }
 }
 
-impl<F: Serialize> Serialize for WithFrames<'_, F> {
+impl<'a, F: Serialize, W: Fn(&'a [Arc<Frame>]) -> F> Serialize for WithFrames<'a, W> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Self { stall, frames } = self;
+        let later = stall.later.iter().map(|sample| SampleWithFrames { sample, frames });
         fields!(to, "Stall", {
             "id": stall.id,
             "runtime": stall.runtime,
@@ -68,13 +79,13 @@ impl<F: Serialize> Serialize for WithFrames<'_, F> {
             "delayed_requests": stall.delayed_requests,
             // JSON has no numbers of 128 bits.
             "trace_id": stall.trace_id.map(|id| format!("{id:032x}")),
-            "stack": stall.stack.as_deref().map(|stack| StackWithFrames { stack, frames }),
+            "stack": stall.stack.as_deref().map(|stack| StackWithFrames::of(stack, frames)),
             "stack_missing": stall.stack_missing,
             "awaits": stall.awaits.as_deref(),
             "site_missing": stall.site_missing,
             "last_seen": stall.last_seen,
             "held_by": stall.held_by,
-            "later": stall.later,
+            "later": later.collect::<Vec<_>>(),
             "is_complete": stall.is_complete(),
         })
     }
@@ -92,29 +103,34 @@ impl Serialize for HeldBy {
     }
 }
 
-/// The frames of a stack that is seldom there, as text.
-fn as_lines(stack: &Arc<Stack>) -> Vec<String> {
-    stack.frames.iter().map(|frame| frame.to_string()).collect()
-}
-
 impl Serialize for LaterSample {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        SampleWithFrames { sample: self, frames: &Inline }.serialize(to)
+    }
+}
+
+impl<'a, F: Serialize, W: Fn(&'a [Arc<Frame>]) -> F> Serialize for SampleWithFrames<'a, '_, W> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { sample, frames } = self;
         fields!(to, "LaterSample", {
-            "after_seconds": self.after.as_secs_f64(),
-            "cause": self.cause,
-            "detail": self.detail,
-            "fix": self.fix,
-            "site": self.site,
-            "stack": self.stack.as_ref().map(as_lines),
-            "stack_missing": self.stack_missing,
-            "awaits": self.awaits.as_deref(),
-            "held_by": self.held_by,
+            "after_seconds": sample.after.as_secs_f64(),
+            "cause": sample.cause,
+            "detail": sample.detail,
+            "fix": sample.fix,
+            "site": sample.site,
+            "stack": sample.stack.as_deref().map(|stack| StackWithFrames::of(stack, frames)),
+            "stack_missing": sample.stack_missing,
+            "awaits": sample.awaits.as_deref(),
+            "held_by": sample.held_by,
         })
     }
 }
 
 impl Serialize for HoldingThread {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let lines = |stack: &Arc<Stack>| -> Vec<_> {
+            stack.frames.iter().map(|frame| frame.to_string()).collect()
+        };
         fields!(to, "HoldingThread", {
             "thread": self.thread,
             "name": self.name,
@@ -122,7 +138,7 @@ impl Serialize for HoldingThread {
             "handler": self.handler,
             "site": self.site,
             "waits_in": self.waits_in,
-            "stack": self.stack.as_ref().map(as_lines),
+            "stack": self.stack.as_ref().map(lines),
         })
     }
 }
@@ -139,7 +155,7 @@ impl Serialize for Site {
 
 impl Serialize for Stack {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        StackWithFrames { stack: self, frames: &Inline(&self.frames) }.serialize(to)
+        StackWithFrames::of(self, Inline).serialize(to)
     }
 }
 

@@ -44,7 +44,9 @@ fn the_document_has_the_shape_of_its_schema() {
     let validator = validator();
     let scene = Scene::new(2);
     is_valid(&validator, &scene.document());
-    // All kinds of records: in progress, over, with a stack and without, and of the environment.
+    // All kinds of records: in progress, over, with a stack and without, of two places, and of the environment.
+    let moved = scene.block_twice("moves");
+    scene.end(moved);
     let over = scene.block("import");
     scene.end(over);
     scene.fill(3);
@@ -67,8 +69,11 @@ fn the_document_has_the_shape_of_its_schema() {
     assert!(recent.iter().any(|stall| stall["stack"].is_null()));
     // Each number leads somewhere.
     let count = |list: &str| document[list].as_array().expect("a list").len() as u64;
-    for stall in recent {
-        let numbers = stall["stack"]["frames"].as_array().into_iter().flatten();
+    let later = recent.iter().flat_map(|stall| stall["later"].as_array().expect("a list"));
+    let later: Vec<_> = later.collect();
+    assert!(later.iter().any(|later| later["stack"].is_object()));
+    for shown in recent.iter().chain(later) {
+        let numbers = shown["stack"]["frames"].as_array().into_iter().flatten();
         assert!(numbers.into_iter().all(|number| number.as_u64() < Some(count("frames"))));
     }
     let frames = document["frames"].as_array().expect("a list");

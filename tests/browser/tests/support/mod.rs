@@ -72,6 +72,24 @@ impl Scene {
         Block { over, task: Some(task) }
     }
 
+    /// Blocks a worker in a sleep, and then in a channel; returns once the page has both.
+    pub(crate) fn block_twice(&self, handler: &str) -> Block {
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
+        let task = self.runtime.spawn(self.stall.watched(handler, async move {
+            thread::sleep(Duration::from_millis(300));
+            let (_sender, receiver) = std::sync::mpsc::channel::<()>();
+            while !ended.load(Ordering::Acquire) {
+                drop(receiver.recv_timeout(Duration::from_millis(20)));
+            }
+        }));
+        wait_until(LIMIT, || {
+            let stalls = self.stall.stalls();
+            stalls.iter().any(|stall| stall.handler == handler && !stall.later.is_empty())
+        });
+        Block { over, task: Some(task) }
+    }
+
     /// A worker is in one short poll after another until this ends: none is a stall.
     pub(crate) fn busy(&self, handler: &str) -> Block {
         let over = Arc::new(AtomicBool::new(false));
