@@ -17,7 +17,8 @@ pub(super) const NO_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 const FLAME_GRAPH_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     script-src 'unsafe-inline'; sandbox allow-scripts; frame-ancestors 'none'";
 
-const NOT_KEPT: &str = "404: not among the stalls that are kept\n";
+const NOT_KEPT: &str = "404: not among the stalls that are kept: those in progress, and as many that are over as \
+                        `history` says\n";
 const NO_FLAME_GRAPH: &str = "404: built without the flame graph. Switch on the crate's feature \
     `flamegraph`: tower-stall = { .., features = [\"flamegraph\"] }\n";
 

@@ -109,7 +109,8 @@ fn a_stall_that_is_not_kept_has_no_page() {
     let admin = rig.stall.admin_addr().expect("an admin server");
     for id in ["999999", "999999.md", "0", "-1", "x", "%3Cscript%3E", "99999999999999999999999"] {
         let (status, text) = fetch(admin, &format!("/stalls/{id}"));
-        assert_eq!((status, text.as_str()), (404, "404: not among the stalls that are kept\n"));
+        assert_eq!(status, 404);
+        assert!(text.starts_with("404: not among the stalls that are kept: "), "{text}");
     }
 }
 
