@@ -80,7 +80,8 @@ impl Scene {
             thread::sleep(Duration::from_millis(300));
             let (_sender, receiver) = std::sync::mpsc::channel::<()>();
             while !ended.load(Ordering::Acquire) {
-                drop(receiver.recv_timeout(Duration::from_millis(20)));
+                // Nobody sends: it waits.
+                let _ = receiver.recv_timeout(Duration::from_millis(20));
             }
         }));
         wait_until(LIMIT, || {
