@@ -184,10 +184,15 @@ impl OpenStall {
         events.push(Event::StallContinues { stall, thread, waits_on });
         // Without a mark, a stack of the next poll would not be told from one of this.
         if !waits_on && lasted >= LOOKS_FROM && self.thread.poll.is_some() {
-            let mut evidence = EvidenceLog::begin(environment);
-            evidence.sample(now, self.thread.id, environment);
-            self.look = Some(Box::new(Look { since: now, evidence }));
+            self.look(now, environment);
         }
+    }
+
+    /// Begins to look again at what the thread does.
+    fn look(&mut self, now: Nanos, environment: &mut Environment) {
+        let mut evidence = EvidenceLog::begin(environment);
+        evidence.sample(now, self.thread.id, environment);
+        self.look = Some(Box::new(Look { since: now, evidence }));
     }
 
     /// Goes on with a look, and reports what it has found.
@@ -200,8 +205,11 @@ impl OpenStall {
             return;
         }
         let excused = look.evidence.classify(now, watched, thread, environment);
-        // What it did while it could not run is not known. The next look may tell.
-        if let Some(report) = look.evidence.report.filter(|_| excused <= watched / 2) {
+        // What it did while it could not run is not known, unless it has waited all the time.
+        if excused > watched / 2 && !look.evidence.waited_throughout() {
+            return self.look(now, environment);
+        }
+        if let Some(report) = look.evidence.report {
             self.state = report.state().clone();
             let thread = StalledThread { cause_report: Some(report), ..self.thread.clone() };
             let stall = Arc::clone(&self.live);

@@ -52,7 +52,7 @@ fn what_a_poll_does_later_is_told_beside_what_it_did_first() {
     let is_told = {
         let events = events.clone();
         let begin = Instant::now();
-        move || !events.named("stall_held_by").is_empty() || begin.elapsed() > LIMIT / 2
+        move || !events.named("stall_held_by").is_empty() || begin.elapsed() > 3 * LIMIT
     };
     let held = Arc::clone(&lock);
     let holder = std::thread::spawn(move || hold(&held, is_told));
