@@ -127,7 +127,8 @@ fn own_status() -> Status {
     Status::parse(&text)
 }
 
-fn state(thread: u32) -> ThreadState {
+/// What the thread with that id does; unknown if it has ended.
+pub(crate) fn state(thread: u32) -> ThreadState {
     let line = |file| read(thread, file).unwrap_or_default();
     match ThreadState::of_syscall(&line("syscall")) {
         ThreadState::Unknown => ThreadState::of_wchan(&line("wchan")),

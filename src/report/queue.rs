@@ -44,8 +44,7 @@ pub(super) enum Message {
 pub(super) fn sample(after: Duration, report: &CauseReport, result: StackResult) -> LiveSample {
     // Names of files are whatever somebody chose.
     let detail = report.detail().map(|detail| printable(&detail).into());
-    let (situation, cause) = (report.situation(), report.classification.cause);
-    LiveSample::new(after, situation, cause, detail, result)
+    LiveSample::new(after, report.situation(), detail, result)
 }
 
 /// The watchdog's end of the queue. When it is dropped the reporter ends.

@@ -46,8 +46,7 @@ pub struct LaterSample {
 /// A later sample of a live stall.
 #[derive(Debug)]
 pub(crate) struct LiveSample {
-    pub(super) after: Duration,
-    pub(super) cause: Cause,
+    after: Duration,
     situation: Situation,
     detail: Option<String>,
     result: StackResult,
@@ -82,16 +81,19 @@ impl LiveSample {
     pub(crate) fn new(
         after: Duration,
         situation: Situation,
-        cause: Cause,
         detail: Option<String>,
         result: StackResult,
     ) -> Self {
-        Self { after, cause, situation, detail, result, holder: LiveHolder::default() }
+        Self { after, situation, detail, result, holder: LiveHolder::default() }
     }
 
     #[cfg(test)]
     pub(super) fn result(self) -> StackResult {
         self.result
+    }
+
+    pub(super) fn cause(&self) -> Cause {
+        self.situation.cause()
     }
 
     pub(super) fn site(&self) -> Option<&Site> {
@@ -102,7 +104,7 @@ impl LiveSample {
     /// and may wait for a moment there.
     pub(super) fn is_like(&self, cause: Cause, site: Option<&Site>) -> bool {
         let moves = |cause| matches!(cause, Cause::Cpu | Cause::Blocked | Cause::Unknown);
-        let both_move = moves(self.cause) && moves(cause);
+        let both_move = moves(self.cause()) && moves(cause);
         let same_site = match (self.site(), site) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -111,7 +113,7 @@ impl LiveSample {
             }
             (Some(new), Some(old)) => new == old,
         };
-        (both_move || self.cause == cause) && same_site
+        (both_move || self.cause() == cause) && same_site
     }
 
     /// The sample as it stands.
@@ -120,7 +122,7 @@ impl LiveSample {
         let held_by = self.holder.get().cloned();
         LaterSample {
             after: self.after,
-            cause: self.cause,
+            cause: self.cause(),
             detail: self.detail.clone(),
             fix: fix(self.situation, hints, held_by.as_ref()).into(),
             site,
@@ -164,7 +166,7 @@ mod tests {
     fn what_is_new_is_another_cause_or_another_site() {
         let sample = |cause, site| {
             let result = StackResult { site, ..StackResult::default() };
-            LiveSample::new(Duration::ZERO, Situation::Of(cause), cause, None, result)
+            LiveSample::new(Duration::ZERO, Situation::Of(cause), None, result)
         };
         let (load, store) = (site("app::load", 7), site("app::store", 20));
         let next = site("app::load", 8);

@@ -115,7 +115,7 @@ impl LiveStall {
     /// once it is over.
     pub(crate) fn add_sample(&self, sample: LiveSample) -> bool {
         let (cause, site) = match self.last_sample() {
-            Some(last) => (last.cause, last.site()),
+            Some(last) => (last.cause(), last.site()),
             None => (self.cause(), self.result().and_then(|result| result.site.as_ref())),
         };
         let is_new = !sample.is_like(cause, site) && !self.is_ended();
@@ -160,7 +160,7 @@ impl LiveStall {
     /// Its last cause, and who has what it waits for.
     fn last_wait(&self) -> (Cause, &LiveHolder) {
         match self.last_sample() {
-            Some(last) => (last.cause, &last.holder),
+            Some(last) => (last.cause(), &last.holder),
             None => (self.cause(), &self.holder),
         }
     }
@@ -326,7 +326,7 @@ mod tests {
     fn sample(cause: Cause, function: &str) -> LiveSample {
         let site = Site { function: function.into(), file: None, line: None };
         let result = StackResult { site: Some(site), ..StackResult::default() };
-        LiveSample::new(Duration::from_secs(2), Situation::Of(cause), cause, None, result)
+        LiveSample::new(Duration::from_secs(2), Situation::Of(cause), None, result)
     }
 
     #[test]

@@ -55,6 +55,11 @@ pub(crate) fn why(stall: &Stall) -> String {
 /// it did later.
 pub(crate) fn why_and_where(stall: &Stall) -> String {
     let first = why_at(stall.cause, stall.detail.as_deref(), &place_of(stall));
+    and_later(first, stall)
+}
+
+/// What a stall did first, and then last.
+fn and_later(first: String, stall: &Stall) -> String {
     match stall.later.last() {
         None => first,
         Some(last) => format!("{first}; {last}"),
@@ -309,11 +314,7 @@ pub(crate) fn ended(stall: &Stall) -> String {
 }
 
 fn culprit(stall: &Stall) -> String {
-    let first = format!("{}{}", handler(stall), place_of(stall));
-    match stall.later.last() {
-        None => first,
-        Some(last) => format!("{first}; {last}"),
-    }
+    and_later(format!("{}{}", handler(stall), place_of(stall)), stall)
 }
 
 #[cfg(test)]

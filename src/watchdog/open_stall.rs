@@ -10,7 +10,7 @@ use super::evidence::EvidenceLog;
 use super::rules::poll::PollEvent;
 use crate::clock::{self, Nanos};
 use crate::labels::ENVIRONMENT;
-use crate::procfs::thread::{ThreadSample, ThreadState};
+use crate::procfs::thread::{self, ThreadState};
 use crate::slot::Place;
 use crate::stall::{Cause, LiveStall, StackResult, Stall};
 
@@ -175,7 +175,7 @@ impl OpenStall {
             let stall = Arc::clone(live);
             return events.push(Event::StallContinues { stall, thread: None, waits_on: false });
         }
-        let state = ThreadSample::take(self.thread.id).now;
+        let state = thread::state(self.thread.id);
         let waits = matches!(state, ThreadState::Call { .. } | ThreadState::Hidden(_));
         let waits_on = waits && state == self.state;
         let asks_again = live.may_have_stack_later() || (waits_on && live.may_have_holder_later());
