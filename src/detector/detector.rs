@@ -282,7 +282,8 @@ impl StallDetector {
     /// Stops the detector for all clones, and waits for its threads for at most `limit` in all.
     ///
     /// The admin port closes first; then the last log lines and metrics go out. What is marked is no
-    /// longer watched, and [`stalls`](Self::stalls) keeps what was found. A further call, and the
+    /// longer watched, and [`stalls`](Self::stalls) keeps what was found. Stacks that still wait for
+    /// their lines get half a second of CPU time for them. A further call, and the
     /// drops of the clones, have nothing left to stop. In a forked child it does nothing.
     ///
     /// It blocks its thread: call it where the service has ended, not on a busy worker. It does not
