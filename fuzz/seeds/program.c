@@ -26,6 +26,20 @@ __attribute__((noinline)) int main(int count) {
     return call(count) + inner(count);
 }
 
+#ifdef CLEANUP
+// What has to be cleaned up if a call does not return: its code is found by the table of the function.
+void may_not_return(int *);
+
+static void release(int *lock) { *lock = 0; }
+
+__attribute__((noinline)) int with_cleanup(int number) {
+    int lock __attribute__((cleanup(release))) = number;
+    may_not_return(&lock);
+    may_not_return(&number);
+    return lock + number;
+}
+#endif
+
 __attribute__((naked, noreturn)) void _start(void) {
     __asm__("xor %ebp, %ebp; call main; mov %eax, %edi; mov $60, %eax; syscall; hlt");
 }

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::arch::{Arch, Native};
+pub use super::cleanup::fuzz::cleanup;
 pub use super::debug_info::fuzz::debug_info;
-use super::fuzz_input::{Numbers, place, stack};
+use super::fuzz_input::{Numbers, SP, place, stack};
 use super::images::Images;
 pub use super::images::fuzz::modules;
 use super::pointer_args;
@@ -33,7 +34,7 @@ pub fn stacks(data: &[u8]) {
     let code = stacks as *const () as u64 & !0xf_ffff;
     let sp = match numbers.u8() {
         0 => numbers.u64(),
-        _ => 0x7000_0000_0000,
+        _ => SP,
     };
     let ip = place(numbers.u64(), code, sp);
     let fp = (numbers.u8() % 2 == 1).then(|| place(numbers.u64(), code, sp));

@@ -1,5 +1,8 @@
 //! For the fuzzer: input as numbers, addresses and stacks.
 
+/// Where stacks begin.
+pub(super) const SP: u64 = 0x7000_0000_0000;
+
 /// The input as numbers; zeros behind its end.
 pub(super) struct Numbers<'a>(pub(super) &'a [u8]);
 

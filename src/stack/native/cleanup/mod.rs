@@ -9,11 +9,13 @@
 //! It finds nothing in programs that abort on panics, for calls that the compiler knows not to panic,
 //! and where a value is needed that is in a register which no inner frame has saved.
 
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod machine;
 mod rules;
 
 pub(super) use machine::LockWord;
-use machine::{Cleanup, Kept, follow};
+use machine::{Cleanup, Kept, Steps, follow};
 
 use crate::stack::native::images::Images;
 use crate::stack::native::unwind::{Stack, Walk};
@@ -38,7 +40,7 @@ pub(super) fn holds(
     word: LockWord,
 ) -> Holds {
     let mut kept = Kept::default();
-    let mut unclear = Vec::new();
+    let (mut unclear, mut steps) = (Vec::new(), Steps::of_thread());
     for (index, pair) in walk.sps.windows(2).enumerate() {
         // The code of an outer frame is where its call returns to, which may be after its function.
         let address = walk.addresses[index] - u64::from(index > 0);
@@ -50,7 +52,8 @@ pub(super) fn holds(
             continue;
         };
         if let Some(pad) = rules.pad.filter(|_| index > 0) {
-            match follow(images, (stack, thread_area), word, pad, (pair[0], kept)) {
+            let memory = (stack, thread_area);
+            match follow(images, memory, word, pad, (pair[0], kept), &mut steps) {
                 Cleanup::Releases => return Holds::Frame(index),
                 Cleanup::Leaves => {}
                 Cleanup::Unclear => unclear.push(index),

@@ -134,6 +134,20 @@ impl Bytes<'_> {
     }
 }
 
+#[cfg(fuzzing)]
+pub(super) mod fuzz {
+    use super::*;
+
+    /// What a table says in that memory, and what the same bytes say as its rows.
+    pub(in crate::stack::native::cleanup) fn pads(memory: &[u8], at: u64) {
+        let table = memory.as_ptr() as u64;
+        let _ = landing_pad(table, table, table + at);
+        for encoding in [1, 3] {
+            let _ = pad_of_call(memory, encoding, at);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

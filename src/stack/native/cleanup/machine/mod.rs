@@ -17,12 +17,14 @@ use crate::stack::native::unwind::Stack;
 use crate::sys::native::externals::{External, error_offset, external, system_value};
 use crate::sys::native::memory::copy;
 
-/// The most instructions for one frame.
+/// The most instructions for one frame,
 const MOST_STEPS: usize = 20_000;
+/// and for all frames of a thread.
+const MOST_STEPS_OF_THREAD: usize = 4 * MOST_STEPS;
 /// The most calls within one another.
 const MOST_DEPTH: usize = 64;
-/// The most bytes that a copy of memory moves.
-const LONGEST_COPY: u64 = 16 << 10;
+/// The most bytes that copies of memory move, for one frame.
+const MOST_COPIED: u64 = 16 << 10;
 /// Bytes of the longest instruction.
 const LONGEST_INSTRUCTION: usize = 15;
 /// Stands for the exception: no memory is there.
@@ -43,6 +45,15 @@ impl LockWord {
         let mut bytes = [0; 8];
         (copy(self.address, &mut bytes[..self.size]) == self.size)
             .then(|| u64::from_le_bytes(bytes))
+    }
+}
+
+/// How many more instructions are followed for a thread.
+pub(super) struct Steps(usize);
+
+impl Steps {
+    pub(super) fn of_thread() -> Self {
+        Self(MOST_STEPS_OF_THREAD)
     }
 }
 
@@ -72,6 +83,7 @@ pub(super) fn follow(
     word: LockWord,
     pad: u64,
     (sp, kept): (u64, Kept),
+    steps: &mut Steps,
 ) -> Cleanup {
     let mut registers = [Register64::default(); 16];
     // As the unwinder enters it.
@@ -84,11 +96,22 @@ pub(super) fn follow(
     }
     let vectors = [None; 16];
     let written = HashMap::new();
-    let (flags, depth) = (None, 0);
-    let mut machine =
-        Machine { images, stack, word, thread_area, registers, vectors, flags, written, depth };
+    let (flags, depth, copied) = (None, 0, 0);
+    let mut machine = Machine {
+        images,
+        stack,
+        word,
+        thread_area,
+        registers,
+        vectors,
+        flags,
+        written,
+        depth,
+        copied,
+    };
     let mut at = pad;
-    for _ in 0..MOST_STEPS {
+    for _ in 0..steps.0.min(MOST_STEPS) {
+        steps.0 -= 1;
         match machine.step(at) {
             Ok(next) => at = next,
             Err(end) => return end,
@@ -155,6 +178,8 @@ struct Machine<'a> {
     /// What it has written, byte by byte.
     written: HashMap<u64, Option<u8>>,
     depth: usize,
+    /// How many bytes copies have moved.
+    copied: u64,
 }
 
 fn mask(size: usize) -> u64 {
@@ -255,7 +280,8 @@ impl Machine<'_> {
                 let (Some(to), Some(from), Some(length)) = (to, from, length) else {
                     return Err(Cleanup::Unclear);
                 };
-                if length > LONGEST_COPY || self.touches(to, length as usize) {
+                self.copied = self.copied.saturating_add(length);
+                if self.copied > MOST_COPIED || self.touches(to, length as usize) {
                     return Err(Cleanup::Unclear);
                 }
                 let bytes: Vec<_> = (0..length)
