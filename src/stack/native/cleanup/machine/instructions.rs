@@ -2,7 +2,8 @@
 
 use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind, Register};
 
-use super::{Cleanup, Flags, Known, Machine, RAX, RBP, RSP, Value, extended, is_negative, mask};
+use super::register::{Value, extended, is_negative, mask};
+use super::{Cleanup, Flags, Known, Machine, RAX, RBP, RSP};
 
 impl Machine<'_> {
     pub(super) fn condition(&self, code: ConditionCode) -> Known<bool> {

@@ -6,6 +6,7 @@
 //! value, or on an instruction or a function that is not known here, it ends without an answer.
 
 mod instructions;
+mod register;
 
 use std::collections::HashMap;
 
@@ -16,6 +17,7 @@ use crate::stack::native::images::{Images, resolve};
 use crate::stack::native::unwind::Stack;
 use crate::sys::native::externals::{External, error_offset, external, system_value};
 use crate::sys::native::memory::copy;
+use register::{Register64, Value, mask};
 
 /// The most instructions for one frame,
 const MOST_STEPS: usize = 20_000;
@@ -125,7 +127,6 @@ const RBX: usize = 3;
 const RSP: usize = 4;
 const RBP: usize = 5;
 
-type Value = Option<u64>;
 /// An end of the way, or a value.
 type Known<T> = Result<T, Cleanup>;
 
@@ -136,34 +137,6 @@ struct Flags {
     /// `None` where the instruction left it as it was.
     carry: Option<bool>,
     overflow: bool,
-}
-
-/// A register of which some bytes may not be known.
-#[derive(Clone, Copy, Default)]
-struct Register64 {
-    value: u64,
-    /// A mask of the bits that are known.
-    known: u64,
-}
-
-impl Register64 {
-    fn get(self, size: usize) -> Value {
-        (self.known & mask(size) == mask(size)).then_some(self.value & mask(size))
-    }
-
-    /// Sets its lower bytes. Four of them clear the others, as the processor does.
-    fn set(&mut self, size: usize, value: Value) {
-        let mask = if size == 4 { u64::MAX } else { mask(size) };
-        let (value, known) = value.map_or((0, 0), |value| (value & mask, mask));
-        self.value = self.value & !mask | value;
-        self.known = self.known & !mask | known;
-    }
-}
-
-impl From<Value> for Register64 {
-    fn from(value: Value) -> Self {
-        value.map_or(Self::default(), |value| Self { value, known: u64::MAX })
-    }
 }
 
 struct Machine<'a> {
@@ -180,18 +153,6 @@ struct Machine<'a> {
     depth: usize,
     /// How many bytes copies have moved.
     copied: u64,
-}
-
-fn mask(size: usize) -> u64 {
-    if size >= 8 { u64::MAX } else { (1 << (size * 8)) - 1 }
-}
-
-fn is_negative(value: u64, size: usize) -> bool {
-    value >> (size * 8 - 1) & 1 == 1
-}
-
-fn extended(value: u64, size: usize) -> u64 {
-    if is_negative(value, size) { value | !mask(size) } else { value }
 }
 
 impl Machine<'_> {
