@@ -253,9 +253,10 @@ impl Builder {
     /// Whether, of a stall that waits for a lock, the thread is looked for that holds it.
     ///
     /// Other threads that wait are read from outside, at most 128 of them and for at most 50 ms of CPU time, when a
-    /// stall whose cause is `lock` is counted and each time it has doubled its length, until there is an answer;
-    /// none of them gets a signal. It counts as CPU time for stacks, and stacks of other stalls go before it. See
-    /// [`Stall::held_by`](crate::Stall::held_by).
+    /// stall whose cause is `lock` is counted and each time it has doubled its length, until there is an answer.
+    /// Of those that compute four at most get a signal for their stacks, and only if they have the name of
+    /// the thread that waits, as the threads of one runtime do. It counts as CPU time for stacks, and stacks of
+    /// other stalls go before it. See [`Stall::held_by`](crate::Stall::held_by).
     ///
     /// Defaults to `true`. Without the feature `capture`, and beside x86_64, no holder of a lock is found.
     pub fn lock_holders(mut self, lock_holders: bool) -> Self {

@@ -181,8 +181,14 @@ impl Pipeline {
         let Some(stacks) = self.stacks.as_mut().filter(|stacks| stacks.finds_holders()) else {
             return;
         };
-        let registry = Arc::downgrade(&self.registry);
-        let handler_of = Box::new(move |thread| registry.upgrade()?.handler_of(thread));
+        let (registry, before) = (Arc::downgrade(&self.registry), self.registry.open_polls());
+        let handler_of = Box::new(move |thread, moves: bool| {
+            let registry = registry.upgrade()?;
+            let mut open = registry.open_polls().into_iter();
+            let poll = open.find(|poll| poll.identity.thread == thread)?;
+            // While a thread moves, another poll may have begun.
+            (!moves || before.contains(&poll)).then(|| registry.handler(&poll))?
+        });
         let (still, news) = (Box::new(thread.still()), self.reports.held_by(stall, new));
         let news = HolderNews::new(news);
         stacks.find_holder(WantedHolder { thread: thread.id, still, handler_of, news });

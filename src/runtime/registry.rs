@@ -12,7 +12,7 @@ use crate::clock::Nanos;
 use crate::label::{intern, printable};
 use crate::labels::{LabelTable, OTHER, find};
 use crate::log_status::LogStatus;
-use crate::slot::{Identity, Place, Slot, SlotReading};
+use crate::slot::{Identity, OpenPoll, Place, Slot, SlotReading};
 use crate::stall::{StackDetail, StackOutcome, StallStore};
 use crate::sync::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, lock};
 use crate::vitals::Vitals;
@@ -191,12 +191,17 @@ impl Registry {
         lock(&self.slots).clone()
     }
 
-    /// What the thread with that number polls, if that is marked: the innermost mark.
-    pub(crate) fn handler_of(&self, thread: u32) -> Option<&'static str> {
-        let poll = self.slots().into_iter().find_map(|slot| match slot.read() {
-            SlotReading::Open(poll) if poll.identity.thread == thread => Some(poll),
-            SlotReading::Open(_) | SlotReading::Between(_) => None,
-        })?;
+    /// The marked polls that are open.
+    pub(crate) fn open_polls(&self) -> Vec<OpenPoll> {
+        let open = |slot: &Slot| match slot.read() {
+            SlotReading::Open(poll) => Some(poll),
+            SlotReading::Between(_) => None,
+        };
+        self.slots().into_iter().filter_map(open).collect()
+    }
+
+    /// What that is a poll of: the innermost mark.
+    pub(crate) fn handler(&self, poll: &OpenPoll) -> Option<&'static str> {
         let id = poll.inner.map_or(poll.label_id, |inner| inner.label_id());
         let mut known = Vec::new();
         self.labels.update(&mut known);

@@ -49,14 +49,17 @@ pub(crate) struct WantedStack {
     pub(crate) news: Box<dyn FnMut(StackNews) + Send>,
 }
 
+/// By the number of a thread, and whether that moves.
+pub(crate) type HandlerOf = Box<dyn Fn(u32, bool) -> Option<&'static str> + Send>;
+
 /// Who has what a thread waits for is to be found out.
 pub(crate) struct WantedHolder {
     /// The kernel's number of the thread.
     pub(crate) thread: u32,
     /// Whether the thread is still in the poll that the stall is about.
     pub(crate) still: Still,
-    /// What a thread polls, by its number.
-    pub(crate) handler_of: Box<dyn Fn(u32) -> Option<&'static str> + Send>,
+    /// What a thread polls, by its number. Where that thread moves: what it has polled since this was made.
+    pub(crate) handler_of: HandlerOf,
     pub(crate) news: HolderNews,
 }
 
@@ -113,7 +116,7 @@ impl Stacks {
         let unnamed = Arc::downgrade(&self.unnamed);
         let tell = move |mut holding: RawHolding| {
             for holder in &mut holding.threads {
-                holder.handler = handler_of(holder.stack.thread);
+                holder.handler = handler_of(holder.stack.thread, holder.waits_in.is_none());
             }
             if let Some(unnamed) = unnamed.upgrade() {
                 drop(unnamed.try_send(Unnamed::Holding(holding, news)));

@@ -40,7 +40,7 @@ pub fn stacks(data: &[u8]) {
     let fp = (numbers.u8() % 2 == 1).then(|| place(numbers.u64(), code, sp));
     let stack = stack(&mut numbers, code, sp, 64 << 10);
     IMAGES.with_borrow_mut(|images| {
-        let walk = walk(images, Registers { ip, sp, fp }, &stack);
+        let walk = walk(images, Registers { fp, ..Registers::at(ip, sp) }, &stack);
         assert_eq!(walk.addresses.len(), walk.sps.len());
         for (index, address) in walk.addresses.iter().enumerate() {
             let code = images.describe(*address, index > 0);

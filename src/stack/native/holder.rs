@@ -9,12 +9,13 @@
 //! | anything else: condition variables, channels, barriers | | | unknown |
 //!
 //! A lock that is taken in the time between two looks makes no wrong answer: waiter, word and holder must
-//! be what they were when all has been read.
+//! be what they were when all has been read. A holder that computes had the lock in the moment in which it
+//! was stopped, while the waiter waited.
 
 use std::ops::ControlFlow;
 
 use super::cleanup::{Holds, LockWord, holds};
-use super::still::Still;
+use super::still::{StackCopy, Still};
 use super::take::Taker;
 use super::unwind::{self, Walk};
 use super::wanted::{Wanted, may_have, wanted};
@@ -46,6 +47,10 @@ const BEHIND: usize = 32;
 const LOWEST: u64 = 0x1_0000;
 /// How far a chain of threads that wait for one another is followed.
 const MOST_LINKS: usize = 4;
+/// How many threads that compute are stopped in one look,
+const MOST_STOPPED: usize = 4;
+/// and how long one of them is waited for. It may have to wait for a CPU.
+const LONGEST_STOP: Nanos = 30_000_000;
 
 /// A look at all threads.
 struct Look<'a> {
@@ -53,6 +58,12 @@ struct Look<'a> {
     goes_on: &'a mut dyn FnMut() -> bool,
     /// The CPU time of this thread, and the time, at which it ends.
     limits: (Nanos, Nanos),
+}
+
+/// The thread that a waiter waits for.
+enum Found {
+    Waits(Still, Walk),
+    Computes(StackCopy, Walk),
 }
 
 /// What a look at all threads has found.
@@ -93,7 +104,7 @@ impl Taker {
         let Some(waiter) = Still::look(thread).filter(|waiter| waiter.futex().is_some()) else {
             return Ok(None);
         };
-        let walk = self.walk(&waiter);
+        let walk = self.walk(&waiter.copy);
         let mut waiters = vec![(waiter, walk)];
         let mut holding = RawHolding::new(Holder::Unknown, Degree::Unknown);
         while holding.threads.len() < MOST_LINKS && look.has_time()? {
@@ -101,7 +112,7 @@ impl Taker {
             let Some(wanted) = self.wanted_by(waiter, walk) else { break };
             if waiters.len() == 1
                 && let Wanted::Lock(word, _) = wanted
-                && matches!(holds(&mut self.images, waiter.memory(), walk, word), Holds::Frame(_))
+                && matches!(holds(&mut self.images, &waiter.copy, walk, word), Holds::Frame(_))
             {
                 holding = RawHolding::new(Holder::SameThread, Degree::Certain);
                 break;
@@ -109,31 +120,41 @@ impl Taker {
             let mut seen = Seen::default();
             let found = match wanted {
                 Wanted::Thread(thread) => {
-                    let Some(found) = Still::look(thread) else {
-                        holding.threads.push(computing(thread));
-                        (holding.holder, holding.degree) = (Holder::OtherThread, Degree::Certain);
-                        break;
-                    };
-                    let walk = self.walk(&found);
-                    Some((found, walk, HoldingRole::IsJoined))
+                    match self.joined(thread, waiter.copy.thread, &mut look)? {
+                        None => {
+                            holding.threads.push(nameless(thread));
+                            (holding.holder, holding.degree) =
+                                (Holder::OtherThread, Degree::Certain);
+                            break;
+                        }
+                        found => found.map(|found| (found, HoldingRole::IsJoined)),
+                    }
                 }
                 Wanted::Lock(word, role) => self
-                    .holder(word, waiter.thread, &mut look, &mut seen)?
-                    .map(|(found, walk)| (found, walk, role)),
+                    .holder(word, waiter.copy.thread, &mut look, &mut seen)?
+                    .map(|found| (found, role)),
             };
             if waiters.len() == 1 {
                 holding.threads_left_out = seen.left_out;
             }
-            let Some((found, walk, role)) = found else {
+            let Some((found, role)) = found else {
                 let is_lock = matches!(wanted, Wanted::Lock(_, HoldingRole::Holds));
                 if waiters.len() == 1 && is_lock && seen.left_out == 0 && seen.unclear == 0 {
                     (holding.holder, holding.degree) = (Holder::NoThread, Degree::Likely);
                 }
                 break;
             };
-            holding.threads.push(self.describe(&found, &walk, role));
             (holding.holder, holding.degree) = (Holder::OtherThread, Degree::Certain);
-            let known = waiters.iter().any(|(waiter, _)| waiter.thread == found.thread);
+            let (found, walk) = match found {
+                Found::Waits(found, walk) => (found, walk),
+                Found::Computes(copy, walk) => {
+                    holding.threads.push(self.describe((&copy, &walk), Way::Signal, role, None));
+                    break;
+                }
+            };
+            let of = (&found.copy, &walk);
+            holding.threads.push(self.describe(of, Way::Quiet, role, found.waits_in()));
+            let known = waiters.iter().any(|(waiter, _)| waiter.copy.thread == found.copy.thread);
             waiters.push((found, walk));
             if known {
                 holding.holder = Holder::Deadlock;
@@ -153,7 +174,7 @@ impl Taker {
         }))
     }
 
-    fn walk(&mut self, of: &Still) -> Walk {
+    fn walk(&mut self, of: &StackCopy) -> Walk {
         unwind::walk(&mut self.images, of.registers, &of.stack)
     }
 
@@ -161,7 +182,13 @@ impl Taker {
         wanted((&self.images, &mut self.functions), waiter, walk)
     }
 
-    fn describe(&self, found: &Still, walk: &Walk, role: HoldingRole) -> RawHolder {
+    fn describe(
+        &self,
+        (of, walk): (&StackCopy, &Walk),
+        way: Way,
+        role: HoldingRole,
+        waits_in: Option<String>,
+    ) -> RawHolder {
         let frames = walk.addresses.iter().enumerate();
         let frames = frames.map(|(index, address)| {
             let is_guessed = walk.guessed.contains(&index);
@@ -171,14 +198,54 @@ impl Taker {
             }
         });
         let stack = RawStack {
-            thread: found.thread,
-            way: Way::Quiet,
+            thread: of.thread,
+            way,
             partial: !walk.is_complete,
             given: None,
             frames: frames.collect(),
         };
-        let (name, waits_in) = (name_of(found.thread), found.waits_in());
-        RawHolder { stack, name, role, waits_in, handler: None }
+        RawHolder { stack, name: name_of(of.thread), role, waits_in, handler: None }
+    }
+
+    /// A thread whose end is waited for; `None` if it does not stand still and cannot be stopped.
+    fn joined(
+        &mut self,
+        thread: u32,
+        waiter: u32,
+        look: &mut Look<'_>,
+    ) -> Result<Option<Found>, Interrupted> {
+        if let Some(found) = Still::look(thread) {
+            let walk = self.walk(&found.copy);
+            return Ok(Some(Found::Waits(found, walk)));
+        }
+        let stopped = self.stopped(&[thread], waiter, look)?.pop();
+        Ok(stopped.map(|(copy, walk)| Found::Computes(copy, walk)))
+    }
+
+    /// The stacks of those threads that compute: of the first few, and of none but threads that have the name
+    /// of the one that waits. Those are workers of the same runtime, its threads for blocking calls, and
+    /// threads that they have started. What others are made for, and how much stack they have, nobody knows.
+    fn stopped(
+        &mut self,
+        threads: &[u32],
+        waiter: u32,
+        look: &mut Look<'_>,
+    ) -> Result<Vec<(StackCopy, Walk)>, Interrupted> {
+        let (mut stopped, name) = (Vec::new(), name_of(waiter));
+        let of_runtime =
+            threads.iter().filter(|thread| name.is_some() && name_of(**thread) == name);
+        for thread in of_runtime.take(MOST_STOPPED) {
+            if !look.has_time()? {
+                break;
+            }
+            let deadline = look.limits.1.min(clock::now() + LONGEST_STOP);
+            if let Some((registers, stack)) = self.stop(*thread, deadline) {
+                let copy = StackCopy { thread: *thread, registers, stack };
+                let walk = self.walk(&copy);
+                stopped.push((copy, walk));
+            }
+        }
+        Ok(stopped)
     }
 
     /// The thread that holds a lock. First those are looked at that have its address on their stack, then
@@ -189,23 +256,30 @@ impl Taker {
         waiter: u32,
         look: &mut Look<'_>,
         seen: &mut Seen,
-    ) -> Result<Option<(Still, Walk)>, Interrupted> {
-        let (mut others, mut kept) = (Vec::new(), 0);
+    ) -> Result<Option<Found>, Interrupted> {
+        let (mut others, mut kept, mut moving) = (Vec::new(), 0, Vec::new());
         let is_other = |thread: &u32| {
             *thread != waiter && !name_of(*thread).is_some_and(|name| OURS.contains(&&*name))
         };
         for (count, thread) in threads().into_iter().filter(is_other).enumerate() {
-            let in_time = count < MOST_THREADS && look.has_time()?;
-            match in_time.then(|| Still::look(thread)).flatten() {
-                None => seen.left_out += 1,
-                Some(other) if other.has(word.address) => {
+            if count >= MOST_THREADS || !look.has_time()? {
+                seen.left_out += 1;
+                continue;
+            }
+            match Still::look(thread) {
+                // It may take the lock, or release it, at any time: that it does not hold it now says nothing.
+                None => {
+                    seen.left_out += 1;
+                    moving.push(thread);
+                }
+                Some(other) if other.copy.has(word.address) => {
                     if let ControlFlow::Break(found) = self.check(other, word, seen) {
                         return Ok(Some(found));
                     }
                 }
-                Some(other) if kept + other.stack.len() > MOST_BYTES => seen.left_out += 1,
+                Some(other) if kept + other.copy.stack.len() > MOST_BYTES => seen.left_out += 1,
                 Some(other) => {
-                    kept += other.stack.len();
+                    kept += other.copy.stack.len();
                     others.push(other);
                 }
             }
@@ -217,23 +291,25 @@ impl Taker {
                 return Ok(Some(found));
             }
         }
-        Ok(None)
+        let stopped = self.stopped(&moving, waiter, look)?;
+        let mut holds = |(copy, walk): &(StackCopy, Walk)| {
+            matches!(holds(&mut self.images, copy, walk, word), Holds::Frame(_))
+        };
+        let found = stopped.into_iter().find(|stopped| holds(stopped));
+        Ok(found.map(|(copy, walk)| Found::Computes(copy, walk)))
     }
 
     /// Whether that thread holds the lock. Where that is not clear it may do so, and so may one that has its
     /// address, unless it waits for the lock: calls that cannot panic have no clean-up.
-    fn check(
-        &mut self,
-        other: Still,
-        word: LockWord,
-        seen: &mut Seen,
-    ) -> ControlFlow<(Still, Walk)> {
-        let walk = self.walk(&other);
-        match holds(&mut self.images, other.memory(), &walk, word) {
-            Holds::Frame(_) => return ControlFlow::Break((other, walk)),
+    fn check(&mut self, other: Still, word: LockWord, seen: &mut Seen) -> ControlFlow<Found> {
+        let walk = self.walk(&other.copy);
+        match holds(&mut self.images, &other.copy, &walk, word) {
+            Holds::Frame(_) => return ControlFlow::Break(Found::Waits(other, walk)),
             Holds::No(unclear) => {
-                let may_hold = self.knows(&other, &walk, word)
-                    || unclear.into_iter().any(|index| self.may_hold(&other, &walk, index, word));
+                let may_hold = self.knows(&other.copy, &walk, word)
+                    || unclear
+                        .into_iter()
+                        .any(|index| self.may_hold(&other.copy, &walk, index, word));
                 seen.unclear += usize::from(may_hold && !self.waits_for(&other, &walk, word));
             }
             Holds::Unclear => seen.unclear += 1,
@@ -242,7 +318,7 @@ impl Taker {
     }
 
     /// Whether a frame has the address of the lock, except for our own.
-    fn knows(&mut self, other: &Still, walk: &Walk, word: LockWord) -> bool {
+    fn knows(&mut self, other: &StackCopy, walk: &Walk, word: LockWord) -> bool {
         let mut frames = walk.addresses.iter().zip(walk.sps.windows(2)).enumerate();
         other.has(word.address)
             && frames.any(|(index, (address, sps))| {
@@ -254,7 +330,7 @@ impl Taker {
     /// Whether a frame whose clean-up could not be followed may hold the lock: it has an address close
     /// before the lock's, where a guard would point to, or the address of something that has one, such as a
     /// boxed closure, or may have a future elsewhere that has the guard.
-    fn may_hold(&mut self, other: &Still, walk: &Walk, index: usize, word: LockWord) -> bool {
+    fn may_hold(&mut self, other: &StackCopy, walk: &Walk, index: usize, word: LockWord) -> bool {
         let (Some(address), Some([from, to])) =
             (walk.addresses.get(index), walk.sps.get(index..index + 2))
         else {
@@ -281,7 +357,7 @@ fn words_at(address: u64) -> impl Iterator<Item = u64> {
 }
 
 /// A thread whose end is waited for, and which does not stand still.
-fn computing(thread: u32) -> RawHolder {
+fn nameless(thread: u32) -> RawHolder {
     let stack =
         RawStack { thread, way: Way::Quiet, partial: true, given: None, frames: Vec::new() };
     let (name, role) = (name_of(thread), HoldingRole::IsJoined);

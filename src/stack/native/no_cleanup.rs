@@ -1,7 +1,8 @@
 //! Takes the place of `cleanup` on architectures whose code is not followed: no holder is known there.
 
 use super::images::Images;
-use super::unwind::{Stack, Walk};
+use super::still::StackCopy;
+use super::unwind::Walk;
 
 /// The word of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,6 @@ pub(super) enum Holds {
 }
 
 /// It is never clear.
-pub(super) fn holds(_: &mut Images, _: (Stack<'_>, Option<u64>), _: &Walk, _: LockWord) -> Holds {
+pub(super) fn holds(_: &mut Images, _: &StackCopy, _: &Walk, _: LockWord) -> Holds {
     Holds::Unclear
 }

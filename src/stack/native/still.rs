@@ -1,9 +1,10 @@
-//! A thread that waits, as it stood still: its registers and a copy of its stack.
+//! The registers of a thread with a copy of its stack, and a thread that stands still.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::pointer_args;
+#[cfg(target_arch = "x86_64")]
 use super::unwind::Stack;
 use crate::procfs::thread::ThreadState;
 use crate::procfs::thread_files::{Moment, ThreadFiles};
@@ -38,51 +39,26 @@ pub(super) fn waits_at(moment: &Moment) -> Result<Option<Registers>, &'static st
     }
 }
 
-/// A thread that waits, as it stood still.
-pub(super) struct Still {
+/// The registers of a thread and a copy of its stack, of one moment.
+pub(super) struct StackCopy {
     pub(super) thread: u32,
-    files: ThreadFiles,
-    moment: Moment,
     pub(super) registers: Registers,
     pub(super) stack: Vec<u8>,
 }
 
-impl Still {
-    /// `None` if the thread does not wait, or does not stand still in several looks.
-    pub(super) fn look(thread: u32) -> Option<Self> {
-        (0..LOOKS).find_map(|look| {
-            if look > 0 {
-                std::thread::sleep(PAUSE);
-            }
-            Self::glance(thread)
-        })
-    }
+/// A thread that waits, as it stood still.
+pub(super) struct Still {
+    pub(super) copy: StackCopy,
+    files: ThreadFiles,
+    moment: Moment,
+}
 
-    fn glance(thread: u32) -> Option<Self> {
-        let files = ThreadFiles::open(thread).ok()?;
-        let moment = files.moment().ok()?;
-        let registers = waits_at(&moment).ok()??;
-        let mut stack = vec![0; LONGEST_STACK];
-        let copied = memory::copy(registers.sp, &mut stack);
-        stack.truncate(copied);
-        // Many of them may be kept at a time.
-        stack.shrink_to_fit();
-        let still = Self { thread, files, moment, registers, stack };
-        still.is_still().then_some(still)
-    }
-
-    pub(super) fn is_still(&self) -> bool {
-        self.files.moment().is_ok_and(|now| now == self.moment)
-    }
-
-    fn copy(&self) -> Stack<'_> {
-        Stack::new(self.registers.sp, &self.stack)
-    }
-
+impl StackCopy {
     /// Its stack, and where libc's data about it lies, which glibc puts at the outer end of the stack: it
     /// begins with its own address, twice, and has the id of the thread.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn memory(&self) -> (Stack<'_>, Option<u64>) {
-        let stack = self.copy();
+        let stack = Stack::new(self.registers.sp, &self.stack);
         let word = |at: u64| stack.word(at);
         let area = stack.places(self.registers.sp).find(|at| {
             word(*at) == Some(*at)
@@ -106,6 +82,35 @@ impl Still {
         };
         let part = self.stack.get(offset(at.start)..offset(at.end)).unwrap_or_default();
         part.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
+    }
+}
+
+impl Still {
+    /// `None` if the thread does not wait, or does not stand still in several looks.
+    pub(super) fn look(thread: u32) -> Option<Self> {
+        (0..LOOKS).find_map(|look| {
+            if look > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            Self::glance(thread)
+        })
+    }
+
+    fn glance(thread: u32) -> Option<Self> {
+        let files = ThreadFiles::open(thread).ok()?;
+        let moment = files.moment().ok()?;
+        let registers = waits_at(&moment).ok()??;
+        let mut stack = vec![0; LONGEST_STACK];
+        let copied = memory::copy(registers.sp, &mut stack);
+        stack.truncate(copied);
+        // Many of them may be kept at a time.
+        stack.shrink_to_fit();
+        let still = Self { copy: StackCopy { thread, registers, stack }, files, moment };
+        still.is_still().then_some(still)
+    }
+
+    pub(super) fn is_still(&self) -> bool {
+        self.files.moment().is_ok_and(|now| now == self.moment)
     }
 
     /// The word that it waits at, and what that held, if it waits for a word to change.

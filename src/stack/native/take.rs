@@ -133,6 +133,22 @@ impl Taker {
         Ok(Some(Sample { way: Way::Quiet, walk, given }))
     }
 
+    /// The registers and the stack of a thread that computes, by the kernel's signal alone. `None` if it waits,
+    /// or cannot be asked that way before the deadline.
+    pub(super) fn stop(&mut self, thread: u32, deadline: Nanos) -> Option<(Registers, Vec<u8>)> {
+        if self.mode != Capture::Auto {
+            return None;
+        }
+        let files = ThreadFiles::open(thread).ok()?;
+        if !files.runs() || files.status().ok()?.is_blocked(SIGNAL) {
+            return None;
+        }
+        let signal = installed(&mut self.signal).ok()?;
+        let subject = Subject { thread, files, still: &|| true, deadline };
+        let registers = subject.ask_by_timer(signal, &mut self.stack, false).ok()?;
+        Some((registers, self.stack.clone()))
+    }
+
     /// Has a thread that computes copy its registers and its stack. `None` if it waits by now, unless it
     /// `moves`: then the signal waits for it to compute again.
     fn interrupt(
@@ -149,13 +165,7 @@ impl Taker {
                 return Err(Refusal::NoAnswer.into());
             }
         }
-        let signal = match &mut self.signal {
-            Some(signal) => signal,
-            none => {
-                let signal = Signal::install(|thread| is_pending(thread, SIGNAL));
-                none.insert(signal.map_err(|_| "no signal handler")?)
-            }
-        };
+        let signal = installed(&mut self.signal)?;
         match subject.ask_by_timer(signal, &mut self.stack, moves) {
             Ok(registers) => Ok(Some(registers)),
             Err(Refusal::NotAllowed) => Ok(None),
@@ -166,6 +176,17 @@ impl Taker {
                 Err(Captured::without(StackOutcome::Timeout, reason))
             }
             Err(refusal) => Err(refusal.into()),
+        }
+    }
+}
+
+/// The handler, which is installed when it is first needed.
+fn installed(signal: &mut Option<Signal>) -> Result<&Signal, &'static str> {
+    match signal {
+        Some(signal) => Ok(signal),
+        none => {
+            let signal = Signal::install(|thread| is_pending(thread, SIGNAL));
+            Ok(none.insert(signal.map_err(|_| "no signal handler")?))
         }
     }
 }

@@ -89,6 +89,7 @@ enum Step {
 
 impl<'a> Stack<'a> {
     /// A copy that begins at that address.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn new(begin: u64, bytes: &'a [u8]) -> Self {
         Self { begin, bytes }
     }

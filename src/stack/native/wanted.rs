@@ -37,7 +37,7 @@ pub(super) fn wanted(
 ) -> Option<Wanted> {
     let (at, held) = waiter.futex()?;
     if let Some(thread) = joined(at, held) {
-        return (thread != waiter.thread).then_some(Wanted::Thread(thread));
+        return (thread != waiter.copy.thread).then_some(Wanted::Thread(thread));
     }
     let inner = walk.addresses.iter().enumerate().take(INNER_FRAMES);
     let inner = inner.map(|(index, address)| images.describe(*address, index > 0));

@@ -321,8 +321,85 @@ fn a_holder_in_spawn_blocking() {
     stage.end();
 }
 
+/// Holds the lock and computes, in a function that may panic as most do.
+#[inline(never)]
+fn hold_and_compute(lock: &StdMutex, goes_on: &AtomicBool, say: &Sender<()>) {
+    let guard = lock.0.lock();
+    say.send(()).expect("the case goes on");
+    std::hint::black_box(compute(goes_on));
+    drop(guard);
+}
+
+/// Has held the lock, and knows it while it computes.
+#[inline(never)]
+fn know_and_compute(lock: &StdMutex, goes_on: &AtomicBool, say: &Sender<()>) {
+    lock.touch();
+    say.send(()).expect("the case goes on");
+    std::hint::black_box(compute(goes_on));
+    std::hint::black_box(lock);
+}
+
+#[inline(never)]
+fn compute(goes_on: &AtomicBool) -> u64 {
+    let mut sum = 1_u64;
+    while goes_on.load(Ordering::Acquire) {
+        sum = sum.wrapping_mul(31).wrapping_add(7) | 1;
+    }
+    assert_ne!(std::hint::black_box(sum), 0);
+    sum
+}
+
 #[test]
-fn a_holder_that_computes_first_is_found_when_it_waits() {
+fn a_holder_that_computes() {
+    for round in 0..2 * ROUNDS {
+        let mut stage = Stage::new();
+        let lock = Arc::new(StdMutex::make());
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let computes = |run: fn(&StdMutex, &AtomicBool, &Sender<()>)| {
+            let (lock, goes_on) = (Arc::clone(&lock), Arc::clone(&goes_on));
+            move |Cue { say, until: _ }| run(&lock, &goes_on, &say)
+        };
+        stage.worker("knows", computes(know_and_compute));
+        let run = computes(hold_and_compute);
+        let handler = if round % 2 == 0 {
+            stage.worker("holder", run);
+            Some("holder")
+        } else {
+            let (cue, said) = stage.cue();
+            stage.runtime.spawn_blocking(move || run(cue));
+            said.recv_timeout(LIMIT).expect("it comes to it");
+            None
+        };
+        decoys(&mut stage, &lock, |_| {});
+        let held_by = stage.wait(move || lock.wait());
+        check(&held_by, handler, "hold_and_compute");
+        assert_eq!(held_by.threads[0].waits_in, None);
+        assert_eq!(held_by.threads.len(), 1, "{held_by:#?}");
+        goes_on.store(false, Ordering::Release);
+        stage.end();
+    }
+}
+
+#[test]
+fn a_thread_that_is_joined_and_computes() {
+    let stage = Stage::new();
+    let goes_on = Arc::new(AtomicBool::new(true));
+    let of_thread = Arc::clone(&goes_on);
+    // Without a name of its own it has that of the worker.
+    let held_by = stage.wait(move || {
+        let thread = std::thread::spawn(move || compute(&of_thread));
+        assert!(thread.join().is_ok());
+    });
+    check(&held_by, None, "compute");
+    assert_eq!(held_by.threads[0].role, HoldingRole::IsJoined);
+    assert_eq!(held_by.threads[0].waits_in, None);
+    goes_on.store(false, Ordering::Release);
+    stage.end();
+}
+
+/// A thread with another name than the one that waits is not stopped.
+#[test]
+fn a_thread_of_no_runtime_that_computes_first_is_found_when_it_waits() {
     let mut stage = Stage::new();
     let lock = Arc::new(Mutex::new(7_u64));
     let (of_holder, computes) = (Arc::clone(&lock), Arc::new(AtomicBool::new(true)));

@@ -18,7 +18,8 @@ pub(super) use machine::LockWord;
 use machine::{Cleanup, Kept, Steps, follow};
 
 use crate::stack::native::images::Images;
-use crate::stack::native::unwind::{Stack, Walk};
+use crate::stack::native::still::StackCopy;
+use crate::stack::native::unwind::Walk;
 
 /// What the frames of a thread say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +32,10 @@ pub(super) enum Holds {
     Unclear,
 }
 
-/// Whether one of the frames of a thread holds the lock. `thread_area` is where libc's data about the
-/// thread lies, if that is known.
-pub(super) fn holds(
-    images: &mut Images,
-    (stack, thread_area): (Stack<'_>, Option<u64>),
-    walk: &Walk,
-    word: LockWord,
-) -> Holds {
-    let mut kept = Kept::default();
+/// Whether one of the frames of a thread holds the lock.
+pub(super) fn holds(images: &mut Images, thread: &StackCopy, walk: &Walk, word: LockWord) -> Holds {
+    let (stack, thread_area) = thread.memory();
+    let mut kept = Kept::of(thread.registers);
     let (mut unclear, mut steps) = (Vec::new(), Steps::of_thread());
     for (index, pair) in walk.sps.windows(2).enumerate() {
         // The code of an outer frame is where its call returns to, which may be after its function.

@@ -4,7 +4,8 @@ use super::*;
 use crate::stack::native::cleanup::{LockWord, holds};
 use crate::stack::native::fuzz_input::{Numbers, SP, place, stack};
 use crate::stack::native::headers::function_length;
-use crate::stack::native::unwind::{Stack, walk};
+use crate::stack::native::still::StackCopy;
+use crate::stack::native::unwind::walk;
 use crate::sys::native::modules::Segment;
 use crate::sys::native::signal::Registers;
 
@@ -38,14 +39,15 @@ pub fn modules(data: &[u8]) {
     let mut images = hostile(&memory, is_program);
     let stack = stack(&mut Numbers(words), base, SP, length);
     for fp in [None, Some(place(fp))] {
-        let walk = walk(&mut images, Registers { ip: place(ip), sp: SP, fp }, &stack);
+        let registers = Registers { fp, ..Registers::at(place(ip), SP) };
+        let walk = walk(&mut images, registers, &stack);
         assert_eq!(walk.addresses.len(), walk.sps.len());
         for (index, address) in walk.addresses.iter().enumerate() {
             let code = images.describe(*address, index > 0);
             let _ = (code.lookup(), code.offset());
         }
-        let memory = (Stack::new(SP, &stack), Some(base));
-        let _ = holds(&mut images, memory, &walk, LockWord { address: SP, size: 4 });
+        let copy = StackCopy { thread: 0, registers, stack: stack.clone() };
+        let _ = holds(&mut images, &copy, &walk, LockWord { address: SP, size: 4 });
     }
     let _ = images.leads_to(place(ip), place(ip));
 }

@@ -1,5 +1,6 @@
 //! Threads that hold what others wait for, and threads that only look as if they did.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Condvar, Mutex, Once, RwLock};
 use std::thread::{Builder, JoinHandle};
@@ -60,8 +61,12 @@ fn until(holds: impl Fn() -> bool) {
 /// Who it is, where the search finds all threads as they stand. Other tests run beside this one, so that
 /// some may be left out.
 fn ask(waiter: &Player) -> RawHolding {
+    ask_in(Capture::NoSignal, waiter)
+}
+
+fn ask_in(mode: Capture, waiter: &Player) -> RawHolding {
     waits(waiter);
-    let found = Taker::new(Capture::NoSignal).holding(waiter.id, &|| true, &mut || true);
+    let found = Taker::new(mode).holding(waiter.id, &|| true, &mut || true);
     found.expect("nothing else is to be done").expect("it waits")
 }
 
@@ -208,6 +213,57 @@ fn a_thread_that_is_joined_is_known() {
     assert_eq!(holding.threads[0].stack.thread, id);
     assert_eq!(holding.threads[0].role, HoldingRole::IsJoined);
     assert_eq!(holding.threads[0].name.as_deref(), Some("sleeper"));
+}
+
+/// Computes until the process of the tests ends, or the flag is set.
+#[inline(never)]
+fn compute(ends: &AtomicBool) -> u64 {
+    let mut sum = 1_u64;
+    while !ends.load(Ordering::Relaxed) {
+        sum = sum.wrapping_mul(31) | 1;
+    }
+    assert_ne!(std::hint::black_box(sum), 0);
+    sum
+}
+
+#[test]
+fn a_holder_that_computes_is_stopped_if_it_has_the_name_of_the_waiter() {
+    for (name, mode, is_found) in [
+        ("worker", Capture::Auto, true),
+        ("other", Capture::Auto, false),
+        ("worker", Capture::NoSignal, false),
+    ] {
+        let (lock, ends) = (Arc::new(Mutex::new(5_u64)), Arc::new(AtomicBool::new(false)));
+        let (of_holder, of_test) = (Arc::clone(&lock), Arc::clone(&ends));
+        let holder = play(name, move |tell| {
+            let guard = of_holder.lock();
+            tell();
+            std::hint::black_box(compute(&ends));
+            drop(guard);
+        });
+        let waiter = play("worker", move |tell| {
+            tell();
+            drop(lock.lock());
+        });
+        // Other tests run beside this one, and a thread may have no CPU while it is asked.
+        let deadline = clock::now() + clock::nanos(FOREVER);
+        let holding = loop {
+            let holding = ask_in(mode, &waiter);
+            if !is_found || holding.holder != Holder::Unknown || clock::now() > deadline {
+                break holding;
+            }
+        };
+        of_test.store(true, Ordering::Relaxed);
+        if is_found {
+            assert_eq!((holding.holder, holding.degree), (Holder::OtherThread, Degree::Certain));
+            assert_eq!(holding.threads[0].stack.thread, holder.id);
+            assert!(holding.threads[0].stack.frames.len() > 1 && holding.threads.len() == 1);
+            assert_eq!(holding.threads[0].waits_in, None);
+        } else {
+            assert_eq!(holding.holder, Holder::Unknown, "{holding:?}");
+            assert!(holding.threads_left_out > 0);
+        }
+    }
 }
 
 #[test]

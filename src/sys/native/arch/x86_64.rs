@@ -12,22 +12,26 @@ pub(crate) struct Registers {
     pub(crate) sp: u64,
     /// The frame pointer; `None` where it is not known.
     pub(crate) fp: Option<u64>,
+    /// The others that calls keep: rbx, r12 to r15; `None` where they are not known.
+    pub(crate) kept: Option<[u64; 5]>,
 }
 
 impl Registers {
     /// What the kernel shows of a thread that waits.
     pub(crate) const fn at(ip: u64, sp: u64) -> Self {
-        Self { ip, sp, fp: None }
+        Self { ip, sp, fp: None, kept: None }
     }
 
     /// The registers of a thread that a signal has interrupted. Async-signal-safe: it only reads
     /// `context`.
     pub(crate) fn of(context: &libc::ucontext_t) -> Self {
         let register = |index: libc::c_int| context.uc_mcontext.gregs[index as usize] as u64;
+        let kept = [libc::REG_RBX, libc::REG_R12, libc::REG_R13, libc::REG_R14, libc::REG_R15];
         Self {
             ip: register(libc::REG_RIP),
             sp: register(libc::REG_RSP),
             fp: Some(register(libc::REG_RBP)),
+            kept: Some(kept.map(register)),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Arch for Native {
         Module::new(String::new(), range, base, sections)
     }
 
-    fn regs(Registers { ip, sp, fp }: Registers) -> UnwindRegsX86_64 {
+    fn regs(Registers { ip, sp, fp, .. }: Registers) -> UnwindRegsX86_64 {
         UnwindRegsX86_64::new(ip, sp, fp.unwrap_or(UNKNOWN_FP))
     }
 

@@ -17,6 +17,7 @@ use crate::stack::native::images::{Images, resolve};
 use crate::stack::native::unwind::Stack;
 use crate::sys::native::externals::{External, error_offset, external, system_value};
 use crate::sys::native::memory::copy;
+use crate::sys::native::signal::Registers;
 use register::{Register64, Value, mask};
 
 /// The most instructions for one frame,
@@ -65,6 +66,15 @@ pub(super) struct Kept {
     pub(super) rbx: Option<u64>,
     pub(super) rbp: Option<u64>,
     pub(super) r12_to_r15: [Option<u64>; 4],
+}
+
+impl Kept {
+    /// Those of the innermost frame.
+    pub(super) fn of(registers: Registers) -> Self {
+        let kept = registers.kept.map_or([None; 5], |kept| kept.map(Some));
+        let [rbx, r12, r13, r14, r15] = kept;
+        Self { rbx, rbp: registers.fp, r12_to_r15: [r12, r13, r14, r15] }
+    }
 }
 
 /// What the clean-up of a frame does to the lock.
