@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::tables::{all_frames, frame, of_libraries};
 use crate::label::printable;
-use crate::stall::{HoldingThread, Stack, Stall};
+use crate::stall::{HoldingRole, HoldingThread, Stack, Stall};
 
 /// Each of them with its own frames and, one click away, all of them.
 pub(super) fn holders(stall: &Stall) -> Markup {
@@ -12,7 +12,11 @@ pub(super) fn holders(stall: &Stall) -> Markup {
     html! {
         @for (index, thread) in threads.enumerate() {
             div {
-                h3 { @if index == 0 { "Who it waits for" } @else { "Who that one waits for" } }
+                h3 { @match (index, thread.role) {
+                    (0, _) => "Who it waits for",
+                    (_, HoldingRole::Works) => "Who else works for it",
+                    _ => "Who that one waits for",
+                } }
                 ol class="stack chain" aria-label="Stack, outermost frame first" {
                     li class="begin" { (name(thread)) }
                     @if let Some(stack) = &thread.stack { (inward(stack)) }

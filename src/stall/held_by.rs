@@ -20,7 +20,8 @@ pub struct HeldBy {
     /// How far that is known.
     pub degree: Degree,
     /// The threads: the first has what the stalled thread waits for, each further one has what the one
-    /// before it waits for. At most four. Empty where no thread is known to.
+    /// before it waits for. Of a pool of threads, those that work. At most four. Empty where no thread is
+    /// known to.
     pub threads: Vec<HoldingThread>,
     /// How many threads of the process could not be looked at: they were computing, did not stand still,
     /// or there was no time left for them.
@@ -66,6 +67,8 @@ pub enum HoldingRole {
     Initialises,
     /// Its end is waited for.
     IsJoined,
+    /// It is a thread of rayon that has work to do, and a pool of rayon is waited for.
+    Works,
 }
 
 /// A thread that others wait for.
@@ -142,6 +145,7 @@ impl HoldingRole {
             Self::Holds => "holds",
             Self::Initialises => "initialises",
             Self::IsJoined => "is_joined",
+            Self::Works => "works",
         }
     }
 
@@ -150,6 +154,7 @@ impl HoldingRole {
             Self::Holds => "held by",
             Self::Initialises => "being initialised by",
             Self::IsJoined => "until the end of",
+            Self::Works => "for work of",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | a `Once`, `OnceLock`, `LazyLock` of std | the same | the frame whose clean-up gives the initialisation up | certain |
 //! | the end of a thread | libc's data about that thread | the thread that the kernel has written there | certain |
 //! | a lock that no frame of any thread holds or may hold, each of them looked at | | no thread | likely |
+//! | what a pool of rayon works out | | a thread of a pool that has work to do ([`pool`](super::pool)) | likely |
 //! | anything else: condition variables, channels, barriers | | | unknown |
 //!
 //! A lock that is taken in the time between two looks makes no wrong answer: waiter, word and holder must
@@ -36,7 +37,7 @@ const LONGEST: Nanos = 5 * MOST_CPU;
 const OURS: [&str; 3] =
     [OwnThread::Watchdog.as_str(), OwnThread::Capture.as_str(), OwnThread::Symbols.as_str()];
 /// The most threads that one looks at.
-const MOST_THREADS: usize = 128;
+pub(super) const MOST_THREADS: usize = 128;
 /// Data of a lock may come before its word, and a guard points to its begin. So much, in bytes, is looked for.
 const LARGEST: u64 = 1024;
 /// The most bytes of stacks that are kept meanwhile, beside those of the thread that is looked at.
@@ -46,14 +47,14 @@ const BEHIND: usize = 32;
 /// and what is no address.
 const LOWEST: u64 = 0x1_0000;
 /// How far a chain of threads that wait for one another is followed.
-const MOST_LINKS: usize = 4;
+pub(super) const MOST_LINKS: usize = 4;
 /// How many threads that compute are stopped in one look,
 const MOST_STOPPED: usize = 4;
 /// and how long one of them is waited for. It may have to wait for a CPU.
 const LONGEST_STOP: Nanos = 30_000_000;
 
 /// A look at all threads.
-struct Look<'a> {
+pub(super) struct Look<'a> {
     /// Asked from time to time whether nothing is more urgent.
     goes_on: &'a mut dyn FnMut() -> bool,
     /// The CPU time of this thread, and the time, at which it ends.
@@ -79,7 +80,7 @@ impl<'a> Look<'a> {
     }
 
     /// Whether there is time for another thread.
-    fn has_time(&mut self) -> Result<bool, Interrupted> {
+    pub(super) fn has_time(&mut self) -> Result<bool, Interrupted> {
         match (self.goes_on)() {
             true => Ok(own_cpu_time() < self.limits.0 && clock::now() < self.limits.1),
             false => Err(Interrupted),
@@ -130,6 +131,16 @@ impl Taker {
                         found => found.map(|found| (found, HoldingRole::IsJoined)),
                     }
                 }
+                // A degree is for all of a chain.
+                Wanted::Pool if waiters.len() > 1 => break,
+                Wanted::Pool => {
+                    (holding.threads, holding.threads_left_out) =
+                        self.pool(waiter.copy.thread, &mut look)?;
+                    if !holding.threads.is_empty() {
+                        (holding.holder, holding.degree) = (Holder::OtherThread, Degree::Likely);
+                    }
+                    break;
+                }
                 Wanted::Lock(word, role) => self
                     .holder(word, waiter.copy.thread, &mut look, &mut seen)?
                     .map(|found| (found, role)),
@@ -174,15 +185,15 @@ impl Taker {
         }))
     }
 
-    fn walk(&mut self, of: &StackCopy) -> Walk {
+    pub(super) fn walk(&mut self, of: &StackCopy) -> Walk {
         unwind::walk(&mut self.images, of.registers, &of.stack)
     }
 
-    fn wanted_by(&mut self, waiter: &Still, walk: &Walk) -> Option<Wanted> {
+    pub(super) fn wanted_by(&mut self, waiter: &Still, walk: &Walk) -> Option<Wanted> {
         wanted((&self.images, &mut self.functions), waiter, walk)
     }
 
-    fn describe(
+    pub(super) fn describe(
         &self,
         (of, walk): (&StackCopy, &Walk),
         way: Way,
@@ -225,7 +236,7 @@ impl Taker {
     /// The stacks of those threads that compute: of the first few, and of none but threads that have the name
     /// of the one that waits. Those are workers of the same runtime, its threads for blocking calls, and
     /// threads that they have started. What others are made for, and how much stack they have, nobody knows.
-    fn stopped(
+    pub(super) fn stopped(
         &mut self,
         threads: &[u32],
         waiter: u32,
@@ -258,10 +269,7 @@ impl Taker {
         seen: &mut Seen,
     ) -> Result<Option<Found>, Interrupted> {
         let (mut others, mut kept, mut moving) = (Vec::new(), 0, Vec::new());
-        let is_other = |thread: &u32| {
-            *thread != waiter && !name_of(*thread).is_some_and(|name| OURS.contains(&&*name))
-        };
-        for (count, thread) in threads().into_iter().filter(is_other).enumerate() {
+        for (count, thread) in others_than(waiter).enumerate() {
             if count >= MOST_THREADS || !look.has_time()? {
                 seen.left_out += 1;
                 continue;
@@ -346,6 +354,12 @@ impl Taker {
     fn waits_for(&mut self, other: &Still, walk: &Walk, word: LockWord) -> bool {
         matches!(self.wanted_by(other, walk), Some(Wanted::Lock(wanted, _)) if wanted == word)
     }
+}
+
+/// All threads but that one and our own.
+pub(super) fn others_than(waiter: u32) -> impl Iterator<Item = u32> {
+    let is_ours = |thread| name_of(thread).is_some_and(|name| OURS.contains(&&*name));
+    threads().into_iter().filter(move |thread| *thread != waiter && !is_ours(*thread))
 }
 
 /// The first words of what may lie at an address.

@@ -19,6 +19,7 @@ mod leaf;
 mod names;
 mod pace;
 mod pointer_args;
+mod pool;
 mod still;
 mod take;
 mod unwind;

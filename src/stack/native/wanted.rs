@@ -27,6 +27,8 @@ const MOST_READERS: u64 = 1 << 20;
 pub(super) enum Wanted {
     Lock(LockWord, HoldingRole),
     Thread(u32),
+    /// What a pool of rayon works out.
+    Pool,
 }
 
 /// What a thread waits for.
@@ -54,6 +56,7 @@ pub(super) fn wanted(
         Kind::AfterWord => (word(at.checked_sub(4)?, 4), HoldingRole::Holds),
         Kind::Once => (word(at, 4), HoldingRole::Initialises),
         Kind::Parked(lock) => (parked(at, lock), HoldingRole::Holds),
+        Kind::Pool => return Some(Wanted::Pool),
     };
     Some(Wanted::Lock(word.filter(|word| word.read().is_some_and(|held| held != 0))?, role))
 }
@@ -72,12 +75,25 @@ pub(super) fn may_have(
     let offset = code.lookup().wrapping_sub(image.base);
     match functions.at(&image, &[offset]).next() {
         Some(Function::Ours) => false,
-        Some(Function::Polls) | None => true,
+        Some(Function::Polls | Function::Pool | Function::PoolThread) | None => true,
         Some(_) => is_near,
     }
 }
 
-/// How a function waits for a lock.
+/// Whether the thread is one of a pool of rayon, and has work to do.
+pub(super) fn works_in_pool((images, functions): (&Images, &mut Functions), walk: &Walk) -> bool {
+    let frames = walk.addresses.iter().enumerate();
+    let code = frames.map(|(index, address)| images.describe(*address, index > 0));
+    let code: Vec<_> =
+        code.filter(|code| code.image.as_ref().is_some_and(|image| image.is_program)).collect();
+    let Some(image) = code.first().and_then(|code| code.image.clone()) else { return false };
+    let offsets: Vec<u64> =
+        code.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
+    let of_stack: Vec<_> = functions.at(&image, &offsets).collect();
+    of_stack.contains(&Function::PoolThread) && !of_stack.contains(&Function::PoolRests)
+}
+
+/// How a function waits for a lock, or for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// At the word of the lock.
@@ -88,6 +104,8 @@ enum Kind {
     Once,
     /// In a queue of parking_lot.
     Parked(Parked),
+    /// For a condition, in rayon.
+    Pool,
 }
 
 /// A lock whose waiters are in a queue of parking_lot.
@@ -109,6 +127,16 @@ enum Function {
     Waits(Kind),
     /// It may poll a future, or has no name.
     Polls,
+    /// It waits for a condition.
+    Condition,
+    /// It gives a function something of the thread's own.
+    Local,
+    /// Of rayon.
+    Pool,
+    /// Of rayon, on the threads of its pools,
+    PoolThread,
+    /// and where these have nothing to do.
+    PoolRests,
     /// Ours, and takes no lock of others.
     Ours,
     Other,
@@ -139,18 +167,45 @@ impl Function {
         if name.starts_with("tower_stall::report::") {
             return Self::Ours;
         }
+        if let Some(rest) = name.strip_prefix("rayon_core::") {
+            let of_thread = ["ThreadBuilder", "WorkerThread", "main_loop"];
+            return match rest {
+                _ if rest.starts_with("sleep::") => Self::PoolRests,
+                _ if of_thread
+                    .iter()
+                    .any(|part| rest.starts_with(&format!("registry::{part}"))) =>
+                {
+                    Self::PoolThread
+                }
+                _ => Self::Pool,
+            };
+        }
+        if name.contains("sync::condvar::") || name.contains("::condvar::Condvar") {
+            return Self::Condition;
+        }
         // What a library was given to call it may have within it, but on the stack.
         let is_library = ["std::", "core::", "alloc::"].iter().any(|root| name.starts_with(root));
         let polls = name.contains("poll") || name.contains("closure") && !is_library;
-        if polls || name.starts_with("std::panicking::") { Self::Polls } else { Self::Other }
+        match name {
+            _ if polls || name.starts_with("std::panicking::") => Self::Polls,
+            _ if name.starts_with("std::thread::local::LocalKey") => Self::Local,
+            _ => Self::Other,
+        }
     }
 
     /// How a thread waits, by its functions, innermost first. The one that waits is the first that is not
     /// between it and the system: those further out may have waited in the same way before.
     fn waiting(functions: impl IntoIterator<Item = Self>) -> Option<Kind> {
-        match functions.into_iter().find(|function| *function != Self::Between)? {
+        let mut functions = functions.into_iter().skip_while(|function| *function == Self::Between);
+        match functions.next()? {
             Self::Waits(kind) => Some(kind),
-            Self::Between | Self::Polls | Self::Ours | Self::Other => None,
+            // Who waits for the pool does so by a condition of its own thread.
+            Self::Condition => {
+                let between = [Self::Between, Self::Condition, Self::Local];
+                let outer = functions.find(|function| !between.contains(function));
+                (outer == Some(Self::Pool)).then_some(Kind::Pool)
+            }
+            _ => None,
         }
     }
 }
@@ -260,6 +315,16 @@ mod tests {
         assert_eq!(kind(&[parked, shard]), Some(Kind::Parked(Parked::Shard)));
         assert_eq!(Function::waiting([Function::of(None), Function::of(Some(once))]), None);
         assert_eq!(kind(&[]), None);
+        let condition = "<std::sys::sync::condvar::futex::Condvar>::wait_optional_timeout";
+        let local = "<std::thread::local::LocalKey<rayon_core::latch::LockLatch>>::with";
+        let cold = "<rayon_core::registry::Registry>::in_worker_cold";
+        assert_eq!(kind(&[condition, local, cold]), Some(Kind::Pool));
+        assert_eq!(kind(&[condition, "rayon_core::latch::LockLatch::wait"]), Some(Kind::Pool));
+        // A thread of the pool that has nothing to do, and others that wait for a condition.
+        let rests = "<rayon_core::sleep::Sleep>::sleep::<rayon_core::latch::CoreLatch>";
+        assert_eq!(kind(&[condition, rests]), None);
+        assert_eq!(kind(&[condition, "app::wait", cold]), None);
+        assert_eq!(kind(&[condition, once]), None);
     }
 
     #[test]

@@ -397,6 +397,75 @@ fn a_thread_that_is_joined_and_computes() {
     stage.end();
 }
 
+/// Two threads without a name of their own: they have that of the thread that makes the pool.
+fn two_threads() -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool")
+}
+
+#[track_caller]
+fn check_pool(held_by: &HeldBy, function: &str, waits_in: Option<&str>) {
+    println!("{held_by}");
+    assert_eq!((held_by.holder, held_by.degree), (Holder::OtherThread, Degree::Likely));
+    let [thread] = &held_by.threads[..] else { panic!("one works: {held_by:#?}") };
+    assert_eq!(thread.role, HoldingRole::Works);
+    assert_eq!(thread.waits_in.as_deref(), waits_in);
+    let site = thread.site.as_ref().expect("own code is on its stack");
+    assert!(site.function.contains(function), "{site}");
+}
+
+#[test]
+fn a_thread_of_a_pool_that_works_is_likely_whom_others_wait_for() {
+    for round in 0..2 * ROUNDS {
+        let stage = Stage::new();
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let of_pool = Arc::clone(&goes_on);
+        if round % 2 == 0 {
+            // The other thread rests.
+            let held_by = stage.wait(move || {
+                std::hint::black_box(two_threads().install(|| compute(&of_pool)));
+            });
+            check_pool(&held_by, "compute", None);
+        } else {
+            let (end, ended) = channel::<()>();
+            let ended = Mutex::new(ended);
+            let held_by = stage.wait(move || {
+                let _ = two_threads().install(|| wait_in_pool(&ended));
+            });
+            check_pool(&held_by, "wait_in_pool", Some("futex"));
+            drop(end);
+        }
+        goes_on.store(false, Ordering::Release);
+        stage.end();
+    }
+}
+
+#[inline(never)]
+fn wait_in_pool(until: &Mutex<Receiver<()>>) {
+    let until = until.lock().expect("no panic");
+    let _ = until.recv();
+    std::hint::black_box(&until);
+}
+
+#[test]
+fn a_thread_of_a_pool_that_rests_is_nobody() {
+    let stage = Stage::new();
+    // Made by a worker, and without work.
+    let (say, said) = channel();
+    let of_worker = async move { say.send(two_threads()).expect("the case goes on") };
+    stage.runtime.spawn(of_worker);
+    let pool = said.recv_timeout(LIMIT).expect("it comes to it");
+    let pair: &'static _ = Box::leak(Box::new((Mutex::new(false), std::sync::Condvar::new())));
+    let held_by = stage.wait_in_vain(|| {
+        let guard = pair.0.lock().expect("no panic");
+        drop(pair.1.wait_while(guard, |done| !*done));
+    });
+    assert!(held_by.threads.is_empty(), "{held_by:#?}");
+    *pair.0.lock().expect("no panic") = true;
+    pair.1.notify_all();
+    drop(pool);
+    stage.end();
+}
+
 /// A thread with another name than the one that waits is not stopped.
 #[test]
 fn a_thread_of_no_runtime_that_computes_first_is_found_when_it_waits() {
