@@ -38,6 +38,15 @@ pub(crate) struct Told {
     function: &'static str,
     /// What the fix has in it. Of several, divided by `|`, each is right.
     fix: &'static str,
+    /// Who holds the lock, of several, divided by `|`, each is right; and the function of the first thread without
+    /// the name of the crate, if there is one.
+    pub(crate) held_by: Option<(&'static str, &'static str)>,
+}
+
+impl Told {
+    pub(crate) const fn held_by(self, holder: &'static str, function: &'static str) -> Self {
+        Self { held_by: Some((holder, function)), ..self }
+    }
 }
 
 /// See [`Told`].
@@ -47,7 +56,7 @@ pub(crate) const fn told(
     function: &'static str,
     fix: &'static str,
 ) -> Told {
-    Told { handler, cause, function, fix }
+    Told { handler, cause, function, fix, held_by: None }
 }
 
 impl Case {
@@ -75,6 +84,7 @@ impl Case {
                 "cause": told.cause,
                 "function": told.function,
                 "fix": told.fix,
+                "held_by": told.held_by,
             })
         };
         let told: Vec<_> = self.told.iter().map(told).collect();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Handle};
-use tower_stall::{Cause, Stall, StallDetector};
+use tower_stall::{Cause, Holder, Stall, StallDetector};
 
 use crate::case::{Case, Flavor};
 
@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const FOR_RECORDS: Duration = Duration::from_secs(8);
 /// The detail may be found after the stack.
 const FOR_DETAIL: Duration = Duration::from_secs(3);
+/// For who holds a lock, which is looked for after the stack and again when the stall has doubled.
+const FOR_HOLDER: Duration = Duration::from_secs(4);
 /// For what is not expected, after the end.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 const STEP: Duration = Duration::from_millis(5);
@@ -64,6 +66,8 @@ pub(crate) fn wait_until_over() {
 /// The scene of a case.
 pub(crate) struct Stage {
     wanted: usize,
+    /// How many records are to say who holds a lock.
+    held: usize,
     runtime: Handle,
     detector: StallDetector,
     /// One for each that ends by itself or after the release.
@@ -97,6 +101,7 @@ impl Stage {
         };
         Self {
             wanted: case.told.len(),
+            held: case.told.iter().filter(|told| told.held_by.is_some()).count(),
             runtime,
             detector,
             guests: RefCell::default(),
@@ -223,7 +228,12 @@ impl Stage {
             if stalls.len() >= self.wanted && stalls.iter().all(|stall| !stall.is_stack_pending()) {
                 let since = *seen.get_or_insert_with(Instant::now);
                 let told = |stall: &Stall| stall.detail.is_some() || stall.cause == Cause::Cpu;
-                if stalls.iter().all(told) || since.elapsed() > FOR_DETAIL {
+                let is_held = |stall: &&Stall| {
+                    stall.held_by.as_ref().is_some_and(|held| held.holder != Holder::Unknown)
+                };
+                let is_held = stalls.iter().filter(is_held).count() >= self.held;
+                let is_told = stalls.iter().all(told) || since.elapsed() > FOR_DETAIL;
+                if is_told && (is_held || since.elapsed() > FOR_HOLDER) {
                     break;
                 }
             }

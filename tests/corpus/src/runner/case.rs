@@ -24,6 +24,9 @@ pub struct Told {
     pub function: String,
     /// What the fix has in it; of several, divided by `|`, each is right.
     pub fix: String,
+    /// Who holds the lock, of several, divided by `|`, each is right; and the function of the first thread, where
+    /// there is one.
+    pub held_by: Option<(String, String)>,
 }
 
 impl Case {

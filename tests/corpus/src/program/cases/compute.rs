@@ -129,7 +129,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new(
         "rayon-in-handler",
         "movement-network/aptos-core#422, ProvableHQ/snarkOS#3063",
-        &[told("GET /commitments", "lock", "cases::compute::commit", "rayon::spawn")],
+        &[told("GET /commitments", "lock", "cases::compute::commit", "rayon::spawn")
+            .held_by("other_thread", "stage::wait_until_over")],
         |stage| stage.get_once("/commitments", commit),
     ),
 ];

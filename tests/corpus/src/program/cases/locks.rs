@@ -19,35 +19,44 @@ const AWAITS: &str = "before each `.await`|hold the lock for less";
 /// Where two wait for each other. Without symbols that is not seen.
 const ORDER: &str = "in the same order everywhere|hold the lock for less";
 
+/// Where those who hold a lock stay until the end.
+const HELD: &str = "stage::wait_until_over";
+/// What is left on a stack may look as if that thread had the lock, too.
+const SUSPENDED: &str = "no_thread|unknown";
+
 pub(crate) const CASES: &[Case] = &[
     Case::new(
         "mutex-held-by-ticker",
         "garden-co/jazz#74, openai/codex#3850",
-        &[told("GET /state", "lock", "cases::locks::read_state", FIX)],
+        &[told("GET /state", "lock", "cases::locks::read_state", FIX)
+            .held_by("other_thread", HELD)],
         mutex_held_by_ticker,
     ),
     Case::new(
         "rwlock-behind-writer",
         "rayon-rs/rayon#1205, ProvableHQ/snarkOS#3063",
-        &[told("GET /balance", "lock", "cases::locks::read_balance", FIX)],
+        &[told("GET /balance", "lock", "cases::locks::read_balance", FIX)
+            .held_by("other_thread", HELD)],
         rwlock_behind_writer,
     ),
     Case::new(
         "parking-lot-mutex",
         "sigp/lighthouse#4952",
-        &[told("GET /peers", "lock", "cases::locks::count_peers", FIX)],
+        &[told("GET /peers", "lock", "cases::locks::count_peers", FIX)
+            .held_by("other_thread", HELD)],
         parking_lot_mutex,
     ),
     Case::new(
         "dashmap-ref-across-await",
         "worldcoin/iris-mpc#959, xacrimon/dashmap#79, kguardian-dev/kguardian#1343",
-        &[told("GET /sessions/{id}", "lock", "cases::locks::touch_session", AWAITS)],
+        &[told("GET /sessions/{id}", "lock", "cases::locks::touch_session", AWAITS)
+            .held_by(SUSPENDED, "")],
         dashmap_ref_across_await,
     ),
     Case::new(
         "guard-across-await-on-one-thread",
         "xacrimon/dashmap#348, pubky/pkdns#51",
-        &[told("GET /count", "lock", "cases::locks::count", AWAITS)],
+        &[told("GET /count", "lock", "cases::locks::count", AWAITS).held_by(SUSPENDED, "")],
         guard_across_await_on_one_thread,
     )
     .on(Flavor::CurrentThread),
@@ -55,8 +64,10 @@ pub(crate) const CASES: &[Case] = &[
         "lock-order-of-two",
         "SquireTournamentServices/SquireBot#32, CronCats/croncat-rs#128",
         &[
-            told("GET /transfer", "lock", "cases::locks::transfer", ORDER),
-            told("GET /refund", "lock", "cases::locks::refund", ORDER),
+            told("GET /transfer", "lock", "cases::locks::transfer", ORDER)
+                .held_by("deadlock", "cases::locks::refund"),
+            told("GET /refund", "lock", "cases::locks::refund", ORDER)
+                .held_by("deadlock", "cases::locks::transfer"),
         ],
         lock_order_of_two,
     ),
@@ -75,7 +86,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new(
         "once-lock-initialized-elsewhere",
         "rust-lang/rust: OnceLock::get_or_init blocks while another thread initializes",
-        &[told("GET /config", "lock", "cases::locks::config", "spawn_blocking|tokio::sync")],
+        &[told("GET /config", "lock", "cases::locks::config", "spawn_blocking|tokio::sync")
+            .held_by("other_thread", HELD)],
         once_lock_initialized_elsewhere,
     ),
 ];
