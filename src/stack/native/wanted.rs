@@ -75,7 +75,7 @@ pub(super) fn may_have(
     let offset = code.lookup().wrapping_sub(image.base);
     match functions.at(&image, &[offset]).next() {
         Some(Function::Ours) => false,
-        Some(Function::Polls | Function::Pool | Function::PoolThread) | None => true,
+        Some(Function::Polls | Function::Pool) | None => true,
         Some(_) => is_near,
     }
 }

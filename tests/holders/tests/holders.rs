@@ -429,7 +429,7 @@ fn a_thread_of_a_pool_that_works_is_likely_whom_others_wait_for() {
             let (end, ended) = channel::<()>();
             let ended = Mutex::new(ended);
             let held_by = stage.wait(move || {
-                let _ = two_threads().install(|| wait_in_pool(&ended));
+                two_threads().install(|| wait_in_pool(&ended));
             });
             check_pool(&held_by, "wait_in_pool", Some("futex"));
             drop(end);
