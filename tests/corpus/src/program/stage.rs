@@ -56,10 +56,10 @@ pub(crate) async fn over() {
     }
 }
 
-/// The same for threads.
+/// The same for threads. Who looks for the holder of a lock wants it to stand still for some milliseconds.
 pub(crate) fn wait_until_over() {
     while !is_over() {
-        std::thread::sleep(STEP);
+        std::thread::sleep(10 * STEP);
     }
 }
 
