@@ -154,7 +154,7 @@ impl HoldingRole {
             Self::Holds => "held by",
             Self::Initialises => "being initialised by",
             Self::IsJoined => "until the end of",
-            Self::Works => "for work of",
+            Self::Works => "for work on",
         }
     }
 }

@@ -310,6 +310,14 @@ fn the_documentation_shows_what_is_told() {
 }
 
 #[test]
+fn the_documentation_shows_what_is_told_of_a_pool() {
+    let stage = Stage::new();
+    let held_by = stage.wait(|| drop(tower_stall_holders::proof::prove(&two_threads())));
+    let documentation = include_str!("../../../docs/fix/lock.md");
+    assert!(documentation.contains(&format!(" waits: {held_by}\n")), "{held_by}");
+}
+
+#[test]
 fn a_holder_in_spawn_blocking() {
     let mut stage = Stage::new();
     let lock = Arc::new(StdMutex::make());
