@@ -40,15 +40,10 @@ pub fn headers(data: &[u8]) {
 
 /// The trace id, as the specification has it.
 fn slowly(header: &[u8]) -> Option<u128> {
-    // Of the head alone: a later version may go on with anything.
-    let text = std::str::from_utf8(header.get(..55)?);
-    let text = match text {
-        Ok(text) => text.to_owned(),
-        Err(_) => header[..55].iter().map(|byte| char::from(*byte)).collect(),
-    };
-    let bytes: Vec<char> = text.chars().collect();
-    let is_dash = |at: usize| bytes.get(at) == Some(&'-');
-    if !(is_dash(2) && is_dash(35) && is_dash(52)) || text.starts_with("ff") {
+    // Of the head alone: a later version may go on with anything. Each byte counts as one.
+    let bytes: Vec<char> = header.get(..55)?.iter().map(|byte| char::from(*byte)).collect();
+    let is_dash = |at: usize| bytes[at] == '-';
+    if !(is_dash(2) && is_dash(35) && is_dash(52)) || header.starts_with(b"ff") {
         return None;
     }
     let id: String = bytes[3..35].iter().collect();
