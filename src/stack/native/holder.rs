@@ -189,7 +189,7 @@ impl Taker {
         unwind::walk(&mut self.images, of.registers, &of.stack)
     }
 
-    pub(super) fn wanted_by(&mut self, waiter: &Still, walk: &Walk) -> Option<Wanted> {
+    fn wanted_by(&mut self, waiter: &Still, walk: &Walk) -> Option<Wanted> {
         wanted((&self.images, &mut self.functions), waiter, walk)
     }
 
@@ -200,20 +200,12 @@ impl Taker {
         role: HoldingRole,
         waits_in: Option<String>,
     ) -> RawHolder {
-        let frames = walk.addresses.iter().enumerate();
-        let frames = frames.map(|(index, address)| {
-            let is_guessed = walk.guessed.contains(&index);
-            crate::stack::raw::CodeAddress {
-                is_guessed,
-                ..self.images.describe(*address, index > 0)
-            }
-        });
         let stack = RawStack {
             thread: of.thread,
             way,
             partial: !walk.is_complete,
             given: None,
-            frames: frames.collect(),
+            frames: self.code_of(walk),
         };
         RawHolder { stack, name: name_of(of.thread), role, waits_in, handler: None }
     }

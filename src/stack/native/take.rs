@@ -71,12 +71,18 @@ impl Taker {
             Ok(sample) => sample,
             Err(captured) => return captured,
         };
-        let frames = walk.addresses.iter().enumerate().map(|(index, address)| {
+        let frames = self.code_of(&walk);
+        Captured::stack(RawStack { thread, way, partial: !walk.is_complete, given, frames })
+    }
+
+    /// The frames of a stack without their names.
+    pub(super) fn code_of(&self, walk: &Walk) -> Vec<CodeAddress> {
+        let frames = walk.addresses.iter().enumerate();
+        let code = frames.map(|(index, address)| {
             let is_guessed = walk.guessed.contains(&index);
             CodeAddress { is_guessed, ..self.images.describe(*address, index > 0) }
         });
-        let frames = frames.collect();
-        Captured::stack(RawStack { thread, way, partial: !walk.is_complete, given, frames })
+        code.collect()
     }
 
     fn attempts(

@@ -41,13 +41,7 @@ pub(super) fn wanted(
     if let Some(thread) = joined(at, held) {
         return (thread != waiter.copy.thread).then_some(Wanted::Thread(thread));
     }
-    let inner = walk.addresses.iter().enumerate().take(INNER_FRAMES);
-    let inner = inner.map(|(index, address)| images.describe(*address, index > 0));
-    let inner: Vec<_> =
-        inner.filter(|code| code.image.as_ref().is_some_and(|image| image.is_program)).collect();
-    let image = inner.first()?.image.clone()?;
-    let offsets: Vec<u64> =
-        inner.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
+    let (image, offsets) = of_program(images, walk, INNER_FRAMES)?;
     let kind = functions.waiting(&image, &offsets)?;
     let word = |address, size| Some(LockWord { address, size });
     let (word, role) = match kind {
@@ -82,15 +76,20 @@ pub(super) fn may_have(
 
 /// Whether the thread is one of a pool of rayon, and has work to do.
 pub(super) fn works_in_pool((images, functions): (&Images, &mut Functions), walk: &Walk) -> bool {
-    let frames = walk.addresses.iter().enumerate();
+    let Some((image, offsets)) = of_program(images, walk, usize::MAX) else { return false };
+    let of_stack: Vec<_> = functions.at(&image, &offsets).collect();
+    of_stack.contains(&Function::PoolThread) && !of_stack.contains(&Function::PoolRests)
+}
+
+/// The places in the program itself of that many inner frames.
+fn of_program(images: &Images, walk: &Walk, most: usize) -> Option<(Arc<Image>, Vec<u64>)> {
+    let frames = walk.addresses.iter().enumerate().take(most);
     let code = frames.map(|(index, address)| images.describe(*address, index > 0));
     let code: Vec<_> =
         code.filter(|code| code.image.as_ref().is_some_and(|image| image.is_program)).collect();
-    let Some(image) = code.first().and_then(|code| code.image.clone()) else { return false };
-    let offsets: Vec<u64> =
-        code.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
-    let of_stack: Vec<_> = functions.at(&image, &offsets).collect();
-    of_stack.contains(&Function::PoolThread) && !of_stack.contains(&Function::PoolRests)
+    let image = code.first()?.image.clone()?;
+    let offsets = code.iter().map(|code| code.lookup().wrapping_sub(image.base)).collect();
+    Some((image, offsets))
 }
 
 /// How a function waits for a lock, or for others.
