@@ -221,34 +221,26 @@ impl Taker {
             let walk = self.walk(&found.copy);
             return Ok(Some(Found::Waits(found, walk)));
         }
-        let stopped = self.stopped(&[thread], waiter, look)?.pop();
+        let Some(thread) = may_be_stopped(&[thread], waiter).next() else { return Ok(None) };
+        let stopped = self.stopped(thread, look)?;
         Ok(stopped.map(|(copy, walk)| Found::Computes(copy, walk)))
     }
 
-    /// The stacks of those threads that compute: of the first few, and of none but threads that have the name
-    /// of the one that waits. Those are workers of the same runtime, its threads for blocking calls, and
-    /// threads that they have started. What others are made for, and how much stack they have, nobody knows.
+    /// The stack of a thread that computes.
     pub(super) fn stopped(
         &mut self,
-        threads: &[u32],
-        waiter: u32,
+        thread: u32,
         look: &mut Look<'_>,
-    ) -> Result<Vec<(StackCopy, Walk)>, Interrupted> {
-        let (mut stopped, name) = (Vec::new(), name_of(waiter));
-        let of_runtime =
-            threads.iter().filter(|thread| name.is_some() && name_of(**thread) == name);
-        for thread in of_runtime.take(MOST_STOPPED) {
-            if !look.has_time()? {
-                break;
-            }
-            let deadline = look.limits.1.min(clock::now() + LONGEST_STOP);
-            if let Some((registers, stack)) = self.stop(*thread, deadline) {
-                let copy = StackCopy { thread: *thread, registers, stack };
-                let walk = self.walk(&copy);
-                stopped.push((copy, walk));
-            }
+    ) -> Result<Option<(StackCopy, Walk)>, Interrupted> {
+        if !look.has_time()? {
+            return Ok(None);
         }
-        Ok(stopped)
+        let deadline = look.limits.1.min(clock::now() + LONGEST_STOP);
+        Ok(self.stop(thread, deadline).map(|(registers, stack)| {
+            let copy = StackCopy { thread, registers, stack };
+            let walk = self.walk(&copy);
+            (copy, walk)
+        }))
     }
 
     /// The thread that holds a lock. First those are looked at that have its address on their stack, then
@@ -291,12 +283,13 @@ impl Taker {
                 return Ok(Some(found));
             }
         }
-        let stopped = self.stopped(&moving, waiter, look)?;
-        let mut holds = |(copy, walk): &(StackCopy, Walk)| {
-            matches!(holds(&mut self.images, copy, walk, word), Holds::Frame(_))
-        };
-        let found = stopped.into_iter().find(|stopped| holds(stopped));
-        Ok(found.map(|(copy, walk)| Found::Computes(copy, walk)))
+        for thread in may_be_stopped(&moving, waiter) {
+            let Some((copy, walk)) = self.stopped(thread, look)? else { continue };
+            if let Holds::Frame(_) = holds(&mut self.images, &copy, &walk, word) {
+                return Ok(Some(Found::Computes(copy, walk)));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether that thread holds the lock. Where that is not clear it may do so, and so may one that has its
@@ -352,6 +345,15 @@ impl Taker {
 pub(super) fn others_than(waiter: u32) -> impl Iterator<Item = u32> {
     let is_ours = |thread| name_of(thread).is_some_and(|name| OURS.contains(&&*name));
     threads().into_iter().filter(move |thread| *thread != waiter && !is_ours(*thread))
+}
+
+/// Of threads that compute those that are stopped for a look: the first few, and none but threads that have the name
+/// of the one that waits. Those are workers of the same runtime, its threads for blocking calls, and
+/// threads that they have started. What others are made for, and how much stack they have, nobody knows.
+pub(super) fn may_be_stopped(threads: &[u32], waiter: u32) -> impl Iterator<Item = u32> {
+    let name = name_of(waiter);
+    let has_it = move |thread: &u32| name.is_some() && name_of(*thread) == name;
+    threads.iter().copied().filter(has_it).take(MOST_STOPPED)
 }
 
 /// The first words of what may lie at an address.

@@ -3,7 +3,7 @@
 //! What it waits for is worked out by some of them. Which of them do so, and whether they belong to that
 //! pool, is not known: so it is likely, no more.
 
-use super::holder::{Look, MOST_LINKS, MOST_THREADS, others_than};
+use super::holder::{Look, MOST_LINKS, MOST_THREADS, may_be_stopped, others_than};
 use super::still::Still;
 use super::take::Taker;
 use super::wanted::works_in_pool;
@@ -35,10 +35,11 @@ impl Taker {
                 waiting.push(self.describe(of, Way::Quiet, ROLE, other.waits_in()));
             }
         }
-        let stopped = self.stopped(&moving, waiter, look)?;
-        left_out += moving.len() - stopped.len();
+        left_out += moving.len();
         let mut found = Vec::new();
-        for (copy, walk) in stopped {
+        for thread in may_be_stopped(&moving, waiter) {
+            let Some((copy, walk)) = self.stopped(thread, look)? else { continue };
+            left_out -= 1;
             if works_in_pool((&self.images, &mut self.functions), &walk) {
                 found.push(self.describe((&copy, &walk), Way::Signal, ROLE, None));
             }
