@@ -12,6 +12,6 @@ pub fn prove(pool: &ThreadPool) -> Vec<u8> {
 
 #[inline(never)]
 fn load_key() -> Vec<u8> {
-    std::thread::sleep(Duration::from_secs(30));
+    std::thread::sleep(Duration::from_secs(10));
     vec![7; 32]
 }

@@ -7,6 +7,6 @@ use std::time::Duration;
 #[inline(never)]
 pub fn render(reports: &Mutex<Vec<String>>) {
     let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
-    std::thread::sleep(Duration::from_secs(30));
+    std::thread::sleep(Duration::from_secs(10));
     reports.push("a report".into());
 }

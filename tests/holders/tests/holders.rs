@@ -307,6 +307,8 @@ fn the_documentation_shows_what_is_told() {
     let held_by = stage.wait(|| drop(reports.lock()));
     let documentation = include_str!("../../../docs/fix/lock.md");
     assert!(documentation.contains(&format!(" waits: {held_by}\n")), "{held_by}");
+    // Its thread would look like one that the next case waits for.
+    stage.end();
 }
 
 #[test]
@@ -315,6 +317,8 @@ fn the_documentation_shows_what_is_told_of_a_pool() {
     let held_by = stage.wait(|| drop(tower_stall_holders::proof::prove(&two_threads())));
     let documentation = include_str!("../../../docs/fix/lock.md");
     assert!(documentation.contains(&format!(" waits: {held_by}\n")), "{held_by}");
+    // Its thread would look like one that the next case waits for.
+    stage.end();
 }
 
 #[test]
