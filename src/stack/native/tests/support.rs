@@ -160,3 +160,20 @@ pub(super) fn captured_quietly(
     thread.join().expect("it ends well");
     assert_eq!(sampler.end(FOREVER), Ok(()));
 }
+
+/// Whether this is a process for that test alone. Else it has run in one, and passed: it would not do beside threads
+/// of others.
+#[track_caller]
+pub(super) fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "STALL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut process = std::process::Command::new(std::env::current_exe().expect("this program"));
+    let name = format!("stack::native::tests::{test}");
+    let ran = process.args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output();
+    let ran = ran.expect("it is started");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{ran:#?}");
+    false
+}
