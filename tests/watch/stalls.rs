@@ -1,6 +1,8 @@
 //! What blocks is found: once, the right worker, while it blocks.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -227,39 +229,64 @@ fn two_detectors_see_their_own() {
     assert_eq!((own(&first).len(), own(&second).len()), (1, 1));
 }
 
+/// Times the polls of a future.
+async fn timed<F: Future>(future: F, longest: &AtomicU64) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let begin = Instant::now();
+        let polled = future.as_mut().poll(context);
+        longest.fetch_max(begin.elapsed().as_millis() as u64, Ordering::Relaxed);
+        polled
+    })
+    .await
+}
+
 #[test]
 fn short_polls_and_waiting_are_no_stall() {
     const BLOCKING: usize = 5;
 
-    let runtime = multi_thread(2);
-    let stall = detector(&runtime);
-    runtime.block_on(async {
-        // Tokio starts these threads under a lock that workers may wait for: they are there before any mark is.
-        let started = Arc::new(Barrier::new(BLOCKING));
-        let starts = (0..BLOCKING).map(|_| {
-            let started = Arc::clone(&started);
-            tokio::task::spawn_blocking(move || started.wait())
+    for _ in 0..5 {
+        let runtime = multi_thread(2);
+        let stall = detector(&runtime);
+        let longest = Arc::new(AtomicU64::new(0));
+        runtime.block_on(async {
+            // Tokio starts these threads under a lock that workers may wait for: they are there before any mark is.
+            let started = Arc::new(Barrier::new(BLOCKING));
+            let starts = (0..BLOCKING).map(|_| {
+                let started = Arc::clone(&started);
+                tokio::task::spawn_blocking(move || started.wait())
+            });
+            for start in starts.collect::<Vec<_>>() {
+                start.await.expect("no panic");
+            }
+            let waits = (0..50).map(|number| {
+                let waits = async move {
+                    for _ in 0..5 {
+                        block(ms(2));
+                        tokio::time::sleep(ms(100)).await;
+                    }
+                    if number < BLOCKING {
+                        let blocked = tokio::task::spawn_blocking(|| block(ms(500)));
+                        blocked.await.expect("no panic");
+                    }
+                };
+                let longest = Arc::clone(&longest);
+                tokio::spawn(stall.watched("waits", async move { timed(waits, &longest).await }))
+            });
+            for wait in waits.collect::<Vec<_>>() {
+                wait.await.expect("no panic");
+            }
         });
-        for start in starts.collect::<Vec<_>>() {
-            start.await.expect("no panic");
+        let stalls = own(&stall);
+        if stalls.is_empty() {
+            return;
         }
-        let waits = (0..50).map(|number| {
-            tokio::spawn(stall.watched("waits", async move {
-                for _ in 0..5 {
-                    block(ms(2));
-                    tokio::time::sleep(ms(100)).await;
-                }
-                if number < BLOCKING {
-                    let blocked = tokio::task::spawn_blocking(|| block(ms(500)));
-                    blocked.await.expect("no panic");
-                }
-            }))
-        });
-        for wait in waits.collect::<Vec<_>>() {
-            wait.await.expect("no panic");
-        }
-    });
-    assert_none(&stall);
+        // Tokio's timers and its pool have locks, and who holds one may have no CPU.
+        let longest = ms(longest.load(Ordering::Relaxed));
+        assert!(longest >= ms(50), "the longest poll took {longest:?}: {stalls:#?}");
+        eprintln!("a poll was held up for {longest:?} by the machine: once more");
+    }
+    panic!("this machine holds threads up for too long to tell");
 }
 
 #[test]
