@@ -9,7 +9,6 @@
 use framehop::FrameAddress;
 
 use super::arch::{Arch, Native, Target};
-use super::images::Images;
 use super::unwind::{Walk, Walker};
 
 /// How far from the stack pointer the return address is looked for.
@@ -53,7 +52,8 @@ impl Walker<'_> {
     /// prologue of the function says.
     fn caller_on_stack(&mut self, code: u64, sp: u64) -> Option<Walk> {
         let stack = self.stack;
-        let by_prologue = self.images.return_place(code, sp);
+        let frame = self.images.frame(code);
+        let by_prologue = frame.and_then(|frame| sp.checked_add(frame.back));
         let mut is_first = true;
         for place in stack.places(sp).take(FARTHEST / 8) {
             let Some(back) = stack.word(place).map(|word| word & Native::ADDRESS_BITS) else {
@@ -75,25 +75,10 @@ impl Walker<'_> {
             let first = FrameAddress::from_return_address(back)?;
             let walk = self.walk(first, Native::regs(registers));
             let walk = self.bridged(walk);
-            if walk.is_complete && self.fits(&walk) {
+            if walk.is_complete && self.images.is_linked(&walk) {
                 return Some(walk);
             }
         }
         None
-    }
-
-    /// Whether all are return addresses, and the first function is the one that its caller calls.
-    fn fits(&mut self, walk: &Walk) -> bool {
-        let [first, callers @ ..] = walk.addresses.as_slice() else { return false };
-        // Nothing is known of code that was made at run time.
-        let is_called = |images: &Images, back: u64| {
-            !images.is_code(back) || images.call_before(back).is_some()
-        };
-        let all_are = callers.iter().all(|back| is_called(self.images, *back));
-        all_are
-            && match callers.first().and_then(|back| self.images.call_before(*back)) {
-                Some(Target::At(target)) => self.images.leads_to(target, first - 1),
-                _ => true,
-            }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use framehop::Unwinder;
 
-use super::arch::{Arch, Native, Target, UnwindModule, UnwindSections};
+use super::arch::{Arch, Frame, Native, Target, UnwindModule, UnwindSections};
 use super::bytes::{Bytes, read, section, word};
 use super::debug_info;
 use super::headers::{ENTRY, EhFrameHdr, build_id, function_length};
@@ -179,13 +179,17 @@ impl Images {
     /// `clone3` has none from its call on, where the child begins.
     pub(super) fn begin_of_system_call(&self, address: u64) -> Option<u64> {
         let call = address.checked_sub(Native::SYSTEM_CALL.len() as u64)?;
-        let mut code = vec![0; Native::SYSTEM_CALL.len()];
-        let is_call = copy(call, &mut code) == code.len() && code == Native::SYSTEM_CALL;
         let has_ended = !self.has_unwind_information(call);
-        if !is_call || !has_ended || !self.has_unwind_information(call - 1) {
+        if !self.is_system_call(call) || !has_ended || !self.has_unwind_information(call - 1) {
             return None;
         }
         self.function_start(call - 1)
+    }
+
+    /// Whether the instruction at `address` calls the kernel.
+    pub(super) fn is_system_call(&self, address: u64) -> bool {
+        let mut code = vec![0; Native::SYSTEM_CALL.len()];
+        copy(address, &mut code) == code.len() && code == Native::SYSTEM_CALL
     }
 
     /// Whether there is unwind information for the code at `address`, whose module was
@@ -220,14 +224,17 @@ impl Images {
     /// Whether a call that goes to `target` leads to the function that contains `address`, for certain: it
     /// begins there, or the one that does jumps to it.
     pub(super) fn leads_to(&mut self, target: u64, address: u64) -> bool {
-        let start = match self.has_unwind_information(address) {
-            true => self.function_start(address),
-            false => {
-                let start = self.range(address).map(|range| range.start);
-                start.or_else(|| self.begin_of_system_call(address))
-            }
-        };
+        let start = self.begin(address).or_else(|| self.begin_of_system_call(address));
         start.is_some_and(|start| start == target || self.jumps(target, start))
+    }
+
+    /// Where the function that contains `address` begins, by its unwind information or else by the symbols of its
+    /// file. Its module was [loaded](Self::load).
+    pub(super) fn begin(&mut self, address: u64) -> Option<u64> {
+        match self.has_unwind_information(address) {
+            true => self.function_start(address),
+            false => self.range(address).map(|range| range.start),
+        }
     }
 
     /// Whether what returns to `address` ends its thread.
@@ -251,9 +258,12 @@ impl Images {
 
     /// The addresses of a function without unwind information, as the symbols of its file tell. Those are
     /// read for that, once for each address.
-    fn range(&mut self, address: u64) -> Option<Range<u64>> {
+    pub(super) fn range(&mut self, address: u64) -> Option<Range<u64>> {
+        let of_another = || self.bare.values().flatten().find(|range| range.contains(&address));
         if let Some(known) = self.bare.get(&address) {
             return known.clone();
+        } else if let Some(known) = of_another() {
+            return Some(known.clone());
         }
         let image = &self.loaded[self.find(address)?].image;
         let range = debug_info::function_range(image, address.wrapping_sub(image.base));
@@ -268,11 +278,12 @@ impl Images {
         range
     }
 
-    /// Where the function without unwind information that contains `address` has its return address, if it runs with
-    /// that stack pointer and its first instructions show how far that is.
-    pub(super) fn return_place(&mut self, address: u64, sp: u64) -> Option<u64> {
-        let code = read(&self.range(address)?, LONGEST_FUNCTION)?;
-        Native::room(&code)?.checked_add(sp)
+    /// The frame that the function without unwind information has at `address`, if the instructions before show it.
+    pub(super) fn frame(&mut self, address: u64) -> Option<Frame> {
+        let start = self.range(address)?.start;
+        let mut code = [0; Native::LONGEST_PROLOGUE];
+        let length = copy(start, &mut code).min(usize::try_from(address - start).ok()?);
+        Native::frame(&code[..length])
     }
 
     /// The distance between stack pointer and frame pointer in the body of the function that begins
@@ -378,72 +389,4 @@ fn read_sections(module: &Module) -> Option<(u64, Bytes, UnwindModule<Native>)> 
 pub(super) mod fuzz;
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    /// Those of this process.
-    pub(in crate::stack::native) fn images() -> Images {
-        let mut images = Images::default();
-        images.refresh();
-        images
-    }
-
-    #[test]
-    fn functions_of_the_program_and_of_libc_have_their_module_and_begin() {
-        let mut images = images();
-        let program = std::env::current_exe().expect("a path");
-        let program = program.file_name().expect("a name").to_string_lossy().into_owned();
-        let of_libc = libc::getppid as *const () as u64;
-        for (start, module) in [(image as *const () as u64, program), (of_libc, "libc.".into())] {
-            images.load(start);
-            let code = images.describe(start + 1, true);
-            assert_eq!(images.function_start(start + 1), Some(start));
-            assert!(code.image.expect("a module").name.starts_with(&module), "{module}");
-        }
-        assert!(!images.is_code(&raw const images as u64), "the stack is no code");
-    }
-
-    #[test]
-    fn calls_of_the_program_are_known_by_their_bytes() {
-        #[inline(never)]
-        fn called(images: &Images) -> Option<Target> {
-            let mut found = None;
-            backtrace::trace(|frame| {
-                let is_caller = frame.symbol_address() as u64 == caller as *const () as u64;
-                if is_caller {
-                    found = images.call_before(frame.ip() as u64);
-                }
-                !is_caller
-            });
-            found
-        }
-        #[inline(never)]
-        fn caller(images: &Images) -> Option<Target> {
-            std::hint::black_box(called(images))
-        }
-        let start = called as *const () as u64;
-        assert_eq!(caller(&images()), Some(Target::At(start)));
-    }
-
-    #[test]
-    fn the_list_is_made_anew_when_libraries_come_or_go() {
-        let mut images = images();
-        let has = |images: &Images| {
-            images.loaded.iter().any(|loaded| &*loaded.image.name == "libanl.so.1")
-        };
-        assert!(!has(&images));
-        let before = images.loaded[0].image.listing;
-        let Some(library) = crate::sys::native::testing::Library::load(c"libanl.so.1") else {
-            return; // a system without this library
-        };
-        images.refresh();
-        assert!(has(&images));
-        let program = &images.loaded[0].image;
-        assert_eq!(program.listing, before, "what stays is what it was");
-        let new = images.loaded.iter().find(|loaded| &*loaded.image.name == "libanl.so.1");
-        assert!(new.is_some_and(|new| new.image.listing > before));
-        drop(library);
-        images.refresh();
-        assert!(!has(&images));
-    }
-}
+pub(super) mod tests;

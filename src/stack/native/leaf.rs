@@ -52,7 +52,7 @@ impl Walker<'_> {
         if leaf.is_return_address() {
             return None;
         }
-        let leaf = self.images.function_start(leaf.address_for_lookup())?;
+        let leaf = self.images.begin(leaf.address_for_lookup())?;
         self.caller_of(leaf, sp)
     }
 
@@ -120,10 +120,10 @@ impl Walker<'_> {
 
     /// Whether one of the first callers in the walk may be in another call than the walk says: a frame
     /// record that is no part of it returns there from a call through a pointer.
-    fn may_be_in_another_call(&self, walk: &Walk, sp: u64) -> bool {
+    fn may_be_in_another_call(&mut self, walk: &Walk, sp: u64) -> bool {
         let callers = walk.addresses.iter().zip(&walk.sps).skip(1).take(CALLERS_ASKED);
         callers.into_iter().any(|(back, outer)| {
-            let Some(function) = self.images.function_start(back - 1) else { return false };
+            let Some(function) = self.images.begin(back - 1) else { return false };
             let Some(size) = self.images.frame_size(function) else { return false };
             let mut records = self.stack.places(sp).take_while(|record| record < outer);
             records.any(|record| {
@@ -132,14 +132,14 @@ impl Walker<'_> {
                 word(record) == outer.wrapping_add(size)
                     && other != *back
                     && self.images.call_before(other) == Some(Target::Somewhere)
-                    && self.images.function_start(other - 1) == Some(function)
+                    && self.images.begin(other - 1) == Some(function)
             })
         })
     }
 
     /// The walk from the caller of code without unwind information at `bare`, if that has changed neither the
-    /// stack nor the register with the return address: a stub between two modules, and a system call at which
-    /// unwind information ends.
+    /// stack nor the register with the return address: a stub between two modules, a system call at which
+    /// unwind information ends, and one in a function without any that makes no frame.
     pub(super) fn caller_of_bare(
         &mut self,
         bare: FrameAddress,
@@ -150,8 +150,9 @@ impl Walker<'_> {
         }
         let (sp, fp) = (Native::sp(registers), Native::fp(registers));
         let Some(back) = Native::link(registers) else {
-            let call = self.images.begin_of_system_call(bare.address())?;
-            return self.caller_of(call, sp);
+            let call = self.images.begin_of_system_call(bare.address());
+            let begin = call.or_else(|| self.images.begin_of_frameless(bare.address()))?;
+            return self.caller_of(begin, sp);
         };
         if !self.images.is_in_stub(bare.address()) {
             // A thread that a system call has just begun still has the register of the one that made the call.
@@ -169,20 +170,20 @@ impl Images {
     pub(super) fn is_linked(&mut self, walk: &Walk) -> bool {
         walk.addresses.windows(2).all(|pair| {
             let (inside, back) = (pair[0] - 1, pair[1]);
-            match self.call_before(back) {
-                // Nothing is known of code that was made at run time. But it is no end.
-                None => walk.is_complete && !self.is_code(back),
-                Some(Target::In(_) | Target::Somewhere) => true,
-                Some(Target::At(target)) => {
-                    self.load(inside);
-                    let start = self.function_start(inside);
-                    let Reach { functions, anywhere } = self.reached(target);
-                    anywhere
-                        || start.is_some_and(|start| functions.contains(&start))
-                        || self.leads_to(target, inside)
-                }
-            }
+            // Nothing is known of code that was made at run time. But it is no end.
+            let is_unknown = walk.is_complete && !self.is_code(back);
+            self.may_call(back, inside).unwrap_or(is_unknown)
         })
+    }
+
+    /// Whether the call before `back` leads to the function at `inside`, or may; `None` if there is no call.
+    pub(super) fn may_call(&mut self, back: u64, inside: u64) -> Option<bool> {
+        let Target::At(target) = self.call_before(back)? else { return Some(true) };
+        self.load(inside);
+        let start = self.begin(inside);
+        let Reach { functions, anywhere } = self.reached(target);
+        let leads = anywhere || start.is_some_and(|start| functions.contains(&start));
+        Some(leads || self.leads_to(target, inside))
     }
 
     /// Where a call to `target` may lead.
@@ -243,8 +244,22 @@ impl Images {
     /// The code of the function that begins at `start`, if it is not longer than that.
     fn code_of(&mut self, start: u64, longest: u64) -> Option<Vec<u8>> {
         self.load(start);
-        let Known { start: begin, length } = self.function(start)?;
-        let end = start.checked_add(length?)?;
-        if begin == start { read(&(start..end), longest) } else { None }
+        let range = match self.function(start) {
+            Some(Known { start: begin, length }) if begin == start => {
+                start..start.checked_add(length?)?
+            }
+            _ => self.range(start).filter(|range| range.start == start)?,
+        };
+        read(&range, longest)
+    }
+
+    /// Where the function without unwind information begins that has no frame where it makes the system call that ends at
+    /// `address`.
+    fn begin_of_frameless(&mut self, address: u64) -> Option<u64> {
+        let is_call = self.is_system_call(address.checked_sub(Native::SYSTEM_CALL.len() as u64)?);
+        if !is_call || self.has_unwind_information(address) || self.frame(address).is_some() {
+            return None;
+        }
+        Some(self.range(address)?.start)
     }
 }

@@ -11,7 +11,7 @@
 
 use framehop::{FrameAddress, Unwinder};
 
-use super::arch::{Arch, Native, Registers, Target, UNKNOWN_FP, UNKNOWN_LR, UnwindRegs};
+use super::arch::{Arch, Frame, Native, Registers, Target, UNKNOWN_FP, UNKNOWN_LR, UnwindRegs};
 use super::images::Images;
 use crate::sys::native::signal::LONGEST_STACK;
 
@@ -78,6 +78,8 @@ pub(super) struct Walker<'a> {
 
 enum Step {
     Frame(FrameAddress),
+    /// By the instructions of a function without unwind information.
+    ByPrologue(FrameAddress),
     NeedsFp,
     /// The return address is in the link register, which is not known.
     NeedsLr,
@@ -137,8 +139,12 @@ impl Walker<'_> {
         let mut cache = Cache::default();
         while walk.addresses.len() < MOST_FRAMES {
             let sp = Native::sp(&registers);
-            match self.step(frame, &mut registers, &mut cache) {
-                Step::Frame(next) => {
+            let step = self.step(frame, &mut registers, &mut cache);
+            if matches!(step, Step::ByPrologue(_)) {
+                walk.guessed.push(walk.addresses.len());
+            }
+            match step {
+                Step::Frame(next) | Step::ByPrologue(next) => {
                     walk.addresses.push(next.address());
                     walk.sps.push(Native::sp(&registers));
                     frame = next;
@@ -149,9 +155,10 @@ impl Walker<'_> {
                     // A record that was left behind looks the same where calls do not push.
                     let fits = |walk: &Walk| Native::CALLS_PUSH || self.images.is_linked(walk);
                     if let Some(outer) = outer.filter(fits) {
-                        walk.addresses.extend(&outer.addresses[1..]);
-                        walk.sps.extend(&outer.sps[1..]);
-                        walk.is_complete = outer.is_complete;
+                        // It begins with this frame.
+                        walk.addresses.pop();
+                        walk.sps.pop();
+                        walk.append(outer);
                     }
                 }
                 Step::NeedsLr => {
@@ -176,7 +183,7 @@ impl Walker<'_> {
         self.images.load(frame.address_for_lookup());
         if !self.images.has_unwind_information(frame.address_for_lookup()) {
             // What would be taken for its frame is none.
-            return Step::Lost;
+            return self.by_prologue(frame, registers).unwrap_or(Step::Lost);
         }
         let (mut reads, mut needs_fp) = (0, false);
         let stack = self.stack;
@@ -204,6 +211,36 @@ impl Walker<'_> {
             Ok(None) if reads == 0 => Step::Root,
             Ok(_) | Err(_) => Step::Lost,
         }
+    }
+
+    /// From a function without unwind information to its caller, where calls do not push: such a function keeps its
+    /// return address and its caller's frame pointer side by side, as its first instructions show. The call
+    /// before the return address has to lead to it.
+    fn by_prologue(&mut self, frame: FrameAddress, registers: &mut Regs) -> Option<Step> {
+        if Native::CALLS_PUSH {
+            return None;
+        }
+        let address = frame.address_for_lookup();
+        let Frame { back, fp, size, always } = self.images.frame(address)?;
+        let (sp, known_fp) = (Native::sp(registers), Native::fp(registers));
+        let record = sp.checked_add(fp?)?;
+        if known_fp != UNKNOWN_FP && known_fp != record {
+            return None;
+        }
+        let fp = self.stack.word(record);
+        let back = self.stack.word(sp.checked_add(back)?)? & Native::ADDRESS_BITS;
+        // One that has called another has its frame.
+        let has_it = frame.is_return_address();
+        if has_it && (back, fp) == (0, Some(0)) {
+            return Some(Step::Root);
+        }
+        let call = self.images.call_before(back)?;
+        let is_told = has_it || always || matches!(call, Target::At(_));
+        if !is_told || self.images.may_call(back, address) != Some(true) {
+            return None;
+        }
+        *registers = Native::regs(Registers { fp, ..Registers::at(back, sp.checked_add(size)?) });
+        FrameAddress::from_return_address(back).map(Step::ByPrologue)
     }
 
     /// Searches the stack for the frame of the function at `frame`, whose stack pointer is `sp`: an

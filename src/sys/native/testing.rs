@@ -209,19 +209,34 @@ pub(crate) fn raise_by_a_timer() {
     assert_eq!(unsafe { libc::timer_delete(timer) }, 0);
 }
 
+extern "C" fn called<F: Fn()>(run: *const c_void) {
+    // SAFETY: that is what was handed over, and it is borrowed meanwhile.
+    let run = unsafe { &*run.cast::<F>() };
+    run();
+}
+
 /// Calls `run` from a function that has no unwind information.
 pub(crate) fn call_from_bare_code<F: Fn()>(run: &F) {
-    extern "C" fn called<F: Fn()>(run: *const c_void) {
-        // SAFETY: that is what was handed over, and it is borrowed meanwhile.
-        let run = unsafe { &*run.cast::<F>() };
-        run();
-    }
     // SAFETY: it passes the pointer on, and keeps to the convention of C.
     unsafe { tower_stall_bare_call(called::<F>, std::ptr::from_ref(run).cast()) }
 }
 
+/// The same from one whose first instructions show its frame. These words are in it, and it is called through a
+/// pointer.
+pub(crate) fn call_from_bare_frame<F: Fn()>(run: &F, words: &[u64; 8]) {
+    type Bare = unsafe extern "C" fn(extern "C" fn(*const c_void), *const c_void, *const u64);
+    let bare = std::hint::black_box(tower_stall_bare_frame as Bare);
+    // SAFETY: it copies eight words, passes the pointer on, and keeps to the convention of C.
+    unsafe { bare(called::<F>, std::ptr::from_ref(run).cast(), words.as_ptr()) }
+}
+
 unsafe extern "C" {
     fn tower_stall_bare_call(called: extern "C" fn(*const c_void), with: *const c_void);
+    fn tower_stall_bare_frame(
+        called: extern "C" fn(*const c_void),
+        with: *const c_void,
+        words: *const u64,
+    );
 }
 
 // A frame that no prologue shows, as musl's `__syscall_cp` has.
@@ -239,6 +254,26 @@ std::arch::global_asm!(
     "pop rbx",
     "ret",
     ".size tower_stall_bare_call, . - tower_stall_bare_call",
+    ".globl tower_stall_bare_frame",
+    ".type tower_stall_bare_frame, @function",
+    "tower_stall_bare_frame:",
+    "push rbx",
+    "sub rsp, 64",
+    "movups xmm0, [rdx]",
+    "movups xmm1, [rdx + 16]",
+    "movups xmm2, [rdx + 32]",
+    "movups xmm3, [rdx + 48]",
+    "movups [rsp], xmm0",
+    "movups [rsp + 16], xmm1",
+    "movups [rsp + 32], xmm2",
+    "movups [rsp + 48], xmm3",
+    "mov rax, rdi",
+    "mov rdi, rsi",
+    "call rax",
+    "add rsp, 64",
+    "pop rbx",
+    "ret",
+    ".size tower_stall_bare_frame, . - tower_stall_bare_frame",
 );
 
 #[cfg(target_arch = "aarch64")]
@@ -253,4 +288,21 @@ std::arch::global_asm!(
     "ldp x29, x30, [sp], #64",
     "ret",
     ".size tower_stall_bare_call, . - tower_stall_bare_call",
+    ".globl tower_stall_bare_frame",
+    ".type tower_stall_bare_frame, @function",
+    "tower_stall_bare_frame:",
+    "sub sp, sp, #80",
+    "stp x29, x30, [sp, #64]",
+    "add x29, sp, #64",
+    "ldp q0, q1, [x2]",
+    "ldp q2, q3, [x2, #32]",
+    "stp q0, q1, [sp]",
+    "stp q2, q3, [sp, #32]",
+    "mov x2, x0",
+    "mov x0, x1",
+    "blr x2",
+    "ldp x29, x30, [sp, #64]",
+    "add sp, sp, #80",
+    "ret",
+    ".size tower_stall_bare_frame, . - tower_stall_bare_frame",
 );

@@ -107,11 +107,24 @@ pub(in crate::stack::native) trait Arch: Sized {
     /// It may be a guess: check what it leads to.
     fn frame_size(code: &[u8]) -> Option<u64>;
 
-    /// The distance between stack pointer and return address in the body of the function that begins with
-    /// `code`. `None` where calls do not push, and for a function that does not make room in the usual way.
+    /// The frame of the function that begins with `code`, in its body. `None` for a function that does not make
+    /// one in the usual way.
     ///
     /// It may be a guess: check what it leads to.
-    fn room(code: &[u8]) -> Option<u64>;
+    fn frame(code: &[u8]) -> Option<Frame>;
+}
+
+/// A frame, by distances from its stack pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::stack::native) struct Frame {
+    /// To the return address.
+    pub(in crate::stack::native) back: u64,
+    /// To the frame pointer of the caller, where it is known that the function keeps it.
+    pub(in crate::stack::native) fp: Option<u64>,
+    /// To the stack pointer of the caller.
+    pub(in crate::stack::native) size: u64,
+    /// Whether the function always makes it. Else it may have gone another way, without a frame.
+    pub(in crate::stack::native) always: bool,
 }
 
 /// Where a call goes.

@@ -7,6 +7,7 @@ mod contract;
 mod current;
 
 pub(super) use contract::{
-    Arch, Registers, Target, UNKNOWN_FP, UNKNOWN_LR, UnwindModule, UnwindRegs, UnwindSections,
+    Arch, Frame, Registers, Target, UNKNOWN_FP, UNKNOWN_LR, UnwindModule, UnwindRegs,
+    UnwindSections,
 };
 pub(super) use current::Native;

@@ -260,30 +260,55 @@ fn in_bare_code(truth: &Sender<Truth>, stop: &Stop) {
     std::hint::black_box(());
 }
 
-#[test]
-fn a_function_without_unwind_information_has_its_caller() {
+/// The frame of the bare function has return addresses of others on the stack, innermost first.
+#[inline(never)]
+fn in_bare_frame(truth: &Sender<Truth>, stop: &Stop) {
+    tell(truth);
+    let mut words = [0; 8];
+    let mut outer = Vec::new();
+    backtrace::trace(|frame| {
+        outer.push(frame.ip() as u64);
+        true
+    });
+    outer.truncate(words.len());
+    words[..outer.len()].copy_from_slice(&outer);
+    testing::call_from_bare_frame(&|| until!(stop, std::thread::sleep(NAP)), &words);
+    std::hint::black_box(());
+}
+
+fn is_bridged(bare: &str, caller: &str, run: fn(&Sender<Truth>, &Stop), within: &str) {
     let (stop, release) = switch();
     let sampler = Sampler::spawn(Capture::NoSignal, Arc::default()).expect("a thread");
-    let (thread, truth) = start(move |truth| in_bare_code(truth, &stop));
+    let (thread, truth) = start(move |truth| run(truth, &stop));
     let (captured, stack) = loop {
         let (captured, stack) = ask_for(&sampler, truth.thread, Way::Quiet);
         // Right after it told the truth it has not come far.
-        if functions(&stack).iter().any(|function| function.ends_with("bare_call")) {
+        if functions(&stack).iter().any(|function| function.ends_with(bare)) {
             break (captured, stack);
         }
     };
     assert_eq!(captured.outcome, StackOutcome::Ok);
-    check(&stack, &truth, "in_bare_code");
+    check(&stack, &truth, within);
     let guessed: Vec<_> =
         symbolize(&stack).frames.iter().filter(|frame| frame.guessed).cloned().collect();
     let names: Vec<_> = guessed.iter().filter_map(|frame| frame.function.as_deref()).collect();
-    assert!(names[0].contains("call_from_bare_code"), "{names:#?}");
+    assert!(names[0].contains(caller), "{names:#?}");
     assert!(
         guessed[1..].iter().all(|frame| frame.address == guessed[0].address),
         "one: {names:#?}"
     );
     release();
     thread.join().expect("it ends well");
+}
+
+#[test]
+fn a_function_without_unwind_information_has_its_caller() {
+    is_bridged("bare_call", "call_from_bare_code", in_bare_code, "in_bare_code");
+}
+
+#[test]
+fn the_caller_of_such_a_function_is_told_from_old_return_addresses() {
+    is_bridged("bare_frame", "call_from_bare_frame", in_bare_frame, "in_bare_frame");
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod unwinder;
 use framehop::aarch64::{PtrAuthMask, UnwindRegsAarch64};
 
 use crate::stack::native::arch::contract::{
-    Arch, Registers, Target, UNKNOWN_FP, UNKNOWN_LR, UnwindModule, UnwindSections,
+    Arch, Frame, Registers, Target, UNKNOWN_FP, UNKNOWN_LR, UnwindModule, UnwindSections,
 };
 
 /// aarch64.
@@ -93,10 +93,11 @@ impl Arch for Native {
     }
 
     fn frame_size(code: &[u8]) -> Option<u64> {
-        prologue::frame_size(code)
+        Some(prologue::frame(code)?.record)
     }
 
-    fn room(_: &[u8]) -> Option<u64> {
-        None
+    fn frame(code: &[u8]) -> Option<Frame> {
+        let prologue::Frame { record, size, always } = prologue::frame(code)?;
+        Some(Frame { back: record + 8, fp: Some(record), size, always })
     }
 }

@@ -14,21 +14,30 @@ pub(super) const SYSTEM_CALL: &[u8] = &[0x0f, 0x05];
 
 /// The call at the end of `before`, which ends just before `address`.
 pub(super) fn before(address: u64, before: &[u8]) -> Option<Target> {
-    let length = before.len();
     if let Some([0xe8, distance @ ..]) = before.last_chunk::<5>() {
         return Some(Target::At(relative(address, *distance)));
     }
     if let Some([0xff, 0x15, distance @ ..]) = before.last_chunk::<6>() {
         return Some(Target::In(relative(address, *distance)));
     }
-    let is_call = |size: usize| length >= size && indirect(&before[length - size..]) == Some(size);
-    (2..=LONGEST).any(is_call).then_some(Target::Somewhere)
+    ends_indirectly(before, CALL).then_some(Target::Somewhere)
 }
 
-/// The length of the indirect call that `code` begins with.
-fn indirect(code: &[u8]) -> Option<usize> {
+/// What an instruction with the first byte ff does with its operand, by three bits of its second byte.
+const CALL: u8 = 2;
+const JUMP: u8 = 4;
+
+/// Whether `code` ends in a call or a jump to an address in a register or in memory.
+fn ends_indirectly(code: &[u8], what: u8) -> bool {
+    let length = code.len();
+    let mut sizes = 2..=LONGEST.min(length);
+    sizes.any(|size| indirect(&code[length - size..], what) == Some(size))
+}
+
+/// The length of the instruction of that kind that `code` begins with.
+fn indirect(code: &[u8], what: u8) -> Option<usize> {
     let [0xff, modes, ..] = *code else { return None };
-    if (modes >> 3) & 7 != 2 {
+    if (modes >> 3) & 7 != what {
         return None;
     }
     let (mode, place) = (modes >> 6, modes & 7);
@@ -53,6 +62,12 @@ pub(super) fn jump(address: u64, code: &[u8]) -> Option<u64> {
         }
         _ => None,
     }
+}
+
+/// Whether `code` ends in a jump to an address in a register or in memory: as a function has whose last act
+/// is a call through a pointer, and as a `match` has.
+pub(super) fn jumps_through_pointer(code: &[u8]) -> bool {
+    ends_indirectly(code, JUMP)
 }
 
 /// Whether `code` makes the system call 60, `exit`, and stops should that return: as musl's `clone` does.
@@ -132,6 +147,22 @@ mod tests {
         assert_eq!(jump(0x1000, &[0xeb, 0x10]), Some(0x1012));
         assert_eq!(jump(0x1000, &[0x74, 0x10]), None, "it may not");
         assert_eq!(jump(0x1000, &[0xe9]), None);
+    }
+
+    #[test]
+    fn a_last_call_through_a_pointer_is_known() {
+        for code in [
+            &[0xff, 0xe0][..],            // jmp rax
+            &[0x41, 0xff, 0xe3],          // jmp r11
+            &[0xff, 0x61, 0x18],          // jmp [rcx + 0x18]
+            &[0xff, 0x25, 0x08, 0, 0, 0], // jmp [rip + 8]
+            &[0x90, 0xff, 0x24, 0xc8],    // jmp [rax + rcx * 8]
+        ] {
+            assert!(jumps_through_pointer(code), "{code:02x?}");
+        }
+        assert!(!jumps_through_pointer(&[0xff, 0xd0]), "it comes back");
+        assert!(!jumps_through_pointer(&[0xff, 0xe0, 0x90]), "it does not end there");
+        assert!(!jumps_through_pointer(&[]));
     }
 
     #[test]

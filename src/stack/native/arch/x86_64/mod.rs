@@ -9,7 +9,7 @@ use framehop::x86_64::{UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, Module};
 
 use crate::stack::native::arch::contract::{
-    Arch, Registers, Target, UNKNOWN_FP, UnwindModule, UnwindSections,
+    Arch, Frame, Registers, Target, UNKNOWN_FP, UnwindModule, UnwindSections,
 };
 use crate::stack::native::bytes::Bytes;
 
@@ -83,8 +83,8 @@ impl Arch for Native {
         call::jump(address, code)
     }
 
-    fn jumps_through_pointer(_: &[u8]) -> bool {
-        false
+    fn jumps_through_pointer(code: &[u8]) -> bool {
+        call::jumps_through_pointer(code)
     }
 
     fn ends_thread(code: &[u8]) -> bool {
@@ -99,7 +99,8 @@ impl Arch for Native {
         prologue::frame_size(code)
     }
 
-    fn room(code: &[u8]) -> Option<u64> {
-        prologue::room(code)
+    fn frame(code: &[u8]) -> Option<Frame> {
+        let back = prologue::room(code)?;
+        Some(Frame { back, fp: None, size: back + 8, always: true })
     }
 }
