@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::arch::{Arch, Native};
 pub use super::cleanup::fuzz::cleanup;
 pub use super::debug_info::fuzz::debug_info;
-use super::fuzz_input::{Numbers, SP, place, stack};
+use super::fuzz_input::{Numbers, SP, forgive_framehop, place, stack};
 use super::images::Images;
 pub use super::images::fuzz::modules;
 use super::pointer_args;
@@ -30,6 +30,7 @@ pub fn stacks(data: &[u8]) {
             images
         });
     }
+    forgive_framehop();
     let mut numbers = Numbers(data);
     let code = stacks as *const () as u64 & !0xf_ffff;
     let sp = match numbers.u8() {
@@ -59,7 +60,8 @@ pub fn code(data: &[u8]) {
     let mut numbers = Numbers(data);
     let address = numbers.u64();
     let code = numbers.0;
-    let _ = (Native::frame_size(code), Native::ends_thread(code));
+    let _ = (Native::frame_size(code), Native::frame(code), Native::ends_thread(code));
+    let _ = Native::jumps_through_pointer(code);
     let _ = (Native::jump(address, code), Native::stub(address, code));
     let _ = Native::call_before(address, code);
     let _ = Native::call_before(address, &code[..code.len().min(Native::LONGEST_CALL)]);

@@ -9,6 +9,8 @@
 //! is known to be wrong: while a panic is on its way up, the thread's own unwinder has changed the
 //! stack already.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use framehop::{FrameAddress, Unwinder};
 
 use super::arch::{Arch, Frame, Native, Registers, Target, UNKNOWN_FP, UNKNOWN_LR, UnwindRegs};
@@ -192,7 +194,12 @@ impl Walker<'_> {
             needs_fp |= address.abs_diff(UNKNOWN_FP) < NEAR;
             stack.word(address).ok_or(())
         };
-        let step = self.images.unwinder.unwind_frame(frame, registers, cache, &mut read);
+        let unwinder = &self.images.unwinder;
+        // Where overflows are checked, framehop panics for a frame that would begin before address 8.
+        let step = panic::catch_unwind(AssertUnwindSafe(|| {
+            unwinder.unwind_frame(frame, registers, cache, &mut read)
+        }));
+        let Ok(step) = step else { return Step::Lost };
         match step.map(|next| next.map(FrameAddress::from_return_address)) {
             _ if needs_fp => Step::NeedsFp,
             Ok(Some(Some(next))) if !Native::CALLS_PUSH && next.address() == UNKNOWN_LR => {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::stack::native::cleanup::{LockWord, holds};
-use crate::stack::native::fuzz_input::{Numbers, SP, place, stack};
+use crate::stack::native::fuzz_input::{Numbers, SP, forgive_framehop, place, stack};
 use crate::stack::native::headers::function_length;
 use crate::stack::native::still::StackCopy;
 use crate::stack::native::unwind::walk;
@@ -21,6 +21,7 @@ const IS_PROGRAM: u16 = 0x8000;
 ///
 /// The walk has no end, or one that cannot be.
 pub fn modules(data: &[u8]) {
+    forgive_framehop();
     let mut numbers = Numbers(data);
     let (ip, fp, length) = (numbers.u64(), numbers.u64(), numbers.u16());
     let is_program = length & IS_PROGRAM != 0;
