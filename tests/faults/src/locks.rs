@@ -1,6 +1,6 @@
 //! Locks and channels.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex, RwLock};
 use std::thread;
 
@@ -9,13 +9,13 @@ use crate::scene::{Fault, Scene};
 pub(crate) const FAULTS: &[Fault] = &[
     ("std-mutex", || {
         let lock: &'static Mutex<()> = Box::leak(Box::default());
-        let held = lock.lock().expect("new");
-        Ok(Scene::new(|| std_mutex(lock), || drop(held)))
+        let release = keeper(|held, until| keep_std_mutex(lock, held, until));
+        Ok(Scene::new(|| std_mutex(lock), release).with_holder())
     }),
     ("std-rwlock", || {
         let lock: &'static RwLock<()> = Box::leak(Box::default());
-        let held = lock.write().expect("new");
-        Ok(Scene::new(|| std_rwlock(lock), || drop(held)))
+        let release = keeper(|held, until| keep_std_rwlock(lock, held, until));
+        Ok(Scene::new(|| std_rwlock(lock), release).with_holder())
     }),
     ("std-condvar", || {
         let pair: &'static (Mutex<bool>, Condvar) = Box::leak(Box::default());
@@ -27,8 +27,8 @@ pub(crate) const FAULTS: &[Fault] = &[
     }),
     ("parking-lot-mutex", || {
         let lock: &'static parking_lot::Mutex<()> = Box::leak(Box::default());
-        let held = lock.lock();
-        Ok(Scene::new(|| parking_lot_mutex(lock), || drop(held)))
+        let release = keeper(|held, until| keep_parking_lot_mutex(lock, held, until));
+        Ok(Scene::new(|| parking_lot_mutex(lock), release).with_holder())
     }),
     ("std-recv", || {
         let (sender, receiver) = channel::<()>();
@@ -43,6 +43,46 @@ pub(crate) const FAULTS: &[Fault] = &[
         Ok(Scene::new(move || crossbeam_recv(&receiver), || drop(sender)))
     }),
 ];
+
+/// A thread that holds a lock until it is told to let go.
+fn keeper(keep: impl FnOnce(&Sender<()>, &Receiver<()>) + Send + 'static) -> impl FnOnce() {
+    let (held, is_held) = channel();
+    let (release, until) = channel::<()>();
+    let keeper = thread::Builder::new().name("keeper".into());
+    let keeper = keeper.spawn(move || keep(&held, &until)).expect("a thread");
+    is_held.recv().expect("it takes the lock");
+    move || {
+        drop(release);
+        keeper.join().expect("it ends well");
+    }
+}
+
+#[inline(never)]
+fn keep_std_mutex(lock: &Mutex<()>, held: &Sender<()>, until: &Receiver<()>) {
+    let guard = lock.lock().expect("new");
+    wait_with(held, until);
+    drop(guard);
+}
+
+#[inline(never)]
+fn keep_std_rwlock(lock: &RwLock<()>, held: &Sender<()>, until: &Receiver<()>) {
+    let guard = lock.write().expect("new");
+    wait_with(held, until);
+    drop(guard);
+}
+
+#[inline(never)]
+fn keep_parking_lot_mutex(lock: &parking_lot::Mutex<()>, held: &Sender<()>, until: &Receiver<()>) {
+    let guard = lock.lock();
+    wait_with(held, until);
+    drop(guard);
+}
+
+#[inline(never)]
+fn wait_with(held: &Sender<()>, until: &Receiver<()>) {
+    held.send(()).expect("it is waited for");
+    assert!(until.recv().is_err());
+}
 
 #[inline(never)]
 fn std_mutex(lock: &Mutex<()>) {

@@ -33,14 +33,17 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tower_stall::{Await, AwaitKind, Awaits, Cause, Frame, Stall, StallDetector};
+use tower_stall::{Await, AwaitKind, Awaits, Cause, Frame, HeldBy, Stall, StallDetector};
 
 use families::FAMILIES;
 
 /// For what must happen.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The detail may be found after the stack.
+/// The detail may be found after the stack, and who holds a lock after both.
 const FOR_DETAIL: Duration = Duration::from_secs(5);
+
+/// Whether this build shows who holds a lock: `docs/fix/lock.md`.
+const TELLS_HOLDERS: bool = cfg!(all(target_arch = "x86_64", target_env = "gnu", panic = "unwind"));
 
 fn main() {
     let mut faults = FAMILIES.into_iter().flatten();
@@ -86,7 +89,7 @@ fn commit(name: &str, scene: scene::Scene) -> Value {
     std::thread::spawn(move || tell.send(request(address, &path)).expect("it is waited for"));
 
     let handler = scene.counted_for.map_or_else(|| format!("GET /{name}"), str::to_owned);
-    let stall = wait_for_stall(&detector, &handler);
+    let stall = wait_for_stall(&detector, &handler, scene.has_holder);
     let count = detector.stalls().iter().filter(|stall| stall.handler == *handler).count();
     let memory = memory.end();
     (scene.release)();
@@ -108,7 +111,7 @@ fn request(address: SocketAddr, path: &str) -> String {
 /// The stall of that handler while it lasts, with its stack or why there is none.
 ///
 /// On a busy machine the first may be the environment's, and be turned into this one.
-fn wait_for_stall(detector: &StallDetector, handler: &str) -> Stall {
+fn wait_for_stall(detector: &StallDetector, handler: &str, has_holder: bool) -> Stall {
     let start = Instant::now();
     let mut seen = None;
     loop {
@@ -119,7 +122,10 @@ fn wait_for_stall(detector: &StallDetector, handler: &str) -> Stall {
         });
         if let Some(stall) = stall {
             let since = *seen.get_or_insert_with(Instant::now);
-            if stall.detail.is_some() || stall.cause == Cause::Cpu || since.elapsed() > FOR_DETAIL {
+            let has_detail = stall.detail.is_some() || stall.cause == Cause::Cpu;
+            let is_held = stall.held_by.as_ref().is_some_and(|held_by| !held_by.threads.is_empty());
+            let is_told = has_detail && (is_held || !(has_holder && TELLS_HOLDERS));
+            if is_told || since.elapsed() > FOR_DETAIL {
                 return stall.clone();
             }
         }
@@ -147,10 +153,23 @@ fn describe(stall: &Stall, count: usize, (peak, after): (u64, u64)) -> Value {
         "partial": stack.map(|stack| stack.partial),
         "by_signal": stack.map(|stack| stack.by_signal),
         "frames": frames.iter().map(|frame| describe_frame(frame)).collect::<Vec<_>>(),
+        "held_by": stall.held_by.as_ref().map(describe_holder),
+        "tells_holders": TELLS_HOLDERS,
         "awaits": stall.awaits.as_deref().map(describe_chain),
         "memory": { "peak": peak, "after": after },
         "static": cfg!(target_feature = "crt-static"),
         "expected": { "file": file, "line": line },
+    })
+}
+
+fn describe_holder(held_by: &HeldBy) -> Value {
+    let thread = held_by.threads.first();
+    json!({
+        "holder": held_by.holder.as_str(),
+        "degree": held_by.degree.as_str(),
+        "role": thread.map(|thread| thread.role.as_str()),
+        "thread": thread.and_then(|thread| thread.name.as_deref()),
+        "function": thread.and_then(|thread| thread.site.as_ref()).map(|site| &site.function),
     })
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Scene {
     pub(crate) release: Box<dyn FnOnce()>,
     /// The handler that the stall is counted for, if not the one of the request.
     pub(crate) counted_for: Option<&'static str>,
+    /// Whether a thread holds what is waited for.
+    pub(crate) has_holder: bool,
     /// Puts something around the layer.
     pub(crate) around: fn(Router) -> Router,
 }
@@ -38,7 +40,11 @@ impl Scene {
     /// The handler returns once `release` was called.
     pub(crate) fn of(handler: MethodRouter, release: impl FnOnce() + 'static) -> Self {
         let (release, around) = (Box::new(release), std::convert::identity);
-        Self { handler, release, counted_for: None, around }
+        Self { handler, release, counted_for: None, has_holder: false, around }
+    }
+
+    pub(crate) fn with_holder(self) -> Self {
+        Self { has_holder: true, ..self }
     }
 
     /// A fault that looks at a switch now and then.

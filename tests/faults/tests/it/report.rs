@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::needs::skip;
-use crate::table::{Expected, FIXES, HINTS, Kind};
+use crate::table::{Expected, FIXES, HINTS, HOLDERS, Kind};
 
 /// What the program prints of a fault.
 #[derive(Debug)]
@@ -121,6 +121,26 @@ impl Report {
         }
         self.check_site(known);
         self.check_stack(known);
+        self.check_holder(known);
+    }
+
+    /// The one who holds the lock is named for certain, where that can be known, and nobody else.
+    fn check_holder(&self, known: Known) {
+        let Self { expected, printed } = self;
+        let held_by = &printed["held_by"];
+        let holder = HOLDERS.iter().find(|(name, _)| *name == expected.name);
+        let Some((_, function)) = holder.filter(|_| printed["tells_holders"] == true) else {
+            return assert!(held_by["role"] != "holds", "nobody holds it: {self:#?}");
+        };
+        if known == Known::Nothing {
+            return assert!(held_by["thread"].is_null(), "{self:#?}");
+        }
+        assert_eq!(held_by["holder"], "other_thread", "{self:#?}");
+        assert_eq!(held_by["degree"], "certain", "{self:#?}");
+        assert_eq!(held_by["role"], "holds", "{self:#?}");
+        assert_eq!(held_by["thread"], "keeper", "{self:#?}");
+        let site = held_by["function"].as_str().unwrap_or_default();
+        assert_eq!(site.strip_prefix("tower_stall_faults::"), Some(*function), "{self:#?}");
     }
 
     fn check_fix(&self, known: Known) {

@@ -112,6 +112,13 @@ pub(crate) const HINTS: &[(&str, &str)] = &[
     ("println-full-pipe", "is slow: write"),
 ];
 
+/// Who holds the lock that is waited for: the function of its site, without `tower_stall_faults::`.
+pub(crate) const HOLDERS: &[(&str, &str)] = &[
+    ("std-mutex", "locks::wait_with"),
+    ("std-rwlock", "locks::wait_with"),
+    ("parking-lot-mutex", "locks::wait_with"),
+];
+
 /// What the fix of each cause has in it.
 pub(crate) const FIXES: &[(&str, &str)] = &[
     ("cpu", "move the computation to tokio::task::spawn_blocking"),
