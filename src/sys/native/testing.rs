@@ -215,6 +215,11 @@ extern "C" fn called<F: Fn()>(run: *const c_void) {
     run();
 }
 
+/// The begin of a function of libc.
+pub(crate) fn function_of_libc() -> u64 {
+    libc::getppid as *const () as u64
+}
+
 /// Calls `run` from a function that has no unwind information.
 pub(crate) fn call_from_bare_code<F: Fn()>(run: &F) {
     // SAFETY: it passes the pointer on, and keeps to the convention of C.

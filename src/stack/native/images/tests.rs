@@ -14,7 +14,7 @@ fn functions_of_the_program_and_of_libc_have_their_module_and_begin() {
     let mut images = images();
     let program = std::env::current_exe().expect("a path");
     let program = program.file_name().expect("a name").to_string_lossy().into_owned();
-    let of_libc = libc::getppid as *const () as u64;
+    let of_libc = crate::sys::native::testing::function_of_libc();
     for (start, module) in [(image as *const () as u64, program), (of_libc, "libc.".into())] {
         images.load(start);
         let code = images.describe(start + 1, true);
