@@ -124,11 +124,13 @@ fn a_stall_shows_while_it_lasts_and_its_gauges_go_back_to_0() {
             && metric(&page, "tokio_stall_in_progress_seconds", &main) == Some(0.0)
             && metric(&page, "tokio_stall_duration_seconds_count", &main) >= Some(1.0)
     });
+    // The sums are read when nobody else has them at the moment.
+    wait_until(LIMIT, || {
+        let seconds = rig.metric("tokio_stalled_seconds_total", &of).expect("it was there");
+        (seconds - stall.duration.as_secs_f64()).abs() < 1e-6 || is_starved(&rig)
+    });
     let page = rig.metrics();
     assert_eq!(metric(&page, "tokio_stalls_total", &of), Some(1.0));
-    let seconds = metric(&page, "tokio_stalled_seconds_total", &of).expect("it was there");
-    let is_exact = (seconds - stall.duration.as_secs_f64()).abs() < 1e-6;
-    assert!(is_exact || is_starved(&rig), "exactly: {seconds} {stall:#?}");
     assert!(metric(&page, "tokio_stall_duration_seconds_sum", &main) >= Some(1.0));
 }
 
