@@ -1,13 +1,15 @@
 //! Trap (a): healthy workers at full load, whose counters stand still for longer than the
 //! threshold. The load times its own polls, so that what the machine does to it is told apart.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
-use tower_stall::StallDetector;
+use tower_stall::{Stall, StallDetector};
 
 use crate::support::detector::*;
 
@@ -19,7 +21,7 @@ fn seconds() -> Duration {
 
 /// The longest poll a load has seen.
 #[derive(Clone, Default)]
-struct Longest(Arc<AtomicU64>);
+pub(crate) struct Longest(Arc<AtomicU64>);
 
 impl Longest {
     fn spin(&self, time: Duration) {
@@ -27,11 +29,32 @@ impl Longest {
         while start.elapsed() < time {
             std::hint::spin_loop();
         }
+        self.note(start);
+    }
+
+    /// Times the polls of a future.
+    pub(crate) async fn of<F: Future>(self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            let start = Instant::now();
+            let polled = future.as_mut().poll(context);
+            self.note(start);
+            polled
+        })
+        .await
+    }
+
+    fn note(&self, start: Instant) {
         self.0.fetch_max(start.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn get(&self) -> Duration {
-        ms(self.0.load(Ordering::Relaxed))
+    /// Fails unless the machine itself has made a poll long, so that there may be stalls.
+    #[track_caller]
+    pub(crate) fn excuses(&self, stalls: &[Stall]) {
+        // Half the threshold: what was done around the timed part takes time as well.
+        let longest = ms(self.0.load(Ordering::Relaxed));
+        assert!(longest >= ms(50), "the longest poll took {longest:?}: {stalls:#?}");
+        eprintln!("a poll was held up for {longest:?} by the machine: once more");
     }
 }
 
@@ -50,10 +73,7 @@ fn nothing_is_blamed(runtime: &Runtime, load: impl Fn(&StallDetector, Longest, A
         if stalls.is_empty() {
             return;
         }
-        // Half the threshold: what was done around the timed part takes time as well.
-        let longest = longest.get();
-        assert!(longest >= ms(50), "the longest poll took {longest:?}: {stalls:#?}");
-        eprintln!("a poll was held up for {longest:?} by the machine: once more");
+        longest.excuses(&stalls);
     }
     panic!("this machine holds threads up for too long to tell");
 }

@@ -1,8 +1,6 @@
 //! What blocks is found: once, the right worker, while it blocks.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -10,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tower_stall::{Cause, StallDetector};
 
+use crate::saturation::Longest;
 use crate::support::detector::*;
 
 /// Blocks one of 4 workers until that is shown, five times on each of ten runtimes at once.
@@ -229,18 +228,6 @@ fn two_detectors_see_their_own() {
     assert_eq!((own(&first).len(), own(&second).len()), (1, 1));
 }
 
-/// Times the polls of a future.
-async fn timed<F: Future>(future: F, longest: &AtomicU64) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(|context| {
-        let begin = Instant::now();
-        let polled = future.as_mut().poll(context);
-        longest.fetch_max(begin.elapsed().as_millis() as u64, Ordering::Relaxed);
-        polled
-    })
-    .await
-}
-
 #[test]
 fn short_polls_and_waiting_are_no_stall() {
     const BLOCKING: usize = 5;
@@ -248,7 +235,7 @@ fn short_polls_and_waiting_are_no_stall() {
     for _ in 0..5 {
         let runtime = multi_thread(2);
         let stall = detector(&runtime);
-        let longest = Arc::new(AtomicU64::new(0));
+        let longest = Longest::default();
         runtime.block_on(async {
             // Tokio starts these threads under a lock that workers may wait for: they are there before any mark is.
             let started = Arc::new(Barrier::new(BLOCKING));
@@ -270,8 +257,7 @@ fn short_polls_and_waiting_are_no_stall() {
                         blocked.await.expect("no panic");
                     }
                 };
-                let longest = Arc::clone(&longest);
-                tokio::spawn(stall.watched("waits", async move { timed(waits, &longest).await }))
+                tokio::spawn(stall.watched("waits", longest.clone().of(waits)))
             });
             for wait in waits.collect::<Vec<_>>() {
                 wait.await.expect("no panic");
@@ -282,9 +268,7 @@ fn short_polls_and_waiting_are_no_stall() {
             return;
         }
         // Tokio's timers and its pool have locks, and who holds one may have no CPU.
-        let longest = ms(longest.load(Ordering::Relaxed));
-        assert!(longest >= ms(50), "the longest poll took {longest:?}: {stalls:#?}");
-        eprintln!("a poll was held up for {longest:?} by the machine: once more");
+        longest.excuses(&stalls);
     }
     panic!("this machine holds threads up for too long to tell");
 }

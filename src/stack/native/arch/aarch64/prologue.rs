@@ -81,10 +81,14 @@ mod tests {
     const PACIASP: u32 = 0xd503_233f;
     const RET: u32 = 0xd65f_03c0;
 
+    fn whole(code: &[u32]) -> Option<Frame> {
+        let bytes: Vec<u8> = code.iter().flat_map(|code| code.to_le_bytes()).collect();
+        super::frame(&bytes)
+    }
+
     /// Where its record is, and how large it is.
     fn frame(code: &[u32]) -> Option<(u64, u64)> {
-        let bytes: Vec<u8> = code.iter().flat_map(|code| code.to_le_bytes()).collect();
-        super::frame(&bytes).map(|Frame { record, size, .. }| (record, size))
+        whole(code).map(|Frame { record, size, .. }| (record, size))
     }
 
     #[test]
@@ -115,10 +119,7 @@ mod tests {
 
     #[test]
     fn a_frame_after_a_branch_is_not_always_made() {
-        let always = |code: &[u32]| {
-            let bytes: Vec<u8> = code.iter().flat_map(|code| code.to_le_bytes()).collect();
-            super::frame(&bytes).expect("a frame").always
-        };
+        let always = |code: &[u32]| whole(code).expect("a frame").always;
         // stp x29, x30, [sp, #-16]!; mov x29, sp; cbz x0
         assert!(always(&[PACIASP, 0xa9bf_7bfd, 0x9100_03fd, 0xb400_0040]));
         // As musl's `clock_nanosleep`: cmp w0, #3; b.eq, and the prologue.
