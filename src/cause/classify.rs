@@ -80,10 +80,14 @@ fn delayed(evidence: &Evidence) -> Nanos {
     let Evidence { first, last, watched, .. } = evidence;
     let over = rise(first.delay, last.delay).unwrap_or(0).min(*watched);
     // The kernel counts a wait when it is over. A thread that did not wait for anything else, and is
-    // ready now, has been waiting for a CPU whenever it had none.
+    // ready now, has been waiting for a CPU whenever it had none. So has one that did, as a stop by a
+    // signal counts for such a wait, if most of the time was lost and nobody saw it wait.
     let ready = first.now == ThreadState::Running && last.now == ThreadState::Running;
+    let mostly_lost = evidence.between.is_none() && over + evidence.suspended > watched / 2;
     match (rise(first.cpu, last.cpu), rise(first.waits, last.waits)) {
-        (Some(cpu), Some(0)) if ready => watched.saturating_sub(cpu).max(over),
+        (Some(cpu), Some(waits)) if ready && (waits == 0 || mostly_lost) => {
+            watched.saturating_sub(cpu + evidence.suspended).max(over)
+        }
         _ => over,
     }
 }
@@ -246,6 +250,30 @@ mod tests {
         check(&waits, Cause::Cpu, 260, Cause::Starved);
         waits.last.waits = Some(8);
         check(&waits, Cause::Blocked, 60, Cause::Starved);
+    }
+
+    #[test]
+    fn of_a_time_that_was_mostly_lost_the_rest_is_too_where_nobody_saw_a_wait() {
+        // Stopped ten times on a busy machine, and without a CPU since.
+        let mut stopped = evidence(5449, 20, 40, 5337, ThreadState::Running);
+        stopped.first.waits = Some(7);
+        stopped.last.waits = Some(17);
+        check(&stopped, Cause::Cpu, 5429, Cause::Suspended);
+        let mut starved = Evidence { suspended: 400 * MS, ..stopped.clone() };
+        starved.watched = 1245 * MS;
+        starved.last.delay = Some(674 * MS);
+        check(&starved, Cause::Cpu, 1225, Cause::Starved);
+        // It waits now, or was seen to.
+        let asleep = call(libc::SYS_clock_nanosleep);
+        let mut sleeps = stopped.clone();
+        sleeps.last.now = asleep.clone();
+        check(&sleeps, Cause::Sleep, 5377, Cause::Suspended);
+        let mut slept = stopped.clone();
+        slept.between = Some(ThreadSample { now: asleep, ..ThreadSample::default() });
+        check(&slept, Cause::Sleep, 5377, Cause::Suspended);
+        // As much of its own time as was lost.
+        let later = Evidence { lasted: 12_000 * MS, watched: 12_000 * MS, ..stopped };
+        check(&later, Cause::Blocked, 5377, Cause::Suspended);
     }
 
     #[test]
