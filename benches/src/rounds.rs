@@ -7,6 +7,9 @@ use super::Estimate;
 /// Rounds beyond the first, which warms up and is thrown away.
 const ROUNDS: usize = 21;
 
+/// So many rounds at most, where it is set: `scripts/bench-all`.
+const ROUNDS_AT_MOST: &str = "STALL_BENCH_ROUNDS";
+
 /// Chunks of one measurement, of which the fastest counts: other processes only ever add time,
 /// and a chunk is short enough to run through without one in between.
 const CHUNKS: u32 = 25;
@@ -73,6 +76,8 @@ impl Rounds {
         twin: T,
         mut measure: impl FnMut(T) -> f64,
     ) -> Self {
+        let most = std::env::var(ROUNDS_AT_MOST).ok();
+        let rounds = most.map_or(rounds, |most| rounds.min(most.parse().expect("a number")));
         let mut values = vec![Vec::new(); contenders.len() + 1];
         for round in 0..=rounds {
             let mut order: Vec<_> = (0..values.len()).collect();
