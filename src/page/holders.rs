@@ -39,7 +39,8 @@ pub(super) fn holders(stall: &Stall) -> Markup {
 fn name(thread: &HoldingThread) -> String {
     match (&thread.handler, &thread.name) {
         (Some(handler), _) => printable(handler).into_owned(),
-        (None, Some(name)) => format!("Thread {name:?}"),
+        // A thread that was given no name has that of the one that started it, as have others.
+        (None, Some(name)) => format!("Thread {name:?}, {}", thread.thread),
         (None, None) => format!("Thread {}", thread.thread),
     }
 }
@@ -103,7 +104,7 @@ mod tests {
             "nanosleep",
             "axum::call",
             "Who that one waits for",
-            "Thread &quot;auditor&quot;",
+            "Thread &quot;auditor&quot;, 7",
             "computes",
         ];
         let mut at = 0;

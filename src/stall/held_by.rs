@@ -176,11 +176,43 @@ impl fmt::Display for HeldBy {
             Holder::Deadlock => f.write_str("a deadlock: ")?,
             Holder::OtherThread => {}
         }
-        for (index, thread) in self.threads.iter().enumerate() {
-            let and = if index == 0 { "" } else { ", " };
-            write!(f, "{and}{} {thread}", thread.role.verb())?;
+        // Threads that work for the same beside one another are one, as far as they do the same.
+        let are_alike = |one: &HoldingThread, next: &HoldingThread| {
+            let both_work = one.role == HoldingRole::Works && next.role == HoldingRole::Works;
+            both_work && one.site == next.site && one.waits_in == next.waits_in
+        };
+        let mut before = None;
+        for alike in self.threads.chunk_by(are_alike) {
+            let thread = &alike[0];
+            match before {
+                None => write!(f, "{} ", thread.role.verb())?,
+                Some(HoldingRole::Works) => f.write_str(", and on ")?,
+                Some(_) => write!(f, ", {} ", thread.role.verb())?,
+            }
+            match alike.len() {
+                1 => write!(f, "{thread}")?,
+                count => {
+                    write!(f, "{count} threads")?;
+                    thread.write_what(f, true)?;
+                }
+            }
+            before = Some(thread.role);
         }
         Ok(())
+    }
+}
+
+impl HoldingThread {
+    /// Where it is and what it does, of one or of `many` who do the same.
+    fn write_what(&self, f: &mut fmt::Formatter<'_>, many: bool) -> fmt::Result {
+        if let Some(site) = &self.site {
+            write!(f, " at {site}")?;
+        }
+        let s = if many { "" } else { "s" };
+        match &self.waits_in {
+            Some(call) => write!(f, ", which wait{s} in {call}"),
+            None => write!(f, ", which compute{s}"),
+        }
     }
 }
 
@@ -191,13 +223,7 @@ impl fmt::Display for HoldingThread {
             (None, Some(name)) => write!(f, "thread {name:?}")?,
             (None, None) => write!(f, "thread {}", self.thread)?,
         }
-        if let Some(site) = &self.site {
-            write!(f, " at {site}")?;
-        }
-        match &self.waits_in {
-            Some(call) => write!(f, ", which waits in {call}"),
-            None => f.write_str(", which computes"),
-        }
+        self.write_what(f, false)
     }
 }
 
@@ -240,6 +266,21 @@ mod tests {
             held.to_string(),
             "a deadlock: held by GET /report at src/report.rs:40 in report::render, which waits in \
              clock_nanosleep, 5 s, until the end of thread \"worker\", which computes"
+        );
+        held.holder = Holder::OtherThread;
+        let works = |handler| HoldingThread { role: HoldingRole::Works, ..thread(handler, None) };
+        held.threads = vec![works(None); 3];
+        assert_eq!(
+            held.to_string(),
+            "for work on 3 threads at src/report.rs:40 in report::render, which compute"
+        );
+        let waits = HoldingThread { site: None, ..thread(None, Some("futex")) };
+        held.threads =
+            vec![works(Some("GET /report")), HoldingThread { role: HoldingRole::Works, ..waits }];
+        assert_eq!(
+            held.to_string(),
+            "for work on GET /report at src/report.rs:40 in report::render, which computes, \
+             and on thread \"worker\", which waits in futex"
         );
         let none = HeldBy::new(Holder::NoThread, Degree::Likely);
         assert_eq!(
