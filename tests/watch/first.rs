@@ -2,6 +2,7 @@
 //! may not be known yet. It is found though it is over by the time that the names are there.
 
 use std::hint::spin_loop;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -43,9 +44,10 @@ fn is_found(runtime: &Runtime, after: Duration, block: fn(), cause: Cause, funct
     let (took, without_cpu) = runtime.block_on(async {
         tokio::time::sleep(after).await;
         let task = async move {
-            let (start, waited) = (Instant::now(), waited_for_cpu());
+            let (start, waited, watchers) = (Instant::now(), waited_for_cpu(), watchers_waited());
             block();
-            (start.elapsed(), waited_for_cpu() - waited)
+            let watchers = watchers_waited().saturating_sub(watchers);
+            (start.elapsed(), watchers.max(waited_for_cpu() - waited))
         };
         tokio::spawn(task).await.expect("no panic")
     });
@@ -73,9 +75,23 @@ fn is_found(runtime: &Runtime, after: Duration, block: fn(), cause: Cause, funct
 
 /// How long the calling thread was ready to run and others had the CPU.
 fn waited_for_cpu() -> Duration {
-    let times = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has it");
-    let waited = times.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(waited.expect("three numbers"))
+    waited(Path::new("/proc/thread-self")).expect("Linux has it")
+}
+
+/// The same of the detector's threads, in all.
+fn watchers_waited() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux has it");
+    let of_a_watcher = |thread: &PathBuf| {
+        let name = std::fs::read_to_string(thread.join("comm"));
+        name.is_ok_and(|name| name.starts_with("stall-"))
+    };
+    let threads = threads.flatten().map(|thread| thread.path()).filter(of_a_watcher);
+    threads.filter_map(|thread| waited(&thread)).sum()
+}
+
+fn waited(thread: &Path) -> Option<Duration> {
+    let times = std::fs::read_to_string(thread.join("schedstat")).ok()?;
+    times.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
 }
 
 /// How late a thread that only sleeps was at most, in milliseconds.
