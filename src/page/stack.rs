@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::label::printable;
-use crate::stall::Frame;
+use crate::stall::{Frame, standard};
 
 /// A frame whose file is named without the folder that the program was started in, as sites are, and without
 /// those where cargo and rustup keep the code of others: they tell nothing of a stall, but who built it.
@@ -16,9 +16,7 @@ pub(super) fn short(frame: &Frame) -> Frame {
 fn short_file(file: &str) -> &str {
     let after = |folders| file.split_once(folders).map(|(_, rest)| rest);
     let of_registry = after("/registry/src/").and_then(|rest| rest.split_once('/'));
-    let of_rust = (file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/"))
-        .then(|| after("/library/"))
-        .flatten();
+    let of_rust = standard(file).and_then(|file| file.strip_prefix("library/"));
     of_registry
         .map(|(_, rest)| rest)
         .or_else(|| after("/git/checkouts/"))
@@ -62,6 +60,7 @@ mod tests {
         for (file, shown) in [
             (here.to_str().expect("text"), "src/main.rs"),
             ("/rustc/59807616e1fa/library/std/src/thread/mod.rs", "std/src/thread/mod.rs"),
+            ("/usr/src/rustc-1.96.0/library/core/src/num/mod.rs", "core/src/num/mod.rs"),
             (
                 "/home/me/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/pin.rs",
                 "core/src/pin.rs",

@@ -18,8 +18,8 @@ pub(crate) struct Fetched<'a> {
 
 /// Where the source of this crate lies, wherever it is built.
 const OUR_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
-/// Folders of the standard library's crates: as built, as installed, and of what it is built of.
-const STANDARD: &[&str] = &["/rustc/", "/rustlib/src/"];
+/// Folders of the standard library's crates: as built, and as installed.
+const STANDARD: &[&str] = &["/rustc/", "/rustlib/src/rust/"];
 /// Folders in which each crate has a folder of its name, with its version or without.
 const VENDORED: &[&str] = &["/vendor/", "/third_party/", "/third-party/", "/rust/deps/"];
 
@@ -48,13 +48,26 @@ pub(crate) fn fetched(file: &str) -> Option<Fetched<'_>> {
     {
         return Some(of_folder(name.rsplit("__").next().unwrap_or(name), file));
     }
-    if STANDARD.iter().any(|place| file.contains(place)) {
+    if let Some(file) = standard(file) {
         let (folders, file) = file.rsplit_once("/src/").unwrap_or((file, ""));
         return Some(of_folder(folders.rsplit('/').next().unwrap_or("std"), file));
     }
     let (_, rest) = VENDORED.iter().find_map(|place| file.rsplit_once(place))?;
     let (folders, file) = rest.rsplit_once("/src/")?;
     Some(of_folder(folders.rsplit('/').next().unwrap_or(folders), file))
+}
+
+/// The path of a file of the standard library, below the folder that it was built in.
+pub(crate) fn standard(file: &str) -> Option<&str> {
+    if let Some((_, rest)) = STANDARD.iter().find_map(|place| file.split_once(place)) {
+        return Some(rest.find("library/").map_or(rest, |at| &rest[at..]));
+    }
+    // As distributions build it: `/usr/src/rustc-1.96.0/library/…`, `/build/rustc-1.83.0-src/library/…`.
+    file.match_indices("/rustc-").find_map(|(at, _)| {
+        let (folder, rest) = file[at + 1..].split_once('/')?;
+        let is_of_rust = unversioned(folder).is_some() || folder.ends_with("-src");
+        (is_of_rust && rest.starts_with("library/")).then_some(rest)
+    })
 }
 
 fn of_folder<'a>(folder: &'a str, file: &'a str) -> Fetched<'a> {
@@ -314,6 +327,9 @@ mod tests {
             (format!("{rustc}/std/src/sync/mpsc.rs"), "std::sync::mpsc"),
             (format!("{rustc}/std/src/../../backtrace/src/lib.rs"), "backtrace"),
             ("/usr/lib/rustlib/src/rust/library/core/src/ptr/mod.rs".into(), "core::ptr"),
+            ("/usr/src/rustc-1.96.0/library/core/src/num/mod.rs".into(), "core::num"),
+            ("/build/rustc-1.83.0-src/library/std/src/thread/mod.rs".into(), "std::thread"),
+            ("/build/rustc-nightly-src/library/alloc/src/vec/mod.rs".into(), "alloc::vec"),
             ("/rust/deps/hashbrown-0.15.2/src/raw/mod.rs".into(), "hashbrown::raw"),
             ("/app/vendor/want/src/lib.rs".into(), "want"),
             (
@@ -332,6 +348,8 @@ mod tests {
             "/app/crates/my-lib-2/src/lib.rs",
             "/srv/vendor.d/src/main.rs",
             "/build/app-1.2.3/crates/db/src/lib.rs",
+            "/srv/rustc-tools/library/core/src/lib.rs",
+            "/srv/rustc-1.2.3/crates/db/src/lib.rs",
             "",
         ] {
             assert_eq!(fetched(own), None, "{own}");

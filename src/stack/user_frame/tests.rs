@@ -64,6 +64,7 @@ fn the_site_is_the_first_frame_of_the_users_own() {
         "clock_nanosleep at ./time/../sysdeps/clock_nanosleep.c",
         "std::thread::sleep at RUSTC/std/src/thread/mod.rs",
         "generic::inlined at /opt/rust/lib/rustlib/src/rust/library/core/src/x.rs",
+        "<u64>::checked_add at /usr/src/rustc-1.96.0/library/core/src/num/uint_macros.rs",
         "sqlite::query at CARGO/sqlite-1.0.0/src/lib.rs",
         "pool::get at /home/me/.cargo/git/checkouts/pool-1/abc/src/lib.rs",
         "",
@@ -71,7 +72,7 @@ fn the_site_is_the_first_frame_of_the_users_own() {
         "app::main at src/main.rs",
     ]);
     let found = site_of(&stack, &own("app", &[], &[])).expect("there is one");
-    assert_eq!((found.0, found.1.to_string()), (6, "src/main.rs:7 in app::load_user".into()));
+    assert_eq!((found.0, found.1.to_string()), (7, "src/main.rs:7 in app::load_user".into()));
     assert_eq!(site_of(&stack, &own("", &[], &[])), Ok(found.clone()), "the files tell");
     assert_eq!(site_of(&stack, &own("app", &["app"], &[])), Err(NO_OWN_FRAME));
     assert_eq!(site_of(&stack, &own("app", &["sqlite"], &[])), Ok(found));

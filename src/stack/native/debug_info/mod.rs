@@ -27,6 +27,7 @@ use self::types::UnitRef;
 pub(in crate::stack::native) use self::types::{Limits, Location};
 use self::units::units;
 use crate::stack::raw::{Image, NoLines};
+use crate::stall::standard;
 
 /// Finds out where code is from, by addresses as the file of the module counts them. `found` is
 /// called once with the index of each address and its locations, the innermost inlined function
@@ -99,13 +100,11 @@ impl Program {
         // may be there.
         let first = dwarf.units().next()?.ok_or(NoLines::NoDebugInfo)?;
         let unit = dwarf.unit(first)?;
-        let is_of_std = unit.name.is_some_and(|name| name.starts_with(STANDARD_LIBRARY));
+        let name = unit.name.and_then(|name| std::str::from_utf8(name.slice()).ok());
+        let is_of_std = name.is_some_and(|name| standard(name).is_some());
         if is_of_std { Err(NoLines::NoDebugInfo) } else { Ok(()) }
     }
 }
-
-/// Where the standard library was built.
-const STANDARD_LIBRARY: &[u8] = b"/rustc/";
 
 /// The addresses of the function at an address, as the symbols of the module's file tell.
 pub(in crate::stack::native) fn function_range(image: &Image, address: u64) -> Option<Range<u64>> {
