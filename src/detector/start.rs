@@ -192,8 +192,9 @@ fn ways_out(
     let recorder = Arc::new(builder.build_recorder());
     describe(&*recorder);
     let (ours, upkeep) = (recorder.handle(), recorder.handle());
-    let (for_gauges, _) = Direct::new(recorder.clone());
-    let (out, seconds) = Direct::new(recorder);
+    let at_the_end = recorder.handle();
+    let (for_gauges, _) = Direct::new(recorder.clone(), || ());
+    let (out, seconds) = Direct::new(recorder, move || at_the_end.run_upkeep());
     let of_page = Mutex::new((Gauges::new(Arc::clone(registry)), for_gauges, seconds));
     let render: Render = Arc::new(move || {
         let (gauges, sink, seconds) = &mut *lock(&of_page);

@@ -15,19 +15,30 @@ pub(crate) struct Direct {
     counters: HashMap<SeriesKey, Counter>,
     seconds: SecondsWriter,
     histograms: HashMap<SeriesKey, Histogram>,
+    upkeep: Box<dyn Fn() + Send>,
 }
 
 impl Direct {
-    /// Returns the page of its counters of seconds with it.
-    pub(crate) fn new(recorder: Arc<dyn Recorder + Send + Sync>) -> (Self, SecondsPage) {
+    /// Returns the page of its counters of seconds with it. `upkeep` is the recorder's, called at the end: what a
+    /// histogram has not taken in by then is never freed.
+    pub(crate) fn new(
+        recorder: Arc<dyn Recorder + Send + Sync>,
+        upkeep: impl Fn() + Send + 'static,
+    ) -> (Self, SecondsPage) {
         let (seconds, page) = seconds_of_our_own();
         let (counters, histograms) = (HashMap::new(), HashMap::new());
-        (Self { recorder, counters, seconds, histograms }, page)
+        (Self { recorder, counters, seconds, histograms, upkeep: Box::new(upkeep) }, page)
     }
 
     fn histogram(&mut self, key: SeriesKey) -> &Histogram {
         let register = || self.recorder.register_histogram(&key.to_metrics(), &METADATA);
         self.histograms.entry(key).or_insert_with(register)
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        (self.upkeep)();
     }
 }
 

@@ -61,6 +61,24 @@ fn live(runtime: &Runtime) {
     drop(layer);
 }
 
+/// Detectors that live for a few ticks: the samples of their histograms are freed with them.
+#[cfg(target_env = "gnu")]
+fn no_block_is_left(main: &Runtime) {
+    // SAFETY: it has no conditions.
+    let allocated = || unsafe { libc::mallinfo2() }.uordblks;
+    let live = || {
+        let stall = detector(main);
+        main.block_on(async { tokio::time::sleep(Duration::from_millis(60)).await });
+        drop(stall);
+    };
+    (0..20).for_each(|_| live());
+    let before = allocated();
+    (0..100).for_each(|_| live());
+    let more = allocated().saturating_sub(before);
+    println!("{more} bytes more");
+    assert!(more < 100 * 400, "{more} bytes more after 100 detectors");
+}
+
 #[test]
 fn a_thousand_detectors_and_a_hundred_runtimes_leave_nothing_behind() {
     child::run(
@@ -83,6 +101,9 @@ fn come_and_go() {
     assert!(after.threads <= before.threads, "{before:?} {after:?}");
     assert!(after.files <= before.files, "{before:?} {after:?}");
     assert!(after.kilobytes <= before.kilobytes + 16 * 1024, "{before:?} {after:?}");
+
+    #[cfg(target_env = "gnu")]
+    no_block_is_left(&main);
 
     // Runtimes that one detector watches, named and met.
     let stall = detector(&main);
