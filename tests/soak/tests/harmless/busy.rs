@@ -8,6 +8,7 @@ use crate::drive::{self, Seen};
 use crate::support::*;
 use crate::{files, network, time};
 
+pub(crate) const RUNS: usize = 200;
 /// How many signals are answered meanwhile, at least.
 const SIGNALS: usize = 10;
 
@@ -35,7 +36,7 @@ async fn compute_and_call(
 ) -> usize {
     let (mut interrupted, mut run) = (0, 0);
     while run < runs || seen.signals() < SIGNALS {
-        assert!(run < 100 * drive::runs(), "hardly any signal is sent: {}", seen.signals());
+        assert!(run < 100 * RUNS, "hardly any signal is sent: {}", seen.signals());
         let blocking = (call.prepare)();
         // The stall is counted, its stack asked for and the signal sent, at a tick of the kernel,
         // before, at and after the call's begin.
@@ -94,7 +95,7 @@ fn interrupted(calls: Vec<Call>, runs: usize) -> Vec<(&'static str, usize)> {
 
 #[test]
 fn a_call_that_is_restarted_shows_nothing_of_a_signal_on_its_way() {
-    for (name, interrupted) in interrupted(restarted(), drive::runs()) {
+    for (name, interrupted) in interrupted(restarted(), RUNS) {
         assert_eq!(interrupted, 0, "{name}");
     }
 }
@@ -102,7 +103,7 @@ fn a_call_that_is_restarted_shows_nothing_of_a_signal_on_its_way() {
 #[test]
 fn a_call_that_is_not_restarted_meets_no_signal() {
     if drive::kernel_sends() {
-        assert_eq!(not_restarted_interrupted(drive::runs()), 0);
+        assert_eq!(not_restarted_interrupted(RUNS), 0);
     }
 }
 

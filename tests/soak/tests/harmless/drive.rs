@@ -11,19 +11,12 @@ use crate::call::{Call, Returned};
 use crate::support::needs::skip;
 use crate::support::*;
 
-/// How often each call is made at least, unless `STALL_SOAK_RUNS` says it.
-const RUNS: usize = 200;
 /// How often a call is made without a detector.
 const REFERENCES: usize = 5;
 /// Handlers of a call: one stack a second is taken of each.
 const NAMES: usize = 24;
 /// More than all names of all calls.
 const HANDLERS: usize = 4096;
-
-pub(crate) fn runs() -> usize {
-    let asked = std::env::var("STALL_SOAK_RUNS").ok();
-    asked.map_or(RUNS, |asked| asked.parse().expect("a number of calls"))
-}
 
 /// What became of the stalls of a call.
 #[derive(Clone, Debug, Default)]

@@ -40,7 +40,7 @@ fn a_call_hardly_ever_meets_a_signal_on_its_way() {
         install();
         // Nothing can keep the few microseconds between the last look and the signal from being
         // those in which the call begins.
-        let all = crate::busy::not_restarted_interrupted(crate::drive::runs() / 4);
+        let all = crate::busy::not_restarted_interrupted(crate::busy::RUNS / 4);
         assert!(all <= 20, "{all}");
     });
 }

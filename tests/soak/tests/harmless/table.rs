@@ -7,8 +7,10 @@ use crate::drive::{self, Seen};
 use crate::support::*;
 use crate::{files, locks, network, time};
 
-/// Of so many calls the thread is looked at in one, at least.
-const ONE_IN: usize = 10;
+/// How often each call is made at least.
+const RUNS: usize = 200;
+/// In how many of them the thread was looked at, at least.
+const CAPTURED: usize = 20;
 
 fn calls() -> Vec<Call> {
     let files = [time::calls(), files::calls(), network::calls(), locks::calls()];
@@ -35,7 +37,7 @@ async fn watch(
             return (run, Some(returned));
         }
         assert!(
-            run < 100 * drive::runs(),
+            run < 100 * RUNS,
             "{} is looked at too rarely: {:?}",
             call.name,
             seen.of(call.name)
@@ -80,6 +82,6 @@ fn every_call_returns_what_it_returns_without_a_detector() {
     if !drive::kernel_sends() {
         return;
     }
-    let (_, others) = run(drive::runs(), drive::runs() / ONE_IN);
+    let (_, others) = run(RUNS, CAPTURED);
     assert!(others.is_empty(), "{others:#?}");
 }
