@@ -18,8 +18,9 @@ pub(crate) struct Fetched<'a> {
 
 /// Where the source of this crate lies, wherever it is built.
 const OUR_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
-/// Folders of the standard library's crates: as built, and as installed.
-const STANDARD: &[&str] = &["/rustc/", "/rustlib/src/rust/"];
+/// The standard library: as rustup's is built, and as its source is installed.
+const BUILT: &str = "/rustc/";
+const INSTALLED: &str = "/rustlib/src/rust/";
 /// Folders in which each crate has a folder of its name, with its version or without.
 const VENDORED: &[&str] = &["/vendor/", "/third_party/", "/third-party/", "/rust/deps/"];
 
@@ -59,7 +60,8 @@ pub(crate) fn fetched(file: &str) -> Option<Fetched<'_>> {
 
 /// The path of a file of the standard library, below the folder that it was built in.
 pub(crate) fn standard(file: &str) -> Option<&str> {
-    if let Some((_, rest)) = STANDARD.iter().find_map(|place| file.split_once(place)) {
+    let installed = || file.split_once(INSTALLED).map(|(_, rest)| rest);
+    if let Some(rest) = file.strip_prefix(BUILT).or_else(installed) {
         return Some(rest.find("library/").map_or(rest, |at| &rest[at..]));
     }
     // As distributions build it: `/usr/src/rustc-1.96.0/library/…`, `/build/rustc-1.83.0-src/library/…`.
@@ -348,6 +350,7 @@ mod tests {
             "/app/crates/my-lib-2/src/lib.rs",
             "/srv/vendor.d/src/main.rs",
             "/build/app-1.2.3/crates/db/src/lib.rs",
+            "/home/me/rustc/library/src/lib.rs",
             "/srv/rustc-tools/library/core/src/lib.rs",
             "/srv/rustc-1.2.3/crates/db/src/lib.rs",
             "",
