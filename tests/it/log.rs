@@ -226,7 +226,7 @@ fn a_handler_has_ten_stalls_a_minute_each_with_its_end_and_the_rest_is_summed_up
     assert!(counted >= f64::from(blocks), "counters have no limit");
 
     // At the end the sum does not wait for its minute.
-    assert_eq!(rig.stall.shutdown(LIMIT), Ok(()));
+    assert_eq!(rig.stall.shutdown(3 * LIMIT), Ok(()));
     let sums = of_noisy("stalls_summed_up");
     let [sum] = &sums[..] else { panic!("one: {sums:#?}") };
     assert_eq!(sum.number("stalls") as f64, counted - starts.len() as f64);

@@ -55,9 +55,9 @@ fn a_clone_drains_in_the_shutdown_future_and_the_port_closes_last() {
     runtime.block_on(served).expect("no panic").expect("served");
     drop(runtime);
     assert!(is_open(admin), "the detector's threads are its own");
-    assert_eq!(stall.shutdown(LIMIT), Ok(()));
+    assert_eq!(stall.shutdown(3 * LIMIT), Ok(()));
     assert!(!is_open(admin));
-    assert_eq!(stall.shutdown(LIMIT), Ok(()), "nothing is left to stop");
+    assert_eq!(stall.shutdown(3 * LIMIT), Ok(()), "nothing is left to stop");
 }
 
 #[test]

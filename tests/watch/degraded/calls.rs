@@ -247,6 +247,6 @@ fn our_threads_make_no_call_that_is_not_documented() {
         assert!(profile.expect("bytes").starts_with(&[0x1f, 0x8b]), "it is compressed by gzip");
         // Where the machine was busy, it is not ready.
         fetch(admin, "/readyz");
-        watched.rig.stall.shutdown(LIMIT).expect("an end");
+        watched.rig.stall.shutdown(3 * LIMIT).expect("an end");
     });
 }
