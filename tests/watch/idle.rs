@@ -87,6 +87,18 @@ fn ticks_and_scans_slow_down_to_a_few_a_second_and_speed_up_again() {
 }
 
 #[test]
+fn nobody_is_blamed_while_nothing_is_done() {
+    let runtimes = [multi_thread(4), multi_thread(1)];
+    let stall = detector(&runtimes[0]);
+    stall.watch("other", runtimes[1].handle());
+    std::thread::sleep(crate::saturation::seconds());
+    assert_none(&stall);
+    scrape(&stall).assert_not_frozen(MAIN);
+    scrape(&stall).assert_not_frozen(r#"runtime="other""#);
+    assert!(runtimes[0].block_on(runtimes[0].spawn(async { true })).expect("no panic"));
+}
+
+#[test]
 fn a_current_thread_runtime_that_waits_is_idle_too() {
     let runtime = current_thread();
     let stall = slow_detector(&runtime, LONG);

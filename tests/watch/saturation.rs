@@ -14,7 +14,7 @@ use tower_stall::{Stall, StallDetector};
 use crate::support::detector::*;
 
 /// Seconds each load runs for; raised for a soak by `STALL_SOAK_SECONDS`.
-fn seconds() -> Duration {
+pub(crate) fn seconds() -> Duration {
     let soak = std::env::var("STALL_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(soak.unwrap_or(2))
 }
