@@ -200,6 +200,13 @@ mod tests {
         }
     }
 
+    /// The same with so many waits for something else between the samples.
+    fn with_waits(count: u64, mut evidence: Evidence) -> Evidence {
+        evidence.first.waits = Some(7);
+        evidence.last.waits = Some(7 + count);
+        evidence
+    }
+
     fn check(evidence: &Evidence, cause: Cause, excused: u64, excuse: Cause) {
         let expected = Classification { cause, excused: excused * MS, excuse };
         assert_eq!(classify(evidence), expected, "{evidence:?}");
@@ -234,30 +241,23 @@ mod tests {
 
     #[test]
     fn time_in_which_the_machine_stood_still_is_lost_once() {
-        let mut spins = evidence(1000, 200, 0, 150, ThreadState::Running);
-        spins.first.waits = Some(7);
-        spins.last.waits = Some(7);
+        let spins = with_waits(0, evidence(1000, 200, 0, 150, ThreadState::Running));
         // Neither on a CPU nor waiting for anything else: all the rest, whoever else was late meanwhile.
         check(&spins, Cause::Cpu, 800, Cause::Starved);
     }
 
     #[test]
     fn a_wait_for_a_cpu_that_is_not_over_is_one() {
-        let mut waits = evidence(300, 40, 60, 0, ThreadState::Running);
+        let waits = evidence(300, 40, 60, 0, ThreadState::Running);
         check(&waits, Cause::Blocked, 60, Cause::Starved);
-        waits.first.waits = Some(7);
-        waits.last.waits = Some(7);
-        check(&waits, Cause::Cpu, 260, Cause::Starved);
-        waits.last.waits = Some(8);
-        check(&waits, Cause::Blocked, 60, Cause::Starved);
+        check(&with_waits(0, waits.clone()), Cause::Cpu, 260, Cause::Starved);
+        check(&with_waits(1, waits), Cause::Blocked, 60, Cause::Starved);
     }
 
     #[test]
     fn of_a_time_that_was_mostly_lost_the_rest_is_too_where_nobody_saw_a_wait() {
         // Stopped ten times on a busy machine, and without a CPU since.
-        let mut stopped = evidence(5449, 20, 40, 5337, ThreadState::Running);
-        stopped.first.waits = Some(7);
-        stopped.last.waits = Some(17);
+        let stopped = with_waits(10, evidence(5449, 20, 40, 5337, ThreadState::Running));
         check(&stopped, Cause::Cpu, 5429, Cause::Suspended);
         let mut starved = Evidence { suspended: 400 * MS, ..stopped.clone() };
         starved.watched = 1245 * MS;

@@ -13,6 +13,7 @@ mod metrics;
 pub(crate) mod needs;
 pub(crate) mod quota;
 mod rig;
+pub(crate) mod schedstat;
 mod waiting;
 
 use std::time::{Duration, Instant};

@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 /// For what must happen in tests of the plugins.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// How many times slower than usual the machine is: an emulated one, or one that does much else.
-static SLOWER: LazyLock<u32> = LazyLock::new(|| {
-    let slower = std::env::var("STALL_TESTS_SLOWER").ok();
-    slower.map_or(1, |slower| slower.parse().expect("a factor"))
-});
+/// A limit for this machine, which may be some times slower than usual: an emulated one, or one that does much
+/// else.
+pub(crate) fn for_this_machine(limit: Duration) -> Duration {
+    static SLOWER: LazyLock<u32> = LazyLock::new(|| {
+        let slower = std::env::var("STALL_TESTS_SLOWER").ok();
+        slower.map_or(1, |slower| slower.parse().expect("a factor"))
+    });
+    limit * *SLOWER
+}
 
 /// Waits until there is something; panics when [`LIMIT`] is over.
 #[track_caller]
@@ -21,7 +25,7 @@ pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> T {
 /// Waits until there is something; panics when `limit` is over.
 #[track_caller]
 pub(crate) fn wait_within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let limit = limit * *SLOWER;
+    let limit = for_this_machine(limit);
     let start = Instant::now();
     loop {
         if let Some(found) = look() {

@@ -2,7 +2,6 @@
 //! may not be known yet. It is found though it is over by the time that the names are there.
 
 use std::hint::spin_loop;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use tower_stall::Cause;
 
 use crate::support::child;
 use crate::support::detector::*;
+use crate::support::schedstat::{detector_threads, waited, waited_for_cpu};
 
 /// Processes for each test.
 const PROCESSES: usize = 4;
@@ -73,25 +73,9 @@ fn is_found(runtime: &Runtime, after: Duration, block: fn(), cause: Cause, funct
     true
 }
 
-/// How long the calling thread was ready to run and others had the CPU.
-fn waited_for_cpu() -> Duration {
-    waited(Path::new("/proc/thread-self")).expect("Linux has it")
-}
-
-/// The same of the detector's threads, in all.
+/// How long the detector's threads were ready to run and others had the CPU, in all.
 fn watchers_waited() -> Duration {
-    let threads = std::fs::read_dir("/proc/self/task").expect("Linux has it");
-    let of_a_watcher = |thread: &PathBuf| {
-        let name = std::fs::read_to_string(thread.join("comm"));
-        name.is_ok_and(|name| name.starts_with("stall-"))
-    };
-    let threads = threads.flatten().map(|thread| thread.path()).filter(of_a_watcher);
-    threads.filter_map(|thread| waited(&thread)).sum()
-}
-
-fn waited(thread: &Path) -> Option<Duration> {
-    let times = std::fs::read_to_string(thread.join("schedstat")).ok()?;
-    times.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
+    detector_threads().into_iter().map(waited).sum()
 }
 
 /// How late a thread that only sleeps was at most, in milliseconds.

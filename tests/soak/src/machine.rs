@@ -7,21 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::stop::Stop;
 
-/// How long the calling thread was ready to run and others had the CPU.
-pub(crate) fn waited_for_cpu() -> Duration {
-    parse(&fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default())
-}
+#[path = "../../support/schedstat.rs"]
+mod schedstat;
 
-/// The same of another thread.
-pub(crate) fn waited(thread: u32) -> Duration {
-    let file = format!("/proc/self/task/{thread}/schedstat");
-    parse(&fs::read_to_string(file).unwrap_or_default())
-}
-
-fn parse(times: &str) -> Duration {
-    let waited = times.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(waited.unwrap_or(0))
-}
+pub(crate) use schedstat::{detector_threads, waited, waited_for_cpu};
 
 /// Waits of one thread: the begin, and how long.
 type Waits = VecDeque<(Instant, Duration)>;
@@ -98,17 +87,6 @@ fn overlap(waits: &Waits, from: Instant, to: Instant) -> Duration {
         (*at + *long).min(to).saturating_duration_since((*at).max(from))
     };
     waits.iter().map(of_wait).sum()
-}
-
-/// The threads of detectors, by number.
-pub(crate) fn detector_threads() -> Vec<u32> {
-    let is_ours = |id: &u32| {
-        let name = fs::read_to_string(format!("/proc/self/task/{id}/comm"));
-        name.is_ok_and(|name| name.starts_with("stall-"))
-    };
-    let all = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    all.filter(is_ours).collect()
 }
 
 /// What the process holds.

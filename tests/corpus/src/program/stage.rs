@@ -16,6 +16,10 @@ use tower_stall::{Cause, Holder, Stall, StallDetector};
 
 use crate::case::{Case, Flavor};
 
+#[path = "../../../support/waiting.rs"]
+#[allow(dead_code, reason = "a part is used here")]
+mod waiting;
+
 /// For what must happen.
 const LIMIT: Duration = Duration::from_secs(60);
 /// For a record, after the begin.
@@ -241,9 +245,7 @@ impl Stage {
         }
         OVER.store(true, Relaxed);
         self.releases.take().into_iter().for_each(|release| release());
-        // As in `tests/support`: an emulated machine takes longer.
-        let slower = std::env::var("STALL_TESTS_SLOWER").ok();
-        let limit = LIMIT * slower.map_or(1, |slower| slower.parse().expect("a factor"));
+        let limit = waiting::for_this_machine(LIMIT);
         for guest in self.guests.take() {
             let end = guest.recv_timeout(limit.saturating_sub(start.elapsed()));
             assert_ne!(end, Err(std::sync::mpsc::RecvTimeoutError::Timeout), "it ends");
