@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::label::printable;
-use crate::stall::{Frame, standard};
+use crate::stall::{CodePath, Frame};
 
 /// A frame whose file is named without the folder that the program was started in, as sites are, and without
 /// those where cargo and rustup keep the code of others: they tell nothing of a stall, but who built it.
@@ -16,7 +16,7 @@ pub(super) fn short(frame: &Frame) -> Frame {
 fn short_file(file: &str) -> &str {
     let after = |folders| file.split_once(folders).map(|(_, rest)| rest);
     let of_registry = after("/registry/src/").and_then(|rest| rest.split_once('/'));
-    let of_rust = standard(file).and_then(|file| file.strip_prefix("library/"));
+    let of_rust = CodePath::in_std(file).and_then(|file| file.strip_prefix("library/"));
     of_registry
         .map(|(_, rest)| rest)
         .or_else(|| after("/git/checkouts/"))

@@ -49,27 +49,13 @@ pub(crate) fn fetched(file: &str) -> Option<Fetched<'_>> {
     {
         return Some(of_folder(name.rsplit("__").next().unwrap_or(name), file));
     }
-    if let Some(file) = standard(file) {
+    if let Some(file) = CodePath::in_std(file) {
         let (folders, file) = file.rsplit_once("/src/").unwrap_or((file, ""));
         return Some(of_folder(folders.rsplit('/').next().unwrap_or("std"), file));
     }
     let (_, rest) = VENDORED.iter().find_map(|place| file.rsplit_once(place))?;
     let (folders, file) = rest.rsplit_once("/src/")?;
     Some(of_folder(folders.rsplit('/').next().unwrap_or(folders), file))
-}
-
-/// The path of a file of the standard library, below the folder that it was built in.
-pub(crate) fn standard(file: &str) -> Option<&str> {
-    let installed = || file.split_once(INSTALLED).map(|(_, rest)| rest);
-    if let Some(rest) = file.strip_prefix(BUILT).or_else(installed) {
-        return Some(rest.find("library/").map_or(rest, |at| &rest[at..]));
-    }
-    // As distributions build it: `/usr/src/rustc-1.96.0/library/…`, `/build/rustc-1.83.0-src/library/…`.
-    file.match_indices("/rustc-").find_map(|(at, _)| {
-        let (folder, rest) = file[at + 1..].split_once('/')?;
-        let is_of_rust = unversioned(folder).is_some() || folder.ends_with("-src");
-        (is_of_rust && rest.starts_with("library/")).then_some(rest)
-    })
 }
 
 fn of_folder<'a>(folder: &'a str, file: &'a str) -> Fetched<'a> {
@@ -113,6 +99,20 @@ pub(crate) struct CodePath<'a> {
 }
 
 impl CodePath<'_> {
+    /// The path of a file of the standard library, below the folder that it was built in.
+    pub(crate) fn in_std(file: &str) -> Option<&str> {
+        let installed = || file.split_once(INSTALLED).map(|(_, rest)| rest);
+        if let Some(rest) = file.strip_prefix(BUILT).or_else(installed) {
+            return Some(rest.find("library/").map_or(rest, |at| &rest[at..]));
+        }
+        // As distributions build it: `/usr/src/rustc-1.96.0/library/…`, `/build/rustc-1.83.0-src/library/…`.
+        file.match_indices("/rustc-").find_map(|(at, _)| {
+            let (folder, rest) = file[at + 1..].split_once('/')?;
+            let is_of_rust = unversioned(folder).is_some() || folder.ends_with("-src");
+            (is_of_rust && rest.starts_with("library/")).then_some(rest)
+        })
+    }
+
     /// Whether the function, its type, its trait or its file lies in a module, by the path of that:
     /// `std::sync::mpsc`. A path may lead to a type or a function, too, if a symbol may tell it.
     pub(crate) fn is_in(&self, module: &str) -> bool {

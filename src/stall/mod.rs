@@ -20,7 +20,7 @@ mod totals;
 
 pub use awaits::{Await, AwaitKind, Awaits};
 pub use cause::Cause;
-pub(crate) use code_path::{CodePath, crate_of, fetched, standard};
+pub(crate) use code_path::{CodePath, crate_of, fetched};
 pub use frames::{Frame, Site, Stack};
 pub use held_by::{Degree, HeldBy, Holder, HoldingRole, HoldingThread};
 pub(crate) use hints::{Hints, Situation, Situations};

@@ -27,7 +27,7 @@ use self::types::UnitRef;
 pub(in crate::stack::native) use self::types::{Limits, Location};
 use self::units::units;
 use crate::stack::raw::{Image, NoLines};
-use crate::stall::standard;
+use crate::stall::CodePath;
 
 /// Finds out where code is from, by addresses as the file of the module counts them. `found` is
 /// called once with the index of each address and its locations, the innermost inlined function
@@ -101,7 +101,7 @@ impl Program {
         let first = dwarf.units().next()?.ok_or(NoLines::NoDebugInfo)?;
         let unit = dwarf.unit(first)?;
         let name = unit.name.and_then(|name| std::str::from_utf8(name.slice()).ok());
-        let is_of_std = name.is_some_and(|name| standard(name).is_some());
+        let is_of_std = name.is_some_and(|name| CodePath::in_std(name).is_some());
         if is_of_std { Err(NoLines::NoDebugInfo) } else { Ok(()) }
     }
 }
