@@ -119,7 +119,11 @@ pub(crate) fn check(program: &Program) {
     for (name, links) in SHAPES.iter().chain(tasks) {
         let is_task = TASKS.iter().any(|(task, _)| task == name);
         let outermost = (!is_task).then_some(OUTERMOST);
-        let expected: Vec<&str> = outermost.into_iter().chain(links.iter().copied()).collect();
+        let mut expected: Vec<&str> = outermost.into_iter().chain(links.iter().copied()).collect();
+        // Optimized for size, the poll of a box is a jump to that of what is in it, and has no frame.
+        if program.build() == Build::Size {
+            expected.retain(|link| *link != BOXED);
+        }
         let found = printed.iter().find(|printed| printed["shape"] == *name);
         let found = found.map_or(&Value::Null, |printed| &printed["stall"]);
         let fits = match program.build() {
