@@ -1,6 +1,6 @@
 //! What an attack on the admin port takes of the service: requests a second of the example's /hello, by
-//! wrk, beside thousands of hostile connections to its admin port or to that of another server. `scripts/bench-hostile` builds the
-//! server and runs this.
+//! wrk, beside thousands of hostile connections to its admin port. `scripts/bench-hostile` builds the server and
+//! runs this.
 //!
 //! ```text
 //! scripts/bench-hostile [CONNECTIONS [SECONDS OF PAUSE]]
@@ -10,12 +10,13 @@
 //! server ends is made anew after the pause. Meanwhile `/livez` is asked 20 times a second by a client that
 //! makes a connection each time.
 //!
-//! The server has a core for itself, if there are two. All else is on the other one, and the attack and
-//! the other server have only what wrk leaves of it (nice 19). So what the attack itself takes of a CPU is in
-//! both rows, and what the attacked server takes for it in one. The attack elsewhere once more is the A/A row.
+//! The server has a core for itself, if there are two. All else is on the other one, and the attack has only
+//! what wrk leaves of it (nice 19). The attack goes on all the time. By turns the threads of the admin port are on
+//! the server's core, where what they do takes from the service, and on the other one. Turns are short, since
+//! a shared machine has another speed after half a minute. Those without the threads once more are the A/A row.
 //!
 //! Two figures: the requests a second that wrk counts; and those that a core allows which does nothing else,
-//! from the CPU time that a request takes and the share of the core that the admin thread takes. On an idle
+//! from the CPU time that a request takes and the share of the core that the admin port takes. On an idle
 //! machine they are the same, on a busy one the first cannot tell.
 
 #[path = "../tests/support/attack.rs"]
@@ -24,38 +25,47 @@ mod attack;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use attack::{Attack, Nuisance, probe, with_many_files};
-use tower_stall_benches::{Estimate, Rounds, Target, cores, print_head, stay_on_core};
+use tower_stall_benches::{
+    Estimate, Rounds, Target, cores, move_to_core, print_head, stay_on_core,
+};
 
 const CONNECTIONS: usize = 5000;
-/// Slowloris makes its connections anew after 15 s.
-const PAUSE: f64 = 5.0;
-/// A minute of attack in all.
-const TURN: Duration = Duration::from_secs(5);
-const ROUNDS: usize = 12;
-/// Until an attack is at its height, beyond the pause, and until nothing of it is left.
+/// As slowloris does.
+const PAUSE: f64 = 15.0;
+const TURN: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 90;
+/// Until the attack is at its height, beyond the pause.
 const SETTLE: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 const BETWEEN_PROBES: Duration = Duration::from_millis(50);
 const LONGEST_PROBE: Duration = Duration::from_secs(30);
 
-const ELSEWHERE: &str = "attack elsewhere";
-const HERE: &str = "attacked";
+const ELSEWHERE: &str = "attack on another core";
+const HERE: &str = "attack on its core";
+/// The core of all but the server.
+const OTHERS: usize = 0;
+/// The name of the threads that serve the admin port.
+const THREADS: &str = "stall-admin\n";
 
 struct Server {
     child: Child,
+    core: usize,
     service: String,
     admin: SocketAddr,
     _output: BufReader<ChildStdout>,
 }
 
 impl Server {
-    fn start(mut command: Command) -> Self {
-        let mut child = command
+    fn start(program: &str, core: usize) -> Self {
+        // What is started inherits it.
+        stay_on_core(core);
+        let mut child = Command::new(program)
             .args(["--addr", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-ms", "0"])
             .env_remove("RUST_LOG")
             .stdout(Stdio::piped())
@@ -71,7 +81,8 @@ impl Server {
         };
         let service = format!("http://{}/hello", after("listening on http://"));
         let admin = after("admin on http://").parse().expect("an address");
-        Self { child, service, admin, _output: output }
+        stay_on_core(OTHERS);
+        Self { child, core, service, admin, _output: output }
     }
 
     fn status(&self, field: &str) -> u64 {
@@ -81,18 +92,35 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
-    /// CPU time so far of the thread that serves the admin port, and of all others, in seconds.
-    fn cpu(&self) -> (f64, f64) {
+    /// Its threads: their folders, and whether they serve the admin port.
+    fn threads(&self) -> impl Iterator<Item = (PathBuf, bool)> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        threads.flatten().map(|thread| {
+            let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            (thread.path(), name == THREADS)
+        })
+    }
+
+    /// CPU time so far of the threads that serve the admin port, and of all others, in seconds.
+    fn cpu(&self) -> (f64, f64) {
         let (mut admin, mut others) = (0.0, 0.0);
-        for thread in threads.flatten() {
-            let read = |file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
-            let schedule = read("schedstat");
+        for (thread, is_admin) in self.threads() {
+            let schedule = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
             let time = schedule.split(' ').next().and_then(|time| time.parse().ok());
             let time = time.unwrap_or(0.0) / 1e9;
-            if read("comm") == "stall-admin\n" { admin += time } else { others += time }
+            if is_admin { admin += time } else { others += time }
         }
         (admin, others)
+    }
+
+    /// Moves the threads that serve the admin port.
+    fn move_admin_to(&self, core: usize) {
+        let admin = self.threads().filter(|(_, is_admin)| *is_admin);
+        let moved = admin.map(|(thread, _)| {
+            let number = thread.file_name().and_then(|name| name.to_str()?.parse().ok());
+            move_to_core(number.expect("a number"), core)
+        });
+        assert!(moved.fold(0, |count, moved| count + usize::from(moved)) > 0, "none was moved");
     }
 
     /// Requests a second.
@@ -124,7 +152,7 @@ struct Seen {
     failed: u32,
     /// KiB.
     memory: u64,
-    /// Seconds of the admin thread, and of the clock.
+    /// Seconds of the admin port's threads, and of the clock.
     admin_cpu: f64,
     time: f64,
 }
@@ -150,39 +178,27 @@ fn probe_until(over: &AtomicBool, server: &Server) -> Seen {
     seen
 }
 
-/// Requests a second of the server while an admin port is attacked, its own or another: as counted, and as
-/// a core would allow.
-fn load(
-    server: &Server,
-    attacked: SocketAddr,
-    [connections, pause]: [&str; 2],
-    seen: &mut Seen,
-) -> (f64, f64) {
-    let admin = attacked.to_string();
-    let myself = std::env::current_exe().expect("this program");
-    let mut command = with_many_files(Path::new("nice"));
-    command.args(["-n", "19"]).arg(myself).args(["--attack", &admin, connections, pause]);
-    let mut attacker = command.spawn().expect("the attacker");
-    std::thread::sleep(SETTLE + pause_of(pause));
+/// Requests a second of the server, with its admin port on its core or on another one: as counted, and as its core
+/// would allow.
+fn load(server: &Server, is_on_core: bool, seen: &mut Seen) -> (f64, f64) {
+    server.move_admin_to(if is_on_core { server.core } else { OTHERS });
     let over = AtomicBool::new(false);
     let ((admin_before, others_before), begin) = (server.cpu(), Instant::now());
-    let rates = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let probes = scope.spawn(|| probe_until(&over, server));
         let rate = server.load();
         over.store(true, Relaxed);
         let ((admin, others), time) = (server.cpu(), begin.elapsed().as_secs_f64());
         let (admin, others) = (admin - admin_before, others - others_before);
-        if attacked == server.admin {
-            seen.add(probes.join().expect("no panic"));
-            seen.admin_cpu += admin;
-            seen.time += time;
+        let probed = probes.join().expect("no panic");
+        if !is_on_core {
+            return (rate, rate * time / others);
         }
+        seen.add(probed);
+        seen.admin_cpu += admin;
+        seen.time += time;
         (rate, rate * time / others * (1.0 - admin / time))
-    });
-    assert!(attacker.try_wait().expect("a child").is_none(), "the attacker lives");
-    end(&mut attacker);
-    std::thread::sleep(SETTLE);
-    rates
+    })
 }
 
 fn attack(arguments: &[String]) {
@@ -193,8 +209,23 @@ fn attack(arguments: &[String]) {
         connections: connections.parse().expect("a number"),
         pause: pause_of(pause),
     };
-    // Until it is killed, or else it does not outlive this for long.
-    attack.run_for(10 * TURN);
+    // It does not outlive the program that attacks.
+    std::thread::spawn(|| {
+        let _end = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0);
+    });
+    attack.run_for(LONGEST);
+}
+
+/// Starts an attack, and waits until it is at its height.
+fn start_attack(admin: SocketAddr, [connections, pause]: [&str; 2]) -> Child {
+    let admin = admin.to_string();
+    let myself = std::env::current_exe().expect("this program");
+    let mut command = with_many_files(Path::new("nice"));
+    command.args(["-n", "19"]).arg(myself).args(["--attack", &admin, connections, pause]);
+    let attacker = command.stdin(Stdio::piped()).spawn().expect("the attacker");
+    std::thread::sleep(SETTLE + pause_of(pause));
+    attacker
 }
 
 fn pause_of(argument: &str) -> Duration {
@@ -215,29 +246,28 @@ fn main() {
     let (connections, pause) = (CONNECTIONS.to_string(), PAUSE.to_string());
     let connections = arguments.get(1).unwrap_or(&connections);
     let pause = arguments.get(2).unwrap_or(&pause);
-    // What is started inherits it.
-    stay_on_core(cores() - 1);
-    let server = Server::start(Command::new(program));
-    stay_on_core(0);
-    let mut nice = Command::new("nice");
-    nice.args(["-n", "19", program]);
-    let elsewhere = Server::start(nice);
+    if cores() < 2 {
+        println!("left out: it needs two cores");
+        return;
+    }
+    let server = Server::start(program, cores() - 1);
     server.load();
     let before = server.status("RssAnon:");
     println!("{connections} hostile connections, each made anew after {pause} s");
+    let mut attacker = start_attack(server.admin, [connections, pause]);
     let mut seen = Seen::default();
-    let attacked = [elsewhere.admin, server.admin, elsewhere.admin];
-    let mut counted = [const { Vec::new() }; 3];
-    let contenders = [(ELSEWHERE, 0), (HERE, 1)];
+    let mut counted = [const { Vec::new() }; 2];
+    let contenders = [(ELSEWHERE, false), (HERE, true)];
     let unit = "requests a second that a core allows";
-    let rounds = Rounds::run_beside(ROUNDS, unit, &contenders, 2, |at| {
-        let (rate, allowed) = load(&server, attacked[at], [connections, pause], &mut seen);
-        counted[at].push(rate);
+    let rounds = Rounds::run_beside(ROUNDS, unit, &contenders, false, |is_on_core| {
+        let (rate, allowed) = load(&server, is_on_core, &mut seen);
+        counted[usize::from(is_on_core)].push(rate);
         allowed
     });
+    assert!(attacker.try_wait().expect("a child").is_none(), "the attacker lives");
+    end(&mut attacker);
     rounds.print(ELSEWHERE);
-    let again = format!("A/A: {ELSEWHERE}");
-    for (name, rates) in [ELSEWHERE, HERE, &again].into_iter().zip(counted) {
+    for (name, rates) in [ELSEWHERE, HERE].into_iter().zip(counted) {
         println!("{name:24} {} requests a second, counted", Estimate::of(rates));
     }
     let Seen { mut probes, failed, memory, admin_cpu, time } = seen;
@@ -250,9 +280,9 @@ fn main() {
         at(0.99),
         at(1.0),
     );
-    println!("the admin thread took {:.1} % of a core", 100.0 * admin_cpu / time);
+    println!("the admin port took {:.1} % of a core", 100.0 * admin_cpu / time);
     println!("memory of its own: {before} KiB before, {memory} KiB at most");
-    rounds.check_ratio(Target::AtLeast(0.95), "attacked : elsewhere", HERE, ELSEWHERE);
+    rounds.check_ratio(Target::AtLeast(0.95), "its core : another", HERE, ELSEWHERE);
     Target::AtMost(1000.0).check_value("longest /livez, ms", at(1.0));
     Target::AtMost(0.0).check_value("/livez without an answer", f64::from(failed));
 }

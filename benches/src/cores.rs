@@ -8,6 +8,13 @@ pub fn stay_on_one_core() {
 
 /// The same, on the core with that number.
 pub fn stay_on_core(core: usize) {
+    if !move_to_core(0, core) {
+        println!("not pinned to core {core}: expect noise");
+    }
+}
+
+/// Moves a thread, of whichever process, to the core with that number. Whether it could. Thread 0 is this one.
+pub fn move_to_core(thread: i32, core: usize) -> bool {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: a set of cores is plain bits, all zero for none.
@@ -15,12 +22,14 @@ pub fn stay_on_core(core: usize) {
         // SAFETY: `cores` is ours and `core` is below its 1,024 bits on any machine we know.
         unsafe { libc::CPU_SET(core, &mut cores) };
         let size = std::mem::size_of_val(&cores);
-        // SAFETY: 0 is this thread; `cores` lives through the call and `size` is its size.
-        if unsafe { libc::sched_setaffinity(0, size, &raw const cores) } == 0 {
-            return;
-        }
+        // SAFETY: `cores` lives through the call and `size` is its size; a thread that is not there is an error.
+        unsafe { libc::sched_setaffinity(thread, size, &raw const cores) == 0 }
     }
-    println!("not pinned to core {core}: expect noise");
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _elsewhere = (thread, core);
+        false
+    }
 }
 
 /// How many cores this thread may use.

@@ -9,7 +9,7 @@ mod machine;
 mod rounds;
 mod watchdog;
 
-pub use cores::{cores, stay_on_core, stay_on_one_core};
+pub use cores::{cores, move_to_core, stay_on_core, stay_on_one_core};
 pub use estimate::Estimate;
 pub use load::{LATE, Load, TURN, cpu_of};
 pub use machine::{print_head, process_cpu, wake_ups, watched_runtime};

@@ -17,6 +17,7 @@ mod places;
 mod profiles;
 mod server;
 mod stalls;
+mod wakes;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -32,6 +33,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use self::places::Places;
+use self::wakes::Wakes;
 use crate::clock;
 use crate::config::BuildError;
 use crate::owned_thread::OwnedThread;
@@ -149,6 +151,8 @@ impl OwnRuntime {
     fn new() -> io::Result<Self> {
         let mut builder = Builder::new_current_thread();
         helpers::keep(&mut builder, THREAD.as_str());
+        let wakes = Wakes::default();
+        builder.on_thread_park(move || wakes.pace());
         builder.enable_all().build().map(|runtime| Self(Some(runtime)))
     }
 }
