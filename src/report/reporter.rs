@@ -262,6 +262,9 @@ impl Reporter {
             Event::Ended => {
                 if self.limiter.end(clock::now(), live.handler(), stall) {
                     self.tell(event, stall);
+                    if let Some(told) = self.told_of(live).filter(|_| stall.site.is_some()) {
+                        told.with_site = true;
+                    }
                 } else {
                     self.registry.suppressed.fetch_add(1, Relaxed);
                 }
@@ -322,11 +325,10 @@ impl Reporter {
     /// Logs what has become known of a stall since its first line, whatever the limits: that line
     /// counted.
     fn tell_more(&mut self, live: &LiveStall) {
-        let Some(told) = self.told.iter_mut().find(|told| told.stall.id() == live.id()) else {
-            return;
-        };
+        let is_dead = self.dead.contains(&live.runtime());
+        let Some(told) = self.told_of(live) else { return };
         let stall = live.stall();
-        if stall.site.is_some() && !told.with_site && !self.dead.contains(&live.runtime()) {
+        if stall.site.is_some() && !told.with_site && !is_dead {
             told.with_site = true;
             self.tell(Event::Located, &stall);
         }
@@ -334,6 +336,10 @@ impl Reporter {
             guarded(|| self.logger.write(|| log::stack(&stall)));
             self.told.retain(|told| told.stall.id() != live.id());
         }
+    }
+
+    fn told_of(&mut self, live: &LiveStall) -> Option<&mut Told> {
+        self.told.iter_mut().find(|told| told.stall.id() == live.id())
     }
 
     /// Writes a line about something else than a stall, or counts that it was held back.

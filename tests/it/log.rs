@@ -133,7 +133,11 @@ fn that_a_runtime_is_dead_is_the_last_word_about_it() {
     let told = events.of("import");
     let at = told.iter().position(|seen| seen.field("event") == "dead").expect("it was told");
     assert_eq!(told[at].level, Level::ERROR);
-    let after: Vec<_> = told[at + 1..].iter().map(|seen| seen.field("event")).collect();
+    let mut after: Vec<_> = told[at + 1..].iter().map(|seen| seen.field("event")).collect();
+    // On a busy machine the line may come later than the end.
+    if told[at + 1].field("code.line.number").is_empty() {
+        after.retain(|event| *event != "stall_located");
+    }
     assert_eq!(after, ["stall_ended"], "{told:#?}");
     let lasted = told[at + 1].number("blocked_ms");
     assert!(lasted > 2 * told[at].number("frozen_ms"), "a doubling has passed: {told:#?}");
@@ -221,6 +225,19 @@ fn a_handler_has_ten_stalls_a_minute_each_with_its_end_and_the_rest_is_summed_up
     assert!(located.iter().all(is_told), "{located:#?}\n{limited:#?}");
     let ids: BTreeSet<_> = numbers(&located);
     assert_eq!(ids.len(), located.len(), "one each");
+    let told = events.of("noisy");
+    for (at, seen) in
+        told.iter().enumerate().filter(|(_, seen)| seen.field("event") == "stall_located")
+    {
+        let is_end_of = |end: &&Event| {
+            end.field("event") == "stall_ended" && end.number("stall") == seen.number("stall")
+        };
+        let end = told[..at].iter().find(is_end_of);
+        assert!(
+            end.is_none_or(|end| end.field("code.line.number").is_empty()),
+            "told twice: {seen:#?}"
+        );
+    }
     let labels = [("runtime", "main"), ("handler", "noisy")];
     let counted = rig.metric("tokio_stalls_total", &labels).unwrap_or(0.0);
     assert!(counted >= f64::from(blocks), "counters have no limit");
