@@ -38,8 +38,8 @@ use tower_stall_benches::{
 const CONNECTIONS: usize = 5000;
 /// As slowloris does.
 const PAUSE: f64 = 15.0;
-const TURN: Duration = Duration::from_secs(1);
-const ROUNDS: usize = 180;
+const TURN: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 90;
 /// Until the attack is at its height, beyond the pause.
 const SETTLE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60 * 60);
