@@ -99,9 +99,12 @@ fn the_same_is_found_as_by_backtrace() {
     assert!(checked > 900);
 }
 
-/// As the symbol has it, which tells neither a closure from an async block nor a box from another pointer.
+/// As the symbol has it, which tells neither a closure from an async block nor a box from another pointer. That of a
+/// shim (`{{closure}}{{by.ref.shim}}`) is the name of what it leads to, as in debug information.
 fn as_symbol(name: String) -> String {
     let name = name.replacen("Pin<alloc::boxed::Box<_>>", "Pin<P>", 1);
+    let shim = name.strip_suffix(".shim}}").and_then(|name| name.rsplit_once("{{"));
+    let name = shim.map(|(name, _)| name.to_owned()).unwrap_or(name);
     match name.rsplit_once("::{") {
         Some((path, last)) if last.contains('#') => format!("{path}::{{{{closure}}}}"),
         _ => name,
