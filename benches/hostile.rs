@@ -10,7 +10,7 @@
 //! server ends is made anew after the pause. Meanwhile `/livez` is asked 20 times a second by a client that
 //! makes a connection each time.
 //!
-//! The server has a core for itself, if there are two. All else is on the other one, and the attack has only
+//! The server has a core for itself. All else is on the other one, and the attack has only
 //! what wrk leaves of it (nice 19). The attack goes on all the time. By turns the threads of the admin port are on
 //! the server's core, where what they do takes from the service, and on the other one. Turns are short, since
 //! a shared machine has another speed after half a minute. Those without the threads once more are the A/A row.
@@ -42,6 +42,7 @@ const TURN: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 90;
 /// Until the attack is at its height, beyond the pause.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Of an attack, if nobody ends it.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 const BETWEEN_PROBES: Duration = Duration::from_millis(50);
 const LONGEST_PROBE: Duration = Duration::from_secs(30);
@@ -120,7 +121,7 @@ impl Server {
             let number = thread.file_name().and_then(|name| name.to_str()?.parse().ok());
             move_to_core(number.expect("a number"), core)
         });
-        assert!(moved.fold(0, |count, moved| count + usize::from(moved)) > 0, "none was moved");
+        assert!(moved.filter(|moved| *moved).count() > 0, "none was moved");
     }
 
     /// Requests a second.
