@@ -24,10 +24,8 @@ use tower_stall::Stall;
 pub(crate) use metrics::{Sample, client, fetch, find, metric, samples, scrape};
 pub(crate) use needs::breakpoints_are_allowed;
 pub(crate) use rig::{Block, Rig};
-pub(crate) use waiting::wait_within as wait_for;
+pub(crate) use waiting::{LIMIT, wait_within as wait_for};
 
-/// For what must happen.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// The threshold of a [`Rig`], unless set.
 pub(crate) const THRESHOLD: Duration = Duration::from_millis(100);
 /// For a server whose port has to be free once it has ended: other tests bind theirs elsewhere.

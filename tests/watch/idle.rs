@@ -129,7 +129,7 @@ fn the_first_marked_poll_after_an_idle_time_is_found_as_fast_as_any() {
     assert!(took < LONG / 2, "found after {took:?}");
     let found = ended(&stall).remove(0);
     assert_eq!(found.handler, "GET /first");
-    assert!(found.duration <= took + LIMIT / 10, "it is not dated back: {found:?}, {took:?}");
+    assert!(found.duration <= took + ms(2000), "it is not dated back: {found:?}, {took:?}");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_freeze_that_ends_an_idle_time_counts_from_its_begin() {
             let counted = metrics.value("tokio_frozen_seconds_total", &[MAIN]);
             (age < 0.5).then_some(counted)
         });
-        let longest = (took + LIMIT / 10).as_secs_f64();
+        let longest = (took + ms(2000)).as_secs_f64();
         assert!(counted <= longest, "{counted} s of {took:?}");
         let late = scrape(&stall).value("tokio_event_loop_lag_seconds_count", &[MAIN])
             - scrape(&stall).value("tokio_event_loop_lag_seconds_bucket", &[MAIN, r#"le="0.5""#]);

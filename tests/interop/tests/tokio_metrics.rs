@@ -16,7 +16,7 @@ use tokio_metrics::{RuntimeMetricsReporterBuilder, TaskMetricsReporterBuilder, T
 use tower::{Layer, ServiceExt};
 use tower_stall::{METRICS, MetricKind, Stall, StallDetector};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_millis(300);
 /// Who blocks: a request in the layer, a watched future in a monitored one, and the other way.
 const HANDLERS: [&str; 3] = ["GET /report", "inside", "outside"];

@@ -23,7 +23,7 @@ use self::empty::Empty;
 #[path = "../../support/empty.rs"]
 mod empty;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The service `shop.Cart`: `Add` and `Fail` block until the detector shows a further stall.
 #[derive(Clone, Debug)]

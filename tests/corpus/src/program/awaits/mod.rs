@@ -15,7 +15,7 @@ use tower_stall::{Stall, StallDetector};
 /// Whose stall that of a plain task is.
 const UNATTRIBUTED: &str = "unattributed";
 /// For what must happen.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(5);
 
 /// How many shapes may have gone on.
