@@ -37,6 +37,7 @@ use self::wakes::Wakes;
 use crate::clock;
 use crate::config::BuildError;
 use crate::owned_thread::OwnedThread;
+use crate::runtime::registry::Registry;
 use crate::sys;
 use crate::vitals::{MOST_PANICS, OwnThread};
 pub(crate) use page::Pages;
@@ -70,7 +71,7 @@ impl Admin {
             io::ErrorKind::AddrInUse => BuildError::AddressInUse { address, source },
             _ => BuildError::AddressUnusable { address, source },
         };
-        let runtime = OwnRuntime::new().map_err(BuildError::AdminRuntime)?;
+        let runtime = OwnRuntime::new(&pages.registry).map_err(BuildError::AdminRuntime)?;
         let listener = {
             let _inside = runtime.enter();
             listen(address).map_err(unusable)?
@@ -148,10 +149,10 @@ async fn serve(
 struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {
-    fn new() -> io::Result<Self> {
+    fn new(registry: &Arc<Registry>) -> io::Result<Self> {
         let mut builder = Builder::new_current_thread();
         helpers::keep(&mut builder, THREAD.as_str());
-        let wakes = Wakes::default();
+        let wakes = Wakes::new(Arc::clone(registry));
         builder.on_thread_park(move || wakes.pace());
         builder.enable_all().build().map(|runtime| Self(Some(runtime)))
     }
