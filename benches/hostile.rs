@@ -1,6 +1,5 @@
-//! What an attack on the admin port takes of the service: requests a second of the example's /hello, by
-//! wrk, beside thousands of hostile connections to its admin port. `scripts/bench-hostile` builds the server and
-//! runs this.
+//! What an attack on the admin port takes of the service: requests a second of the example's /hello beside
+//! thousands of hostile connections to its admin port. `scripts/bench-hostile` builds the server and runs this.
 //!
 //! ```text
 //! scripts/bench-hostile [CONNECTIONS [SECONDS OF PAUSE]]
@@ -10,12 +9,13 @@
 //! server ends is made anew after the pause. Meanwhile `/livez` is asked 20 times a second by a client that
 //! makes a connection each time.
 //!
-//! The server has a core for itself. All else is on the other one, and the attack has only
-//! what wrk leaves of it (nice 19). The attack goes on all the time. By turns the threads of the admin port are on
-//! the server's core, where what they do takes from the service, and on the other one. Turns are short, since
-//! a shared machine has another speed after half a minute. Those without the threads once more are the A/A row.
+//! The server has a core for itself. All else is on the other one, and the attack has only what the client of
+//! the service leaves of it (nice 19): that must not be so much that connections are made later than they are due.
+//! The attack goes on all the time. By turns the threads of the admin port are on the server's core, where what
+//! they do takes from the service, and on the other one. Turns are short, since the cores of a shared machine
+//! have another speed after half a second. Those without the threads once more are the A/A row.
 //!
-//! Two figures: the requests a second that wrk counts; and those that a core allows which does nothing else,
+//! Two figures: the requests a second that were answered; and those that a core allows which does nothing else,
 //! from the CPU time that a request takes and the share of the core that the admin port takes. On an idle
 //! machine they are the same, on a busy one the first cannot tell.
 
@@ -27,23 +27,22 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use attack::{Attack, Nuisance, probe, with_many_files};
 use tower_stall_benches::{
-    Estimate, Rounds, Target, cores, move_to_core, print_head, stay_on_core,
+    Estimate, Load, Rounds, Target, cores, move_to_core, print_head, stay_on_core,
 };
 
 const CONNECTIONS: usize = 5000;
 /// As slowloris does.
 const PAUSE: f64 = 15.0;
-const TURN: Duration = Duration::from_secs(2);
-const ROUNDS: usize = 90;
+const TURN: Duration = Duration::from_millis(200);
+const ROUNDS: usize = 1000;
 /// Until the attack is at its height, beyond the pause.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Of an attack, if nobody ends it.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
 const BETWEEN_PROBES: Duration = Duration::from_millis(50);
 const LONGEST_PROBE: Duration = Duration::from_secs(30);
 
@@ -80,7 +79,7 @@ impl Server {
                 break rest.trim().to_owned();
             }
         };
-        let service = format!("http://{}/hello", after("listening on http://"));
+        let service = after("listening on http://");
         let admin = after("admin on http://").parse().expect("an address");
         stay_on_core(OTHERS);
         Self { child, core, service, admin, _output: output }
@@ -123,15 +122,6 @@ impl Server {
         });
         assert!(moved.filter(|moved| *moved).count() > 0, "none was moved");
     }
-
-    /// Requests a second.
-    fn load(&self) -> f64 {
-        let seconds = format!("-d{}s", TURN.as_secs());
-        let output = Command::new("wrk").args(["-t1", "-c32", &seconds, &self.service]).output();
-        let output = String::from_utf8(output.expect("wrk").stdout).expect("text");
-        let line = output.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-        line.unwrap_or_else(|| panic!("{output}")).trim().parse().expect("a number")
-    }
 }
 
 impl Drop for Server {
@@ -146,60 +136,47 @@ fn end(child: &mut Child) {
     let _status = child.wait();
 }
 
-/// What was seen of the server while it was attacked.
+/// What clients of the admin port saw while it was attacked.
 #[derive(Default)]
-struct Seen {
-    probes: Vec<Duration>,
+struct Probed {
+    times: Vec<Duration>,
     failed: u32,
-    /// KiB.
+    /// KiB of the server at most.
     memory: u64,
-    /// Seconds of the admin port's threads, and of the clock.
-    admin_cpu: f64,
-    time: f64,
 }
 
-impl Seen {
-    fn add(&mut self, Self { probes, failed, memory, .. }: Self) {
-        self.probes.extend(probes);
-        self.failed += failed;
-        self.memory = self.memory.max(memory);
-    }
-}
-
-fn probe_until(over: &AtomicBool, server: &Server) -> Seen {
-    let mut seen = Seen::default();
+fn probe_until(over: &AtomicBool, server: &Server) -> Probed {
+    let mut probed = Probed::default();
     while !over.load(Relaxed) {
         match probe(server.admin, LONGEST_PROBE) {
-            Ok(time) => seen.probes.push(time),
-            Err(_) => seen.failed += 1,
+            Ok(time) => probed.times.push(time),
+            Err(_) => probed.failed += 1,
         }
-        seen.memory = seen.memory.max(server.status("RssAnon:"));
+        probed.memory = probed.memory.max(server.status("RssAnon:"));
         std::thread::sleep(BETWEEN_PROBES);
     }
-    seen
+    probed
 }
 
-/// Requests a second of the server, with its admin port on its core or on another one: as counted, and as its core
-/// would allow.
-fn load(server: &Server, is_on_core: bool, seen: &mut Seen) -> (f64, f64) {
-    server.move_admin_to(if is_on_core { server.core } else { OTHERS });
-    let over = AtomicBool::new(false);
-    let ((admin_before, others_before), begin) = (server.cpu(), Instant::now());
-    std::thread::scope(|scope| {
-        let probes = scope.spawn(|| probe_until(&over, server));
-        let rate = server.load();
-        over.store(true, Relaxed);
+/// A turn, with the threads of the admin port on the server's core or on another one.
+struct Turn {
+    /// Requests a second: as counted, and as the core would allow.
+    counted: f64,
+    allowed: f64,
+    /// Share of a core that the threads of the admin port took.
+    admin: f64,
+}
+
+impl Turn {
+    fn take(server: &Server, load: &mut Load, is_on_core: bool) -> Self {
+        server.move_admin_to(if is_on_core { server.core } else { OTHERS });
+        let ((admin_before, others_before), begin) = (server.cpu(), Instant::now());
+        let counted = load.fill(TURN);
         let ((admin, others), time) = (server.cpu(), begin.elapsed().as_secs_f64());
-        let (admin, others) = (admin - admin_before, others - others_before);
-        let probed = probes.join().expect("no panic");
-        if !is_on_core {
-            return (rate, rate * time / others);
-        }
-        seen.add(probed);
-        seen.admin_cpu += admin;
-        seen.time += time;
-        (rate, rate * time / others * (1.0 - admin / time))
-    })
+        let (admin, others) = ((admin - admin_before) / time, (others - others_before) / time);
+        let left = if is_on_core { 1.0 - admin } else { 1.0 };
+        Self { counted, allowed: counted / others * left, admin }
+    }
 }
 
 fn attack(arguments: &[String]) {
@@ -210,12 +187,16 @@ fn attack(arguments: &[String]) {
         connections: connections.parse().expect("a number"),
         pause: pause_of(pause),
     };
-    // It does not outlive the program that attacks.
-    std::thread::spawn(|| {
+    // It does not outlive the program that attacks, which learns how many connections were made.
+    let opened = Arc::new(AtomicUsize::new(0));
+    let theirs = Arc::clone(&opened);
+    std::thread::spawn(move || {
         let _end = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        println!("{}", theirs.load(Relaxed));
         std::process::exit(0);
     });
-    attack.run_for(LONGEST);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(attack.run(&opened));
 }
 
 /// Starts an attack, and waits until it is at its height.
@@ -224,9 +205,18 @@ fn start_attack(admin: SocketAddr, [connections, pause]: [&str; 2]) -> Child {
     let myself = std::env::current_exe().expect("this program");
     let mut command = with_many_files(Path::new("nice"));
     command.args(["-n", "19"]).arg(myself).args(["--attack", &admin, connections, pause]);
-    let attacker = command.stdin(Stdio::piped()).spawn().expect("the attacker");
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let attacker = piped.spawn().expect("the attacker");
     std::thread::sleep(SETTLE + pause_of(pause));
     attacker
+}
+
+/// Ends it. Returns how many connections it has made.
+fn end_attack(attacker: Child) -> u64 {
+    // It waits for the end of its standard input, which this closes.
+    let output = attacker.wait_with_output().expect("a child");
+    let made = String::from_utf8_lossy(&output.stdout);
+    made.trim().parse().expect("the attacker has lived so far")
 }
 
 fn pause_of(argument: &str) -> Duration {
@@ -252,38 +242,56 @@ fn main() {
         return;
     }
     let server = Server::start(program, cores() - 1);
-    server.load();
+    let mut load = Load::open(&server.service);
+    load.fill(TURN);
     let before = server.status("RssAnon:");
     println!("{connections} hostile connections, each made anew after {pause} s");
-    let mut attacker = start_attack(server.admin, [connections, pause]);
-    let mut seen = Seen::default();
-    let mut counted = [const { Vec::new() }; 2];
+    let begin = Instant::now();
+    let attacker = start_attack(server.admin, [connections, pause]);
+    let over = AtomicBool::new(false);
+    let mut turns = [const { Vec::new() }; 2];
     let contenders = [(ELSEWHERE, false), (HERE, true)];
     let unit = "requests a second that a core allows";
-    let rounds = Rounds::run_beside(ROUNDS, unit, &contenders, false, |is_on_core| {
-        let (rate, allowed) = load(&server, is_on_core, &mut seen);
-        counted[usize::from(is_on_core)].push(rate);
-        allowed
+    let (rounds, mut probed) = std::thread::scope(|scope| {
+        let probes = scope.spawn(|| probe_until(&over, &server));
+        let rounds = Rounds::run_beside(ROUNDS, unit, &contenders, false, |is_on_core| {
+            let turn = Turn::take(&server, &mut load, is_on_core);
+            let allowed = turn.allowed;
+            turns[usize::from(is_on_core)].push(turn);
+            allowed
+        });
+        over.store(true, Relaxed);
+        (rounds, probes.join().expect("no panic"))
     });
-    assert!(attacker.try_wait().expect("a child").is_none(), "the attacker lives");
-    end(&mut attacker);
-    rounds.print(ELSEWHERE);
-    for (name, rates) in [ELSEWHERE, HERE].into_iter().zip(counted) {
-        println!("{name:24} {} requests a second, counted", Estimate::of(rates));
-    }
-    let Seen { mut probes, failed, memory, admin_cpu, time } = seen;
-    probes.sort();
-    let at = |share: f64| probes[((probes.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    let made = end_attack(attacker);
     println!(
-        "/livez under attack: {} answers, {failed} failures; ms: median {:.1}, p99 {:.1}, longest {:.1}",
-        probes.len(),
+        "{made} connections were made, {:.0} a second",
+        made as f64 / begin.elapsed().as_secs_f64()
+    );
+    println!("{} ms at a time", TURN.as_millis());
+    rounds.print(ELSEWHERE);
+    for (name, turns) in [ELSEWHERE, HERE].into_iter().zip(&turns) {
+        let counted = Estimate::of(turns.iter().map(|turn| turn.counted).collect());
+        println!("{name:24} {counted} requests a second, counted");
+    }
+    probed.times.sort();
+    let at = |share: f64| {
+        let number = (probed.times.len() - 1) as f64 * share;
+        probed.times[number as usize].as_secs_f64() * 1e3
+    };
+    println!(
+        "/livez under attack: {} answers, {} failures; ms: median {:.1}, p99 {:.1}, longest {:.1}",
+        probed.times.len(),
+        probed.failed,
         at(0.5),
         at(0.99),
         at(1.0),
     );
-    println!("the admin port took {:.1} % of a core", 100.0 * admin_cpu / time);
-    println!("memory of its own: {before} KiB before, {memory} KiB at most");
+    let [_, here] = turns;
+    let admin = here.iter().map(|turn| turn.admin).sum::<f64>() / here.len() as f64;
+    println!("the admin port took {:.1} % of a core", 100.0 * admin);
+    println!("memory of its own: {before} KiB before, {} KiB at most", probed.memory);
     rounds.check_ratio(Target::AtLeast(0.95), "its core : another", HERE, ELSEWHERE);
     Target::AtMost(1000.0).check_value("longest /livez, ms", at(1.0));
-    Target::AtMost(0.0).check_value("/livez without an answer", f64::from(failed));
+    Target::AtMost(0.0).check_value("/livez without an answer", f64::from(probed.failed));
 }

@@ -1,4 +1,4 @@
-//! Requests for `/hello` at a fixed rate, and the CPU time that a server takes for them.
+//! Requests for `/hello`, at a fixed rate or as many as are answered, and the CPU time that a server takes for them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -77,6 +77,26 @@ impl Load {
         self.connections.iter_mut().for_each(Connection::settle);
         self.sent += count;
         count
+    }
+
+    /// Sends requests for that long, on each connection the next one as soon as the last is answered. Returns
+    /// how many it answers in a second.
+    ///
+    /// # Panics
+    ///
+    /// Where an answer does not come, or is an error.
+    pub fn fill(&mut self, time: Duration) -> f64 {
+        let (begin, mut count) = (Instant::now(), 0);
+        while begin.elapsed() < time {
+            for connection in &mut self.connections {
+                connection.settle();
+                connection.ask();
+                count += 1;
+            }
+        }
+        self.connections.iter_mut().for_each(Connection::settle);
+        self.sent += count;
+        f64::from(count) / begin.elapsed().as_secs_f64()
     }
 }
 
