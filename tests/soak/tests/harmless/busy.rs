@@ -39,8 +39,10 @@ async fn compute_and_call(
         assert!(run < 100 * RUNS, "hardly any signal is sent: {}", seen.signals());
         let blocking = (call.prepare)();
         // The stall is counted, its stack asked for and the signal sent, at a tick of the kernel,
-        // before, at and after the call's begin.
-        let before = Duration::from_micros(1000 + 100 * (run as u64 % 100));
+        // before, at and after the call's begin. On a slow machine that takes longer: where the runs were
+        // not enough, each computes for longer.
+        let step = 100 * (1 + run / runs) as u64;
+        let before = Duration::from_micros(1000 + step * (run as u64 % 100));
         let both = async move {
             spin(before);
             blocking()
