@@ -40,12 +40,13 @@ impl Estimate {
 
 /// How many of `n` measurements lie outside the interval at either end.
 fn rank(n: usize) -> usize {
-    // The probability that exactly k of n lie below the median: n over k, by 2 to the n.
-    let mut exactly = 0.5_f64.powi(i32::try_from(n).unwrap_or(i32::MAX));
-    let (mut rank, mut beyond) = (0, exactly);
+    // The probability that exactly k of n lie below the median: n over k, by 2 to the n. Its logarithm, since
+    // beyond a thousand it is too small for a number.
+    let mut exactly = n as f64 * 0.5_f64.ln();
+    let (mut rank, mut beyond) = (0, exactly.exp());
     loop {
-        exactly *= (n - rank) as f64 / (rank + 1) as f64;
-        beyond += exactly;
+        exactly += ((n - rank) as f64 / (rank + 1) as f64).ln();
+        beyond += exactly.exp();
         if beyond > 0.025 {
             return rank;
         }
@@ -68,6 +69,10 @@ mod tests {
     fn the_interval_has_the_ranks_of_the_tables() {
         // n and the smaller rank, counted from 1, of the 95 % interval of a median.
         for (n, first) in [(6, 1), (9, 2), (15, 4), (20, 6), (30, 10), (50, 18)] {
+            assert_eq!(rank(n) + 1, first, "{n}");
+        }
+        // More than a table has: by sums of whole numbers.
+        for (n, first) in [(1000, 469), (2002, 957)] {
             assert_eq!(rank(n) + 1, first, "{n}");
         }
     }
